@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that the pipeline raises on purpose.
+
+::
+
+    PipelineError
+    ├── ConfigError              a faulty setting; one line per fault, no traceback      exit 2
+    ├── UsageError               a wrong command line or an unusable path                exit 2
+    ├── SourceError
+    │   ├── SourceUnavailable    nobody answers, or the connection ended; worth a retry
+    │   ├── SourceTimeout        opened, but no data in time; worth a retry
+    │   └── SourceInvalid        never a video: this stream ends, the others go on
+    ├── DecodeError              one packet could not be decoded; counted
+    ├── StageError               one frame could not be prepared; dropped and counted
+    ├── ModelError
+    │   ├── ModelLoadError       not a usable detector                                   exit 2
+    │   └── InferenceError       a batch failed; it is split until the bad frame is alone
+    └── SinkError                a sink lost data; it degrades and is reported
+
+Foreign errors (libav, OpenCV, torch, the operating system) are mapped to these in the adapter that meets them,
+always ``from exc``. Messages are one line and free of secrets: sources build them with :func:`pipeline.redact.scrub`.
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Base of all errors of this package. ``str(error)`` is one line, fit to be shown to a user."""
+
+
+class ConfigError(PipelineError):
+    """One or more faults in the configuration.
+
+    Attributes:
+        faults: one readable line per fault, in file order.
+    """
+
+    def __init__(self, faults: str | list[str]) -> None:
+        self.faults: list[str] = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class UsageError(PipelineError):
+    """A command cannot start as it was typed: unknown path, unwritable folder, contradictory options."""
+
+
+class SourceError(PipelineError):
+    """A source failed.
+
+    Attributes:
+        cause: one of the closed set ``refused, timeout, auth, not_found, eof, io, invalid_data, stall, decode``
+            (it becomes a metric label).
+    """
+
+    def __init__(self, message: str, *, cause: str = "io") -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class SourceUnavailable(SourceError):
+    """The peer refused, vanished or closed the connection: transient, worth a retry."""
+
+
+class SourceTimeout(SourceError):
+    """The peer accepted but delivered nothing within its deadline: transient, worth a retry."""
+
+    def __init__(self, message: str, *, cause: str = "timeout") -> None:
+        super().__init__(message, cause=cause)
+
+
+class SourceInvalid(SourceError):
+    """What was opened is no usable video (wrong data, no video track, forbidden codec or size): final."""
+
+    def __init__(self, message: str, *, cause: str = "invalid_data") -> None:
+        super().__init__(message, cause=cause)
+
+
+class DecodeError(SourceError):
+    """Too many packets in a row could not be decoded."""
+
+    def __init__(self, message: str, *, cause: str = "decode") -> None:
+        super().__init__(message, cause=cause)
+
+
+class StageError(PipelineError):
+    """A preprocessing stage could not handle one frame."""
+
+
+class ModelError(PipelineError):
+    """Something about the detector."""
+
+
+class ModelLoadError(ModelError):
+    """The file is not a detector that this pipeline can run; the message says what was found and what to do."""
+
+
+class InferenceError(ModelError):
+    """The detector failed on a batch, or returned something that does not fit the batch."""
+
+
+class SinkError(PipelineError):
+    """A sink could not keep a result."""

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contracts between the flow and its parts. Each is as small as the flow's need; a third party implements one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from pipeline.frame import (
+    Batch,
+    Capture,
+    Detections,
+    Frame,
+    Geometry,
+    InputSpec,
+    Picture,
+    Result,
+    StreamInfo,
+    Uint8Array,
+)
+from pipeline.threads import StopFlag
+
+
+@dataclass(slots=True)
+class SourceCounters:
+    """What a source counts beside the frames that it delivers. Written by the reading thread only.
+
+    Attributes:
+        decode_errors: packets that raised in the decoder.
+        skipped: frames that the decoder was told to skip.
+        reconnects: connections after the first one, by cause.
+        discontinuities: breaks in the time stamps.
+    """
+
+    decode_errors: int = 0
+    skipped: int = 0
+    discontinuities: int = 0
+    reconnects: int = 0
+
+
+class Source(Protocol):
+    """Something that delivers frames. Opened, read and closed by one thread.
+
+    ``read`` blocks until the next frame is there, but never beyond its own deadlines, and returns soon after ``stop``
+    is set. It returns None at the regular end and raises :class:`pipeline.errors.SourceError` when the source fails.
+    """
+
+    counters: SourceCounters
+
+    def open(self, stop: StopFlag) -> StreamInfo:
+        """Connect and look at the stream; raises SourceUnavailable, SourceTimeout or SourceInvalid."""
+        ...
+
+    def read(self) -> Capture | None:
+        """The next frame in presentation order, or None at the end (or once ``stop`` was set)."""
+        ...
+
+    @property
+    def truncation(self) -> str | None:
+        """After the end: why the recording is known to be cut short, or None."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; may be called twice and after a failed ``open``."""
+        ...
+
+
+class Stage(Protocol):
+    """Turns a picture into a network input. One instance per stream; called by that stream's reading thread only."""
+
+    def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
+        """Fill ``out`` (uint8, spec.shape) wholly and say how to get back; raises StageError."""
+        ...
+
+
+class Pending(Protocol):
+    """A batch under way in a detector."""
+
+    def wait(self) -> None:
+        """Return when the network's outputs exist; raises InferenceError."""
+        ...
+
+    def result(self) -> Sequence[Detections]:
+        """Detections in network pixels, one per item of the batch, on the CPU; raises InferenceError."""
+        ...
+
+
+class Detector(Protocol):
+    """A batched detector. ``warm`` and ``submit`` are called from several threads at once.
+
+    Attributes:
+        spec: what it wants to be given.
+        labels: class names by class_id.
+        max_batch: the largest batch that it takes.
+    """
+
+    spec: InputSpec
+    labels: dict[int, str]
+    max_batch: int
+
+    def warm(self, sizes: Sequence[int]) -> None:
+        """Make the calling thread ready for batches of these sizes; called once per thread before any ``submit``."""
+        ...
+
+    def submit(self, batch: Batch) -> Pending:
+        """Start a batch of up to ``max_batch`` items, padded to ``batch.size``; raises InferenceError."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; no batch is under way."""
+        ...
+
+
+class Follower(Protocol):
+    """Per-stream state that sees results in stream order (tracker, zones, counts). Runs in the follow loop."""
+
+    def follow(self, frame: Frame, detections: Detections | None) -> Detections:
+        """Detections to publish for this frame. ``None`` comes in where nobody looked (gated, interval)."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """A consumer of results, in a thread of its own. Raises SinkError when it cannot keep what it was given.
+
+    Attributes:
+        name: unique among the sinks of a run; a report key and a metric label.
+        wants_pictures: ``Result.picture`` is filled only when some sink wants it.
+    """
+
+    name: str
+    wants_pictures: bool
+
+    def open(self) -> None:
+        """Get ready; raises SinkError at once where it never could work (unwritable folder)."""
+        ...
+
+    def begin(self, stream: StreamInfo) -> None:
+        """A stream opened: exactly once per stream, before its first result."""
+        ...
+
+    def write(self, result: Result) -> None:
+        """Keep one result. Results of one stream come in order."""
+        ...
+
+    def end(self, stream: str) -> None:
+        """A stream ended: finish and close what belongs to it."""
+        ...
+
+    def close(self) -> None:
+        """Flush, make durable, close. Called once, also after errors."""
+        ...

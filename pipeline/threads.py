@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What threads meet at: a stop flag, a bounded channel, and the group that owns the threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Literal, TypeVar
+
+from pipeline.timing import now_ns
+
+T = TypeVar("T")
+
+Policy = Literal["every_frame", "freshest"]
+"""What a full meeting point does: block the producer, or drop the oldest."""
+
+
+class StopFlag:
+    """A request to stop that everybody who waits can hear."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask everybody to stop. Cannot be taken back."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Pause for at most ``seconds``; True at once when a stop is or was asked for."""
+        return self._event.wait(seconds)
+
+
+class Closed(Exception):
+    """A meeting point will deliver nothing more, or takes nothing more. Private to the flow."""
+
+
+class Channel(Generic[T]):
+    """A bounded queue with one policy, closable from both ends.
+
+    ``close`` is the producer's word: what is inside is still delivered, then ``get`` raises Closed. ``abort`` is
+    anybody's word: both ends raise Closed at once, and what is inside is handed to whoever calls :meth:`drain`.
+    """
+
+    def __init__(self, capacity: int, policy: Policy = "every_frame") -> None:
+        if capacity < 1:
+            raise ValueError(f"a channel holds at least one element, not {capacity}")
+        self.capacity = capacity
+        self.policy = policy
+        self._items: deque[T] = deque()
+        self._closed = False
+        self._aborted = False
+        lock = threading.Lock()
+        self._readable = threading.Condition(lock)
+        self._writable = threading.Condition(lock)
+
+    def put(self, item: T) -> T | None:
+        """Add an element. Returns the oldest one when ``freshest`` pushed it out; raises Closed when nobody will
+        take it any more."""
+        with self._writable:
+            if self.policy == "every_frame":
+                while len(self._items) >= self.capacity and not (self._aborted or self._closed):
+                    self._writable.wait()
+            if self._aborted or self._closed:
+                raise Closed
+            pushed_out = self._items.popleft() if len(self._items) >= self.capacity else None
+            self._items.append(item)
+            self._readable.notify()
+            return pushed_out
+
+    def get(self, timeout_s: float | None = None) -> T | None:
+        """Take the oldest element; waits for one. None when ``timeout_s`` passed first; raises Closed at the end."""
+        with self._readable:
+            if not self._items and not self._closed and not self._aborted:
+                self._readable.wait_for(lambda: self._items or self._closed or self._aborted, timeout_s)
+            if self._aborted:
+                raise Closed
+            if self._items:
+                self._writable.notify()
+                return self._items.popleft()
+            if self._closed:
+                raise Closed
+            return None
+
+    def close(self) -> None:
+        """No more elements will come."""
+        with self._readable:
+            self._closed = True
+            self._readable.notify_all()
+            self._writable.notify_all()
+
+    def abort(self) -> None:
+        """Nothing more will be delivered or taken."""
+        with self._readable:
+            self._aborted = True
+            self._readable.notify_all()
+            self._writable.notify_all()
+
+    def drain(self) -> list[T]:
+        """Take everything that is left, to account for it."""
+        with self._readable:
+            left = list(self._items)
+            self._items.clear()
+            self._writable.notify_all()
+            return left
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class WorkerGroup:
+    """Owns named threads. None outlives the ``with``, but those that are stuck in native code after the deadline."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+
+    def start(self, name: str, body: Callable[[], None]) -> threading.Thread:
+        """Run ``body`` in a new daemon thread called ``name``."""
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        with self._lock:
+            self._threads = [known for known in self._threads if known.is_alive() or known.ident is None]
+            self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def alive(self) -> list[str]:
+        """Names of the threads that still run."""
+        with self._lock:
+            return [thread.name for thread in self._threads if thread.is_alive()]
+
+    def join(self, timeout_s: float | None = None) -> list[str]:
+        """Wait for all threads, also those that are started meanwhile; returns the names of those still running."""
+        deadline = None if timeout_s is None else now_ns() + int(timeout_s * 1e9)
+        while True:
+            with self._lock:
+                running = [thread for thread in self._threads if thread.is_alive()]
+            if not running:
+                return []
+            left = None if deadline is None else (deadline - now_ns()) / 1e9
+            if left is not None and left <= 0:
+                return [thread.name for thread in running]
+            # A bounded wait, so that the main thread keeps handling signals.
+            running[0].join(0.2 if left is None else min(left, 0.2))

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only place that reads a clock. Monotonic nanoseconds inside; wall time only for what leaves the program."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What loops need to know about time. Tests pass :class:`pipeline.testing.ManualClock`."""
+
+    def now_ns(self) -> int:
+        """Monotonic time in nanoseconds; only differences mean anything."""
+        ...
+
+    def wall_ns(self) -> int:
+        """Wall-clock time in nanoseconds since 1970-01-01 UTC; may step, so it is never subtracted."""
+        ...
+
+
+class SystemClock:
+    """The clocks of the operating system."""
+
+    def now_ns(self) -> int:
+        """``CLOCK_MONOTONIC`` in nanoseconds."""
+        return time.monotonic_ns()
+
+    def wall_ns(self) -> int:
+        """``CLOCK_REALTIME`` in nanoseconds since the epoch."""
+        return time.time_ns()
+
+
+SYSTEM = SystemClock()
+
+# The same function under a short name: sources and loops stamp thousands of marks a second with it.
+now_ns = time.monotonic_ns
+
+
+def wall_ns() -> int:
+    """Wall-clock nanoseconds since 1970-01-01 UTC."""
+    return time.time_ns()
+
+
+def cpu_ns() -> int:
+    """CPU time of this process, user and system, all threads, in nanoseconds."""
+    return time.process_time_ns()
+
+
+def rfc3339(wall_ns: int) -> str:
+    """Wall time as RFC 3339 UTC with microseconds, such as ``2026-11-23T15:24:05.123456Z``."""
+    seconds, rest = divmod(wall_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, tz=timezone.utc).replace(microsecond=rest // 1000)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
