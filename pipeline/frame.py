@@ -75,6 +75,23 @@ class Capture:
     corrupt: bool = False
 
 
+@dataclass(slots=True)
+class SourceCounters:
+    """What a source counts beside the frames that it delivers. Written by the reading thread only.
+
+    Attributes:
+        decode_errors: packets that raised in the decoder.
+        skipped: frames that the decoder was told to skip.
+        reconnects: connections after the first one, by cause.
+        discontinuities: breaks in the time stamps.
+    """
+
+    decode_errors: int = 0
+    skipped: int = 0
+    discontinuities: int = 0
+    reconnects: int = 0
+
+
 class StreamKey(NamedTuple):
     """Identity of a stream's life: a stream that was removed and added again has a new generation."""
 

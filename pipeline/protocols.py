@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from pipeline.frame import (
@@ -16,27 +15,11 @@ from pipeline.frame import (
     InputSpec,
     Picture,
     Result,
+    SourceCounters,
     StreamInfo,
     Uint8Array,
 )
 from pipeline.threads import StopFlag
-
-
-@dataclass(slots=True)
-class SourceCounters:
-    """What a source counts beside the frames that it delivers. Written by the reading thread only.
-
-    Attributes:
-        decode_errors: packets that raised in the decoder.
-        skipped: frames that the decoder was told to skip.
-        reconnects: connections after the first one, by cause.
-        discontinuities: breaks in the time stamps.
-    """
-
-    decode_errors: int = 0
-    skipped: int = 0
-    discontinuities: int = 0
-    reconnects: int = 0
 
 
 class Source(Protocol):
@@ -93,11 +76,13 @@ class Detector(Protocol):
         spec: what it wants to be given.
         labels: class names by class_id.
         max_batch: the largest batch that it takes.
+        depth: how many batches a worker keeps under way: 1 on a CPU, 2 where a device works beside the worker.
     """
 
     spec: InputSpec
     labels: dict[int, str]
     max_batch: int
+    depth: int
 
     def warm(self, sizes: Sequence[int]) -> None:
         """Make the calling thread ready for batches of these sizes; called once per thread before any ``submit``."""

@@ -46,10 +46,14 @@ class Channel(Generic[T]):
     anybody's word: both ends raise Closed at once, and what is inside is handed to whoever calls :meth:`drain`.
     """
 
-    def __init__(self, capacity: int, policy: Policy = "every_frame") -> None:
+    def __init__(
+        self, capacity: int, policy: Policy = "every_frame", *, spare: Callable[[T], bool] = lambda item: True
+    ) -> None:
+        """``spare`` says which elements ``freshest`` may push out; the others are always kept, even above capacity."""
         if capacity < 1:
             raise ValueError(f"a channel holds at least one element, not {capacity}")
         self.capacity = capacity
+        self._spare = spare
         self.policy = policy
         self._items: deque[T] = deque()
         self._closed = False
@@ -67,24 +71,27 @@ class Channel(Generic[T]):
                     self._writable.wait()
             if self._aborted or self._closed:
                 raise Closed
-            pushed_out = self._items.popleft() if len(self._items) >= self.capacity else None
+            pushed_out = self._push_out() if len(self._items) >= self.capacity else None
             self._items.append(item)
             self._readable.notify()
             return pushed_out
 
-    def get(self, timeout_s: float | None = None) -> T | None:
-        """Take the oldest element; waits for one. None when ``timeout_s`` passed first; raises Closed at the end."""
+    def _push_out(self) -> T | None:
+        for index, item in enumerate(self._items):
+            if self._spare(item):
+                del self._items[index]
+                return item
+        return None
+
+    def get(self) -> T:
+        """Take the oldest element; waits for one. Raises Closed at the end."""
         with self._readable:
-            if not self._items and not self._closed and not self._aborted:
-                self._readable.wait_for(lambda: self._items or self._closed or self._aborted, timeout_s)
-            if self._aborted:
+            while not self._items and not self._closed and not self._aborted:
+                self._readable.wait()
+            if self._aborted or not self._items:
                 raise Closed
-            if self._items:
-                self._writable.notify()
-                return self._items.popleft()
-            if self._closed:
-                raise Closed
-            return None
+            self._writable.notify()
+            return self._items.popleft()
 
     def close(self) -> None:
         """No more elements will come."""

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The meeting point of many streams and few detect workers: fair batches out of one bounded lane per stream.
+
+**When a batch is sealed.** As soon as it can be full. With ``fixed`` (recordings) otherwise only when nothing more
+will come, and then padded: the network sees one batch size from the first frame to the last, so results do not depend
+on how threads were scheduled. Without ``fixed`` (feeds) also when every stream that is delivering is present, or when
+the oldest item has waited long enough: the least of ``max_wait_ns``, a quarter of the shortest measured frame interval,
+and the measured service time of a batch (waiting longer than a whole batch takes cannot pay). A partial batch runs as
+a partial batch.
+
+**Who is in it.** Weighted round robin: each turn a lane may give up to its weight. A stream with a waiting item is
+served after at most ``ceil(sum of weights / max_size) + 1`` batches, whatever the others do (proved in the tests).
+
+**What happens when a lane is full.** ``every_frame`` blocks its producer; ``freshest`` pushes its oldest frame out and
+hands it back to the producer, who accounts for it. Blocking cannot deadlock: a lane takes an item as long as all lanes
+together hold less than one batch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.frame import Batch, InputSpec, Item, StreamKey
+from pipeline.threads import Closed, Policy
+from pipeline.timing import SYSTEM, Clock
+
+
+@dataclass(slots=True)
+class _Lane:
+    key: StreamKey
+    weight: int
+    policy: Policy
+    space: threading.Condition
+    items: deque[Item] = field(default_factory=deque)
+    credit: int = 0  # what is left of this lane's turn
+    blocked: bool = False
+    last_ns: int = 0
+    interval_ns: float = 0.0  # smoothed interval between its frames; 0 until two have come
+
+    def delivered(self, now_ns: int) -> None:
+        if self.last_ns:
+            gap = now_ns - self.last_ns
+            self.interval_ns = gap if not self.interval_ns else self.interval_ns + (gap - self.interval_ns) / 8
+        self.last_ns = now_ns
+
+    def is_delivering(self, now_ns: int) -> bool:
+        """It delivered within two of its own intervals."""
+        return bool(self.interval_ns) and now_ns - self.last_ns <= 2 * self.interval_ns
+
+
+class BatchScheduler:
+    """Collects items of many lanes into batches. Thread-safe; any number of producers and workers."""
+
+    def __init__(
+        self,
+        max_size: int,
+        *,
+        fixed: bool = False,
+        max_wait_ns: int = 10_000_000,
+        lane_capacity: int = 2,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        if max_size < 1 or lane_capacity < 1:
+            raise ValueError(f"a batch and a lane hold at least one item, not {max_size} and {lane_capacity}")
+        self.max_size = max_size
+        self.fixed = fixed
+        self.max_wait_ns = max_wait_ns
+        self.lane_capacity = lane_capacity
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
+        self._lanes: dict[StreamKey, _Lane] = {}
+        self._turn: deque[_Lane] = deque()  # the lane at the left has the turn
+        self._waiting = 0  # items in all lanes
+        self._number = 0
+        self._service_ns = 0.0
+        self._finished = False
+        self._aborted = False
+
+    # Producers
+
+    def open(self, key: StreamKey, weight: int = 1, policy: Policy = "every_frame") -> None:
+        """Open a lane. ``weight`` >= 1 is its share in a contended batch."""
+        if weight < 1:
+            raise ValueError(f"the weight of {key.name} must be at least 1, not {weight}")
+        with self._lock:
+            if key in self._lanes:
+                raise ValueError(f"the lane of {key.name} is open already")
+            lane = _Lane(key, weight, policy, threading.Condition(self._lock))
+            self._lanes[key] = lane
+            self._turn.append(lane)
+
+    def offer(self, key: StreamKey, items: Sequence[Item]) -> list[Item]:
+        """Queue the items of one frame; blocks while an ``every_frame`` lane is full.
+
+        Returns the items that ``freshest`` pushed out (whole frames, oldest first). Raises Closed once aborted; the
+        offered items then remain the caller's.
+        """
+        with self._lock:
+            lane = self._lanes[key]
+            pushed_out: list[Item] = []
+            if lane.policy == "every_frame":
+                while not self._has_space(lane) and not self._aborted:
+                    lane.blocked = True
+                    # If the blocked lanes together hold no full batch of one spec, a partial one must go.
+                    self._ready.notify()
+                    lane.space.wait()
+                lane.blocked = False
+            else:
+                while len(lane.items) >= self.lane_capacity * len(items):
+                    pushed_out += self._pop_frame(lane)
+            if self._aborted:
+                raise Closed
+            now_ns = self._clock.now_ns()
+            lane.delivered(now_ns)
+            for item in items:
+                item.queued_ns = now_ns
+            lane.items.extend(items)
+            self._waiting += len(items)
+            if not self.fixed or self._waiting >= self.max_size:
+                self._ready.notify()
+            return pushed_out
+
+    def close(self, key: StreamKey) -> None:
+        """The lane's stream has ended; what it holds is still served."""
+        with self._lock:
+            lane = self._lanes.pop(key, None)
+            if lane is not None and not lane.items:
+                self._turn.remove(lane)
+            self._ready.notify_all()
+
+    def finish(self) -> None:
+        """No further lane will be opened: once all lanes are closed and empty, workers are sent home."""
+        with self._lock:
+            self._finished = True
+            self._ready.notify_all()
+
+    def abort(self) -> list[Item]:
+        """Wake everybody with Closed; returns what was waiting."""
+        with self._lock:
+            self._aborted = True
+            left = [item for lane in self._turn for item in lane.items]
+            for lane in self._turn:
+                lane.items.clear()
+                lane.space.notify_all()
+            for lane in self._lanes.values():
+                lane.space.notify_all()
+            self._waiting = 0
+            self._ready.notify_all()
+            return left
+
+    # Workers
+
+    def take(self) -> Batch:
+        """The next batch; waits for one. Raises Closed when no more will come."""
+        with self._lock:
+            while True:
+                batch, wait_ns = self._seal(self._clock.now_ns())
+                if batch is not None:
+                    return batch
+                self._ready.wait(None if wait_ns is None else wait_ns / 1e9)
+
+    def poll(self) -> Batch | None:
+        """A batch if one can be sealed now, else None. Raises Closed when no more will come."""
+        with self._lock:
+            return self._seal(self._clock.now_ns())[0]
+
+    def served(self, duration_ns: int) -> None:
+        """Tell how long a batch took from submission to detections; it bounds the wait for the next ones."""
+        with self._lock:
+            old = self._service_ns
+            self._service_ns = duration_ns if not old else old + (duration_ns - old) / 8
+
+    @property
+    def aborted(self) -> bool:
+        """Whether :meth:`abort` was called."""
+        return self._aborted
+
+    @property
+    def waiting(self) -> int:
+        """Items in all lanes."""
+        return self._waiting
+
+    # Inside the lock
+
+    def _has_space(self, lane: _Lane) -> bool:
+        return len(lane.items) < self.lane_capacity or self._waiting < self.max_size
+
+    def _pop_frame(self, lane: _Lane) -> list[Item]:
+        frame = lane.items[0].frame
+        popped = []
+        while lane.items and lane.items[0].frame is frame:
+            popped.append(lane.items.popleft())
+        self._waiting -= len(popped)
+        return popped
+
+    def _seal(self, now_ns: int) -> tuple[Batch | None, int | None]:
+        """A batch, or how many nanoseconds to wait for one (None: until something happens)."""
+        if self._aborted or (self._finished and not self._lanes and not self._waiting):
+            raise Closed
+        if not self._waiting:
+            return None, None
+        holding = [lane for lane in self._turn if lane.items]
+        oldest = min(holding, key=lambda lane: lane.items[0].queued_ns).items[0]
+        if self._waiting < self.max_size and not self._nothing_more_to_come():
+            if self.fixed:
+                return None, None
+            if not self._all_present(now_ns):
+                left_ns = oldest.queued_ns + self._wait_limit_ns(now_ns) - now_ns
+                if left_ns > 0:
+                    return None, left_ns
+        elif self.fixed and not self._nothing_more_to_come() and not self._is_jammed():
+            ready = sum(item.spec == oldest.spec for lane in holding for item in lane.items)
+            if ready < self.max_size:  # several specs are under way and none fills a batch yet
+                return None, None
+        return self._collect(oldest.spec), None
+
+    def _nothing_more_to_come(self) -> bool:
+        return self._finished and not self._lanes
+
+    def _is_jammed(self) -> bool:
+        return bool(self._lanes) and all(lane.blocked for lane in self._lanes.values())
+
+    def _all_present(self, now_ns: int) -> bool:
+        return all(lane.items for lane in self._lanes.values() if lane.is_delivering(now_ns))
+
+    def _wait_limit_ns(self, now_ns: int) -> int:
+        intervals = [lane.interval_ns for lane in self._lanes.values() if lane.is_delivering(now_ns)]
+        if not intervals or not self._service_ns:
+            return 0
+        return int(min(self.max_wait_ns, min(intervals) / 4, self._service_ns))
+
+    def _collect(self, spec: InputSpec) -> Batch:
+        """Weighted round robin over the lanes whose oldest item is of ``spec``."""
+        chosen: list[Item] = []
+        idle = 0  # lanes visited in a row that gave nothing
+        while len(chosen) < self.max_size and idle < len(self._turn):
+            lane = self._turn[0]
+            lane.credit = lane.credit or lane.weight
+            idle += 1
+            while lane.credit and lane.items and lane.items[0].spec == spec and len(chosen) < self.max_size:
+                chosen.append(lane.items.popleft())
+                lane.credit -= 1
+                idle = 0
+            if lane.credit and len(chosen) == self.max_size and lane.items:
+                break  # its turn goes on in the next batch
+            lane.credit = 0
+            self._turn.rotate(-1)
+        self._waiting -= len(chosen)
+        for lane in [lane for lane in self._turn if not lane.items and lane.key not in self._lanes]:
+            self._turn.remove(lane)
+        for lane in self._lanes.values():
+            if lane.blocked and self._has_space(lane):
+                lane.space.notify()
+        if self._waiting >= self.max_size or self._nothing_more_to_come():
+            self._ready.notify()
+        self._number += 1
+        return Batch(tuple(chosen), self.max_size if self.fixed else len(chosen), self._number)

@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The route of a frame, on one page: four loops, and the Pipeline that owns their threads.
+
+::
+
+    read (one per open stream)   source -> stages -> scheduler
+    detect (K workers)           batch -> detector -> outcomes
+    follow (one)                 joins parts, restores each stream's order, publishes
+    write (one per sink)         outlet -> sink
+
+Every frame that a reader keeps gets the stream's next sequence number and ends in exactly one outcome: detections,
+nobody looked, or dropped for a reason. Stopping flows the way frames flow: readers end their lanes, the scheduler sends
+the workers home, the last worker ends ``follow``, ``follow`` ends the sinks. Whoever consumes a meeting point aborts
+everything when it fails, so nobody waits for a thread that is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from pipeline.batching import BatchScheduler
+from pipeline.errors import PipelineError, SourceError
+from pipeline.frame import Capture, Frame, Item, Outcome, StreamKey
+from pipeline.inference import BatchRunner, UnderWay
+from pipeline.ledger import Ledger
+from pipeline.memory import BufferPool
+from pipeline.outlet import Event, Outlet
+from pipeline.protocols import Detector, Sink
+from pipeline.publishing import Closing, Opened, Publisher
+from pipeline.stream import FlowOptions, Stream
+from pipeline.threads import Channel, Closed, WorkerGroup
+from pipeline.timing import SYSTEM, Clock, Mark, new_trace
+
+log = logging.getLogger("pipeline")
+
+
+class Pipeline:
+    """Many streams through one detector into several sinks.
+
+    ``start``, then ``add`` streams, ``finish`` when no more will be added, and ``join``. ``run_inline`` drives the same
+    bodies in the calling thread. ``ledger`` holds every count and time, also while running.
+    """
+
+    def __init__(
+        self, detector: Detector, sinks: Sequence[Sink], options: FlowOptions, *, clock: Clock = SYSTEM
+    ) -> None:
+        self.detector = detector
+        self.options = options
+        self.ledger = Ledger()
+        self.buffers = BufferPool()
+        self.failure: BaseException | None = None
+        self._clock = clock
+        self._now = clock.now_ns
+        self._scheduler = BatchScheduler(
+            options.batch_size, fixed=options.fixed_batch, max_wait_ns=int(options.max_wait_ms * 1e6), clock=clock
+        )
+        # A handful is enough: readers and workers may run ahead of `follow` only as far as this.
+        self._inbox: Channel[Outcome | Opened | Closing] = Channel(4 * options.batch_size + 16)
+        self._outlets = [Outlet(sink, options.outlet_capacity, options.outlet_policy) for sink in sinks]
+        self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
+        self._wants_pictures = any(sink.wants_pictures for sink in sinks)
+        self._wire(self._inbox.put, Outlet.put, self._read_in_thread)
+        # Guarded by the lock: which streams wait, which are open, whether more may come.
+        self._lock = threading.Lock()
+        self._to_open: deque[Stream] = deque()
+        self._open: dict[StreamKey, Stream] = {}
+        self._finished = False
+        self._generation = 0
+        self._group = WorkerGroup()
+        self._working = options.workers
+
+    def _wire(
+        self,
+        emit: Callable[[Outcome | Opened | Closing], object] | None,
+        deliver: Callable[[Outlet, Event], None],
+        start_reader: Callable[[Stream], None],
+    ) -> None:
+        """Say what stands between the bodies: channels and threads, or nothing (``run_inline``)."""
+
+        def deliver_to_all(event: Event) -> None:
+            for outlet in self._outlets:
+                deliver(outlet, event)
+
+        self._start_reader = start_reader
+        self._publisher = Publisher(deliver_to_all, len(self._outlets), self._now)
+        self._emit = emit = emit or self._publisher.handle
+        self._runner = BatchRunner(self.detector, self._scheduler, self.buffers, self.ledger, emit, self._now)
+
+    # The four loops
+
+    def _read(self, stream: Stream) -> Generator[None]:
+        """source -> stages -> scheduler. One step per frame, so that a thread or ``run_inline`` can drive it."""
+        source, account = stream.source, stream.account
+        frames = 0  # that got a sequence number
+        opened = False
+        try:
+            stream.labels = self.detector.labels
+            info = replace(source.open(stream.stop), name=account.name, labels=stream.labels)
+            account.opened(info, source.counters, self._now())
+            self._emit(Opened(stream, info))
+            self._scheduler.open(stream.key, stream.weight, stream.policy)
+            opened = True
+            while (capture := source.read()) is not None:
+                account.arrived(capture.read_ns, capture.pts_s, capture.epoch, capture.corrupt)
+                if stream.keep(capture):
+                    self._prepare(stream, capture, frames)
+                    frames += 1
+                else:
+                    account.decimated += 1
+                if account.decoded == stream.limit:
+                    break
+                yield
+            account.ended(source.truncation, at_limit=account.decoded == stream.limit, asked=stream.stop.is_set())
+        except SourceError as error:
+            account.failed(str(error))
+            log.error("%s: %s", account.name, error)
+        except Closed:
+            account.ended(None, at_limit=False, asked=True)
+        except Exception as error:  # a plug-in may raise anything; it costs this stream only
+            account.failed(f"{type(error).__name__}: {error}")
+            log.exception("%s: reading failed", account.name)
+        finally:
+            source.close()
+            if opened:
+                self._scheduler.close(stream.key)
+                with suppress(Closed):
+                    self._emit(Closing(stream, frames))
+            self._closed(stream)
+
+    def _detect(self) -> None:
+        """batch -> detector -> outcomes, with up to ``detector.depth`` batches under way."""
+        under_way: deque[UnderWay] = deque()
+        try:
+            while True:
+                batch = self._scheduler.poll() if under_way else self._scheduler.take()
+                if batch is not None:
+                    under_way.append(self._runner.submit(batch))
+                if batch is None or len(under_way) >= self.detector.depth:
+                    self._runner.complete(under_way.popleft())
+        except Closed:
+            for batch_under_way in under_way:
+                self._runner.complete(batch_under_way)
+        finally:
+            with self._lock:
+                self._working -= 1
+                last = not self._working
+            if last:
+                self._inbox.close()
+
+    def _follow(self) -> None:
+        """Outcomes -> in order -> published."""
+        try:
+            while True:
+                self._publisher.handle(self._inbox.get())
+        except Closed:
+            for outlet in self._outlets:
+                outlet.channel.close()
+
+    def _write(self, outlet: Outlet) -> None:
+        """outlet -> sink."""
+        try:
+            while True:
+                outlet.write(outlet.channel.get(), self._now)
+        except Closed:
+            outlet.close()
+
+    # Their bodies
+
+    def _prepare(self, stream: Stream, capture: Capture, sequence: int) -> None:
+        """Make the network inputs of one frame and queue them."""
+        trace = new_trace()
+        trace[Mark.READ], trace[Mark.DECODED] = capture.read_ns, capture.decoded_ns
+        trace[Mark.PREPARE] = self._now()
+        picture = capture.picture
+        frame = Frame(
+            stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch,
+            picture.width, picture.height, picture if self._wants_pictures else None, trace,
+        )  # fmt: skip
+        if capture.corrupt and stream.drop_corrupt:
+            self._emit(Outcome(frame, dropped="corrupt"))
+            return
+        if not stream.gate(capture):
+            self._emit(Outcome(frame))
+            return
+        spec = self.detector.spec
+        inputs = [self.buffers.acquire(spec.shape) for _ in stream.stages]
+        try:
+            geometries = [stage.prepare(picture, spec, out) for stage, out in zip(stream.stages, inputs, strict=True)]
+        except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
+            log.warning("%s frame %d: %s", stream.account.name, frame.index, error)
+            for out in inputs:
+                self.buffers.release(out)
+            self._emit(Outcome(frame, dropped="stage_error"))
+            return
+        items = [
+            Item(frame, spec, out, geometry, part, len(inputs))
+            for part, (out, geometry) in enumerate(zip(inputs, geometries, strict=True))
+        ]
+        trace[Mark.PREPARED] = self._now()
+        for item in self._scheduler.offer(stream.key, items):
+            self.buffers.release(item.input)
+            self._emit(Outcome(item.frame, dropped="overflow", part=item.part, of=item.of))
+
+    # Life
+
+    def start(self) -> None:
+        """Open the sinks and warm the detector in the threads that will run it; raises SinkError or ModelError."""
+        self._open_sinks()
+        warm: Channel[BaseException | None] = Channel(self.options.workers)
+        go = threading.Event()
+
+        def work() -> None:
+            try:
+                self.detector.warm(self._batch_sizes())
+            except BaseException as error:
+                warm.put(error)
+                raise
+            warm.put(None)
+            go.wait()
+            self._detect()
+
+        for number in range(self.options.workers):
+            self._start(f"detect:{number}", work)
+        failure = next(filter(None, [warm.get() for _ in range(self.options.workers)]), None)
+        if failure is not None:
+            self.abort()
+            go.set()
+            for outlet in self._outlets:
+                outlet.close()
+            raise failure
+        go.set()
+        self.ledger.start_ns = self._now()
+        self._start("follow", self._follow)
+        for outlet in self._outlets:
+            self._start(f"write:{outlet.sink.name}", partial(self._write, outlet))
+
+    def add(self, stream: Stream) -> None:
+        """Take a stream in; it opens as soon as fewer than ``parallel`` are open."""
+        with self._lock:
+            if self._finished:
+                raise PipelineError(f"{stream.account.name}: no stream can be added after finish()")
+            self._generation += 1
+            stream.key = StreamKey(stream.account.name, self._generation)
+            self.ledger.streams[stream.account.name] = stream.account
+            self._to_open.append(stream)
+        self._open_more()
+
+    def remove(self, name: str) -> None:
+        """Ask one stream to stop; the frames that it has queued are still served."""
+        with self._lock:
+            waiting = [stream for stream in self._to_open if stream.key.name == name]
+            for stream in waiting:
+                self._to_open.remove(stream)
+                stream.account.state = "stopped"
+            for stream in self._open.values():
+                if stream.key.name == name:
+                    stream.stop.set()
+
+    def finish(self) -> None:
+        """No more streams will be added: once all have ended, everything drains and ends."""
+        with self._lock:
+            self._finished = True
+        self._finish_if_done()
+
+    def stop(self) -> None:
+        """Ask all streams to stop. What they have queued is served, then everything ends. May be called often."""
+        with self._lock:
+            self._finished = True
+            for stream in self._to_open:
+                stream.account.state = "stopped"
+            self._to_open.clear()
+            for stream in self._open.values():
+                stream.stop.set()
+        self._finish_if_done()
+
+    def abort(self) -> None:
+        """Stop now: what is under way is dropped and counted as ``shutdown``."""
+        self.stop()
+        self._scheduler.abort()
+        self._inbox.abort()
+        for outlet in self._outlets:
+            outlet.channel.abort()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end of all loops; False when ``timeout_s`` passed first. Closes the accounts at the end.
+
+        Raises what killed a loop, and PipelineError when the accounts do not balance.
+        """
+        if self._group.join(timeout_s):
+            return False
+        self._settle()
+        return True
+
+    def alive(self) -> list[str]:
+        """Names of the threads that still run."""
+        return self._group.alive()
+
+    def run_inline(self, streams: Sequence[Stream]) -> None:
+        """Everything in the calling thread, streams taking turns frame by frame: the reference for the threaded run."""
+        readers: deque[Generator[None]] = deque()
+        self._wire(
+            None,
+            lambda outlet, event: outlet.take(event, self._now),
+            lambda stream: readers.append(self._read(stream)),
+        )
+        self._open_sinks()
+        try:
+            self.detector.warm(self._batch_sizes())
+            self.ledger.start_ns = self._now()
+            for stream in streams:
+                self.add(stream)
+            self.finish()
+            with suppress(Closed):
+                while True:
+                    if readers:
+                        reader = readers.popleft()
+                        with suppress(StopIteration):
+                            next(reader)
+                            readers.append(reader)
+                    while (batch := self._scheduler.poll()) is not None:
+                        self._runner.complete(self._runner.submit(batch))
+        finally:
+            for reader in readers:
+                reader.close()
+            for outlet in self._outlets:
+                outlet.close()
+        self._settle()
+
+    def _open_sinks(self) -> None:
+        opened: list[Outlet] = []
+        for outlet in self._outlets:
+            try:
+                outlet.sink.open()
+            except BaseException:
+                for earlier in opened:
+                    earlier.close()
+                raise
+            opened.append(outlet)
+
+    def _batch_sizes(self) -> list[int]:
+        largest = self.options.batch_size
+        return [largest] if self.options.fixed_batch else list(range(1, largest + 1))
+
+    def _open_more(self) -> None:
+        while True:
+            with self._lock:
+                full = self.options.parallel is not None and len(self._open) >= self.options.parallel
+                if full or not self._to_open:
+                    return
+                stream = self._to_open.popleft()
+                self._open[stream.key] = stream
+            self._start_reader(stream)
+
+    def _read_in_thread(self, stream: Stream) -> None:
+        def read() -> None:
+            for _ in self._read(stream):
+                pass
+
+        self._start(f"read:{stream.key.name}", read)
+
+    def _closed(self, stream: Stream) -> None:
+        with self._lock:
+            self._open.pop(stream.key, None)
+        self._open_more()
+        self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        with self._lock:
+            done = self._finished and not self._to_open and not self._open
+        if done:
+            self._scheduler.finish()
+
+    def _start(self, name: str, body: Callable[[], None]) -> None:
+        """Run a loop in a thread; when it dies, end everything and keep the cause for ``join``."""
+
+        def guarded() -> None:
+            try:
+                body()
+            except Closed:
+                pass
+            except BaseException as error:  # noqa: BLE001 - the thread's last word, raised again by join
+                self.failure = self.failure or error
+                self.abort()
+
+        self._group.start(name, guarded)
+
+    def _settle(self) -> None:
+        self.ledger.end_ns = self._now()
+        if self.failure is not None or self._scheduler.aborted:
+            self.ledger.account_for_shutdown()
+        if self.failure is not None:
+            raise self.failure
+        unbalanced = self.ledger.unbalanced()
+        if unbalanced:
+            raise PipelineError(f"frames unaccounted for, please report this fault: {unbalanced}")

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frame ledger and the latency of every stage."""
+
+from pipeline.ledger.ledger import ENDED, Ledger, SinkLedger, SinkState, StreamLedger, StreamState
+from pipeline.ledger.stats import Distribution, Latency
+
+__all__ = ["ENDED", "Distribution", "Latency", "Ledger", "SinkLedger", "SinkState", "StreamLedger", "StreamState"]

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The account of every frame: ``decoded = processed + dropped by reason + decimated + in flight``, per stream.
+
+Each count has one writer: the stream's read loop (decoded, decimated, corrupt), the follow loop (processed, dropped).
+A run that does not balance at its end is a fault of the program and fails loudly.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.frame import SourceCounters, StreamInfo
+from pipeline.ledger.stats import Latency
+from pipeline.timing import IntervalJitter, Mark, TransitJitter
+
+StreamState = Literal[
+    "connecting", "live", "stalled", "backoff", "auth_failed", "failed", "paused", "finished", "truncated", "stopped"
+]
+
+SinkState = Literal["ok", "degraded", "failed"]
+
+ENDED: frozenset[str] = frozenset({"failed", "finished", "truncated", "stopped"})
+
+
+class StreamLedger:
+    """Everything that is counted and timed about one stream."""
+
+    def __init__(self, name: str, *, live: bool = False, paced: bool = False) -> None:
+        self.name = name
+        self.info = StreamInfo(name, live=live)
+        self.paced = paced or live
+        self.state: StreamState = "connecting"
+        self.error: str | None = None
+        self.counters = SourceCounters()
+        # Written by the read loop
+        self.decoded = 0
+        self.decimated = 0
+        self.corrupt = 0
+        self.opened_ns = 0
+        self.last_frame_ns = 0
+        self._arrival = TransitJitter()
+        self._arrival_epoch = 0
+        # Written by the follow loop
+        self.processed = 0
+        self.dropped: Counter[str] = Counter()
+        self.first_result_ns = 0
+        self.last_result_ns = 0
+        self._departure = IntervalJitter()
+        # Written under the lock by whichever sink finishes a frame last
+        self._lock = threading.Lock()
+        self._latency = Latency()
+
+    def opened(self, info: StreamInfo, counters: SourceCounters, at_ns: int) -> None:
+        """The read loop opened the source."""
+        self.info = info
+        self.counters = counters
+        self.opened_ns = at_ns
+        self.state = "live"
+
+    def arrived(self, read_ns: int, pts_s: float, epoch: int, corrupt: bool) -> None:
+        """The read loop got a frame from the decoder."""
+        self.decoded += 1
+        self.corrupt += corrupt
+        self.last_frame_ns = read_ns
+        if self.paced:
+            if epoch != self._arrival_epoch:
+                self._arrival.reset()
+                self._arrival_epoch = epoch
+            self._arrival.record(read_ns, round(pts_s * 1e9))
+
+    def ended(self, truncation: str | None, *, at_limit: bool, asked: bool) -> None:
+        """The read loop ended without an error: at the limit, because it was asked to, or at the end of the source."""
+        if at_limit or not (asked or truncation):
+            self.state = "finished"
+        elif truncation and not asked:
+            self.state, self.error = "truncated", truncation
+        else:
+            self.state = "stopped"
+
+    def failed(self, error: str) -> None:
+        """The read loop ended with an error."""
+        self.state, self.error = "failed", error
+
+    def published(self, trace: list[int]) -> None:
+        """The follow loop made a result of a frame."""
+        at_ns = trace[Mark.FOLLOWED]
+        self.processed += 1
+        self.first_result_ns = self.first_result_ns or at_ns
+        self.last_result_ns = at_ns
+        self._departure.record(at_ns)
+
+    def finished(self, trace: list[int]) -> None:
+        """A published frame has left its last sink."""
+        with self._lock:
+            self._latency.record(trace)
+
+    @property
+    def in_flight(self) -> int:
+        """Frames decoded but not accounted for yet; 0 at the end of every run."""
+        return self.decoded - self.decimated - self.processed - self.dropped.total()
+
+    def latency(self) -> Latency:
+        """A merged copy of the distributions so far."""
+        copy = Latency()
+        with self._lock:
+            copy.merge(self._latency)
+        return copy
+
+    def as_dict(self, start_ns: int) -> dict[str, Any]:
+        """This stream's part of ``report.json``."""
+        span_s = (self.last_result_ns - self.opened_ns) / 1e9 if self.last_result_ns else 0.0
+        return {
+            "state": self.state,
+            "error": self.error,
+            "frames": {
+                "decoded": self.decoded,
+                "processed": self.processed,
+                "dropped": dict(sorted(self.dropped.items())),
+                "decimated": self.decimated,
+                "corrupt": self.corrupt,
+                "decode_errors": self.counters.decode_errors,
+                "skipped": self.counters.skipped,
+            },
+            "reconnects": self.counters.reconnects,
+            "discontinuities": self.counters.discontinuities,
+            "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
+            "first_result_ms": _ms_since(start_ns, self.first_result_ns),
+            **self.latency().as_dict(),
+            "jitter": {
+                "arrival_ms": _ms(self._arrival.value_ns) if self.paced else None,
+                "departure_ms": _ms(self._departure.value_ns),
+            },
+        }
+
+
+@dataclass(slots=True)
+class SinkLedger:
+    """What one sink was given and what became of it. Lost is counted by reason.
+
+    Attributes:
+        received: results that were meant for it.
+        written: results that it kept.
+        state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
+    """
+
+    name: str
+    received: int = 0
+    written: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    state: SinkState = "ok"
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """This sink's part of ``report.json``."""
+        return {
+            "received": self.received,
+            "written": self.written,
+            "lost": dict(sorted(self.lost.items())),
+            "state": self.state,
+            "error": self.error,
+        }
+
+
+class Ledger:
+    """The accounts of one run."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, StreamLedger] = {}
+        self.sinks: dict[str, SinkLedger] = {}
+        self.batch_sizes: Counter[int] = Counter()  # real items per batch; written under the lock
+        self.start_ns = 0
+        self.end_ns = 0
+        self._lock = threading.Lock()
+
+    def batch(self, items: int) -> None:
+        """A detect worker finished a batch of ``items`` items."""
+        with self._lock:
+            self.batch_sizes[items] += 1
+
+    def unbalanced(self) -> dict[str, int]:
+        """Streams with frames unaccounted for, and how many; empty at the end of a sound run."""
+        return {name: stream.in_flight for name, stream in self.streams.items() if stream.in_flight}
+
+    def account_for_shutdown(self) -> None:
+        """After an abort: frames that were under way are dropped by the shutdown. All loops have ended."""
+        for stream in self.streams.values():
+            if stream.in_flight > 0:
+                stream.dropped["shutdown"] += stream.in_flight
+
+    def as_dict(self) -> dict[str, Any]:
+        """The measured part of ``report.json``."""
+        total = Latency()
+        for stream in self.streams.values():
+            total.merge(stream.latency())
+        frames = sum(stream.processed for stream in self.streams.values())
+        wall_s = (self.end_ns - self.start_ns) / 1e9
+        first_ns = min((s.first_result_ns for s in self.streams.values() if s.first_result_ns), default=0)
+        batches = self.batch_sizes.total()
+        items = sum(size * count for size, count in self.batch_sizes.items())
+        return {
+            "wall_s": round(wall_s, 6),
+            "frames": frames,
+            "fps": round(frames / wall_s, 3) if wall_s > 0 else 0.0,
+            "first_result_ms": _ms_since(self.start_ns, first_ns),
+            "batches": {
+                "count": batches,
+                "mean_size": round(items / batches, 4) if batches else None,
+                "sizes": {str(size): count for size, count in sorted(self.batch_sizes.items())},
+            },
+            "streams": {name: stream.as_dict(self.start_ns) for name, stream in self.streams.items()},
+            "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
+            "total": total.as_dict(),
+        }
+
+
+def _ms(value_ns: float | None) -> float | None:
+    return None if value_ns is None else round(value_ns / 1e6, 6)
+
+
+def _ms_since(start_ns: int, at_ns: int) -> float | None:
+    return _ms(at_ns - start_ns) if at_ns else None

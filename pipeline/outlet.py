@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bounded outlet between the follow loop and one sink, and the delivery that several outlets share."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import SinkError
+from pipeline.frame import Result, StreamInfo
+from pipeline.ledger import SinkLedger, SinkState, StreamLedger
+from pipeline.protocols import Sink
+from pipeline.threads import Channel, Policy
+from pipeline.timing import Mark
+
+log = logging.getLogger("pipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A stream opened; its results follow."""
+
+    info: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A stream's last result has been delivered."""
+
+    stream: str
+
+
+class Delivery:
+    """One result on its way to all sinks. The frame is finished when the last of them is done with it."""
+
+    __slots__ = ("_account", "_lock", "_remaining", "result")
+
+    def __init__(self, result: Result, account: StreamLedger, outlets: int) -> None:
+        self.result = result
+        self._account = account
+        self._remaining = outlets
+        self._lock = threading.Lock()
+        if not outlets:
+            account.finished(result.trace)
+
+    def done(self, began_ns: int = 0, ended_ns: int = 0) -> None:
+        """One sink is done with it; 0 for a sink that lost it and so is no part of the frame's way."""
+        trace = self.result.trace
+        with self._lock:
+            if ended_ns > trace[Mark.DONE]:
+                trace[Mark.SINK], trace[Mark.DONE] = began_ns, ended_ns
+            self._remaining -= 1
+            finished = not self._remaining
+        if finished:
+            self._account.finished(trace)
+
+
+Event = Began | Delivery | Ended
+
+
+class Outlet:
+    """A sink, its account, and the bounded channel in front of it."""
+
+    def __init__(self, sink: Sink, capacity: int, policy: Policy) -> None:
+        self.sink = sink
+        self.account = SinkLedger(sink.name)
+        # Only results may be pushed out: a lost Began or Ended would leave files open or never made.
+        self.channel: Channel[Event] = Channel(capacity, policy, spare=lambda event: isinstance(event, Delivery))
+
+    def put(self, event: Event) -> None:
+        """Hand an event to the sink's thread; what is pushed out is counted as lost by overflow."""
+        if isinstance(event, Delivery):
+            self.account.received += 1
+        pushed_out = self.channel.put(event)
+        if isinstance(pushed_out, Delivery):
+            self.lose(pushed_out, "overflow")
+
+    def take(self, event: Event, now: Callable[[], int]) -> None:
+        """Hand an event to the sink here and now (the inline run)."""
+        if isinstance(event, Delivery):
+            self.account.received += 1
+        self.write(event, now)
+
+    def write(self, event: Event, now: Callable[[], int]) -> None:
+        """Give one event to the sink, in the sink's thread.
+
+        A sink that cannot keep a result (SinkError) is degraded and goes on with the next one; a sink that breaks in
+        any other way is detached. Neither stops anything else.
+        """
+        if self.account.state == "failed":
+            if isinstance(event, Delivery):
+                self.lose(event, "failed")
+            return
+        began_ns = now()
+        try:
+            match event:
+                case Delivery():
+                    self.sink.write(event.result)
+                case Began():
+                    self.sink.begin(event.info)
+                case Ended():
+                    self.sink.end(event.stream)
+        except SinkError as error:
+            self._fail(event, "write_error", "degraded", error)
+        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it costs this sink only
+            self._fail(event, "failed", "failed", error)
+        else:
+            if isinstance(event, Delivery):
+                self.account.written += 1
+                event.done(began_ns, now())
+                if self.account.state == "degraded":
+                    self.account.state = "ok"
+                    log.warning(
+                        "sink %s keeps results again, lost so far: %d", self.sink.name, self.account.lost.total()
+                    )
+
+    def _fail(self, event: Event, reason: str, state: SinkState, error: Exception) -> None:
+        if self.account.state == "ok":  # said once, until it has recovered
+            log.error("sink %s: %s", self.sink.name, error, exc_info=None if state == "degraded" else error)
+        self.account.state, self.account.error = state, str(error) or type(error).__name__
+        if isinstance(event, Delivery):
+            self.lose(event, reason)
+
+    def close(self) -> None:
+        """Account for what is left in the channel and close the sink."""
+        for event in self.channel.drain():
+            if isinstance(event, Delivery):
+                self.lose(event, "shutdown")
+        try:
+            self.sink.close()
+        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
+            self._fail(Ended(""), "failed", "failed", error)
+
+    def lose(self, delivery: Delivery, reason: str) -> None:
+        """Account for a result that this sink will not keep."""
+        self.account.lost[reason] += 1
+        delivery.done()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The body of the follow loop: outcomes go in, results come out, in the order of each stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipeline.frame import Detections, Outcome, Result, StreamInfo, StreamKey
+from pipeline.ordering import Joined, StreamOrder
+from pipeline.outlet import Began, Delivery, Ended, Event
+from pipeline.stream import Stream
+from pipeline.timing import Mark
+
+log = logging.getLogger("pipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A reader opened its source; its outcomes follow."""
+
+    stream: Stream
+    info: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A reader ended after giving out ``frames`` sequence numbers."""
+
+    stream: Stream
+    frames: int
+
+
+@dataclass(slots=True)
+class _Following:
+    stream: Stream
+    order: StreamOrder = field(default_factory=StreamOrder)
+    dropped_before: int = 0
+
+
+class Publisher:
+    """Per-stream state lives here: order, follower, losses. Used by one thread."""
+
+    def __init__(self, deliver: Callable[[Event], None], outlets: int, now: Callable[[], int]) -> None:
+        self._deliver = deliver
+        self._outlets = outlets
+        self._now = now
+        self._following: dict[StreamKey, _Following] = {}
+
+    def handle(self, event: Outcome | Opened | Closing) -> None:
+        """Take one event and publish what is ready."""
+        if isinstance(event, Opened):
+            self._following[event.stream.key] = _Following(event.stream)
+            self._deliver(Began(event.info))
+            return
+        key = event.frame.stream if isinstance(event, Outcome) else event.stream.key
+        following = self._following[key]
+        if isinstance(event, Outcome):
+            for joined in following.order.add(event):
+                self._publish(following, joined)
+        else:
+            following.order.end(event.frames)
+        if following.order.complete:
+            del self._following[key]
+            self._deliver(Ended(key.name))
+
+    def _publish(self, following: _Following, joined: Joined) -> None:
+        frame, stream = joined.frame, following.stream
+        frame.trace[Mark.FOLLOW] = self._now()
+        dropped = joined.dropped
+        detections = joined.detections
+        if dropped is None and stream.follower is not None:
+            try:
+                detections = stream.follower.follow(frame, detections)
+            except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it costs this frame only
+                log.error("%s frame %d: the follower failed: %s", frame.stream.name, frame.index, error)
+                dropped = "stage_error"
+        if dropped is not None:
+            stream.account.dropped[dropped] += 1
+            following.dropped_before += 1
+            return
+        frame.trace[Mark.FOLLOWED] = self._now()
+        result = Result(
+            stream=frame.stream.name,
+            frame=frame.index,
+            pts=frame.pts_s,
+            wall_ns=frame.wall_ns,
+            width=frame.width,
+            height=frame.height,
+            detections=Detections.empty() if detections is None else detections,
+            labels=stream.labels,
+            epoch=frame.epoch,
+            dropped_before=following.dropped_before,
+            picture=frame.picture,
+            trace=frame.trace,
+        )
+        following.dropped_before = 0
+        stream.account.published(frame.trace)
+        self._deliver(Delivery(result, stream.account, self._outlets))

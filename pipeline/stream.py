@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the builder hands to the flow: one Stream per source, and how the loops are to meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.frame import Capture, StreamKey
+from pipeline.ledger import StreamLedger
+from pipeline.protocols import Follower, Source, Stage
+from pipeline.threads import Policy, StopFlag
+
+
+def _every(capture: Capture) -> bool:
+    return True
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """What to do with one source. Made by the builder, run once.
+
+    Attributes:
+        account: its ledger, named as the stream.
+        stages: each makes one network input of a frame (one: the whole frame; several: tiles).
+        keep: thinning after the decoder; frames that it refuses are decimated.
+        gate: whether the detector should look at this frame; where it says no, only the follower sees it.
+        limit: stop after this many decoded frames.
+        drop_corrupt: frames that the decoder flagged as damaged are dropped, else only counted.
+        follower: sees this stream's detections in order, before they are published.
+    """
+
+    source: Source
+    stages: Sequence[Stage]
+    account: StreamLedger
+    policy: Policy = "every_frame"
+    weight: int = 1
+    keep: Callable[[Capture], bool] = _every
+    gate: Callable[[Capture], bool] = _every
+    limit: int | None = None
+    drop_corrupt: bool = False
+    follower: Follower | None = None
+    # Set by the pipeline
+    key: StreamKey = field(default_factory=lambda: StreamKey("", 0))
+    labels: dict[int, str] = field(default_factory=dict)
+    stop: StopFlag = field(default_factory=StopFlag)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOptions:
+    """How the loops meet.
+
+    Attributes:
+        batch_size: items per batch at most.
+        fixed_batch: one batch size from the first frame to the last (recordings).
+        max_wait_ms: upper bound of the wait for a fuller batch.
+        workers: detect threads.
+        parallel: streams open at once; None for all.
+        outlet_policy: ``every_frame``: sinks hold the flow up; ``freshest``: a slow sink loses its own results.
+        outlet_capacity: results that wait for one sink.
+    """
+
+    batch_size: int = 8
+    fixed_batch: bool = True
+    max_wait_ms: float = 10.0
+    workers: int = 1
+    parallel: int | None = None
+    outlet_policy: Policy = "every_frame"
+    outlet_capacity: int = 16
