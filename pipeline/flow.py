@@ -241,13 +241,14 @@ class Pipeline:
             self._start(f"write:{outlet.sink.name}", partial(self._write, outlet))
 
     def add(self, stream: Stream) -> None:
-        """Take a stream in; it opens as soon as fewer than ``parallel`` are open."""
+        """Take a stream in; it opens as soon as fewer than ``parallel`` are open, or never after a stop."""
         with self._lock:
-            if self._finished:
-                raise PipelineError(f"{stream.account.name}: no stream can be added after finish()")
             self._generation += 1
             stream.key = StreamKey(stream.account.name, self._generation)
             self.ledger.streams[stream.account.name] = stream.account
+            if self._finished:
+                stream.account.state = "stopped"
+                return
             self._to_open.append(stream)
         self._open_more()
 

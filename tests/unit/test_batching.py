@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler: when batches are sealed, who is in them, and what a full lane does."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.batching import BatchScheduler
+from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
+from pipeline.testing import ManualClock
+from pipeline.threads import Closed
+from pipeline.timing import new_trace
+
+SPEC = InputSpec(8, 8)
+OTHER = InputSpec(16, 16)
+MS = 1_000_000
+
+
+def key(name: str) -> StreamKey:
+    return StreamKey(name, 1)
+
+
+def item(name: str, sequence: int = 0, spec: InputSpec = SPEC, frame: Frame | None = None, part: int = 0) -> Item:
+    frame = frame or Frame(key(name), sequence, sequence, 0.0, None, 0, 8, 8, None, new_trace())
+    return Item(frame, spec, np.empty(spec.shape, np.uint8), Geometry(8, 8, 1, 1), part)
+
+
+def names(batch_items: tuple[Item, ...]) -> list[str]:
+    return [entry.frame.stream.name for entry in batch_items]
+
+
+class TestFixedBatches:
+    def test_nothing_is_sealed_before_the_batch_is_full(self) -> None:
+        scheduler = BatchScheduler(4, fixed=True, lane_capacity=4)
+        scheduler.open(key("a"))
+        for sequence in range(3):
+            scheduler.offer(key("a"), [item("a", sequence)])
+        assert scheduler.poll() is None
+        scheduler.offer(key("a"), [item("a", 3)])
+        batch = scheduler.poll()
+        assert batch is not None
+        assert [entry.frame.sequence for entry in batch.items] == [0, 1, 2, 3]
+        assert batch.size == 4
+
+    def test_the_tail_is_padded_once_all_lanes_have_ended(self) -> None:
+        scheduler = BatchScheduler(4, fixed=True)
+        scheduler.open(key("a"))
+        scheduler.offer(key("a"), [item("a")])
+        scheduler.close(key("a"))
+        assert scheduler.poll() is None  # another stream may still come
+        scheduler.finish()
+        batch = scheduler.poll()
+        assert batch is not None
+        assert (len(batch.items), batch.size) == (1, 4)
+        with pytest.raises(Closed):
+            scheduler.poll()
+
+    def test_a_lane_takes_more_than_its_capacity_while_no_batch_is_full(self) -> None:
+        scheduler = BatchScheduler(5, fixed=True, lane_capacity=1)
+        scheduler.open(key("a"))
+        for sequence in range(5):  # would block for ever if one lane alone could not fill a batch
+            scheduler.offer(key("a"), [item("a", sequence)])
+        batch = scheduler.poll()
+        assert batch is not None
+        assert len(batch.items) == 5
+
+
+class TestLiveBatches:
+    def scheduler(self, clock: ManualClock, **options: int) -> BatchScheduler:
+        scheduler = BatchScheduler(4, clock=clock, **options)
+        for name in ("a", "b"):
+            scheduler.open(key(name), policy="freshest")
+        return scheduler
+
+    def test_the_first_frames_do_not_wait(self) -> None:
+        scheduler = self.scheduler(ManualClock())
+        scheduler.offer(key("a"), [item("a")])
+        batch = scheduler.poll()
+        assert batch is not None
+        assert (names(batch.items), batch.size) == (["a"], 1)  # partial, not padded
+
+    def deliver(self, scheduler: BatchScheduler, clock: ManualClock) -> None:
+        """Both streams deliver every 40 ms, a batch takes 20 ms."""
+        for sequence in range(3):
+            for name in ("a", "b"):
+                scheduler.offer(key(name), [item(name, sequence)])
+            scheduler.poll()
+            clock.advance(40 * MS)
+        scheduler.served(20 * MS)
+
+    def test_a_batch_goes_as_soon_as_every_delivering_stream_is_present(self) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock)
+        self.deliver(scheduler, clock)
+        scheduler.offer(key("a"), [item("a", 3)])
+        assert scheduler.poll() is None
+        scheduler.offer(key("b"), [item("b", 3)])
+        batch = scheduler.poll()
+        assert batch is not None
+        assert names(batch.items) == ["a", "b"]
+
+    @pytest.mark.parametrize(("max_wait_ms", "waits_ms"), [(100, 10), (4, 4)])
+    def test_the_oldest_item_waits_a_quarter_interval_or_max_wait(self, max_wait_ms: int, waits_ms: int) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock, max_wait_ns=max_wait_ms * MS)
+        self.deliver(scheduler, clock)
+        scheduler.offer(key("a"), [item("a", 3)])
+        clock.advance(waits_ms * MS - 1)
+        assert scheduler.poll() is None
+        clock.advance(1)
+        batch = scheduler.poll()
+        assert batch is not None
+        assert names(batch.items) == ["a"]
+
+    def test_a_silent_stream_is_not_waited_for(self) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock)
+        self.deliver(scheduler, clock)
+        for sequence in range(3, 6):  # b has fallen silent for more than two of its intervals
+            clock.advance(40 * MS)
+            scheduler.offer(key("a"), [item("a", sequence)])
+            scheduler.poll()
+        clock.advance(40 * MS)
+        scheduler.offer(key("a"), [item("a", 6)])
+        assert scheduler.poll() is not None
+
+    def test_freshest_pushes_out_the_oldest_whole_frame(self) -> None:
+        scheduler = BatchScheduler(8, clock=ManualClock(), lane_capacity=1)
+        scheduler.open(key("a"), policy="freshest")
+        tiles = [item("a", 0)]
+        tiles.append(item("a", frame=tiles[0].frame, part=1))
+        assert scheduler.offer(key("a"), tiles) == []
+        newer = [item("a", 1), item("a", 1)]
+        newer[1] = item("a", frame=newer[0].frame, part=1)
+        assert scheduler.offer(key("a"), newer) == tiles
+        assert scheduler.waiting == 2
+
+
+class TestSpecs:
+    def test_a_batch_holds_one_spec(self) -> None:
+        scheduler = BatchScheduler(4, clock=ManualClock())
+        scheduler.open(key("a"))
+        scheduler.open(key("b"))
+        scheduler.offer(key("a"), [item("a", 0)])
+        scheduler.offer(key("b"), [item("b", 0, OTHER)])
+        first, second = scheduler.poll(), scheduler.poll()
+        assert first is not None
+        assert second is not None
+        assert (first.spec, second.spec) == (SPEC, OTHER)
+
+    def test_blocked_lanes_of_different_specs_do_not_deadlock(self) -> None:
+        scheduler = BatchScheduler(4, fixed=True, lane_capacity=1)
+        sizes = []
+
+        def work() -> None:
+            while True:
+                try:
+                    sizes.append(len(scheduler.take().items))
+                except Closed:
+                    return
+
+        worker = threading.Thread(target=work)
+        worker.start()
+
+        def produce(name: str, spec: InputSpec) -> None:
+            for sequence in range(9):
+                scheduler.offer(key(name), [item(name, sequence, spec)])
+            scheduler.close(key(name))
+
+        producers = []
+        for name, spec in (("a", SPEC), ("b", OTHER)):
+            scheduler.open(key(name))
+            producers.append(threading.Thread(target=produce, args=(name, spec)))
+        for producer in producers:
+            producer.start()
+        for producer in producers:
+            producer.join(10)
+        scheduler.finish()
+        worker.join(10)
+        assert not worker.is_alive()
+        assert sum(sizes) == 18
+
+
+@given(
+    weights=st.lists(st.integers(1, 5), min_size=2, max_size=7),
+    max_size=st.integers(1, 9),
+    seed=st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_stream_waits_longer_than_the_bound(weights: list[int], max_size: int, seed: object) -> None:
+    """Every lane is always full, but one: it comes and goes at random and still is served within the bound."""
+    rng = np.random.default_rng(getattr(seed, "randint")(0, 2**32))  # noqa: B009
+    scheduler = BatchScheduler(max_size, clock=ManualClock(), lane_capacity=max_size + max(weights))
+    for index, weight in enumerate(weights):
+        scheduler.open(key(str(index)), weight=weight, policy="freshest")
+    bound = math.ceil(sum(weights) / max_size) + 1
+    waiting_since: dict[str, int] = {}
+    for number in range(60):
+        for index in range(len(weights)):
+            if index and rng.random() < 0.3:
+                continue
+            scheduler.offer(key(str(index)), [item(str(index), number)])
+            waiting_since.setdefault(str(index), number)
+        batch = scheduler.poll()
+        if batch is None:
+            continue
+        for name in set(names(batch.items)):
+            assert number - waiting_since.pop(name) <= bound
+            if scheduler._lanes[key(name)].items:
+                waiting_since[name] = number
+        for name, since in waiting_since.items():
+            assert number - since <= bound, f"stream {name} starved"
+
+
+def test_contended_batches_are_shared_by_weight() -> None:
+    weights = {"a": 1, "b": 2, "c": 5}
+    scheduler = BatchScheduler(3, clock=ManualClock(), lane_capacity=20)
+    for name, weight in weights.items():
+        scheduler.open(key(name), weight=weight, policy="freshest")
+    served: Counter[str] = Counter()
+    for sequence in range(800):
+        for name in weights:
+            for _ in range(3):
+                scheduler.offer(key(name), [item(name, sequence)])
+        batch = scheduler.poll()
+        assert batch is not None
+        served.update(names(batch.items))
+    assert {name: round(8 * count / served.total(), 1) for name, count in served.items()} == weights
+
+
+class TestEnds:
+    def test_abort_wakes_a_blocked_producer_and_a_waiting_worker(self) -> None:
+        scheduler = BatchScheduler(1, fixed=True, lane_capacity=1)
+        scheduler.open(key("a"))
+        scheduler.offer(key("a"), [item("a")])
+        woken: list[str] = []
+
+        def blocked() -> None:
+            with pytest.raises(Closed):
+                scheduler.offer(key("a"), [item("a", 1)])
+            woken.append("producer")
+
+        def idle() -> None:
+            with pytest.raises(Closed):
+                while True:
+                    empty.take()
+            woken.append("worker")
+
+        empty = BatchScheduler(1)
+        threads = [threading.Thread(target=blocked), threading.Thread(target=idle)]
+        for thread in threads:
+            thread.start()
+        left = scheduler.abort()
+        empty.abort()
+        for thread in threads:
+            thread.join(5)
+        assert sorted(woken) == ["producer", "worker"]
+        assert len(left) == 1
+
+    def test_what_a_closed_lane_holds_is_still_served(self) -> None:
+        scheduler = BatchScheduler(8, clock=ManualClock())
+        scheduler.open(key("a"))
+        scheduler.offer(key("a"), [item("a")])
+        scheduler.close(key("a"))
+        scheduler.finish()
+        batch = scheduler.poll()
+        assert batch is not None
+        assert len(batch.items) == 1
+
+    def test_bad_arguments(self) -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            BatchScheduler(0)
+        scheduler = BatchScheduler(1)
+        with pytest.raises(ValueError, match="weight"):
+            scheduler.open(key("a"), weight=0)
+        scheduler.open(key("a"))
+        with pytest.raises(ValueError, match="open already"):
+            scheduler.open(key("a"))

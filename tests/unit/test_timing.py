@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distributions against numpy, stages against their sum, jitter against hand-worked vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.timing import (
+    STAGES,
+    DurationJitter,
+    Histogram,
+    IntervalJitter,
+    Mark,
+    TransitJitter,
+    elapsed,
+    new_trace,
+    rfc3339,
+    stage_times,
+)
+
+durations = st.lists(st.integers(0, 2**62), min_size=1, max_size=200)
+
+
+@given(durations, st.sampled_from([1, 25, 50, 90, 95, 99, 99.9, 100]))
+def test_percentiles_are_within_one_percent_of_numpy(values: list[int], percent: float) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.record(value)
+    exact = int(np.percentile(np.array(values, object), percent, method="inverted_cdf"))
+    measured = histogram.percentile(percent)
+    assert measured is not None
+    assert abs(measured - exact) <= 0.01 * exact
+    assert histogram.total == sum(values)
+    assert histogram.maximum == max(values)
+
+
+@given(durations, durations)
+def test_merging_equals_recording_everything(first: list[int], second: list[int]) -> None:
+    one, two, both = Histogram(), Histogram(), Histogram()
+    for value in first:
+        one.record(value)
+        both.record(value)
+    for value in second:
+        two.record(value)
+        both.record(value)
+    one.merge(two)
+    assert (one.counts, one.count, one.total, one.maximum) == (both.counts, both.count, both.total, both.maximum)
+
+
+def test_an_empty_histogram_has_no_numbers() -> None:
+    assert Histogram().percentile(50) is None
+    assert Histogram().mean is None
+
+
+def test_a_negative_duration_is_a_fault() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        Histogram().record(-1)
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=len(Mark), max_size=len(Mark)), st.sets(st.sampled_from(list(Mark)[1:])))
+def test_the_stages_of_a_frame_sum_to_its_end_to_end_time(gaps: list[int], skipped: set[Mark]) -> None:
+    trace = new_trace()
+    now = 1
+    for mark, gap in zip(Mark, gaps, strict=True):
+        now += gap
+        trace[mark] = 0 if mark in skipped else now
+    for last in Mark:
+        times = stage_times(trace, last)
+        assert sum(times.values()) == elapsed(trace, last)
+        assert set(times) <= set(STAGES)
+
+
+def test_each_interval_belongs_to_the_stage_that_it_ends() -> None:
+    trace = [0] * len(Mark)
+    for mark, at in zip(Mark, [100, 101, 103, 107, 115, 131, 163, 227, 355, 611, 1123], strict=True):
+        trace[mark] = at
+    assert stage_times(trace) == {
+        "decode": 1,
+        "queue": 2 + 8 + 64 + 256,
+        "preprocess": 4,
+        "infer": 16,
+        "postprocess": 32,
+        "follow": 128,
+        "sink": 512,
+    }
+
+
+def test_transit_jitter_follows_rfc_3550() -> None:
+    # Worked by hand: transits 0, 16, 16, 0 -> |D| 16, 0, 16 -> J 1, 0.9375, 1.87890625
+    jitter = TransitJitter()
+    values = []
+    for capture, arrival in [(0, 0), (100, 116), (200, 216), (300, 300)]:
+        jitter.record(arrival, capture)
+        values.append(jitter.value_ns)
+    assert values == [None, 1.0, 0.9375, 1.87890625]
+    jitter.reset()
+    jitter.record(10_000, 400)  # a break in the time stamps is no jitter
+    assert jitter.value_ns == 1.87890625
+
+
+def test_duration_jitter_is_the_smoothed_change() -> None:
+    jitter = DurationJitter()
+    for duration in (100, 132, 100):
+        jitter.record(duration)
+    assert jitter.value_ns == 2 + (32 - 2) / 16
+
+
+def test_interval_jitter_is_the_standard_deviation_of_the_gaps() -> None:
+    times = np.cumsum([5, 7, 1, 30, 2, 8])
+    jitter = IntervalJitter()
+    for at in times:
+        jitter.record(int(at))
+    assert jitter.value_ns == pytest.approx(np.std(np.diff(times)))
+
+
+def test_wall_time_is_rfc_3339() -> None:
+    assert rfc3339(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123456Z"
