@@ -35,7 +35,7 @@ class Interleave:
         luma, u, v = planes
         if self._wide:
             u, v = self._widen(u, self._wide[0]), self._widen(v, self._wide[1])
-        for row in range(self._step_y):
+        for row in range(min(self._step_y, len(luma))):
             lines = luma[row :: self._step_y]
             cv2.merge((lines, u[: len(lines)], v[: len(lines)]), out[row :: self._step_y])
 
