@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One JSON object per processed frame and line, the pipeline's own format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.errors import SinkError
+from pipeline.frame import Result, StreamInfo
+from pipeline.sinks.columns import columns, seconds
+from pipeline.sinks.record_file import Rotate
+from pipeline.sinks.stream_files import Fsync, Mode, StreamFiles
+from pipeline.timing import STAGES, SYSTEM, Clock, Mark, elapsed, rfc3339, stage_times
+
+
+def latency_ms(trace: list[int]) -> dict[str, float]:
+    """Milliseconds per stage up to publication, and ``end_to_end``, their sum; {} for a frame without marks.
+
+    Not rounded: a nanosecond is the sixth decimal, so the stages of a line add up.
+    """
+    if not trace:
+        return {}
+    times = stage_times(trace, Mark.FOLLOWED)
+    shown: dict[str, float] = {stage: times[stage] / 1e6 for stage in STAGES if stage in times}
+    shown["end_to_end"] = elapsed(trace, Mark.FOLLOWED) / 1e6
+    return shown
+
+
+def line(result: Result, run_id: str | None = None) -> bytes:
+    """``result`` as one line of JSON, newline last.
+
+    With ``run_id`` (a live feed) it also says ``run``, ``epoch``, ``latency_ms`` and ``dropped_before``; without, the
+    same result gives the same bytes on every machine. Raises SinkError for what JSON cannot hold.
+    """
+    record: dict[str, Any] = {
+        "stream": result.stream,
+        "frame": result.frame,
+        "pts": seconds(result.pts),
+        "time": None if result.wall_ns is None else rfc3339(result.wall_ns),
+        "width": result.width,
+        "height": result.height,
+        "detections": [
+            {"class_id": class_id, "label": label, "confidence": confidence, "box": box, "track_id": track_id}
+            for class_id, label, confidence, box, track_id in zip(*columns(result), strict=True)
+        ],
+    }
+    if run_id is not None:
+        record["run"] = run_id
+        record["epoch"] = result.epoch
+        record["latency_ms"] = latency_ms(result.trace)
+        record["dropped_before"] = result.dropped_before
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError as error:
+        raise SinkError(f"{result.stream} frame {result.frame} cannot be written as JSON: {error}") from error
+
+
+class JsonlSink:
+    """Writes ``<stream>.jsonl``: each line with one ``write``, so that a killed process loses none that was written.
+
+    Args:
+        path: template such as ``out/{stream}.jsonl``.
+        mode: ``replace`` (replay) or ``append`` after repairing a torn tail (run).
+        run_id: id of this process, for live feeds; None writes the fields of a replay only.
+        rotate: when to start a new file, or None.
+        fsync: see :data:`pipeline.sinks.stream_files.Fsync`.
+    """
+
+    wants_pictures = False
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        mode: Mode = "replace",
+        run_id: str | None = None,
+        rotate: Rotate | None = None,
+        fsync: Fsync = "never",
+        name: str = "jsonl",
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.name = name
+        self._run_id = run_id
+        self._files = StreamFiles(path, mode=mode, opening=b'{"stream":', rotate=rotate, fsync=fsync, clock=clock)
+
+    def open(self) -> None:
+        """Make the folder; raises SinkError where it cannot be written to."""
+        self._files.open()
+
+    def begin(self, stream: StreamInfo) -> None:
+        """Make the stream's file; raises SinkError."""
+        self._files.begin(stream.name)
+
+    def write(self, result: Result) -> None:
+        """Write one line; raises SinkError, and leaves no torn line before the next one."""
+        self._files.append(result.stream, line(result, self._run_id))
+
+    def end(self, stream: str) -> None:
+        """Close the stream's file; raises SinkError."""
+        self._files.end(stream)
+
+    def close(self) -> None:
+        """Close all files, synced as asked for; raises SinkError."""
+        self._files.close()
