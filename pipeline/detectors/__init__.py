@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detectors: TorchScript files of several families, and the built-in people detector, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.detectors.engine import TorchScriptDetector
+
+__all__ = ["build_detector"]
+
+
+def build_detector(
+    model: str | Path,
+    *,
+    adapter: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    confidence: float = 0.4,
+    iou: float = 0.5,
+    classes: Sequence[str | int] | None = None,
+    names: Mapping[int, str] | Sequence[str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    max_batch: int = 8,
+    threads: int = 1,
+    sha256: str | None = None,
+) -> TorchScriptDetector:
+    """Load a model and make a detector of it. Imports torch; loading a file runs code of its author.
+
+    Args:
+        model: path of a TorchScript file, or ``builtin:people``.
+        adapter: the family of detectors that it belongs to, when its file and outputs do not tell, or tell wrong.
+        input_size: network input (height, width) in pixels; None leaves it to the file.
+        confidence: lowest confidence of a detection, 0..1.
+        iou: overlap above which the less confident of two boxes of a class is removed, 0..1.
+        classes: names or ids of the classes to keep; None keeps all.
+        names: class names where the file has none: by id, or a list that starts at the first class.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        max_batch: largest batch wanted; the detector may offer less.
+        threads: intra-op threads that :meth:`~pipeline.protocols.Detector.warm` gives to each calling thread.
+        sha256: expected digest of the file, or None.
+
+    Raises:
+        ModelLoadError: not a detector that can run here; the message says what was found and what to do.
+        ConfigError: a value out of range, or a class that the model does not have.
+    """
+    from pipeline.detectors.assemble import Request, assemble  # torch is not imported before somebody needs it
+
+    return assemble(
+        model,
+        Request(
+            adapter=adapter,
+            input_size=input_size,
+            confidence=confidence,
+            iou=iou,
+            classes=classes,
+            names=names,
+            device=device,
+            precision=precision,
+            max_batch=max_batch,
+            threads=threads,
+            sha256=sha256,
+        ),
+    )

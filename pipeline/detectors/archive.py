@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A static look into a TorchScript file: what it holds and which side files came along. Nothing of it is run."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from pipeline.detectors.formats import describe_foreign, describe_zip
+from pipeline.errors import ModelLoadError
+
+_LONGEST_SIDE_FILE = 1 << 20
+_LONGEST_CODE = 64 << 20
+_OPERATOR = re.compile(r"\bops\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)\(")
+_FILE_ACCESS = re.compile(r"\bfrom_file\(")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What a TorchScript file holds.
+
+    Attributes:
+        members: number of files in the archive.
+        side_files: text files that travel with the model (``extra/*``), by name.
+        operators: operators outside PyTorch's own namespace that its code calls, such as ``torchvision::nms``.
+        quantized: its code calls quantised operators.
+    """
+
+    members: int
+    side_files: dict[str, str]
+    operators: frozenset[str]
+    quantized: bool
+
+
+def read_archive(data: bytes, name: str) -> Archive:
+    """Look at the bytes of a model file.
+
+    Args:
+        data: the whole file.
+        name: how the messages call it.
+
+    Raises:
+        ModelLoadError: it is not TorchScript (the message says what it is), or its code reads and writes files.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _look(archive, name)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as exc:
+        found, remedy = describe_foreign(data, PurePath(name).suffix.lower())
+        raise _refused(name, found, remedy) from exc
+
+
+def _look(archive: zipfile.ZipFile, name: str) -> Archive:
+    members = archive.infolist()
+    pickles = [member for member in members if member.filename.endswith("/data.pkl")]
+    pickled = archive.read(pickles[0]) if pickles and pickles[0].file_size <= _LONGEST_CODE else b""
+    foreign = describe_zip([member.filename for member in members], pickled)
+    if foreign is not None:
+        raise _refused(name, *foreign)
+    code = [m for m in members if m.filename.partition("/")[2].startswith("code/") and m.filename.endswith(".py")]
+    if sum(member.file_size for member in code) > _LONGEST_CODE:
+        raise _refused(name, f"TorchScript with more than {_LONGEST_CODE >> 20} MB of code", "this is no detector")
+    text = "\n".join(archive.read(member).decode("utf-8", "replace") for member in code)
+    if _FILE_ACCESS.search(text):
+        raise ModelLoadError(f"{name}: its code calls from_file, which reads and writes files on this machine: refused")
+    operators = frozenset(f"{space}::{op}" for space, op in _OPERATOR.findall(text) if space not in ("prim", "aten"))
+    side_files = {}
+    for member in members:
+        inner = member.filename.partition("/")[2]
+        if inner.startswith("extra/") and member.file_size <= _LONGEST_SIDE_FILE:
+            side_files[inner.removeprefix("extra/")] = archive.read(member).decode("utf-8", "replace")
+    quantized = any(op.startswith(("quantized::", "_quantized::")) for op in operators)
+    return Archive(len(members), side_files, operators, quantized)
+
+
+def _refused(name: str, found: str, remedy: str) -> ModelLoadError:
+    return ModelLoadError(f"{name}: this is {found}; a TorchScript detector was expected. Remedy: {remedy}")

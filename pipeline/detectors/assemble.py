@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the configuration's words to a detector: load, recognise, probe, name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.detectors.adapter import Adapter, Limits
+from pipeline.detectors.adapters import Torchvision, Ultralytics, Yolov5
+from pipeline.detectors.builtin import PREFIX, load_builtin
+from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.load import LoadedModel, load_model
+from pipeline.detectors.names import choose_classes, choose_labels
+from pipeline.detectors.network import Network
+from pipeline.detectors.placement import choose_device, choose_precision
+from pipeline.detectors.probe import COMMON_SIDES, BatchSizes, FirstRun, batch_sizes, first_run
+from pipeline.detectors.recognise import encoding_of, fit_adapter, known_before_running
+from pipeline.detectors.wording import quiet
+from pipeline.errors import ConfigError, ModelLoadError
+from pipeline.frame import InputSpec
+from pipeline.timing import now_ns
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asks of a detector; see :func:`pipeline.detectors.build_detector`."""
+
+    adapter: str | None
+    input_size: tuple[int, int] | None
+    confidence: float
+    iou: float
+    classes: Sequence[str | int] | None
+    names: Mapping[int, str] | Sequence[str] | None
+    device: str
+    precision: str
+    max_batch: int
+    threads: int
+    sha256: str | None
+
+
+def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
+    """Build a detector; raises ModelLoadError or ConfigError with one line per fault."""
+    _check(request)
+    device = choose_device(request.device)
+    begun = now_ns()
+    load = load_builtin if str(model).startswith(PREFIX) else load_model
+    loaded = load(str(model), request.sha256, device)
+    precision = choose_precision(request.precision, device, loaded.quantized)
+    ready = now_ns()
+    wanted = request.adapter
+    known = known_before_running(loaded, wanted)
+    encoding = encoding_of(known)
+
+    def connect(spec: InputSpec, capacity: int) -> Network:
+        return Network(loaded.module, encoding, spec, device, precision, capacity)
+
+    with quiet():
+        run = first_run(loaded, _inputs(loaded, request), loaded.metadata.fixed_batch, connect)
+        adapter = fit_adapter(loaded, wanted, known, run.outputs, run.batch, run.spec)
+        sizes = batch_sizes(loaded, run, request.max_batch, connect)
+    notes = [*loaded.notes, *_remarks(loaded, request, run, adapter, sizes)]
+    labels = _labels(loaded, adapter, request)
+    return TorchScriptDetector(
+        connect(run.spec, max(sizes.largest, sizes.fixed or 1)),
+        adapter,
+        Limits(request.confidence, request.iou, choose_classes(request.classes, labels)),
+        labels,
+        path=loaded.path,
+        digest=loaded.digest,
+        max_batch=sizes.largest,
+        fixed_batch=sizes.fixed,
+        threads=request.threads,
+        notes=notes,
+        startup_s={"load": (ready - begun) / 1e9, "probe": (now_ns() - ready) / 1e9},
+    )
+
+
+def _check(request: Request) -> None:
+    faults = [
+        f"{key}: {value} is out of range; 0 to 1 was expected"
+        for key, value in (("confidence", request.confidence), ("iou", request.iou))
+        if not 0.0 <= value <= 1.0
+    ]
+    if request.max_batch < 1 or request.threads < 1:
+        faults.append(f"max_batch {request.max_batch} and threads {request.threads}: both must be at least 1")
+    if request.input_size is not None and min(request.input_size) < 1:
+        faults.append(f"input: {list(request.input_size)} was given; [height, width] in pixels was expected")
+    if faults:
+        raise ConfigError(faults)
+
+
+def _inputs(loaded: LoadedModel, request: Request) -> list[InputSpec]:
+    """Inputs to try: the configured one, else the file's own, else the usual ones."""
+    size = request.input_size or loaded.metadata.size or loaded.signature.size
+    if size is None:
+        sides = COMMON_SIDES[:1] if loaded.signature.takes_list else COMMON_SIDES
+        return [InputSpec(side, side) for side in sides]
+    height, width = size
+    stride = loaded.metadata.stride
+    if height % stride or width % stride:
+        near = [max(stride, round(side / stride) * stride) for side in size]
+        raise ModelLoadError(
+            f"{loaded.path}: input {[height, width]} does not fit its stride; multiples of {stride} are needed, "
+            f"such as {near}"
+        )
+    return [InputSpec(height, width)]
+
+
+def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adapter, sizes: BatchSizes) -> list[str]:
+    """What the user should know about how the model is used; logged, too."""
+    height, width = run.spec.height, run.spec.width
+    remarks = []
+    if sizes.largest < request.max_batch:
+        remarks.append(f"{loaded.path}: batches are limited to {sizes.largest}: {sizes.why}")
+    if not (request.input_size or loaded.metadata.size or loaded.signature.size):
+        remarks.append(f"{loaded.path}: it does not say its input size; {height}x{width} works and is used")
+    if getattr(adapter, "box_scale", (1.0, 1.0)) != (1.0, 1.0):
+        remarks.append(f"{loaded.path}: its boxes are normalised (0..1); they are scaled to {width}x{height}")
+    for remark in remarks:
+        _log.warning("%s", remark)
+    return remarks
+
+
+def _labels(loaded: LoadedModel, adapter: Adapter, request: Request) -> dict[int, str]:
+    if isinstance(adapter, Torchvision):
+        return choose_labels(loaded.metadata.names, request.names, loaded.signature.classes, 1)
+    count = adapter.classes if isinstance(adapter, Ultralytics | Yolov5) else None
+    return choose_labels(loaded.metadata.names, request.names, count, 0)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model file is when it is not TorchScript: told from its bytes, without running or unpickling anything."""
+
+from __future__ import annotations
+
+EXPORT_REMEDY = "convert it with `pipeline model export`, or save it with torch.jit.trace(...).save(path)"
+_ULTRALYTICS_REMEDY = "export it first: `yolo export model=FILE.pt format=torchscript`"
+
+_MAGIC: tuple[tuple[bytes, int, str], ...] = (
+    (b"\x89HDF\r\n\x1a\n", 0, "an HDF5 (Keras) model"),
+    (b"TFL3", 4, "a TensorFlow Lite model"),
+    (b"\x1f\x8b", 0, "a gzip archive"),
+    (b"7z\xbc\xaf", 0, "a 7z archive"),
+    (b"BZh", 0, "a bzip2 archive"),
+    (b"\xfd7zXZ", 0, "an xz archive"),
+    (b"ftrt", 0, "a TensorRT engine"),
+    (b"\x7fELF", 0, "a compiled library"),
+    (b"\x89PNG", 0, "a PNG picture"),
+    (b"\xff\xd8\xff", 0, "a JPEG picture"),
+    (b"ftyp", 4, "an MP4 video"),
+)
+
+
+def describe_foreign(data: bytes, suffix: str) -> tuple[str, str]:
+    """Name the format of bytes that are no zip archive.
+
+    Args:
+        data: the whole file.
+        suffix: of the file's name, lower case with its dot; decides only where the bytes do not.
+
+    Returns:
+        what was found, and what to do about it; both fit into one line.
+    """
+    if not data:
+        return "an empty file", "copy or download it again"
+    if data[:2] == b"PK":
+        return "a zip archive that is cut short or damaged", "copy or download it again"
+    if data.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself", "run `git lfs pull`"
+    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page (a download that answered with a web page)", "download it again"
+    if data[:2] == b"\x80\x02" or (data[:1] == b"\x80" and data[1:2] in b"\x03\x04\x05"):
+        return _describe_pickle(data, "a pickle (a legacy PyTorch checkpoint)")
+    if _is_safetensors(data):
+        return "a safetensors file: weights without a program", EXPORT_REMEDY
+    for magic, offset, name in _MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            return name, "give a TorchScript file"
+    if suffix == ".onnx" or (data[:1] == b"\x08" and b"onnx" in data[:4096]) or data[:12].find(b"\x12\x07pytorch") > 0:
+        return "an ONNX model", "export the original model to TorchScript instead"
+    if len(data) > 262 and data[257:262] == b"ustar":
+        return "a tar archive (perhaps a PyTorch checkpoint from before 0.4)", EXPORT_REMEDY
+    if _is_text(data[:4096]):
+        return "a text file", "give a TorchScript file"
+    return f"{len(data)} bytes of an unknown format", EXPORT_REMEDY
+
+
+def describe_zip(members: list[str], pickled: bytes) -> tuple[str, str] | None:
+    """Name a zip archive that is no TorchScript, or None when it looks like TorchScript.
+
+    Args:
+        members: names of all members.
+        pickled: the bytes of the member ``data.pkl``, or empty when there is none.
+    """
+    inner = {name.partition("/")[2] for name in members}
+    if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
+        return None
+    if "archive_format" in inner or any("exported_program" in name or name.startswith("models/") for name in inner):
+        return "a torch.export archive (.pt2)", "this version runs TorchScript only: save it with torch.jit.trace"
+    if "data.pkl" in inner:
+        return _describe_pickle(pickled, "a PyTorch checkpoint (torch.save), not TorchScript")
+    if any(name.startswith("word/") or name == "[Content_Types].xml" for name in members):
+        return "an office document", "give a TorchScript file"
+    return f"a zip archive of {len(members)} files that is no TorchScript", EXPORT_REMEDY
+
+
+def _describe_pickle(pickled: bytes, otherwise: str) -> tuple[str, str]:
+    """Tell checkpoints of known projects apart by the module names in the pickle; nothing is unpickled."""
+    if b"ultralytics" in pickled:
+        return "an Ultralytics checkpoint (.pt), not TorchScript", _ULTRALYTICS_REMEDY
+    if b"models.yolo" in pickled:
+        return "a YOLOv5 checkpoint (.pt), not TorchScript", "export it: `python export.py --include torchscript`"
+    if b"OrderedDict" in pickled and b"torch.nn" not in pickled and b"_rebuild_tensor" in pickled:
+        return f"{otherwise}: weights (a state_dict) without a program", EXPORT_REMEDY
+    return otherwise, EXPORT_REMEDY
+
+
+def _is_safetensors(data: bytes) -> bool:
+    """Eight bytes of header length (little endian), then a JSON object."""
+    return len(data) > 9 and 2 <= int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{"
+
+
+def _is_text(head: bytes) -> bool:
+    if b"\x00" in head:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        return exc.start > len(head) - 4  # a character that was cut in two by the slice
+    return True

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a path to a TorchScript module: read once, looked at, compared with its pin, loaded and made fast."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import logging
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision  # noqa: F401  its operators must be registered before a model that uses them is loaded
+
+from pipeline.detectors.archive import read_archive
+from pipeline.detectors.metadata import Metadata, read_metadata
+from pipeline.detectors.signature import Signature, read_signature
+from pipeline.detectors.wording import one_line, quiet
+from pipeline.errors import ModelLoadError
+
+_log = logging.getLogger(__name__)
+_UNKNOWN_OPERATOR = re.compile(r"Unknown builtin op: ([\w:]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A module that is ready to run.
+
+    Attributes:
+        path: as it was given.
+        module: in evaluation mode, frozen where possible, weights laid out channels_last.
+        digest: SHA-256 of the file, 64 hexadecimal digits; empty for a built-in model.
+        metadata: what the file says about itself.
+        signature: what its ``forward`` takes, and what its attributes tell.
+        quantized: it computes in int8.
+        notes: remarks for the user, one line each.
+    """
+
+    path: str
+    module: torch.nn.Module
+    digest: str
+    metadata: Metadata
+    signature: Signature
+    quantized: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def load_model(path: str | Path, sha256: str | None = None, device: torch.device | None = None) -> LoadedModel:
+    """Load a TorchScript file. A TorchScript file is a program: loading it runs code of its author.
+
+    Args:
+        path: the file.
+        sha256: expected digest of the file, 64 hexadecimal digits, or None for any.
+        device: where its tensors go; the CPU unless given.
+
+    Raises:
+        ModelLoadError: the file cannot be read, is not what was pinned, or is no TorchScript detector.
+    """
+    name = str(path)
+    data, notes = _read(Path(path), name)
+    digest = hashlib.sha256(data).hexdigest()
+    _compare(digest, sha256, name)
+    archive = read_archive(data, name)
+    metadata = read_metadata(archive.side_files, name)
+    with quiet():
+        raw = _deserialise(data, device or torch.device("cpu"), name)
+        signature = read_signature(raw, name)
+        module = prepare(raw)
+    for note in notes:
+        _log.warning("%s", note)
+    return LoadedModel(name, module, digest, metadata, signature, archive.quantized, tuple(notes))
+
+
+def prepare(module: torch.nn.Module) -> torch.nn.Module:
+    """Evaluation mode, channels_last weights, constants folded (2.3 x faster together, see the measured figures).
+
+    Each step is left out where the module does not allow it: an already frozen module has no mode, quantised weights
+    have no layout.
+    """
+    with quiet():
+        module = module.eval()
+        for step in (_channels_last, torch.jit.freeze):
+            try:
+                module = step(module)
+            except (RuntimeError, AttributeError, ValueError, NotImplementedError) as exc:
+                _log.debug("left out: %s: %s", getattr(step, "__name__", step), one_line(exc))
+    return module
+
+
+def _channels_last(module: torch.nn.Module) -> torch.nn.Module:
+    return module.to(memory_format=torch.channels_last)
+
+
+def _read(path: Path, name: str) -> tuple[bytes, list[str]]:
+    """All bytes of the file, and remarks about who may change it; both through one descriptor."""
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read()
+    except FileNotFoundError as exc:
+        raise ModelLoadError(f"{name}: no such model file{_similar(path)}") from exc
+    except IsADirectoryError as exc:
+        raise ModelLoadError(f"{name}: this is a directory; a TorchScript file was expected{_inside(path)}") from exc
+    except OSError as exc:
+        raise ModelLoadError(f"{name}: the model file cannot be read: {exc.strerror or exc}") from exc
+    if mode & stat.S_IWOTH:
+        return data, [f"{name}: every user of this machine can change this program; remedy: chmod o-w"]
+    return data, []
+
+
+def _similar(path: Path) -> str:
+    if path.name in ("people", "people.pt"):
+        return "; the built-in model is called builtin:people"
+    try:
+        siblings = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    except OSError:
+        return f": there is no readable folder {path.parent}"
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+def _inside(path: Path) -> str:
+    found = sorted(path.glob("*.torchscript")) or sorted(path.glob("*.pt"))
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _compare(digest: str, pinned: str | None, name: str) -> None:
+    if pinned is None:
+        return
+    expected = pinned.strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", expected):
+        raise ModelLoadError(f"{name}: sha256 is {pinned!r}; 64 hexadecimal digits were expected (`sha256sum {name}`)")
+    if digest != expected:
+        raise ModelLoadError(
+            f"{name}: the file's SHA-256 is {digest}, but {expected} is pinned; "
+            "get the right file, or change model.sha256 if the new one is meant"
+        )
+
+
+def _deserialise(data: bytes, device: torch.device, name: str) -> torch.jit.ScriptModule:
+    try:
+        module: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(data), map_location=device)  # type: ignore[no-untyped-call]
+    except Exception as exc:
+        unknown = _UNKNOWN_OPERATOR.search(str(exc))
+        if unknown:
+            operator = unknown.group(1)
+            others = "; also torchvision must fit torch" if operator.startswith("torchvision::") else ""
+            raise ModelLoadError(
+                f"{name}: it needs the operator {operator}, which torch {torch.__version__} does not have{others}; "
+                "export it without that operator, or with a matching version"
+            ) from exc
+        raise ModelLoadError(f"{name}: torch {torch.__version__} cannot load it: {one_line(exc)}") from exc
+    return module

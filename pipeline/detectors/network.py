@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A TorchScript module on a device: uint8 pictures in, raw outputs out, with buffers that each thread keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+
+from pipeline.detectors.adapter import Encoding
+from pipeline.detectors.feeding import CpuFeed, CudaFeed
+from pipeline.detectors.wording import one_line
+from pipeline.errors import InferenceError
+from pipeline.frame import InputSpec, Uint8Array
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Network:
+    """Runs batches. Safe to call from several threads; each has its own input buffers, made at its first call.
+
+    Attributes:
+        module: takes (B, 3, H, W), or a list of B pictures, see ``encoding``.
+        encoding: how pictures become its input.
+        spec: size and padding of the pictures.
+        device: where it runs.
+        precision: of the arithmetic; ``bf16`` and ``fp16`` are torch.autocast: weights and sensitive layers stay
+            float32. ``int8`` runs a quantised file as it is.
+        capacity: largest batch; buffers are made for it.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        encoding: Encoding,
+        spec: InputSpec,
+        device: torch.device,
+        precision: Precision,
+        capacity: int,
+    ) -> None:
+        self.module: torch.nn.Module | None = module
+        self.encoding = encoding
+        self.spec = spec
+        self.device = device
+        self.precision: Precision = precision
+        self.capacity = capacity
+        self._threads = threading.local()
+
+    def run(self, pictures: Sequence[Uint8Array], size: int) -> tuple[Any, torch.cuda.Event | None]:
+        """Show ``size`` pictures to the network: the given ones, then grey ones.
+
+        Args:
+            pictures: 1 to ``size`` arrays of ``spec.shape``.
+            size: at most ``capacity``.
+
+        Returns:
+            what the network returned, and on CUDA the event after which it is valid (then only within :meth:`scope`).
+
+        Raises:
+            InferenceError: pictures do not fit, or the module raised.
+        """
+        if not 1 <= len(pictures) <= size <= self.capacity:
+            raise InferenceError(f"a batch of {len(pictures)} padded to {size}: 1 to {self.capacity} were expected")
+        for picture in pictures:
+            if picture.shape != self.spec.shape:
+                raise InferenceError(f"an input of shape {picture.shape}; the detector takes {self.spec.shape}")
+        module = self.module
+        if module is None:
+            raise InferenceError("the detector is closed")
+        with self.scope():
+            given = self._feed().fill(pictures, size)
+            argument = list(given.unbind()) if self.encoding.as_list else given
+            try:
+                with self._arithmetic():
+                    outputs = module(argument)
+            except Exception as exc:
+                raise InferenceError(f"the model failed on a batch of {size}: {one_line(exc)}") from exc
+            return outputs, self._mark()
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Within it tensors of this network may be used: no gradients, and on CUDA this thread's stream."""
+        with torch.inference_mode():
+            if self.device.type != "cuda":
+                yield
+                return
+            with torch.cuda.device(self.device), torch.cuda.stream(self._cuda_feed().stream):
+                yield
+
+    def release(self) -> None:
+        """Let go of the module and of all threads' buffers; later runs raise InferenceError."""
+        self.module = None
+        self._threads = threading.local()
+
+    def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision not in _AUTOCAST:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=_AUTOCAST[self.precision])
+
+    def _mark(self) -> torch.cuda.Event | None:
+        if self.device.type != "cuda":
+            return None
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+    def _feed(self) -> CpuFeed | CudaFeed:
+        feed: CpuFeed | CudaFeed | None = getattr(self._threads, "feed", None)
+        if feed is None:
+            if self.device.type == "cuda":
+                feed = CudaFeed(self.encoding, self.spec, self.capacity, self.device)
+            else:
+                feed = CpuFeed(self.encoding, self.spec, self.capacity)
+            self._threads.feed = feed
+        return feed
+
+    def _cuda_feed(self) -> CudaFeed:
+        feed = self._feed()
+        if not isinstance(feed, CudaFeed):
+            raise TypeError("the network does not run on CUDA")
+        return feed

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a network runs and in which precision: the words of the configuration, checked against this machine."""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+
+from pipeline.detectors.network import Precision
+from pipeline.errors import ModelLoadError
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+
+
+def choose_device(wanted: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device that exists.
+
+    Raises:
+        ModelLoadError: another word, or no such device here.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = wanted.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or (kind == "cpu" and index):
+        raise ModelLoadError(f"device: {wanted!r} is not known; auto, cpu, cuda or cuda:N was expected")
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ModelLoadError(f"device: {wanted} was asked for, but torch {torch.__version__} sees no GPU; use auto")
+    count = torch.cuda.device_count()
+    if int(index or 0) >= count:
+        raise ModelLoadError(f"device: {wanted} was asked for, but there are {count} GPUs, numbered from 0")
+    return torch.device("cuda", int(index or 0))
+
+
+def choose_precision(wanted: str, device: torch.device, quantized: bool) -> Precision:
+    """The precision to run in; ``auto`` is fp32, the only one that needs no comparison of detections first.
+
+    Args:
+        wanted: one of :data:`PRECISIONS`.
+        device: where the network runs.
+        quantized: the file computes in int8 already; then it runs as it is.
+
+    Raises:
+        ModelLoadError: another word, or a precision that is not to be had here.
+    """
+    if wanted not in PRECISIONS:
+        near = difflib.get_close_matches(wanted, PRECISIONS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ModelLoadError(f"precision: {wanted!r} is not known; one of {', '.join(PRECISIONS)} was expected{hint}")
+    if wanted == "int8":
+        if not quantized:
+            raise ModelLoadError(
+                "precision: int8 was asked for, but the model file is not quantised; "
+                "make an int8 file with `pipeline model quantize` and give that one"
+            )
+        return "int8"
+    if quantized:
+        if wanted != "auto":
+            raise ModelLoadError(f"precision: {wanted} was asked for, but the model file is quantised; use auto")
+        return "int8"
+    if wanted == "fp16" and device.type == "cpu":
+        raise ModelLoadError("precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
+    if wanted == "bf16":
+        return "bf16"
+    return "fp16" if wanted == "fp16" else "fp32"
