@@ -26,13 +26,14 @@ from functools import partial
 
 from pipeline.batching import BatchScheduler
 from pipeline.errors import PipelineError, SourceError
-from pipeline.frame import Capture, Frame, Item, Outcome, StreamKey
+from pipeline.frame import Capture, Frame, Item, Outcome
 from pipeline.inference import BatchRunner, UnderWay
 from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool
 from pipeline.outlet import Event, Outlet
 from pipeline.protocols import Detector, Sink
 from pipeline.publishing import Closing, Opened, Publisher
+from pipeline.roster import Roster
 from pipeline.stream import FlowOptions, Stream
 from pipeline.threads import Channel, Closed, WorkerGroup
 from pipeline.timing import SYSTEM, Clock, Mark, new_trace
@@ -55,7 +56,6 @@ class Pipeline:
         self.ledger = Ledger()
         self.buffers = BufferPool()
         self.failure: BaseException | None = None
-        self._clock = clock
         self._now = clock.now_ns
         self._scheduler = BatchScheduler(
             options.batch_size, fixed=options.fixed_batch, max_wait_ns=int(options.max_wait_ms * 1e6), clock=clock
@@ -66,14 +66,10 @@ class Pipeline:
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
         self._wants_pictures = any(sink.wants_pictures for sink in sinks)
         self._wire(self._inbox.put, Outlet.put, self._read_in_thread)
-        # Guarded by the lock: which streams wait, which are open, whether more may come.
-        self._lock = threading.Lock()
-        self._to_open: deque[Stream] = deque()
-        self._open: dict[StreamKey, Stream] = {}
-        self._finished = False
-        self._generation = 0
+        self._roster = Roster(options.parallel)
         self._group = WorkerGroup()
-        self._working = options.workers
+        self._lock = threading.Lock()
+        self._working = options.workers  # detect loops that have not ended; guarded by the lock
 
     def _wire(
         self,
@@ -88,7 +84,7 @@ class Pipeline:
                 deliver(outlet, event)
 
         self._start_reader = start_reader
-        self._publisher = Publisher(deliver_to_all, len(self._outlets), self._now)
+        self._publisher = Publisher(deliver_to_all, len(self._outlets), self.ledger, self._now)
         self._emit = emit = emit or self._publisher.handle
         self._runner = BatchRunner(self.detector, self._scheduler, self.buffers, self.ledger, emit, self._now)
 
@@ -131,7 +127,8 @@ class Pipeline:
                 self._scheduler.close(stream.key)
                 with suppress(Closed):
                     self._emit(Closing(stream, frames))
-            self._closed(stream)
+            self._roster.closed(stream)
+            self._open_more()
 
     def _detect(self) -> None:
         """batch -> detector -> outcomes, with up to ``detector.depth`` batches under way."""
@@ -242,43 +239,24 @@ class Pipeline:
 
     def add(self, stream: Stream) -> None:
         """Take a stream in; it opens as soon as fewer than ``parallel`` are open, or never after a stop."""
-        with self._lock:
-            self._generation += 1
-            stream.key = StreamKey(stream.account.name, self._generation)
-            self.ledger.streams[stream.account.name] = stream.account
-            if self._finished:
-                stream.account.state = "stopped"
-                return
-            self._to_open.append(stream)
+        self.ledger.streams[stream.account.name] = stream.account
+        self._roster.add(stream)
         self._open_more()
 
     def remove(self, name: str) -> None:
         """Ask one stream to stop; the frames that it has queued are still served."""
-        with self._lock:
-            waiting = [stream for stream in self._to_open if stream.key.name == name]
-            for stream in waiting:
-                self._to_open.remove(stream)
-                stream.account.state = "stopped"
-            for stream in self._open.values():
-                if stream.key.name == name:
-                    stream.stop.set()
+        self._roster.stop(name)
 
     def finish(self) -> None:
         """No more streams will be added: once all have ended, everything drains and ends."""
-        with self._lock:
-            self._finished = True
-        self._finish_if_done()
+        self._roster.finish()
+        self._open_more()
 
     def stop(self) -> None:
         """Ask all streams to stop. What they have queued is served, then everything ends. May be called often."""
-        with self._lock:
-            self._finished = True
-            for stream in self._to_open:
-                stream.account.state = "stopped"
-            self._to_open.clear()
-            for stream in self._open.values():
-                stream.stop.set()
-        self._finish_if_done()
+        self._roster.finish()
+        self._roster.stop()
+        self._open_more()
 
     def abort(self) -> None:
         """Stop now: what is under way is dropped and counted as ``shutdown``."""
@@ -349,14 +327,11 @@ class Pipeline:
         return [largest] if self.options.fixed_batch else list(range(1, largest + 1))
 
     def _open_more(self) -> None:
-        while True:
-            with self._lock:
-                full = self.options.parallel is not None and len(self._open) >= self.options.parallel
-                if full or not self._to_open:
-                    return
-                stream = self._to_open.popleft()
-                self._open[stream.key] = stream
+        """Start the readers that may start; after the last stream, send the workers home."""
+        while (stream := self._roster.next()) is not None:
             self._start_reader(stream)
+        if self._roster.done:
+            self._scheduler.finish()
 
     def _read_in_thread(self, stream: Stream) -> None:
         def read() -> None:
@@ -364,18 +339,6 @@ class Pipeline:
                 pass
 
         self._start(f"read:{stream.key.name}", read)
-
-    def _closed(self, stream: Stream) -> None:
-        with self._lock:
-            self._open.pop(stream.key, None)
-        self._open_more()
-        self._finish_if_done()
-
-    def _finish_if_done(self) -> None:
-        with self._lock:
-            done = self._finished and not self._to_open and not self._open
-        if done:
-            self._scheduler.finish()
 
     def _start(self, name: str, body: Callable[[], None]) -> None:
         """Run a loop in a thread; when it dies, end everything and keep the cause for ``join``."""

@@ -25,36 +25,59 @@ class Began:
     info: StreamInfo
 
 
-@dataclass(frozen=True, slots=True)
 class Ended:
-    """A stream's last result has been delivered."""
+    """A stream's last result has been delivered. ``settled`` is called once every sink has closed the stream."""
 
-    stream: str
+    __slots__ = ("_countdown", "stream")
+
+    def __init__(self, stream: str, outlets: int, settled: Callable[[], None]) -> None:
+        self.stream = stream
+        self._countdown = _Countdown(outlets, settled)
+
+    def done(self) -> None:
+        """One sink has closed the stream, or never will."""
+        self._countdown.down()
 
 
 class Delivery:
     """One result on its way to all sinks. The frame is finished when the last of them is done with it."""
 
-    __slots__ = ("_account", "_lock", "_remaining", "result")
+    __slots__ = ("_countdown", "result")
 
     def __init__(self, result: Result, account: StreamLedger, outlets: int) -> None:
         self.result = result
-        self._account = account
-        self._remaining = outlets
-        self._lock = threading.Lock()
-        if not outlets:
-            account.finished(result.trace)
+        self._countdown = _Countdown(outlets, lambda: account.finished(result.trace))
 
     def done(self, began_ns: int = 0, ended_ns: int = 0) -> None:
         """One sink is done with it; 0 for a sink that lost it and so is no part of the frame's way."""
-        trace = self.result.trace
-        with self._lock:
+
+        def mark() -> None:
+            trace = self.result.trace
             if ended_ns > trace[Mark.DONE]:
                 trace[Mark.SINK], trace[Mark.DONE] = began_ns, ended_ns
+
+        self._countdown.down(mark)
+
+
+class _Countdown:
+    """Calls ``finished`` when as many have come down as were announced."""
+
+    __slots__ = ("_finished", "_lock", "_remaining")
+
+    def __init__(self, count: int, finished: Callable[[], None]) -> None:
+        self._remaining = count
+        self._finished = finished
+        self._lock = threading.Lock()
+        if not count:
+            finished()
+
+    def down(self, first: Callable[[], None] = lambda: None) -> None:
+        with self._lock:
+            first()
             self._remaining -= 1
-            finished = not self._remaining
-        if finished:
-            self._account.finished(trace)
+            last = not self._remaining
+        if last:
+            self._finished()
 
 
 Event = Began | Delivery | Ended
@@ -90,8 +113,7 @@ class Outlet:
         any other way is detached. Neither stops anything else.
         """
         if self.account.state == "failed":
-            if isinstance(event, Delivery):
-                self.lose(event, "failed")
+            self._pass(event, "failed")
             return
         began_ns = now()
         try:
@@ -107,7 +129,9 @@ class Outlet:
         except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it costs this sink only
             self._fail(event, "failed", "failed", error)
         else:
-            if isinstance(event, Delivery):
+            if isinstance(event, Ended):
+                event.done()
+            elif isinstance(event, Delivery):
                 self.account.written += 1
                 event.done(began_ns, now())
                 if self.account.state == "degraded":
@@ -116,22 +140,27 @@ class Outlet:
                         "sink %s keeps results again, lost so far: %d", self.sink.name, self.account.lost.total()
                     )
 
-    def _fail(self, event: Event, reason: str, state: SinkState, error: Exception) -> None:
+    def _fail(self, event: Event | None, reason: str, state: SinkState, error: Exception) -> None:
         if self.account.state == "ok":  # said once, until it has recovered
             log.error("sink %s: %s", self.sink.name, error, exc_info=None if state == "degraded" else error)
         self.account.state, self.account.error = state, str(error) or type(error).__name__
-        if isinstance(event, Delivery):
-            self.lose(event, reason)
+        self._pass(event, reason)
 
     def close(self) -> None:
         """Account for what is left in the channel and close the sink."""
         for event in self.channel.drain():
-            if isinstance(event, Delivery):
-                self.lose(event, "shutdown")
+            self._pass(event, "shutdown")
         try:
             self.sink.close()
         except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
-            self._fail(Ended(""), "failed", "failed", error)
+            self._fail(None, "failed", "failed", error)
+
+    def _pass(self, event: Event | None, reason: str) -> None:
+        """The sink will not hear of this event."""
+        if isinstance(event, Delivery):
+            self.lose(event, reason)
+        elif isinstance(event, Ended):
+            event.done()
 
     def lose(self, delivery: Delivery, reason: str) -> None:
         """Account for a result that this sink will not keep."""

@@ -6,8 +6,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from pipeline.frame import Detections, Outcome, Result, StreamInfo, StreamKey
+from pipeline.ledger import Ledger
 from pipeline.ordering import Joined, StreamOrder
 from pipeline.outlet import Began, Delivery, Ended, Event
 from pipeline.stream import Stream
@@ -42,9 +44,10 @@ class _Following:
 class Publisher:
     """Per-stream state lives here: order, follower, losses. Used by one thread."""
 
-    def __init__(self, deliver: Callable[[Event], None], outlets: int, now: Callable[[], int]) -> None:
+    def __init__(self, deliver: Callable[[Event], None], outlets: int, ledger: Ledger, now: Callable[[], int]) -> None:
         self._deliver = deliver
         self._outlets = outlets
+        self._ledger = ledger
         self._now = now
         self._following: dict[StreamKey, _Following] = {}
 
@@ -63,7 +66,8 @@ class Publisher:
             following.order.end(event.frames)
         if following.order.complete:
             del self._following[key]
-            self._deliver(Ended(key.name))
+            settle = partial(self._ledger.settle, following.stream.account)
+            self._deliver(Ended(key.name, self._outlets, settle))
 
     def _publish(self, following: _Following, joined: Joined) -> None:
         frame, stream = joined.frame, following.stream

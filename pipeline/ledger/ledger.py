@@ -52,6 +52,7 @@ class StreamLedger:
         # Written under the lock by whichever sink finishes a frame last
         self._lock = threading.Lock()
         self._latency = Latency()
+        self._settled: dict[str, Any] | None = None
 
     def opened(self, info: StreamInfo, counters: SourceCounters, at_ns: int) -> None:
         """The read loop opened the source."""
@@ -103,11 +104,18 @@ class StreamLedger:
         return self.decoded - self.decimated - self.processed - self.dropped.total()
 
     def latency(self) -> Latency:
-        """A merged copy of the distributions so far."""
+        """A copy of the distributions so far; empty once settled."""
         copy = Latency()
         with self._lock:
             copy.merge(self._latency)
         return copy
+
+    def settle(self) -> Latency:
+        """All frames have left all sinks: keep the figures, give away the distributions."""
+        with self._lock:
+            latency, self._latency = self._latency, Latency()
+            self._settled = latency.as_dict()
+        return latency
 
     def as_dict(self, start_ns: int) -> dict[str, Any]:
         """This stream's part of ``report.json``."""
@@ -128,7 +136,7 @@ class StreamLedger:
             "discontinuities": self.counters.discontinuities,
             "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
             "first_result_ms": _ms_since(start_ns, self.first_result_ns),
-            **self.latency().as_dict(),
+            **(self._settled or self.latency().as_dict()),
             "jitter": {
                 "arrival_ms": _ms(self._arrival.value_ns) if self.paced else None,
                 "departure_ms": _ms(self._departure.value_ns),
@@ -174,11 +182,17 @@ class Ledger:
         self.start_ns = 0
         self.end_ns = 0
         self._lock = threading.Lock()
+        self._settled = Latency()  # of the streams that have ended: a run over thousands of files stays small
 
     def batch(self, items: int) -> None:
         """A detect worker finished a batch of ``items`` items."""
         with self._lock:
             self.batch_sizes[items] += 1
+
+    def settle(self, account: StreamLedger) -> None:
+        """A stream has ended and its last frame has left the last sink."""
+        with self._lock:
+            self._settled.merge(account.settle())
 
     def unbalanced(self) -> dict[str, int]:
         """Streams with frames unaccounted for, and how many; empty at the end of a sound run."""
@@ -193,6 +207,8 @@ class Ledger:
     def as_dict(self) -> dict[str, Any]:
         """The measured part of ``report.json``."""
         total = Latency()
+        with self._lock:
+            total.merge(self._settled)
         for stream in self.streams.values():
             total.merge(stream.latency())
         frames = sum(stream.processed for stream in self.streams.values())

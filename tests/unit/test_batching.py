@@ -249,8 +249,7 @@ class TestEnds:
 
         def idle() -> None:
             with pytest.raises(Closed):
-                while True:
-                    empty.take()
+                empty.take()
             woken.append("worker")
 
         empty = BatchScheduler(1)

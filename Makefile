@@ -1,0 +1,53 @@
+# Verbs for users and developers; `make help` lists them. Needs Python >= 3.11 and make, nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# One intra-op thread: the tests are about results, and the pipeline's own threads are the parallelism.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint types check bench accuracy clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(READY) ## make the environment in .venv (about 6 GB: PyTorch with its CUDA libraries)
+
+$(READY): pyproject.toml constraints.txt scripts/check_cv2.py
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo 'Python 3.11, 3.12 or 3.13 is needed; name one with: make PYTHON=python3.12 ...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,bench]'
+	$(BIN)/python scripts/check_cv2.py
+	@touch $@
+
+demo: $(READY) ## replay sample_videos/ with the built-in people detector into runs/demo
+	$(BIN)/pipeline replay sample_videos --model builtin:people --save jsonl,video --out runs/demo
+
+test: $(READY) ## the fast test suite (under 5 minutes)
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-all: $(READY) ## every test, the slow ones too
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY) ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## static types
+	$(BIN)/mypy
+
+check: lint types test ## what the gate runs, but for the demo
+
+bench: $(READY) ## the pipeline against its floors and against plain loops
+	$(BIN)/pipeline bench
+
+accuracy: $(READY) ## recall and precision of the built-in detector on sample_videos/
+	$(BIN)/python benchmarks/accuracy.py
+
+clean: ## remove outputs and caches, keep the environment
+	rm -rf runs out .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which streams wait, which are open, and whether more may come."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from pipeline.frame import StreamKey
+from pipeline.stream import Stream
+
+
+class Roster:
+    """Gives each stream its key and opens at most ``parallel`` of them at once. Thread-safe."""
+
+    def __init__(self, parallel: int | None) -> None:
+        self._parallel = parallel
+        self._lock = threading.Lock()
+        self._waiting: deque[Stream] = deque()
+        self._open: dict[StreamKey, Stream] = {}
+        self._finished = False
+        self._generation = 0
+
+    def add(self, stream: Stream) -> None:
+        """Queue a stream; after :meth:`finish` it counts as stopped and never opens."""
+        with self._lock:
+            self._generation += 1
+            stream.key = StreamKey(stream.account.name, self._generation)
+            if self._finished:
+                stream.account.state = "stopped"
+            else:
+                self._waiting.append(stream)
+
+    def next(self) -> Stream | None:
+        """The stream that is to be opened now, or None."""
+        with self._lock:
+            if not self._waiting or (self._parallel is not None and len(self._open) >= self._parallel):
+                return None
+            stream = self._waiting.popleft()
+            self._open[stream.key] = stream
+            return stream
+
+    def closed(self, stream: Stream) -> None:
+        """An open stream has ended."""
+        with self._lock:
+            self._open.pop(stream.key, None)
+
+    def stop(self, name: str | None = None) -> None:
+        """Ask one stream, or all, to stop; those that wait never open."""
+        with self._lock:
+            for stream in [stream for stream in self._waiting if name in (None, stream.account.name)]:
+                self._waiting.remove(stream)
+                stream.account.state = "stopped"
+            for stream in self._open.values():
+                if name in (None, stream.account.name):
+                    stream.stop.set()
+
+    def finish(self) -> None:
+        """No more streams will be added."""
+        with self._lock:
+            self._finished = True
+
+    @property
+    def done(self) -> bool:
+        """Nothing is open, nothing waits and nothing more will come."""
+        with self._lock:
+            return self._finished and not self._waiting and not self._open
