@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where frames come from: recordings, cameras and test patterns, and wrappers that pace, repeat and reconnect them."""
+
+from pipeline.sources.camera import CameraSource
+from pipeline.sources.decimate import Thinner
+from pipeline.sources.device import DeviceSource
+from pipeline.sources.file import FileSource
+from pipeline.sources.looping import Looping
+from pipeline.sources.opening import FILE_CODECS, LIVE_CODECS, MAX_PIXELS, Skip, check_scheme, local_path, scheme_of
+from pipeline.sources.paced import Paced
+from pipeline.sources.paths import VIDEO_SUFFIXES, expand, looks_live
+from pipeline.sources.pattern import PatternSource, PatternSpec
+from pipeline.sources.probe import SourceReport, probe
+from pipeline.sources.reconnecting import Reconnecting
+from pipeline.sources.skipping import SkipFacts, decide_skip
+
+__all__ = [
+    "FILE_CODECS",
+    "LIVE_CODECS",
+    "MAX_PIXELS",
+    "VIDEO_SUFFIXES",
+    "CameraSource",
+    "DeviceSource",
+    "FileSource",
+    "Looping",
+    "Paced",
+    "PatternSource",
+    "PatternSpec",
+    "Reconnecting",
+    "Skip",
+    "SkipFacts",
+    "SourceReport",
+    "Thinner",
+    "check_scheme",
+    "decide_skip",
+    "expand",
+    "local_path",
+    "looks_live",
+    "probe",
+    "scheme_of",
+]

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network feed (RTSP or HTTP). One connection only: :mod:`pipeline.sources.reconnecting` connects again."""
+
+from __future__ import annotations
+
+from pipeline.errors import SourceInvalid
+from pipeline.frame import Capture, SourceCounters, StreamInfo
+from pipeline.redact import SourceUrl
+from pipeline.sources.libav import open_video
+from pipeline.sources.opening import LIVE_CODECS, MAX_PIXELS, NETWORK_SCHEMES, Limits, Skip, url_target
+from pipeline.sources.reader import PacketWatcher, StreamReader, info_of
+from pipeline.threads import StopFlag
+
+
+class CameraSource:
+    """Frames of one connection to a camera.
+
+    Nothing blocks longer than ``2 * open_timeout_s`` in :meth:`open` (connecting and probing count separately) and
+    ``read_timeout_s`` in :meth:`read`; a stop that is asked for meanwhile is seen no earlier than that, since libav's
+    read cannot be interrupted from outside. The end of the stream is a failure (cause ``eof``), never a regular end.
+
+    Args:
+        url: address with credentials; shown without them.
+        transport: RTSP transport, ``tcp`` or ``udp``.
+        open_timeout_s, read_timeout_s: silence that is waited for.
+        frame_timeout_s: how long packets may arrive without a frame that can be decoded.
+        max_bad_packets: packets in a row that cannot be decoded before the connection is given up.
+        skip, max_pixels, codecs: see :class:`pipeline.sources.opening.Limits`.
+    """
+
+    def __init__(
+        self,
+        url: SourceUrl,
+        *,
+        transport: str = "tcp",
+        open_timeout_s: float = 5.0,
+        read_timeout_s: float = 5.0,
+        frame_timeout_s: float = 15.0,
+        max_bad_packets: int = 100,
+        skip: Skip = "none",
+        max_pixels: int = MAX_PIXELS,
+        codecs: frozenset[str] = LIVE_CODECS,
+    ) -> None:
+        self.counters = SourceCounters()
+        self._url = url
+        self._transport = transport
+        self._timeouts = (open_timeout_s, read_timeout_s)
+        self._frame_timeout_s = frame_timeout_s
+        self._max_bad_packets = max_bad_packets
+        self._limits = Limits(max_pixels, codecs, 1, skip)
+        self._reader: StreamReader | None = None
+        self._watcher: PacketWatcher | None = None
+        self._stop = StopFlag()
+
+    def watch(self, watcher: PacketWatcher) -> None:
+        """Let somebody see each packet; to be called before :meth:`open`."""
+        self._watcher = watcher
+
+    def open(self, stop: StopFlag) -> StreamInfo:
+        """Connect and probe. Size and rate may be unknown yet: probing is kept short."""
+        if self._url.scheme not in NETWORK_SCHEMES:
+            allowed = ", ".join(NETWORK_SCHEMES)
+            raise SourceInvalid(f"{self._url}: scheme {self._url.scheme} is not allowed; expected one of {allowed}")
+        open_s, read_s = self._timeouts
+        target = url_target(
+            self._url, live=True, transport=self._transport, open_timeout_s=open_s, read_timeout_s=read_s
+        )
+        self._stop = stop
+        opened = open_video(target, self._limits)
+        self._reader = StreamReader(
+            opened,
+            target,
+            self.counters,
+            skipping=self._limits.skip != "none",
+            watcher=self._watcher,
+            max_bad_packets=self._max_bad_packets,
+            frame_timeout_s=self._frame_timeout_s,
+        )
+        return info_of(opened, live=True)
+
+    def read(self) -> Capture | None:
+        """The next frame, or None once stop is set; raises SourceUnavailable, SourceTimeout or DecodeError."""
+        return None if self._reader is None else self._reader.read(self._stop)
+
+    @property
+    def truncation(self) -> str | None:
+        """None: a feed has no length."""
+        return None
+
+    def close(self) -> None:
+        """Hang up; may be called twice."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter to libav: opens containers under limits and turns its errors into ours. PyAV keeps libav's log silent
+unless somebody asks for it; nothing here does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import av.error
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from pipeline.errors import SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
+from pipeline.redact import scrub
+from pipeline.sources.opening import Limits, Target
+
+_DECODERS = {"vp8": ("vp8", "libvpx"), "vp9": ("vp9", "libvpx-vp9"), "av1": ("libdav1d", "av1")}
+_HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A container whose video stream is ready to be decoded.
+
+    Attributes:
+        container: to be closed by the thread that reads it.
+        stream: the video stream; all others are discarded in the demuxer.
+        codec: canonical codec name, such as ``h264``.
+        format: name of the container format, such as ``matroska``.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    codec: str
+    format: str
+
+
+def open_video(target: Target, limits: Limits) -> Opened:
+    """Open ``target`` and prepare its decoder; nothing is decoded before the limits are in place.
+
+    Raises:
+        SourceUnavailable, SourceTimeout: nobody answers, not allowed in, not found.
+        SourceInvalid: not a video, a forbidden format or codec, or larger than ``limits.max_pixels``.
+    """
+    decoders = ",".join(name for codec in sorted(limits.codecs) for name in _DECODERS.get(codec, (codec,)))
+    # max_pixels and codec_whitelist also bind the decoders with which libav probes the streams while opening.
+    decoding = {"max_pixels": str(limits.max_pixels), "codec_whitelist": decoders}
+    try:
+        container = av.open(
+            target.address,
+            format=target.format,
+            options={**target.options, **decoding},
+            timeout=target.timeout,
+            metadata_errors="replace",
+        )
+    except av.FFmpegError as exc:
+        raise explain(exc, target.shown, "cannot open", live=target.live) from exc
+    except UnicodeError as exc:
+        raise SourceInvalid(f"{target.shown}: the container holds text that cannot be read") from exc
+    try:
+        return _prepare(container, target, limits, decoding)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _prepare(container: InputContainer, target: Target, limits: Limits, decoding: dict[str, str]) -> Opened:
+    videos = [stream for stream in container.streams.video if not stream.disposition & _HIDDEN]
+    if not videos:
+        found: list[str] = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        if container.streams.video:
+            found.append("a cover picture")
+        raise SourceInvalid(f"{target.shown}: no video track; found {', '.join(found)} in {container.format.name}")
+    stream = videos[0]
+    context = stream.codec_context
+    if context is None:
+        raise SourceInvalid(f"{target.shown}: no decoder for this video track")
+    codec = context.codec.canonical_name
+    if codec not in limits.codecs:
+        raise SourceInvalid(
+            f"{target.shown}: codec {codec} is not allowed; expected one of {', '.join(sorted(limits.codecs))}; "
+            "convert it with: ffmpeg -i IN -c:v libx264 OUT.mp4"
+        )
+    if context.width * context.height > limits.max_pixels:
+        raise SourceInvalid(
+            f"{target.shown}: pictures of {context.width}x{context.height} pixels, the limit is {limits.max_pixels} "
+            "pixels (max_pixels)"
+        )
+    for other in container.streams:
+        # Discarded inside av_read_frame, so that its deadline means "no video": an audio-only feed is no sign of life.
+        other.discard = Discard.default if other is stream else Discard.all
+    context.options = dict(decoding)
+    context.copy_opaque = True
+    context.skip_frame = {"none": "DEFAULT", "nonref": "NONREF", "nonkey": "NONKEY"}[limits.skip]  # type: ignore[assignment]
+    context.thread_count = max(1, limits.threads)
+    # Frame threads hold back one frame per thread: for recordings only. Slices of one thread add no delay.
+    context.thread_type = ThreadType.FRAME if limits.threads > 1 and not target.live else ThreadType.SLICE
+    return Opened(container, stream, codec, container.format.name)
+
+
+def explain(exc: av.FFmpegError, shown: str, doing: str, *, live: bool) -> SourceError:
+    """The error of this package that a libav error stands for; one line, free of secrets."""
+    reason = scrub(" ".join(str(exc.strerror or type(exc).__name__).split())).rstrip(".").lower()
+    text = f"{shown}: {doing}"
+    error = av.error
+    if isinstance(exc, (error.ExitError, error.TimeoutError)):
+        return SourceTimeout(f"{text}: no data within the time limit")
+    if isinstance(exc, (error.HTTPUnauthorizedError, error.HTTPForbiddenError)):
+        return SourceUnavailable(f"{text}: authentication failed; check user name and password", cause="auth")
+    if isinstance(exc, (error.HTTPNotFoundError, error.FileNotFoundError)):
+        return SourceUnavailable(f"{text}: not found", cause="not_found")
+    if isinstance(exc, error.ConnectionRefusedError):
+        return SourceUnavailable(f"{text}: connection refused", cause="refused")
+    if isinstance(exc, error.EOFError):
+        if live:
+            return SourceUnavailable(f"{text}: the peer closed the connection", cause="eof")
+        return SourceInvalid(f"{text}: it ends before any video")
+    if isinstance(exc, error.InvalidDataError):
+        if live:  # a camera that boots or a proxy without its camera; to be tried again
+            return SourceUnavailable(f"{text}: not a video stream that can be read", cause="invalid_data")
+        return SourceInvalid(f"{text}: {reason}")
+    if isinstance(exc, (OSError, error.HTTPError, error.HTTPClientError)) and not isinstance(exc, error.ArgumentError):
+        return SourceUnavailable(f"{text}: {reason}", cause="io")
+    return SourceInvalid(f"{text}: {reason}")

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the packets of a stream tell a probe: key frames, sizes, and which frames no other frame needs."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+from av.codec.context import CodecContext
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from pipeline.sources.libav import Opened
+from pipeline.sources.skipping import SkipFacts
+from pipeline.timing import TransitJitter, now_ns
+
+_WITH_UNREFERENCED = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
+
+
+class PacketLog:
+    """Watches the packets that a source reads. Bounded by whoever reads: one short entry per packet.
+
+    Attributes:
+        container, profile, pix_fmt: names as libav knows them.
+        declared_bit_rate: bits per second, or None.
+    """
+
+    def __init__(self) -> None:
+        self.container = self.profile = self.pix_fmt = ""
+        self.declared_bit_rate: int | None = None
+        self._time_base = Fraction(1, 90000)
+        self._stamps: list[int | None] = []
+        self._keys: list[int] = []
+        self._ends: list[int] = []
+        self._bytes = 0
+        self._reordered = False
+        self._jitter = TransitJitter()
+        # A second decoder that leaves out what no other frame needs shows exactly what that would keep.
+        self._sparse: VideoCodecContext | None = None
+        self._kept: list[int] = []
+
+    def begin(self, opened: Opened) -> None:
+        """See :class:`pipeline.sources.reader.PacketWatcher`."""
+        context = opened.stream.codec_context
+        self.container = opened.format
+        self.profile = context.profile or ""
+        self.pix_fmt = context.pix_fmt or ""
+        self.declared_bit_rate = context.bit_rate or opened.container.bit_rate or None
+        self._time_base = opened.stream.time_base or self._time_base
+        if opened.codec in _WITH_UNREFERENCED:
+            sparse = CodecContext.create(opened.codec, "r")
+            assert isinstance(sparse, VideoCodecContext)
+            sparse.extradata = context.extradata
+            sparse.options = dict(context.options)
+            sparse.thread_count = 1
+            sparse.skip_frame = "NONREF"
+            self._sparse = sparse
+
+    def packet(self, packet: Packet[VideoStream]) -> None:
+        """See :class:`pipeline.sources.reader.PacketWatcher`."""
+        pts = packet.pts
+        if packet.is_keyframe:
+            self._keys.append(len(self._stamps))
+        if pts is not None:
+            previous = next((stamp for stamp in reversed(self._stamps) if stamp is not None), None)
+            self._reordered |= previous is not None and pts < previous
+            self._ends.append(pts + (packet.duration or 0))
+            self._jitter.record(now_ns(), int(pts * self._time_base * 1_000_000_000))
+        self._stamps.append(pts)
+        self._bytes += packet.size
+        if self._sparse is not None:
+            self._keep(packet)
+
+    def finish(self) -> None:
+        """No more packets will come."""
+        if self._sparse is not None:
+            self._keep(None)
+            self._sparse = None
+
+    @property
+    def b_frames(self) -> bool:
+        """Packets came in another order than their frames are shown."""
+        return self._reordered
+
+    @property
+    def gops(self) -> list[int]:
+        """Packets from each key frame to the next."""
+        return [after - before for before, after in pairwise(self._keys)]
+
+    @property
+    def arrival_jitter_ms(self) -> float | None:
+        """RFC 3550 interarrival jitter; a measure of the network only for a feed without B-frames."""
+        value = self._jitter.value_ns
+        return None if value is None or self._reordered else value / 1e6
+
+    @property
+    def bit_rate(self) -> float | None:
+        """Bits per second of pts."""
+        known = [stamp for stamp in self._stamps if stamp is not None]
+        span = float((max(self._ends) - min(known)) * self._time_base) if known else 0.0
+        return 8 * self._bytes / span if span > 0 else None
+
+    def skip_facts(self) -> SkipFacts:
+        """What leaving out frames in the decoder would do."""
+        keys = [stamp for index in self._keys if (stamp := self._stamps[index]) is not None]
+        saves = 1.0 - len(self._kept) / len(self._stamps) if self._kept and self._stamps else 0.0
+        return SkipFacts(self._longest(keys), self._longest(self._kept), max(0.0, saves))
+
+    def _longest(self, stamps: list[int]) -> float | None:
+        ordered = sorted(stamps)
+        gaps = [after - before for before, after in pairwise(ordered)]
+        return float(max(gaps) * self._time_base) if gaps else None
+
+    def _keep(self, packet: Packet[VideoStream] | None) -> None:
+        if self._sparse is None:
+            return
+        try:
+            self._kept += [frame.pts for frame in self._sparse.decode(packet) if frame.pts is not None]
+        except av.FFmpegError:
+            return  # the source's own decoder meets the same packet and counts it

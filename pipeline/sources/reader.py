@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demux and decode loop that all libav sources share: packets in, captures out, every fault counted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Protocol, TypeAlias, cast
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import DecodeError, SourceError, SourceTimeout, SourceUnavailable
+from pipeline.frame import Capture, SourceCounters, StreamInfo
+from pipeline.sources.libav import Opened, explain
+from pipeline.sources.opening import Target
+from pipeline.sources.pictures import PictureMaker
+from pipeline.sources.timeline import Timeline
+from pipeline.threads import StopFlag
+from pipeline.timing import now_ns, wall_ns
+
+_Stamps: TypeAlias = tuple[int, int | None]  # monotonic, and wall time of feeds
+
+
+class PacketWatcher(Protocol):
+    """Somebody who looks at the packets that pass, see :mod:`pipeline.sources.probe`."""
+
+    def begin(self, opened: Opened) -> None:
+        """The container is open; nothing has been read."""
+        ...
+
+    def packet(self, packet: Packet[VideoStream]) -> None:
+        """A packet was read; its decoding comes next."""
+        ...
+
+
+def rate_of(opened: Opened) -> float | None:
+    """Declared frames per second, or None."""
+    rate = opened.stream.average_rate or opened.stream.guessed_rate
+    return float(rate) if rate else None
+
+
+def info_of(opened: Opened, *, live: bool) -> StreamInfo:
+    """What the container says of its video stream, nameless; the size is the coded one, 0 where not known yet."""
+    stream, context = opened.stream, opened.stream.codec_context
+    duration = None
+    if stream.duration is not None and stream.time_base:
+        duration = float(stream.duration * stream.time_base)
+    elif opened.container.duration is not None:
+        duration = opened.container.duration / av.time_base
+    return StreamInfo(
+        name="",
+        width=context.width,
+        height=context.height,
+        fps=rate_of(opened),
+        frames=stream.frames or None,
+        duration_s=None if live else duration,
+        live=live,
+        codec=opened.codec,
+    )
+
+
+class StreamReader:
+    """Decodes one opened stream. Owned by the reading thread from construction to :meth:`close`.
+
+    A frame's ``read_ns`` is that of its own packet, which the decoder hands back in the frame's opaque field; it holds
+    with B-frames and frame threads. For a feed, errors of the connection are raised; for a recording the first one ends
+    it, and :attr:`failure` keeps the error.
+
+    Attributes:
+        packets: video packets read.
+        end_s: where the last frame that was read ends, in the container's own time (packet pts plus duration).
+        failure: the error that ended a recording early, or None.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        target: Target,
+        counters: SourceCounters,
+        *,
+        skipping: bool = False,
+        watcher: PacketWatcher | None = None,
+        max_bad_packets: int | None = None,
+        frame_timeout_s: float | None = None,
+    ) -> None:
+        self._opened = opened
+        self._target = target
+        self._counters = counters
+        self._skipping = skipping
+        self._watcher = watcher
+        self._max_bad = max_bad_packets
+        self._frame_timeout_ns = None if frame_timeout_s is None else int(frame_timeout_s * 1e9)
+        self._context = opened.stream.codec_context
+        self._packets: Iterator[Packet[VideoStream]] = opened.container.demux(opened.stream)
+        self._frames: deque[tuple[VideoFrame, int]] = deque()
+        self._pictures = PictureMaker()
+        rate = rate_of(opened)
+        self._time_base = opened.stream.time_base or Fraction(1, 90000)
+        self._timeline = Timeline(self._time_base, 1 / rate if rate else None, live=target.live)
+        self._bad_in_a_row = 0
+        self._last_frame_ns = now_ns()
+        self._last_read: _Stamps = (self._last_frame_ns, None)
+        self._index = 0
+        self._ended = False
+        self.packets = 0
+        self.end_s: float | None = None
+        self.failure: SourceError | None = None
+        if watcher is not None:
+            watcher.begin(opened)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last packet was read and the decoder is empty."""
+        return self._ended and not self._frames
+
+    @property
+    def interval_s(self) -> float:
+        """Declared or last interval between two frames."""
+        return self._timeline.interval_s
+
+    def read(self, stop: StopFlag) -> Capture | None:
+        """The next frame, or None at the end or once ``stop`` is set; raises SourceError (a feed only)."""
+        while not self._frames:
+            if self._ended or stop.is_set():
+                return None
+            self._advance()
+        frame, decoded_ns = self._frames.popleft()
+        read_ns, wall = cast("_Stamps | None", frame.opaque) or self._last_read
+        timeline = self._timeline
+        pts_s = timeline.place(frame.pts, read_ns)
+        self._counters.discontinuities = timeline.breaks
+        index = self._index
+        self._index = index + 1
+        return Capture(
+            self._pictures.make(frame), index, pts_s, read_ns, decoded_ns, wall, timeline.epoch, frame.is_corrupt
+        )
+
+    def close(self) -> None:
+        """Drop the decoder and close the container."""
+        self._frames.clear()
+        # Frame threads may release packets, which takes the GIL, while a decoder that is freed waits for them with the
+        # GIL held. Flushing waits without it and leaves them idle.
+        self._context.flush_buffers()
+        self._packets = iter(())
+        self._opened.container.close()
+        self._ended = True
+
+    def _advance(self) -> None:
+        """Read one packet and decode it."""
+        try:
+            packet = next(self._packets, None)
+        except av.FFmpegError as exc:
+            error = explain(exc, self._target.shown, "reading failed", live=self._target.live)
+            if self._target.live:
+                raise error from exc
+            self.failure = error
+            packet = None
+        if packet is None:
+            if self._target.live:
+                raise SourceUnavailable(f"{self._target.shown}: the feed ended", cause="eof")
+            self._ended = True
+            self._decode(None)
+            return
+        if packet.size == 0:  # a frame that the recorder left out; given to the decoder it would mean the end
+            return
+        self._last_read = stamps = (now_ns(), wall_ns() if self._target.live else None)
+        self.packets += 1
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * self._time_base)
+            if self.end_s is None or end > self.end_s:
+                self.end_s = end
+        if self._watcher is not None:
+            self._watcher.packet(packet)
+        packet.opaque = stamps
+        self._decode(packet)
+
+    def _decode(self, packet: Packet[VideoStream] | None) -> None:
+        counters = self._counters
+        frames: list[VideoFrame] = []
+        try:
+            frames = self._context.decode(packet)
+        except av.EOFError:
+            pass  # flushed before
+        except av.FFmpegError as exc:
+            counters.decode_errors += 1
+            self._bad_in_a_row += 1
+            if self._max_bad is not None and self._bad_in_a_row >= self._max_bad:
+                raise DecodeError(
+                    f"{self._target.shown}: {self._bad_in_a_row} packets in a row could not be decoded"
+                ) from exc
+        decoded_ns = now_ns()
+        if frames:
+            self._bad_in_a_row = 0
+            self._last_frame_ns = decoded_ns
+            for frame in frames:
+                self._frames.append((frame, decoded_ns))
+        elif self._frame_timeout_ns is not None and decoded_ns - self._last_frame_ns > self._frame_timeout_ns:
+            raise SourceTimeout(
+                f"{self._target.shown}: data arrives, but no frame for {self._frame_timeout_ns / 1e9:g} s",
+                cause="stall",
+            )
+        if self._skipping:
+            held = 0 if packet is None else self._context.reorder_depth + self._context.thread_count
+            delivered = self._index + len(self._frames) + counters.decode_errors
+            counters.skipped = max(counters.skipped, self.packets - delivered - held)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A source around a source: connects again, for ever, with growing pauses. A failure is told, waited out, retried."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from pipeline.errors import SourceError, SourceInvalid
+from pipeline.frame import Capture, SourceCounters, StreamInfo
+from pipeline.protocols import Source
+from pipeline.sources.joining import Continuation
+from pipeline.threads import StopFlag
+
+SLOW_CAUSES: Final = frozenset({"auth", "not_found"})
+"""Causes that only a person cures: tried again in the slow lane, so that no account is locked and no log flooded."""
+
+OnState = Callable[[str, str | None], None]
+"""Called by the reading thread with a state (``connecting, live, backoff, auth_failed, failed``) and a detail."""
+
+
+class Reconnecting:
+    """Keeps a feed alive. It never gives up and ends only by stop.
+
+    - The n-th pause in a row is drawn from [0, min(max_backoff_s, first_backoff_s * 2**n)], "full jitter", so that
+      cameras that failed together do not return together (M. Brooker, Exponential Backoff And Jitter, 2015).
+    - Pauses start small again once a connection delivered frames for ``healthy_s``.
+    - Wrong credentials, a missing path and what is no usable video (SourceInvalid: a camera in the middle of a restart
+      or of a change of its settings looks like that too) wait ``slow_lane_s``; their states are ``auth_failed`` for the
+      first and ``failed`` for the others.
+    - Index and pts go on over a reconnect; the gap in pts is the time that really passed; the epoch grows.
+
+    Args:
+        make_source: makes the source of one connection.
+        on_state: see :data:`OnState`.
+        gate: bounds how many streams connect at the same time; shared between them.
+        jitter: where the pauses are drawn from.
+
+    Attributes:
+        counters: sums over all connections.
+        reconnects_by_cause: ``counters.reconnects``, by what ended the connection before.
+    """
+
+    def __init__(
+        self,
+        make_source: Callable[[], Source],
+        *,
+        on_state: OnState = lambda state, detail: None,
+        first_backoff_s: float = 0.5,
+        max_backoff_s: float = 30.0,
+        slow_lane_s: float = 60.0,
+        healthy_s: float = 10.0,
+        gate: threading.Semaphore | None = None,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._make_source = make_source
+        self._on_state = on_state
+        self._first_backoff_s = first_backoff_s
+        self._max_backoff_s = max_backoff_s
+        self._slow_lane_s = slow_lane_s
+        self._healthy_ns = int(healthy_s * 1e9)
+        self._gate = gate
+        self._jitter = jitter or random.Random()
+        self._whole = Continuation()
+        self.counters: SourceCounters = self._whole.counters
+        self.reconnects_by_cause: dict[str, int] = {}
+        self._source: Source | None = None
+        self._stop = StopFlag()
+        self._lost_by: str | None = None
+        self._failures = 0
+        self._first_frame_ns: int | None = None
+
+    def open(self, stop: StopFlag) -> StreamInfo:
+        """Connect, however long it takes. Returns an empty StreamInfo if stop comes first."""
+        self._stop = stop
+        return self._connect() or StreamInfo("", live=True)
+
+    def read(self) -> Capture | None:
+        """The next frame, over any number of connections; None once stop is set."""
+        while not self._stop.is_set():
+            source = self._source
+            if source is None:
+                self._connect()
+                continue
+            try:
+                capture = source.read()
+            except SourceError as error:
+                self._fail(error)
+                continue
+            if capture is None:
+                if not self._stop.is_set():
+                    self._fail(SourceError("the feed ended", cause="eof"))
+                continue
+            if self._first_frame_ns is None:
+                self._first_frame_ns = capture.decoded_ns
+                self._on_state("live", None)
+            elif self._failures and capture.decoded_ns - self._first_frame_ns >= self._healthy_ns:
+                self._failures = 0
+            return self._whole.carry(capture)
+        return None
+
+    @property
+    def truncation(self) -> str | None:
+        """None: a feed has no length."""
+        return None
+
+    def close(self) -> None:
+        """Hang up; may be called twice."""
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _connect(self) -> StreamInfo | None:
+        """Try until one connection opens; None once stop is set."""
+        while not self._stop.is_set():
+            self._on_state("connecting", None)
+            source = self._make_source()
+            try:
+                info = self._open(source)
+            except SourceError as error:
+                source.close()
+                self._fail(error)
+                continue
+            except BaseException:
+                source.close()
+                raise
+            self._whole.begin(source)
+            self._source = source
+            self._first_frame_ns = None
+            if self._lost_by is not None:
+                self.counters.reconnects += 1
+                self.reconnects_by_cause[self._lost_by] = self.reconnects_by_cause.get(self._lost_by, 0) + 1
+                self._lost_by = None
+            return info
+        return None
+
+    def _open(self, source: Source) -> StreamInfo:
+        if self._gate is None:
+            return source.open(self._stop)
+        while not self._gate.acquire(timeout=0.2):
+            if self._stop.is_set():
+                return StreamInfo("", live=True)
+        try:
+            return source.open(self._stop)
+        finally:
+            self._gate.release()
+
+    def _fail(self, error: SourceError) -> None:
+        """Hang up, tell, and pause."""
+        if self._source is not None:
+            self._lost_by = error.cause
+            self.close()
+        if error.cause in SLOW_CAUSES or isinstance(error, SourceInvalid):
+            state = "auth_failed" if error.cause == "auth" else "failed"
+            pause = self._slow_lane_s
+        else:
+            state = "backoff"
+            doublings = min(self._failures, 32)
+            pause = self._jitter.uniform(0.0, min(self._max_backoff_s, self._first_backoff_s * 2**doublings))
+            self._failures += 1
+        if not self._stop.is_set():
+            self._on_state(state, f"{error} (next try in {pause:.1f} s)")
+            self._stop.wait(pause)
