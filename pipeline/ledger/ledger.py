@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pipeline.frame import SourceCounters, StreamInfo
 from pipeline.ledger.stats import Latency
@@ -60,6 +60,10 @@ class StreamLedger:
         self.counters = counters
         self.opened_ns = at_ns
         self.state = "live"
+
+    def at(self, state: str, detail: str | None) -> None:
+        """A supervised source says how it is: ``backoff`` and why, ``connecting``, ``live``."""
+        self.state, self.error = cast(StreamState, state), detail
 
     def arrived(self, read_ns: int, pts_s: float, epoch: int, corrupt: bool) -> None:
         """The read loop got a frame from the decoder."""

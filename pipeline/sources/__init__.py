@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where frames come from: recordings, cameras and test patterns, and wrappers that pace, repeat and reconnect them."""
 
+from pipeline.sources.absent import Absent
 from pipeline.sources.camera import CameraSource
 from pipeline.sources.decimate import Thinner
 from pipeline.sources.device import DeviceSource
@@ -19,6 +20,7 @@ __all__ = [
     "LIVE_CODECS",
     "MAX_PIXELS",
     "VIDEO_SUFFIXES",
+    "Absent",
     "CameraSource",
     "DeviceSource",
     "FileSource",

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From configuration to objects: the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from pipeline.config.credentials import resolve_source
+from pipeline.config.models import ModelConfig, StreamConfig, StreamSettings
+from pipeline.config.outputs import (
+    CocoSinkConfig,
+    CsvSinkConfig,
+    JsonlSinkConfig,
+    MotSinkConfig,
+    SinkConfig,
+    VideoSinkConfig,
+)
+from pipeline.detectors import build_detector
+from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.ledger import StreamLedger
+from pipeline.protocols import Sink, Source
+from pipeline.redact import SourceUrl
+from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, Rotate, VideoSink
+from pipeline.sources import (
+    Absent,
+    CameraSource,
+    DeviceSource,
+    FileSource,
+    Looping,
+    Paced,
+    PatternSource,
+    Reconnecting,
+    Thinner,
+    looks_live,
+)
+from pipeline.stages import Letterbox, Region
+from pipeline.stream import Stream
+
+SAVED = ("jsonl", "csv", "mot", "coco", "video")
+"""What ``--save`` knows."""
+
+
+def processors() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def detector(model: ModelConfig, *, max_batch: int) -> TorchScriptDetector:
+    """Load the model and make it ready to be warmed; raises ModelLoadError or ConfigError."""
+    # The pipeline's own threads are the parallelism: OpenCV's pool would fight with them for the cores.
+    cv2.setNumThreads(1)
+    return build_detector(
+        model.path,
+        adapter=model.adapter,
+        input_size=model.input,
+        confidence=model.confidence,
+        iou=model.iou,
+        classes=model.classes,
+        names=model.names,
+        device=model.device,
+        precision=model.precision,
+        max_batch=max_batch,
+        sha256=model.sha256,
+    )
+
+
+def workers(wanted: int | str, device: str) -> int:
+    """Detect threads: on a CPU one per core with one intra-op thread each, on a GPU one."""
+    if isinstance(wanted, int):
+        return wanted
+    return processors() if device == "cpu" else 1
+
+
+def recording(
+    name: str, source: SourceUrl, settings: StreamSettings, *, threads: int = 1, limit: int | None = None
+) -> Stream:
+    """A stream that is read once, losslessly, from its beginning to its end."""
+    skip = "none" if settings.skip == "auto" else settings.skip
+    reader: Source
+    if source.scheme == "pattern":
+        reader = PatternSource(source.reveal())
+    else:
+        reader = FileSource(source, skip=skip, threads=threads, max_pixels=settings.max_pixels)
+    paced = settings.pace == "realtime"
+    return Stream(
+        Paced(reader) if paced else reader,
+        [_letterbox(settings)],
+        StreamLedger(name, paced=paced),
+        policy="every_frame",
+        weight=settings.weight,
+        keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
+        limit=limit,
+        drop_corrupt=settings.corrupt == "drop",
+    )
+
+
+def absent(name: str, reason: str) -> Stream:
+    """A stream that fails with ``reason`` as soon as it is opened: a path among others that does not exist."""
+    return Stream(Absent(reason), [], StreamLedger(name))
+
+
+def feed(config: StreamConfig) -> Stream:
+    """A stream of the daemon: a camera that is reconnected for ever, or a recording, perhaps looped, at its own pace.
+
+    Raises ConfigError when its credentials cannot be had.
+    """
+    source = resolve_source(config)
+    live = looks_live(source.reveal())
+    account = StreamLedger(config.name, live=live, paced=config.pace == "realtime")
+    reader: Source
+    if live and source.scheme != "pattern":
+        reader = Reconnecting(lambda: _camera(config, resolve_source(config)), on_state=account.at)
+    elif source.scheme == "pattern":
+        reader = Paced(PatternSource(source.reveal()), wall=live)
+    elif config.loop:
+        reader = Looping(lambda: _file(config, source))
+    else:
+        reader = _file(config, source)
+    if not live and config.pace == "realtime" and source.scheme != "pattern":
+        reader = Paced(reader, wall=True)
+    return Stream(
+        reader,
+        [_letterbox(config)],
+        account,
+        policy=config.effective_policy,
+        weight=config.weight,
+        keep=Thinner(fps=config.fps, stride=config.stride).keep,
+        drop_corrupt=config.corrupt == "drop",
+    )
+
+
+def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
+    """The daemon's sinks: they append to what earlier runs left."""
+    made: list[Sink] = []
+    for number, config in enumerate(configs):
+        name = config.type if sum(other.type == config.type for other in configs) == 1 else f"{config.type}-{number}"
+        match config:
+            case JsonlSinkConfig(path=path, rotate=rotate, fsync=fsync):
+                full = Rotate(rotate.max_mb, rotate.keep) if rotate is not None else None
+                made.append(JsonlSink(path, mode="append", run_id=run_id, rotate=full, fsync=fsync, name=name))
+            case CsvSinkConfig(path=path):
+                made.append(CsvSink(path, mode="append", name=name))
+            case MotSinkConfig(path=path):
+                made.append(MotSink(path, mode="append", name=name))
+            case CocoSinkConfig(path=path):
+                made.append(CocoSink(path, name=name))
+            case VideoSinkConfig(path=path):
+                made.append(VideoSink(path, mode="append", name=name))
+    return made
+
+
+def saved(wanted: Sequence[str], folder: Path, keep: Sequence[str] = ()) -> list[Sink]:
+    """The sinks of a replay: they replace what is in ``folder``, but for the streams in ``keep``."""
+    made: list[Sink] = []
+    if "jsonl" in wanted:
+        made.append(JsonlSink(folder / "{stream}.jsonl"))
+    if "csv" in wanted:
+        made.append(CsvSink(folder / "{stream}.csv"))
+    if "mot" in wanted:
+        made.append(MotSink(folder / "{stream}.mot.txt"))
+    if "coco" in wanted:
+        made.append(CocoSink(folder, keep=keep))
+    if "video" in wanted:
+        made.append(VideoSink(folder / "{stream}.mp4"))
+    return made
+
+
+def _camera(config: StreamConfig, source: SourceUrl) -> Source:
+    skip = "none" if config.skip == "auto" else config.skip
+    if source.scheme == "v4l2" or not source.scheme:
+        return DeviceSource(source.reveal(), fps=config.fps, max_pixels=config.max_pixels)
+    return CameraSource(
+        source,
+        transport=config.transport,
+        open_timeout_s=config.open_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        skip=skip,
+        max_pixels=config.max_pixels,
+    )
+
+
+def _file(config: StreamConfig, source: SourceUrl) -> Source:
+    skip = "none" if config.skip == "auto" else config.skip
+    return FileSource(source, skip=skip, max_pixels=config.max_pixels)
+
+
+def _letterbox(settings: StreamSettings) -> Letterbox:
+    if settings.region is None:
+        return Letterbox()
+    return Letterbox(Region(*settings.region, unit="pixels" if max(settings.region) > 1 else "fraction"))
