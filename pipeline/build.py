@@ -35,6 +35,7 @@ from pipeline.sources import (
     PatternSource,
     Reconnecting,
     Thinner,
+    local_path,
     looks_live,
 )
 from pipeline.stages import Letterbox, Region
@@ -79,12 +80,11 @@ def recording(
     name: str, source: SourceUrl, settings: StreamSettings, *, threads: int = 1, limit: int | None = None
 ) -> Stream:
     """A stream that is read once, losslessly, from its beginning to its end."""
-    skip = "none" if settings.skip == "auto" else settings.skip
     reader: Source
     if source.scheme == "pattern":
         reader = PatternSource(source.reveal())
     else:
-        reader = FileSource(source, skip=skip, threads=threads, max_pixels=settings.max_pixels)
+        reader = _file(source, settings, threads)
     paced = settings.pace == "realtime"
     return Stream(
         Paced(reader) if paced else reader,
@@ -117,9 +117,9 @@ def feed(config: StreamConfig) -> Stream:
     elif source.scheme == "pattern":
         reader = Paced(PatternSource(source.reveal()), wall=live)
     elif config.loop:
-        reader = Looping(lambda: _file(config, source))
+        reader = Looping(lambda: _file(source, config))
     else:
-        reader = _file(config, source)
+        reader = _file(source, config)
     if not live and config.pace == "realtime" and source.scheme != "pattern":
         reader = Paced(reader, wall=True)
     return Stream(
@@ -183,9 +183,10 @@ def _camera(config: StreamConfig, source: SourceUrl) -> Source:
     )
 
 
-def _file(config: StreamConfig, source: SourceUrl) -> Source:
-    skip = "none" if config.skip == "auto" else config.skip
-    return FileSource(source, skip=skip, max_pixels=config.max_pixels)
+def _file(source: SourceUrl, settings: StreamSettings, threads: int = 1) -> Source:
+    where = local_path(source.reveal()) if source.is_file else source
+    skip = "none" if settings.skip == "auto" else settings.skip
+    return FileSource(where, skip=skip, threads=threads, max_pixels=settings.max_pixels)
 
 
 def _letterbox(settings: StreamSettings) -> Letterbox:

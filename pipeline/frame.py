@@ -37,6 +37,9 @@ class Picture:
     full_range: bool = False
     rotation: Rotation = 0
 
+    def __repr__(self) -> str:
+        return f"Picture({self.width}x{self.height} {self.layout})"
+
     @property
     def width(self) -> int:
         """Columns as displayed, rotation applied."""

@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"inference", "publishing", "roster"},
     {"flow"},
     {"build"},
-    {"replay", "daemon", "report", "metrics", "web", "workshop", "bench"},
+    {"replaying", "daemon", "report", "metrics", "web", "workshop", "bench"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -85,7 +85,7 @@ class Replay:
 
         self.options = options
         self.out = options.out
-        config = Config() if options.config is None else load_config(options.config)
+        config = Config() if options.config is None else load_config(options.config, streams_required=False)
         self._model = _override(
             config.model,
             path=options.model,
