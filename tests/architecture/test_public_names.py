@@ -17,7 +17,7 @@ def test_public_names_exist_and_are_sorted() -> None:
 
 
 def test_replay_is_a_function_also_after_its_module_was_imported() -> None:
-    import pipeline.replaying  # noqa: F401
+    import pipeline.replaying
 
     assert callable(pipeline.replay)
 

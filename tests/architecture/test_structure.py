@@ -71,7 +71,8 @@ def test_imports_run_one_way(path: Path) -> None:
 
 
 def test_no_import_cycle() -> None:
-    graph = {module_of(path): set(imports(path)) for path in FILES}
+    # The package itself only names its public modules; it loads them when they are asked for.
+    graph = {module_of(path): set(imports(path)) for path in FILES if path != ROOT / "__init__.py"}
     done: set[str] = set()
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
