@@ -43,16 +43,18 @@ def module_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
+MODULES = {module_of(path) for path in FILES}
+
+
 def imports(path: Path) -> Iterator[str]:
     """Modules of this package that a file imports, inside functions too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name.split(".")[0] == "pipeline")
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pipeline":
-            if node.module == "pipeline":
-                yield from (f"pipeline.{name.name}" for name in node.names)
-            else:
-                yield node.module
+            for name in node.names:
+                module = f"{node.module}.{name.name}"  # `from pipeline import build` names a module
+                yield module if module in MODULES or node.module == "pipeline" else node.module
 
 
 def floor(name: str) -> int:
