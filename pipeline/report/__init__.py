@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run was and how it went: ``report.json``, ``report.html`` and tables for the terminal."""
+
+from pipeline.report.compose import compose
+from pipeline.report.machine import describe_machine, peak_rss_mb
+from pipeline.report.saving import save_html, save_json, to_json
+from pipeline.report.verdict import Finding, exit_code, findings, verdict
+
+__all__ = [
+    "Finding",
+    "compose",
+    "describe_machine",
+    "exit_code",
+    "findings",
+    "peak_rss_mb",
+    "save_html",
+    "save_json",
+    "to_json",
+    "verdict",
+]

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole report of a run: what the ledger measured, what the run was, and on which machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.redact import scrub
+from pipeline.report.machine import describe_machine, package_version, peak_rss_mb
+from pipeline.timing import cpu_ns, rfc3339, wall_ns
+
+_OWN_FACTS = ("command", "model", "startup_s", "resumed")
+
+
+def compose(
+    measured: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    order: Sequence[str] = (),
+    error: str | None = None,
+    cpu_s: float | None = None,
+) -> dict[str, Any]:
+    """``report.json`` as a dict.
+
+    Args:
+        measured: :meth:`pipeline.ledger.Ledger.as_dict`.
+        facts: ``command``, ``model``, ``startup_s``; ``resumed``: reports of streams that an earlier run finished and
+            that this one skipped; further keys are passed on.
+        order: names of the streams in the order wanted; others follow.
+        error: what ended the run although no stream or sink is to blame for it.
+        cpu_s: CPU seconds of the measured span; those of the whole process when unknown.
+
+    ``frames``, ``fps``, ``batches`` and ``total`` are of this run only; a resumed stream has ``"resumed": true``.
+    """
+    streams = {name: {**stream, "resumed": True} for name, stream in facts.get("resumed", {}).items()}
+    streams.update(measured["streams"])
+    names = [*(name for name in order if name in streams), *(name for name in streams if name not in order)]
+    if cpu_s is None:
+        cpu_s = measured.get("cpu_s")
+    return {
+        "version": package_version(),
+        "command": facts["command"],
+        "created": rfc3339(wall_ns()),
+        "error": None if error is None else scrub(error),
+        "machine": describe_machine(),
+        "model": facts.get("model", {}),
+        "startup_s": facts.get("startup_s", {}),
+        "wall_s": measured["wall_s"],
+        "cpu_s": round(cpu_ns() / 1e9 if cpu_s is None else cpu_s, 3),
+        "peak_rss_mb": peak_rss_mb(),
+        "frames": measured["frames"],
+        "fps": measured["fps"],
+        "first_result_ms": measured["first_result_ms"],
+        "batches": measured["batches"],
+        "streams": {name: _scrubbed(streams[name]) for name in names},
+        "sinks": {name: _scrubbed(sink) for name, sink in measured["sinks"].items()},
+        "total": measured["total"],
+        **{key: value for key, value in facts.items() if key not in _OWN_FACTS},
+    }
+
+
+def _scrubbed(account: Mapping[str, Any]) -> dict[str, Any]:
+    # Sources and sinks scrub what they say; a plug-in may not.
+    return {**account, "error": scrub(account["error"])} if account.get("error") else dict(account)

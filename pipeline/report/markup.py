@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts that the page of a report is made of. Every text that comes from outside is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from pipeline.report.charts import share_bar
+from pipeline.report.figures import NOTHING, aligned
+
+COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
+CARD_COLUMNS = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
+_TONES = {
+    "complete": "good",
+    "finished": "good",
+    "live": "good",
+    "ok": "good",
+    "partial": "warning",
+    "truncated": "warning",
+    "stopped": "warning",
+    "degraded": "warning",
+    "failed": "bad",
+}
+
+
+def pill(word: str) -> str:
+    """A state as a coloured label."""
+    return f'<span class="pill {_TONES.get(word, "plain")}">{escape(word)}</span>'
+
+
+def tile(name: str, value: str, unit: str = "", note: str = "") -> str:
+    """One figure, large, with its name above and a remark below."""
+    unit = f" <small>{escape(unit)}</small>" if unit and value != NOTHING else ""
+    note = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<div class="tile"><h3>{escape(name)}</h3><p class="value">{escape(value)}{unit}</p>{note}</div>'
+
+
+def facts(pairs: Sequence[tuple[str, Any]]) -> str:
+    """A list of names and values; those without a value are left out."""
+    rows = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in pairs
+        if value not in (None, "", [])
+    )
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts; the first column names the row."""
+    header = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        f"<tr><th scope=row>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
+        for first, *rest in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def stage_table(part: Mapping[str, Any], columns: Sequence[str] = COLUMNS) -> str:
+    """Every stage with its share of the time, these statistics, and the whole way in the last row."""
+    stages: Mapping[str, Mapping[str, Any]] = {stage: stats for stage, stats in part["stages"].items() if stats}
+    whole = sum(stats["mean_ms"] * stats["count"] for stats in stages.values()) or 1.0
+    rows = []
+    for stage, stats in stages.items():
+        share = stats["mean_ms"] * stats["count"] / whole
+        name = f'<i class="key {escape(stage)}"></i>{escape(stage)}'
+        rows.append(f"<tr><th scope=row>{name}</th><td>{share_bar(stage, share)}</td>{_cells(stats, columns)}</tr>")
+    rows.append(f'<tr class="whole"><th scope=row>end to end</th><td></td>{_cells(part["end_to_end"], columns)}</tr>')
+    names = "".join(f"<th scope=col>{column.removesuffix('_ms')}</th>" for column in columns)
+    head = f"<tr><th scope=col>ms per frame</th><th scope=col>share</th><th scope=col>count</th>{names}</tr>"
+    return f'<div class="scroll"><table class="stages"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _cells(stats: Mapping[str, Any], columns: Sequence[str]) -> str:
+    cells = [f"{stats['count']:,}", *(aligned(stats[column]) for column in columns)]
+    return "".join(f"<td>{cell}</td>" for cell in cells)

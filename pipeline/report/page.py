@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report.html``: one file to look at, without scripts and without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from pipeline.report.charts import batch_bars, stage_bar
+from pipeline.report.figures import NOTHING, count, duration, memory, milliseconds, rate
+from pipeline.report.markup import CARD_COLUMNS, facts, pill, stage_table, table, tile
+from pipeline.report.verdict import findings, reasons, verdict
+
+_HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+"""
+_LEGEND = (
+    "A stage is the time that a frame itself spent there, so the stages of a frame add up to its end-to-end time: from "
+    "the reading of its packet until the last sink was done with it. Queue is every wait between two stages; a recording "
+    "that is read faster than the model works waits there. Jitter is the smoothed change from one frame to the next "
+    "(the filter of RFC 3550)."
+)
+_OPEN_CARDS = 4  # so many streams show their tables without a click
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The report as an HTML document."""
+    streams = report["streams"]
+    cards = "".join(_card(name, stream, len(streams) <= _OPEN_CARDS) for name, stream in streams.items())
+    parts = [
+        _header(report),
+        _tiles(report),
+        _findings(report),
+        _total(report),
+        f'<section><h2>{count(len(streams), "stream")}</h2><div class="cards">{cards}</div></section>',
+        f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',
+        f'<div class="columns">{_model(report)}{_machine(report)}</div>',
+        f'<footer><p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report["version"]))}</p></footer>',
+    ]
+    style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = _HEAD.format(title=escape(f"{report['command']}: {verdict(report)}"), style=style)
+    return head + "\n".join(part for part in parts if part) + "\n</main>\n</body>\n</html>\n"
+
+
+def _header(report: Mapping[str, Any]) -> str:
+    created = str(report.get("created", ""))[:19].replace("T", " ")
+    title = f"{count(report['frames'], 'frame')}, {count(len(report['streams']), 'stream')}"
+    when = f" · {escape(created)} UTC" if created else ""
+    return (
+        f'<header><p class="eyebrow">pipeline {escape(str(report["command"]))}{when}</p>'
+        f"<h1>{escape(title)} {pill(verdict(report))}</h1></header>"
+    )
+
+
+def _tiles(report: Mapping[str, Any]) -> str:
+    wall_s, cpu_s = report["wall_s"], report["cpu_s"]
+    busy = f"{cpu_s / wall_s:.2f} cores busy" if wall_s else ""
+    first_ms = report["first_result_ms"]
+    slow = (report["total"].get("end_to_end") or {}).get("p95_ms")
+    tiles = [
+        tile("Throughput", rate(report["fps"]), "fps", f"{report['frames']:,} frames in {duration(wall_s)}"),
+        tile("First result", *_split(duration(None if first_ms is None else first_ms / 1e3)), "after the first opening"),
+        tile("End to end, p95", *_split(duration(None if slow is None else slow / 1e3)), "packet read to last sink"),
+        tile("CPU time", *_split(duration(cpu_s)), busy),
+        tile("Peak memory", *_split(memory(report["peak_rss_mb"])), "resident"),
+    ]
+    return f'<section class="tiles">{"".join(tiles)}</section>'
+
+
+def _findings(report: Mapping[str, Any]) -> str:
+    found = findings(report)
+    if not found:
+        return ""
+    items = "".join(
+        f'<li class="{finding.severity}">'
+        + (f"<b>{escape(finding.subject)}</b> " if finding.subject else "")
+        + f"{escape(finding.text)}</li>"
+        for finding in found
+    )
+    return f'<section><h2>What to know</h2><ul class="findings">{items}</ul></section>'
+
+
+def _total(report: Mapping[str, Any]) -> str:
+    total = report["total"]
+    if not total.get("end_to_end"):
+        return ""
+    names = "".join(f'<li><i class="key {escape(stage)}"></i>{escape(stage)}</li>' for stage in total["stages"])
+    return (
+        f'<section><h2>Where the time of a frame goes</h2><div class="panel">{stage_bar(total["stages"])}'
+        f'<ul class="legend">{names}</ul>{stage_table(total)}</div></section>'
+    )
+
+
+def _card(name: str, stream: Mapping[str, Any], is_open: bool) -> str:
+    frames, jitter = stream["frames"], stream["jitter"]
+    whole = stream.get("end_to_end")
+    error = f'<p class="error">{escape(stream["error"])}</p>' if stream.get("error") else ""
+    figures = [
+        ("frames", f"{frames['processed']:,}"),
+        ("fps", rate(stream["fps"])),
+        ("p95, ms", milliseconds(whole["p95_ms"]) if whole else NOTHING),
+        ("first, ms", milliseconds(stream["first_result_ms"])),
+    ]
+    shown = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in figures)
+    details = facts(
+        [
+            ("decoded", f"{frames['decoded']:,}"),
+            ("dropped", reasons(frames["dropped"])),
+            ("decimated", frames["decimated"] and f"{frames['decimated']:,}" or None),
+            ("flagged as damaged", frames["corrupt"] or None),
+            ("packets not decoded", frames["decode_errors"] or None),
+            ("reconnects", stream.get("reconnects") or None),
+            ("arrival jitter", _with_ms(jitter["arrival_ms"])),
+            ("departure jitter", _with_ms(jitter["departure_ms"])),
+        ]
+    )
+    resumed = '<p class="note">finished in an earlier run, skipped in this one</p>' if stream.get("resumed") else ""
+    times = ""
+    if whole:
+        opened = " open" if is_open else ""
+        times = (
+            f"{stage_bar(stream['stages'])}<details{opened}><summary>stages</summary>"
+            f"{stage_table(stream, CARD_COLUMNS)}</details>"
+        )
+    return (
+        f'<article class="card"><h3>{escape(name)} {pill(stream["state"])}</h3>{error}{resumed}'
+        f'<dl class="figures">{shown}</dl>{times}{details}</article>'
+    )
+
+
+def _batches(report: Mapping[str, Any]) -> str:
+    batches = report["batches"]
+    if not batches["count"]:
+        return ""
+    ends = f'<p class="scale"><span>1</span><span>{max(map(int, batches["sizes"]))}</span></p>'
+    return (
+        f'<section><h2>Batches</h2><div class="panel"><p class="lead">{batches["count"]:,} batches, '
+        f'{batches["mean_size"]:.3g} frames each on average</p>{batch_bars(batches["sizes"])}{ends}</div></section>'
+    )
+
+
+def _sinks(report: Mapping[str, Any]) -> str:
+    if not report["sinks"]:
+        return ""
+    rows = [
+        [name, sink["state"], f"{sink['received']:,}", f"{sink['written']:,}", reasons(sink["lost"]) or "none"]
+        for name, sink in report["sinks"].items()
+    ]
+    content = table(("sink", "state", "received", "written", "lost"), rows)
+    return f'<section><h2>Sinks</h2><div class="panel">{content}</div></section>'
+
+
+def _model(report: Mapping[str, Any]) -> str:
+    model = dict(report["model"])
+    if not model:
+        return ""
+    size = model.pop("input", None)
+    pairs = [(key.replace("_", " "), value) for key, value in model.items()]
+    if size:
+        pairs.insert(2, ("input", f"{size[0]} x {size[1]} (height x width)"))
+    return f'<section><h2>Model</h2><div class="panel">{facts(pairs)}</div></section>'
+
+
+def _machine(report: Mapping[str, Any]) -> str:
+    machine = dict(report["machine"])
+    if machine.get("memory_mb"):
+        machine["memory"] = memory(machine.pop("memory_mb"))
+    gpus = machine.pop("gpus", [])
+    pairs: list[tuple[str, Any]] = [*machine.items(), ("gpu", ", ".join(gpus))]
+    start = ", ".join(f"{step} {duration(seconds)}" for step, seconds in report["startup_s"].items())
+    return f'<section><h2>Machine</h2><div class="panel">{facts([*pairs, ("start", start)])}</div></section>'
+
+
+def _with_ms(value: float | None) -> str | None:
+    return None if value is None else f"{milliseconds(value)} ms"
+
+
+def _split(text: str) -> tuple[str, str]:
+    """``12.3 s`` as value and unit; longer texts stay whole."""
+    value, _, unit = text.partition(" ")
+    return (value, unit) if " " not in unit else (text, "")

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be said about a run, in the order of its weight, and the exit code that follows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "note"]
+
+# Reasons that mean that something broke; the others are what the user asked for or what a stop costs.
+_BROKEN = ("inference_error", "stage_error")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a reader of the report should know.
+
+    Attributes:
+        severity: ``error`` (results are missing), ``warning`` (perhaps), ``note``.
+        subject: the stream or sink that it is about; empty for the run.
+        text: what happened, one line.
+    """
+
+    severity: Severity
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.text}" if self.subject else self.text
+
+
+def exit_code(report: Mapping[str, Any], strict: bool = False) -> int:
+    """The exit code of a run that was not stopped from outside.
+
+    0: all good. 1: no input was usable, a sink lost data, or the run itself failed. 3: partial, some streams failed or
+    even one was truncated. With ``strict``, truncation and frames lost to errors give 1.
+
+    A stream that delivered not one frame to the results although its decoder had some counts as failed.
+    """
+    if report.get("error") or any(sink["lost"] or sink["state"] == "failed" for sink in report["sinks"].values()):
+        return 1
+    streams = list(report["streams"].values())
+    failed = sum(_failed(stream) for stream in streams)
+    if not streams or failed == len(streams):
+        return 1
+    truncated = any(stream["state"] == "truncated" for stream in streams)
+    if strict and (truncated or any(_lost(stream) for stream in streams)):
+        return 1
+    return 3 if failed or truncated else 0
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """The run in one word: ``complete``, ``partial``, ``stopped`` or ``failed``."""
+    code = exit_code(report)
+    if code == 0 and any(stream["state"] == "stopped" for stream in report["streams"].values()):
+        return "stopped"
+    return {0: "complete", 1: "failed"}.get(code, "partial")
+
+
+def findings(report: Mapping[str, Any]) -> list[Finding]:
+    """Everything that did not go as it should, errors first."""
+    found: list[Finding] = []
+    if report.get("error"):
+        found.append(Finding("error", "", report["error"]))
+    for name, sink in report["sinks"].items():
+        if sink["lost"]:
+            total = sum(sink["lost"].values())
+            why = f": {sink['error']}" if sink.get("error") else ""
+            found.append(Finding("error", name, f"lost {total:,} results ({reasons(sink['lost'])}){why}"))
+        elif sink["state"] != "ok":
+            found.append(Finding("error", name, f"{sink['state']}: {sink.get('error') or 'no reason given'}"))
+    for name, stream in report["streams"].items():
+        found.extend(_about_state(name, stream))
+    for name, stream in report["streams"].items():
+        found.extend(_about_frames(name, stream))
+    weight = {"error": 0, "warning": 1, "note": 2}
+    return sorted(found, key=lambda finding: weight[finding.severity])
+
+
+def dropped(report: Mapping[str, Any]) -> Counter[str]:
+    """Frames dropped in all streams of this run, by reason."""
+    total: Counter[str] = Counter()
+    for stream in report["streams"].values():
+        if not stream.get("resumed"):
+            total.update(stream["frames"]["dropped"])
+    return total
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """``stale 12, overflow 3``: most frequent first."""
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _about_state(name: str, stream: Mapping[str, Any]) -> list[Finding]:
+    why = stream.get("error") or "no reason given"
+    match stream["state"]:
+        case "failed":
+            return [Finding("error", name, f"failed: {why}")]
+        case "truncated":
+            return [Finding("warning", name, f"truncated: {why}")]
+        case "stopped":
+            return [Finding("note", name, f"stopped after {stream['frames']['decoded']:,} frames")]
+    return []
+
+
+def _about_frames(name: str, stream: Mapping[str, Any]) -> list[Finding]:
+    found = []
+    frames = stream["frames"]
+    if frames["dropped"]:
+        severity: Severity = "error" if _lost(stream) else "warning"
+        total = sum(frames["dropped"].values())
+        found.append(Finding(severity, name, f"{total:,} frames dropped ({reasons(frames['dropped'])})"))
+    if frames["decode_errors"]:
+        found.append(Finding("warning", name, f"{frames['decode_errors']:,} packets could not be decoded"))
+    if frames["corrupt"]:
+        found.append(Finding("warning", name, f"{frames['corrupt']:,} frames flagged as damaged by the decoder"))
+    return found
+
+
+def _lost(stream: Mapping[str, Any]) -> bool:
+    return any(stream["frames"]["dropped"].get(reason) for reason in _BROKEN)
+
+
+def _failed(stream: Mapping[str, Any]) -> bool:
+    frames = stream["frames"]
+    unusable = stream["state"] == "truncated" and not frames["decoded"]
+    return stream["state"] == "failed" or unusable or (_lost(stream) and not frames["processed"])
