@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""streams.yaml: what it may say, how it is read, and every fault in it by line."""
+
+from pipeline.config.credentials import resolve_source
+from pipeline.config.faults import Fault, StreamFault
+from pipeline.config.loader import LoadedConfig, load_config, load_config_quarantining, parse_config
+from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamConfig, StreamSettings
+from pipeline.config.outputs import (
+    CocoSinkConfig,
+    CsvSinkConfig,
+    JsonlSinkConfig,
+    MotSinkConfig,
+    RotateConfig,
+    ServerConfig,
+    SinkConfig,
+    TlsConfig,
+    VideoSinkConfig,
+)
+from pipeline.config.schema import json_schema
+
+__all__ = [
+    "BatchConfig",
+    "CocoSinkConfig",
+    "Config",
+    "CsvSinkConfig",
+    "Fault",
+    "JsonlSinkConfig",
+    "LoadedConfig",
+    "ModelConfig",
+    "MotSinkConfig",
+    "RotateConfig",
+    "ServerConfig",
+    "SinkConfig",
+    "StreamConfig",
+    "StreamFault",
+    "StreamSettings",
+    "TlsConfig",
+    "VideoSinkConfig",
+    "json_schema",
+    "load_config",
+    "load_config_quarantining",
+    "parse_config",
+    "resolve_source",
+]

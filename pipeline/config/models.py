@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole streams.yaml, and its sections that say what runs: ``model``, ``batch``, ``defaults`` and ``streams``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
+
+from pipeline.config.outputs import ServerConfig, SinkConfig, sink_clash
+from pipeline.config.values import (
+    CREDENTIAL_SCHEMES,
+    ClassWanted,
+    Device,
+    Digest,
+    InputSize,
+    LocalPath,
+    ModelPath,
+    Name,
+    Password,
+    Region,
+    Section,
+    Source,
+    Workers,
+    refusal,
+)
+from pipeline.redact import SourceUrl
+
+Policy = Literal["freshest", "every_frame"]
+PASSWORD_KEYS = ("password", "password_env", "password_file")
+
+
+class ModelConfig(Section):
+    """The detector that all streams share."""
+
+    path: ModelPath = Field(default="builtin:people", description="TorchScript file, or `builtin:people`.")
+    device: Device = Field(default="auto", description="Where it runs: `auto`, `cpu`, `cuda` or `cuda:0`.")
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        default="auto", description="Number format of the network."
+    )
+    confidence: float = Field(
+        default=0.4, ge=0, le=1, strict=True, description="Least confidence of a detection, 0 to 1."
+    )
+    iou: float = Field(
+        default=0.5, ge=0, le=1, strict=True, description="Overlap (IoU) above which the weaker of two boxes goes."
+    )
+    max_detections: StrictInt = Field(default=300, ge=1, le=100_000, description="Most detections per frame.")
+    classes: tuple[ClassWanted, ...] | None = Field(
+        default=None, min_length=1, description="Names or ids of the classes to keep. Unset: all."
+    )
+    adapter: StrictStr | None = Field(
+        default=None,
+        min_length=1,
+        description="How the model's output is read. Unset: recognised when the model is loaded.",
+    )
+    input: InputSize = Field(
+        default=None,
+        description="Network input in pixels: `[height, width]`, or one number for both. Unset: as the model says.",
+    )
+    names: tuple[StrictStr, ...] | None = Field(
+        default=None, min_length=1, description="Class names in the order of class ids, for a model that brings none."
+    )
+    sha256: Digest | None = Field(
+        default=None, description="Digest of the model file; any other file is refused. Unset: any file."
+    )
+
+
+class BatchConfig(Section):
+    """How frames of many streams go through the network together."""
+
+    max_size: StrictInt = Field(default=8, ge=1, le=256, description="Most frames in one batch.")
+    max_wait_ms: float = Field(
+        default=10.0,
+        ge=0,
+        le=10_000,
+        strict=True,
+        description="Longest that a frame waits for others to join its batch, in ms.",
+    )
+    workers: Workers = Field(default="auto", description="Detector threads: `auto`, or 1 to 256.")
+
+
+class StreamSettings(Section):
+    """What every stream can set, and what ``defaults`` sets for all of them."""
+
+    username: StrictStr | None = Field(
+        default=None, min_length=1, description="User name for the camera. May hold `${VARIABLE}`."
+    )
+    password: Password | None = Field(
+        default=None, description="Password for the camera, best as `${VARIABLE}`; better: one of the next two keys."
+    )
+    password_env: StrictStr | None = Field(
+        default=None, min_length=1, description="Name of the environment variable that holds the password."
+    )
+    password_file: LocalPath | None = Field(
+        default=None, description="File whose only line is the password; `${CREDENTIALS_DIRECTORY}/name` for systemd's."
+    )
+    loop: StrictBool = Field(default=False, description="Files: begin again at the end, for ever.")
+    pace: Literal["asap", "realtime"] = Field(
+        default="asap", description="Files: as fast as they can be processed, or at the speed of their time stamps."
+    )
+    fps: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        strict=True,
+        description="Most frames per second to process; more are left out. Unset: all.",
+    )
+    stride: StrictInt = Field(
+        default=1, ge=1, le=100_000, description="Process each n-th frame only; `fps` thins what is left."
+    )
+    policy: Policy | None = Field(
+        default=None,
+        description="When frames come faster than they are processed: `freshest` drops the oldest, `every_frame` holds "
+        "the source back. Unset: `every_frame` for files, `freshest` for everything else.",
+    )
+    weight: StrictInt = Field(
+        default=1, ge=1, le=100, description="Share of this stream when the detector cannot serve all."
+    )
+    region: Region | None = Field(
+        default=None,
+        description="Part of the picture that is looked at, `[x, y, width, height]`: fractions of the picture when "
+        "none is over 1, else pixels. Unset: all of it.",
+    )
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="RTSP: how the media travel.")
+    open_timeout_s: float = Field(
+        default=5.0, gt=0, le=300, strict=True, description="Longest wait for a connection, in seconds."
+    )
+    read_timeout_s: float = Field(
+        default=5.0, gt=0, le=300, strict=True, description="Longest silence while reading, in seconds."
+    )
+    skip: Literal["auto", "none", "nonref", "nonkey"] = Field(
+        default="none",
+        description="What the decoder may leave out: nothing (`none`; in this version `auto` as well), the frames that "
+        "no other needs (`nonref`), all but key frames (`nonkey`). `frame` in the results counts every frame of the "
+        "source only while nothing is left out.",
+    )
+    max_pixels: StrictInt = Field(
+        default=7680 * 4320, ge=1, le=1 << 30, description="Largest picture (width x height) that is decoded."
+    )
+    corrupt: Literal["keep", "drop"] = Field(
+        default="keep", description="Frames that the decoder calls damaged; counted either way."
+    )
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        given = [key for key in PASSWORD_KEYS if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise refusal(f"'{given[0]}' is given as well; keep one of them", given[1])
+        return self
+
+
+class StreamConfig(StreamSettings):
+    """One camera or file, ``defaults`` included."""
+
+    name: Name = Field(description="Name in results, file names and metrics. Upper and lower case make no difference.")
+    source: Source = Field(
+        description="URL (`rtsp: rtsps: http: https: file:`), path of a file, webcam (`v4l2:/dev/video0`) or test "
+        "pattern (`pattern:?size=640x360&fps=30`). May hold `${VARIABLE}`."
+    )
+    enabled: StrictBool = Field(default=True, description="`false` leaves the stream out without deleting it.")
+
+    @property
+    def effective_policy(self) -> Policy:
+        """``policy``, or what fits the source where it is unset."""
+        return self.policy or ("every_frame" if self.source.is_file else "freshest")
+
+    @model_validator(mode="after")
+    def _credentials_fit(self) -> Self:
+        password_key = next((key for key in PASSWORD_KEYS if getattr(self, key) is not None), None)
+        key = "username" if self.username is not None else password_key
+        if key is None:
+            return self
+        if self.source.scheme not in CREDENTIAL_SCHEMES:
+            raise refusal("a source of this kind takes no user name and no password", key)
+        if self.username is not None and self.source.user_name is not None:
+            raise refusal("the URL holds a user name as well; keep one of them", "username")
+        if password_key is not None and self.source.has_password:
+            raise refusal("the URL holds a password as well; keep one of them", password_key)
+        if self.username is None and self.source.user_name is None:
+            raise refusal("a password needs a username", password_key)
+        return self
+
+
+class Config(Section):
+    """A whole streams.yaml. Streams hold what they inherit; paths are absolute when it was read from a file."""
+
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The detector that all streams share.")
+    batch: BatchConfig = Field(default_factory=BatchConfig, description="How frames are batched.")
+    defaults: StreamSettings = Field(default_factory=StreamSettings, description="What every stream inherits.")
+    streams: tuple[StreamConfig, ...] = Field(default=(), description="The cameras and files.")
+    sinks: tuple[SinkConfig, ...] = Field(default=(), description="Where results go.")
+    server: ServerConfig | None = Field(
+        default=None, description="HTTP server: checked, but not served by this version."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("defaults"), dict):
+            return data
+        if not isinstance(data.get("streams"), (tuple, list)):
+            return data
+        streams = (
+            inherit(data["defaults"], stream) if isinstance(stream, dict) else stream for stream in data["streams"]
+        )
+        return data | {"streams": tuple(streams)}
+
+    @model_validator(mode="after")
+    def _no_clash(self) -> Self:
+        names = [stream.name.casefold() for stream in self.streams]
+        if len(set(names)) < len(names):
+            raise refusal("two streams have one name; upper and lower case make no difference", "streams")
+        clash = sink_clash(self.sinks, len(self.streams))
+        if clash is not None:
+            raise refusal(clash[1], "sinks")
+        return self
+
+
+def inherit(defaults: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any]:
+    """A stream entry with what it does not set itself taken from ``defaults``; both as plain data.
+
+    Credentials are inherited only by sources that take some, and a stream's own password of any kind, or one in its
+    URL, comes before the shared one.
+    """
+    drop: set[str] = set()
+    url = _url(stream.get("source"))
+    if url is None or url.scheme not in CREDENTIAL_SCHEMES:
+        drop.update(PASSWORD_KEYS, ["username"])
+    else:
+        if url.has_password or any(stream.get(key) is not None for key in PASSWORD_KEYS):
+            drop.update(PASSWORD_KEYS)
+        if url.user_name is not None:
+            drop.add("username")
+    return {key: value for key, value in defaults.items() if key not in drop} | dict(stream)
+
+
+def _url(source: Any) -> SourceUrl | None:
+    try:
+        return SourceUrl.parse(source) if isinstance(source, str) else source if isinstance(source, SourceUrl) else None
+    except ValueError:
+        return None

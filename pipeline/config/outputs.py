@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections that say where results go: ``sinks`` and ``server``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr, ValidationInfo, model_validator
+
+from pipeline.config.values import LocalPath, Section, local_path, refusal
+
+_PLACEHOLDER = re.compile(r"\{[^}]*\}?")
+
+
+def _template(text: str, info: ValidationInfo) -> str:
+    if "${" in text:
+        raise refusal("environment variables are not read here; write the path out")
+    if any(found != "{stream}" for found in _PLACEHOLDER.findall(text)):
+        raise refusal("the only placeholder is {stream}, the name of the stream")
+    if text.endswith("/"):
+        raise refusal("expected a file name at the end, not a folder")
+    return local_path(text, info)
+
+
+def _fixed_folder(text: str, info: ValidationInfo) -> str:
+    if "{" in text:
+        raise refusal("expected the path of one folder for all streams, without placeholders")
+    return local_path(text, info)
+
+
+def _false_is_none(value: object) -> object:
+    return None if value is False else value
+
+
+def _listen(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise refusal("expected an address and a port, such as 127.0.0.1:8080 or [::1]:8080")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise refusal("an IPv6 address stands in brackets, such as [::1]:8080")
+    return text
+
+
+Template = Annotated[StrictStr, AfterValidator(_template)]
+FolderPath = Annotated[StrictStr, AfterValidator(_fixed_folder)]
+Listen = Annotated[StrictStr, AfterValidator(_listen)]
+
+
+class RotateConfig(Section):
+    """When a file is full, and how many full ones are kept beside it."""
+
+    max_mb: float = Field(
+        default=100.0, gt=0, le=1_000_000, strict=True, description="Megabytes (10^6 bytes) a file may reach."
+    )
+    keep: StrictInt = Field(
+        default=5, ge=1, le=10_000, description="Full files kept, as `<file>.1` (newest) to `<file>.<keep>`."
+    )
+
+
+class JsonlSinkConfig(Section):
+    """One JSON object per processed frame and line."""
+
+    type: Literal["jsonl"]
+    path: Template = Field(
+        description="File to append to, such as `out/{stream}.jsonl`. Without `{stream}` all streams share one file."
+    )
+    rotate: Annotated[
+        RotateConfig | None,
+        BeforeValidator(_false_is_none, json_schema_input_type=RotateConfig | Literal[False] | None),
+    ] = Field(default=RotateConfig(max_mb=100.0, keep=5), description="When to begin a new file; `false` for never.")
+    fsync: Literal["never", "interval", "always"] = Field(
+        default="interval",
+        description="When lines are made safe against a power loss: left to the system, once a second, each.",
+    )
+
+
+class CsvSinkConfig(Section):
+    """One line per detection."""
+
+    type: Literal["csv"]
+    path: Template = Field(description="File per stream, such as `out/{stream}.csv`.")
+
+
+class MotSinkConfig(Section):
+    """MOTChallenge text, one line per detection."""
+
+    type: Literal["mot"]
+    path: Template = Field(description="File per stream, such as `out/{stream}.mot.txt`.")
+
+
+class CocoSinkConfig(Section):
+    """COCO results of all streams together, written when the run ends."""
+
+    type: Literal["coco"]
+    path: FolderPath = Field(description="Folder for `coco.json` and `coco_images.json`.")
+
+
+class VideoSinkConfig(Section):
+    """H.264 video with the boxes drawn."""
+
+    type: Literal["video"]
+    path: Template = Field(description="File per stream, such as `out/{stream}.mp4`.")
+
+
+SinkConfig = Annotated[
+    JsonlSinkConfig | CsvSinkConfig | MotSinkConfig | CocoSinkConfig | VideoSinkConfig, Field(discriminator="type")
+]
+SINK_TYPES: dict[str, type[Section]] = {
+    "jsonl": JsonlSinkConfig,
+    "csv": CsvSinkConfig,
+    "mot": MotSinkConfig,
+    "coco": CocoSinkConfig,
+    "video": VideoSinkConfig,
+}
+
+
+class TlsConfig(Section):
+    """Certificate and key of the server, PEM."""
+
+    cert_file: LocalPath = Field(description="Certificate chain, PEM.")
+    key_file: LocalPath = Field(description="Private key, PEM.")
+
+
+class ServerConfig(Section):
+    """The HTTP server. This version checks the section and serves nothing yet."""
+
+    listen: Listen = Field(
+        default="127.0.0.1:8080", description="Address and port. Any but a loopback address needs `token_file`."
+    )
+    token_file: LocalPath | None = Field(
+        default=None,
+        description="File whose only line is the token that clients must send. `${CREDENTIALS_DIRECTORY}/name` works.",
+    )
+    tls: TlsConfig | None = Field(default=None, description="Serve HTTPS with this certificate.")
+
+    @property
+    def host(self) -> str:
+        """The address without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @model_validator(mode="after")
+    def _needs_a_token(self) -> Self:
+        if not self.is_loopback and self.token_file is None:
+            raise refusal("an address that others can reach needs token_file", "listen")
+        return self
+
+
+def sink_clash(sinks: Sequence[Section], streams: int) -> tuple[int, str] | None:
+    """The first sink that would write into a file of another or mix streams in one file: (position, why), or None.
+
+    Args:
+        sinks: the sinks.
+        streams: how many streams write to them.
+    """
+    taken: dict[str, int] = {}
+    for index, sink in enumerate(sinks):
+        path: str = getattr(sink, "path", "")
+        if path in taken:
+            return index, f"sinks[{taken[path]}] writes to the same path"
+        taken[path] = index
+        if streams > 1 and isinstance(sink, (CsvSinkConfig, MotSinkConfig, VideoSinkConfig)) and "{stream}" not in path:
+            return index, f"{streams} streams cannot share one file of this kind; write {{stream}} into the file name"
+    return None

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of value that configuration keys take, each with a message that repeats nothing that could be secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StrictStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from pipeline.config.wording import did_you_mean, kind_of
+from pipeline.redact import Secret, SourceUrl
+
+SCHEMES: Final = ("rtsp", "rtsps", "http", "https", "file", "v4l2", "pattern")
+"""Sources of these kinds may be opened; a text without a scheme is a path."""
+
+CREDENTIAL_SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
+"""Sources of these kinds can be given a user name and a password."""
+
+BUILTIN_MODELS: Final = ("people",)
+NAME_PATTERN: Final = "^[A-Za-z0-9_-]{1,64}$"
+_DEVICE_PATTERN: Final = r"^(auto|cpu|cuda(:[0-9]{1,2})?)$"
+_DIGEST_PATTERN: Final = "^[0-9a-fA-F]{64}$"
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, and no value in an error message."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+def refusal(message: str, key: str | None = None) -> PydanticCustomError:
+    """An error with exactly this message, at ``key`` of the section that is being checked."""
+    return PydanticCustomError("refused", "{message}", {"message": message, "key": key})
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, text):
+        raise refusal("a name is 1 to 64 of the characters A-Z a-z 0-9 _ -, without spaces")
+    return text
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(_DEVICE_PATTERN, text):
+        raise refusal("expected auto, cpu, cuda, or cuda:0 for a certain one")
+    return text
+
+
+def _digest(text: str) -> str:
+    digest = text.removeprefix("sha256:").lower()
+    if not re.fullmatch(_DIGEST_PATTERN, digest):
+        raise refusal("expected 64 hexadecimal digits, as sha256sum prints them")
+    return digest
+
+
+def local_path(text: str, info: ValidationInfo) -> str:
+    """A path; a relative one starts at the folder of the YAML file, where there is one."""
+    if not text:
+        raise refusal("expected a path, found an empty text")
+    if text.startswith("~"):
+        raise refusal("~ is not expanded; write the folder out")
+    folder: Path | None = (info.context or {}).get("folder")
+    # normpath, as joined paths are shown to people; it leaves symbolic links alone but for "link/..".
+    return text if folder is None or os.path.isabs(text) else os.path.normpath(folder / text)
+
+
+def _model_path(text: str, info: ValidationInfo) -> str:
+    if not text.startswith("builtin:"):
+        return local_path(text, info)
+    if text.removeprefix("builtin:") not in BUILTIN_MODELS:
+        known = ", ".join(f"builtin:{name}" for name in BUILTIN_MODELS)
+        raise refusal(f"no built-in model has this name; there is {known}")
+    return text
+
+
+def _source(value: Any, info: ValidationInfo) -> SourceUrl:
+    if isinstance(value, SourceUrl):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise refusal("expected text, found a number; a webcam is written v4l2:/dev/video0")
+    if not isinstance(value, str):
+        raise refusal(f"expected a URL or a path, found {kind_of(value)}")
+    try:
+        url = SourceUrl.parse(value)
+    except ValueError as error:
+        raise refusal(str(error)) from None
+    if url.scheme not in SCHEMES:
+        allowed = ", ".join(f"{scheme}:" for scheme in SCHEMES)
+        raise refusal(
+            f"sources of this kind are not allowed; expected a path or one of {allowed} "
+            f"(a file name with a colon begins with ./){did_you_mean(url.scheme, SCHEMES)}"
+        )
+    if not url.is_file:
+        return url
+    path = local_path(url.reveal(), info)
+    return SourceUrl(f"v4l2:{path}" if re.fullmatch(r"/dev/video[0-9]+", path) else path)
+
+
+def _secret(value: Any) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        remedy = "; put it in quotes" if isinstance(value, (int, float)) else ""
+        raise refusal(f"expected text, found {kind_of(value)}{remedy}")
+    if not value:
+        raise refusal("the password is empty; leave the key out where there is none")
+    return Secret(value)
+
+
+def _input_size(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    size = (value, value) if isinstance(value, int) else value
+    if (
+        not isinstance(size, (tuple, list))
+        or len(size) != 2
+        or not all(isinstance(side, int) and not isinstance(side, bool) and 32 <= side <= 8192 for side in size)
+    ):
+        raise refusal("expected [height, width] in pixels, or one whole number for both, from 32 to 8192")
+    return (size[0], size[1])
+
+
+def _workers(value: Any) -> int | str:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256):
+        return value  # type: ignore[no-any-return]
+    raise refusal("expected auto, or a whole number from 1 to 256")
+
+
+def _class_wanted(value: Any) -> str | int:
+    if (isinstance(value, str) and value) or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise refusal(f"expected a class name or a class id from 0, found {kind_of(value)}")
+
+
+def _region(values: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x, y, width, height = values
+    if min(x, y) < 0 or min(width, height) <= 0:
+        raise refusal("expected x and y from 0, and a width and a height above 0")
+    # The slack forgives 0.1 + 0.9 in binary.
+    if max(values) <= 1 and max(x + width, y + height) > 1 + 1e-6:
+        raise refusal("these are fractions of the picture (none is over 1), but x + width or y + height is over 1")
+    return values
+
+
+Name = Annotated[StrictStr, AfterValidator(_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
+Device = Annotated[StrictStr, AfterValidator(_device), Field(json_schema_extra={"pattern": _DEVICE_PATTERN})]
+Digest = Annotated[StrictStr, AfterValidator(_digest)]
+LocalPath = Annotated[StrictStr, AfterValidator(local_path)]
+ModelPath = Annotated[StrictStr, AfterValidator(_model_path)]
+ClassWanted = Annotated[
+    str | int,
+    PlainValidator(_class_wanted),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}]}),
+]
+Region = Annotated[tuple[float, float, float, float], AfterValidator(_region)]
+Source = Annotated[
+    SourceUrl,
+    PlainValidator(_source),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+]
+Password = Annotated[
+    Secret,
+    PlainValidator(_secret),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "minLength": 1, "writeOnly": True}),
+]
+_SIDE = {"type": "integer", "minimum": 32, "maximum": 8192}
+InputSize = Annotated[
+    tuple[int, int] | None,
+    PlainValidator(_input_size),
+    WithJsonSchema(
+        {"anyOf": [_SIDE, {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}, {"type": "null"}]}
+    ),
+]
+Workers = Annotated[
+    int | str,
+    PlainValidator(_workers),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]}),
+]
