@@ -35,6 +35,7 @@ class TorchScriptDetector:
         spec: what it wants to be given.
         labels: class names by class id.
         max_batch: largest batch.
+        depth: batches that one thread may have under way: 1 on a CPU, 2 on CUDA.
         fixed_batch: the only batch size that the network takes, or None: every batch is padded to it.
         nonfinite_rows: rows removed from outputs so far because of NaN or infinite values.
         nonfinite_frames: pictures that had such rows.
@@ -61,6 +62,7 @@ class TorchScriptDetector:
         self.spec: InputSpec = network.spec
         self.labels = labels
         self.max_batch = max_batch
+        self.depth = 2 if network.device.type == "cuda" else 1
         self.fixed_batch = fixed_batch
         self.nonfinite_rows = 0
         self.nonfinite_frames = 0

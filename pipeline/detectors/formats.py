@@ -6,6 +6,8 @@ from __future__ import annotations
 EXPORT_REMEDY = "convert it with `pipeline model export`, or save it with torch.jit.trace(...).save(path)"
 _ULTRALYTICS_REMEDY = "export it first: `yolo export model=FILE.pt format=torchscript`"
 
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # the magic number that torch.save wrote first until PyTorch 1.6
+
 _MAGIC: tuple[tuple[bytes, int, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", 0, "an HDF5 (Keras) model"),
     (b"TFL3", 4, "a TensorFlow Lite model"),
@@ -40,7 +42,8 @@ def describe_foreign(data: bytes, suffix: str) -> tuple[str, str]:
     if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page (a download that answered with a web page)", "download it again"
     if data[:2] == b"\x80\x02" or (data[:1] == b"\x80" and data[1:2] in b"\x03\x04\x05"):
-        return _describe_pickle(data, "a pickle (a legacy PyTorch checkpoint)")
+        legacy = data.startswith(_LEGACY)
+        return _describe_pickle(data, "a legacy PyTorch checkpoint (a pickle)" if legacy else "a pickle")
     if _is_safetensors(data):
         return "a safetensors file: weights without a program", EXPORT_REMEDY
     for magic, offset, name in _MAGIC:

@@ -98,8 +98,10 @@ def _channels_last(module: torch.nn.Module) -> torch.nn.Module:
 def _read(path: Path, name: str) -> tuple[bytes, list[str]]:
     """All bytes of the file, and remarks about who may change it; both through one descriptor."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ModelLoadError(f"{name}: this is a pipe or a device; a TorchScript file was expected")
             data = file.read()
     except FileNotFoundError as exc:
         raise ModelLoadError(f"{name}: no such model file{_similar(path)}") from exc
@@ -110,6 +112,11 @@ def _read(path: Path, name: str) -> tuple[bytes, list[str]]:
     if mode & stat.S_IWOTH:
         return data, [f"{name}: every user of this machine can change this program; remedy: chmod o-w"]
     return data, []
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a named pipe without waiting for somebody to write to it."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _similar(path: Path) -> str:

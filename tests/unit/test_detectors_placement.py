@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Device and precision: what is granted and what is refused, with the reason."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.detectors.placement import choose_device, choose_precision
+from pipeline.errors import ModelLoadError
+
+CPU = torch.device("cpu")
+GPU = torch.device("cuda", 0)
+
+
+def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto") == GPU
+    assert choose_device("cuda") == GPU
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    assert choose_device("cpu") == CPU
+    with pytest.raises(ModelLoadError, match="there are 2 GPUs"):
+        choose_device("cuda:2")
+
+
+def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelLoadError, match="sees no GPU"):
+        choose_device("cuda:0")
+
+
+@pytest.mark.parametrize("word", ["gpu", "cuda:x", "cpu:1", "mps", ""])
+def test_unknown_devices(word: str) -> None:
+    with pytest.raises(ModelLoadError, match="auto, cpu, cuda or cuda:N"):
+        choose_device(word)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "quantized", "given"),
+    [
+        ("auto", CPU, False, "fp32"),
+        ("auto", GPU, False, "fp32"),
+        ("fp32", CPU, False, "fp32"),
+        ("bf16", CPU, False, "bf16"),
+        ("fp16", GPU, False, "fp16"),
+        ("auto", CPU, True, "int8"),
+        ("int8", CPU, True, "int8"),
+    ],
+)
+def test_precision(wanted: str, device: torch.device, quantized: bool, given: str) -> None:
+    assert choose_precision(wanted, device, quantized) == given
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "quantized", "said"),
+    [
+        ("int8", CPU, False, "not quantised.*pipeline model quantize"),
+        ("bf16", CPU, True, "the model file is quantised"),
+        ("fp16", CPU, False, "needs a GPU"),
+        ("fp64", CPU, False, "did you mean fp"),
+        ("double", CPU, False, "one of auto, fp32, bf16, fp16, int8"),
+    ],
+)
+def test_refused_precision(wanted: str, device: torch.device, quantized: bool, said: str) -> None:
+    with pytest.raises(ModelLoadError, match=said):
+        choose_precision(wanted, device, quantized)
