@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pipeline.flow import Pipeline
     from pipeline.ledger import Ledger
     from pipeline.protocols import Sink
-    from pipeline.stream import Stream
 
 log = logging.getLogger("pipeline")
 
@@ -104,10 +103,16 @@ class Replay:
         self._pipeline: Pipeline | None = None
         self._model_info: dict[str, Any] = {}
         self._startup_s: dict[str, float] = {}
+        self._parallel = 1
         self.ledger: Ledger
 
     def start(self) -> None:
-        """Load and warm the model, open the sinks, begin. With ``inline`` it runs to the end here.
+        """:meth:`prepare`, then :meth:`begin`."""
+        self.prepare()
+        self.begin()
+
+    def prepare(self) -> None:
+        """Load and warm the model and open the sinks.
 
         Raises ModelLoadError, ConfigError (a value that the model refuses) or SinkError.
         """
@@ -128,21 +133,34 @@ class Replay:
         batch_size = min(batch_size, detector.max_batch)
         wanted = self.options.workers or (self._batch.workers if self._batch is not None else "auto")
         workers = 1 if self.options.inline else build.workers(wanted, info["device"])
-        cores = build.processors()
-        parallel = self.options.parallel or max(4, 2 * cores)
+        self._parallel = self.options.parallel or max(4, 2 * build.processors())
         self._model_info = info | {"max_batch": batch_size, "workers": workers}
 
         sinks: list[Sink] = list(self._extra_sinks)
         if self.out is not None:
             sinks += build.saved(self.options.save, self.out, keep=list(self.resumed))
-        flow = FlowOptions(batch_size=batch_size, fixed_batch=True, workers=workers, parallel=parallel)
+        flow = FlowOptions(batch_size=batch_size, fixed_batch=True, workers=workers, parallel=self._parallel)
         self._pipeline = Pipeline(detector, sinks, flow)
         self.ledger = self._pipeline.ledger
         loaded_ns = now_ns()
 
+        if not self.options.inline:
+            self._pipeline.start()
+        self._startup_s = {
+            "import": (imported_ns - begun_ns) / 1e9,
+            "load": detector.startup_s.get("load", (loaded_ns - imported_ns) / 1e9),
+            "probe": detector.startup_s.get("probe", 0.0),
+            "warm": (now_ns() - loaded_ns) / 1e9,
+        }
+
+    def begin(self) -> None:
+        """Open the sources. With ``inline`` it runs to the end here (and warms the model first)."""
+        from pipeline import build
+
+        assert self._pipeline is not None, "prepare() comes first"
         to_do = {name: source for name, source in self._sources.items() if name not in self.resumed}
         # One decoding thread per file fills the cores, unless there are fewer files than cores.
-        threads = max(1, cores // max(1, min(len(to_do), parallel)))
+        threads = max(1, build.processors() // max(1, min(len(to_do), self._parallel)))
         streams = [
             build.recording(name, source, self._settings, threads=threads, limit=self.options.limit)
             for name, source in to_do.items()
@@ -150,19 +168,7 @@ class Replay:
         streams += [build.absent(name, reason) for name, reason in self._missing.items()]
         if self.options.inline:
             self._pipeline.run_inline(streams)
-        else:
-            self._pipeline.start()
-        self._startup_s = {
-            "import": (imported_ns - begun_ns) / 1e9,
-            "load": detector.startup_s.get("load", (loaded_ns - imported_ns) / 1e9),
-            "probe": detector.startup_s.get("probe", 0.0),
-            "warm": (self.ledger.start_ns - loaded_ns) / 1e9,
-        }
-        if not self.options.inline:
-            self._add(streams)
-
-    def _add(self, streams: Sequence[Stream]) -> None:
-        assert self._pipeline is not None
+            return
         for stream in streams:
             self._pipeline.add(stream)
         self._pipeline.finish()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One candidate in a process of its own (``python -m pipeline.bench.child``), so that its CPU time and memory are its own.
+
+Reads a task as JSON on standard input and prints the measurement as JSON on standard output. Importing and loading come
+before the clock starts.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.timing import cpu_ns, now_ns
+
+CONFIDENCE = 0.4
+
+
+def main() -> None:
+    """Run the task on standard input."""
+    task = json.load(sys.stdin)
+    print(json.dumps(_CANDIDATES[task["candidate"]](task)))
+
+
+def _measured(work: Callable[[], int]) -> dict[str, Any]:
+    """Wall and CPU seconds, frames and peak memory of ``work``, which returns the number of frames."""
+    before_mb = _peak_mb()
+    wall_ns, process_ns = now_ns(), cpu_ns()
+    frames = work()
+    wall_s, cpu_s = (now_ns() - wall_ns) / 1e9, (cpu_ns() - process_ns) / 1e9
+    return {
+        "frames": frames,
+        "wall_s": wall_s,
+        "cpu_s": cpu_s,
+        "fps": frames / wall_s,
+        "cpu_ms_per_frame": cpu_s / frames * 1e3 if frames else None,
+        "idle_mb": before_mb,
+        "peak_mb": _peak_mb(),
+    }
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _pipeline(task: dict[str, Any]) -> dict[str, Any]:
+    from pipeline.replaying import Replay, ReplayOptions
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = Replay(
+            ReplayOptions(
+                sources=tuple(task["clips"]),
+                model=task["model"],
+                out=Path(folder),
+                confidence=CONFIDENCE,
+                device="cpu",
+                batch=task["batch"],
+                workers=task.get("workers"),
+            )
+        )
+
+        def work() -> int:
+            run.begin()
+            while not run.wait(60.0):
+                pass
+            return sum(account.processed for account in run.ledger.streams.values())
+
+        run.prepare()
+        figures = _measured(work)
+        report = run.ledger.as_dict()
+        figures["first_result_ms"] = report["first_result_ms"]
+        figures["mean_batch"] = report["batches"]["mean_size"]
+        figures["stages"] = {stage: stats["mean_ms"] for stage, stats in report["total"]["stages"].items()}
+        if task.get("detections"):
+            figures["detections"] = [_read_jsonl(Path(folder) / f"{name}.jsonl") for name in run.streams]
+        return figures
+
+
+def _read_jsonl(path: Path) -> list[list[list[float]]]:
+    records = (json.loads(line) for line in path.read_text().splitlines())
+    return [[[*found["box"], found["class_id"]] for found in record["detections"]] for record in records]
+
+
+def _plain(task: dict[str, Any]) -> dict[str, Any]:
+    from pipeline.bench import plain
+
+    if task["candidate"] == "pool":
+        import torch
+
+        torch.set_num_threads(1)
+    network = plain.load(Path(task["model"]))
+    run = plain.pool if task["candidate"] == "pool" else plain.loop
+    found: list[Any] = []
+
+    def work() -> int:
+        found.extend(run([Path(clip) for clip in task["clips"]], network, task["side"], CONFIDENCE))
+        return sum(len(file) for file in found)
+
+    figures = _measured(work)
+    if task.get("detections"):
+        figures["detections"] = found
+    return figures
+
+
+def _floor(task: dict[str, Any]) -> dict[str, Any]:
+    import cv2
+
+    from pipeline.bench import floors
+    from pipeline.detectors.load import load_model
+    from pipeline.frame import InputSpec
+
+    cv2.setNumThreads(1)
+    clips = [Path(clip) for clip in task["clips"]]
+    spec = InputSpec(task["side"], task["side"])
+    copies, frames = task["copies"], task["frames"]
+    if task["candidate"] == "decode":
+        return _measured(lambda: floors.decode(clips, copies))
+    if task["candidate"] == "resize":
+        return _measured(lambda: floors.resize(clips[0], spec, frames, copies))
+    module = load_model(Path(task["model"])).module
+    floors.network(module, spec, task["batch"], 4 * task["batch"] * copies, copies)  # warm
+    return _measured(lambda: floors.network(module, spec, task["batch"], frames, copies))
+
+
+def _idle(task: dict[str, Any]) -> dict[str, Any]:
+    """A process that has imported torch and loaded the model, and does nothing: the base of the memory figure."""
+    from pipeline.detectors.load import load_model
+
+    loaded = load_model(Path(task["model"]))
+    assert loaded.module is not None
+    return {"peak_mb": _peak_mb()}
+
+
+_CANDIDATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "pipeline": _pipeline,
+    "loop": _plain,
+    "pool": _plain,
+    "decode": _floor,
+    "resize": _floor,
+    "network": _floor,
+    "idle": _idle,
+}
+
+if __name__ == "__main__":
+    main()
