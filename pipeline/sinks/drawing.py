@@ -97,10 +97,9 @@ def luminance(colour: Colour) -> float:
 
 def _snapped(xyxy: list[float], line: int, canvas: Canvas) -> tuple[int, int, int, int]:
     """The outer edges of a line centred on the box: even, so that colour planes of half the size line up; inside."""
-    limits = (canvas.width, canvas.height, canvas.width, canvas.height)
-    shifts = (-line / 2, -line / 2, line / 2, line / 2)
-    left, top, right, bottom = (
-        max(0, min(2 * round((value + shift) / 2), limit // 2 * 2))
-        for value, shift, limit in zip(xyxy, shifts, limits, strict=True)
-    )
-    return left, top, max(left, right), max(top, bottom)
+    half = line / 2
+    left, top = (2 * math.floor((value - half) / 2 + 0.5) for value in xyxy[:2])
+    right, bottom = (2 * math.ceil((value + half) / 2 - 0.5) for value in xyxy[2:])
+    across, down = canvas.width // 2 * 2, canvas.height // 2 * 2
+    left, top = max(0, min(left, across)), max(0, min(top, down))
+    return left, top, max(left, min(right, across)), max(top, min(bottom, down))

@@ -99,9 +99,11 @@ class Mp4File:
                 "w",
                 format="mp4",
                 options={
-                    "movflags": "frag_keyframe+empty_moov+default_base_moof",
+                    # frag_discont, and avoid_negative_ts below: a first time stamp other than 0 is kept, not moved to 0
+                    "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
                     "frag_duration": str(_FRAGMENT_US),
                     "flush_packets": "1",
+                    "avoid_negative_ts": "disabled",
                 },
             )
             rate = Fraction(fps if fps and 0.1 <= fps <= 1000 else 25).limit_denominator(1001)

@@ -71,7 +71,7 @@ class VideoSink:
 
     Args:
         path: template such as ``out/{stream}.mp4``.
-        mode: ``replace`` what an earlier run left, or ``append``: begin with the first part number that is free.
+        mode: ``replace`` removes what an earlier run left, ``append`` begins with the first part number that is free.
         crf, preset, threads: quality, effort and threads of each encoder.
         captions: write the stream's name and the time into the lower left corner.
     """
@@ -97,6 +97,7 @@ class VideoSink:
         self._threads = threads
         self._captions = captions
         self._recordings: dict[str, _Recording] = {}
+        self._begun: set[str] = set()
 
     def open(self) -> None:
         """Make the folder and look for the encoder; raises SinkError."""
@@ -108,12 +109,14 @@ class VideoSink:
 
     def begin(self, stream: StreamInfo) -> None:
         """Get ready for a stream; its file is made by its first picture. Raises SinkError."""
+        self.end(stream.name)  # of a stream of the same name that was removed a moment ago
         recording = _Recording(stream)
         if stream.fps:
             recording.interval = max(1, min(round(TICKS_PER_SECOND / stream.fps), _SLOWEST))
         first = self._paths.of(stream.name)
-        if self._mode == "replace":
+        if self._mode == "replace" and stream.name not in self._begun:
             self._remove_parts(first)
+        self._begun.add(stream.name)
         self._recordings[stream.name] = recording
 
     def write(self, result: Result) -> None:
@@ -166,7 +169,7 @@ class VideoSink:
             file.close()
         if recording.file is None:
             first = self._paths.of(recording.info.name)
-            while self._mode == "append" and _has_content(_part(first, recording.part)):
+            while _has_content(_part(first, recording.part)):
                 recording.part += 1
             recording.file = Mp4File(
                 _part(first, recording.part),

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Full disks and limits: the sink says so, no torn record stays, and it goes on when there is space again."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.errors import SinkError
+from pipeline.frame import Detections, Picture, Result, StreamInfo
+from pipeline.protocols import Sink
+from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, VideoSink
+
+LABELS = {0: "person"}
+RNG = np.random.default_rng(3)
+NOISE = RNG.integers(0, 255, (288, 352), np.uint8)
+CHROMA = RNG.integers(90, 160, (144, 176), np.uint8)
+
+
+def result(frame: int, stream: str = "cam") -> Result:
+    found = Detections(np.full((5, 4), 9.25, np.float32), np.full(5, 0.5, np.float32), np.zeros(5, np.int64))
+    picture = Picture((np.roll(NOISE, 7 * frame, 0), CHROMA, CHROMA), "yuv")
+    return Result(stream, frame, frame / 10, None, 352, 288, found, LABELS, picture=picture)
+
+
+def in_child(body: Callable[[], None]) -> None:
+    """Run ``body`` in a forked process, since limits are the process's own; its failure is ours."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            body()
+            status = 0
+        except BaseException:  # noqa: BLE001 (it is printed by the parent)
+            os.write(writing, traceback.format_exc().encode())
+        finally:
+            os._exit(status)
+    os.close(writing)
+    said = b""
+    while more := os.read(reading, 65536):
+        said += more
+    os.close(reading)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, said.decode()
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond ``size`` bytes. (Python ignores SIGXFSZ: writes fail with EFBIG.)"""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def attempts(sink: Sink, frames: range) -> list[int]:
+    """The frames that the sink kept."""
+    kept, complaints = [], set()
+    for frame in frames:
+        try:
+            sink.write(result(frame))
+            kept.append(frame)
+        except SinkError as error:
+            complaints.add(str(error))
+    assert all("cannot write" in complaint and "\n" not in complaint for complaint in complaints), complaints
+    return kept
+
+
+@pytest.mark.parametrize("limit", [1000, 1234, 4096, 9999])
+def test_jsonl_resumes_without_a_torn_record(tmp_path: Path, limit: int) -> None:
+    def body() -> None:
+        sink = JsonlSink(tmp_path / "{stream}.jsonl", fsync="interval")
+        sink.open()
+        sink.begin(StreamInfo("cam"))
+        with files_up_to(limit):
+            kept = attempts(sink, range(30))
+            path = tmp_path / "cam.jsonl"
+            assert kept == list(range(len(kept)))
+            assert len(kept) < 30
+            assert path.read_bytes().endswith(b"}\n"), "nothing torn, even before the next write"
+        kept += attempts(sink, range(30, 40))
+        sink.end("cam")
+        sink.close()
+        assert kept[-10:] == list(range(30, 40))
+        assert [json.loads(line)["frame"] for line in path.read_bytes().splitlines()] == kept
+
+    in_child(body)
+
+
+def test_csv_and_mot_resume_as_well(tmp_path: Path) -> None:
+    def body() -> None:
+        for sink in (CsvSink(tmp_path / "{stream}.csv"), MotSink(tmp_path / "{stream}.txt")):
+            sink.open()
+            with files_up_to(1500):
+                kept = attempts(sink, range(20))
+            assert len(kept) < 20
+            kept += attempts(sink, range(20, 23))
+            sink.close()
+            path = next(tmp_path.iterdir())
+            rows = [line.split(",") for line in path.read_text().splitlines()]
+            rows = rows[1:] if rows[0][0] == "frame" else rows
+            offset = int(path.suffix == ".txt")
+            assert [int(row[0]) - offset for row in rows] == [frame for frame in kept for _ in range(5)]
+            assert {len(row) for row in rows} == {10}
+            path.unlink()
+
+    in_child(body)
+
+
+def test_a_header_that_did_not_fit_comes_later(tmp_path: Path) -> None:
+    def body() -> None:
+        sink = CsvSink(tmp_path / "{stream}.csv")
+        sink.open()
+        with files_up_to(20):
+            with pytest.raises(SinkError, match=r"cannot write .*cam\.csv: File too large"):
+                sink.begin(StreamInfo("cam"))
+            with pytest.raises(SinkError, match="File too large"):
+                sink.write(result(0))
+        sink.write(result(1))
+        sink.close()
+        lines = (tmp_path / "cam.csv").read_text().splitlines()
+        assert (lines[0].split(",")[0], lines[1].split(",")[0], len(lines)) == ("frame", "1", 6)
+
+    in_child(body)
+
+
+def test_a_full_device(tmp_path: Path) -> None:
+    (tmp_path / "cam.jsonl").symlink_to("/dev/full")
+    for sink in (JsonlSink(tmp_path / "{stream}.jsonl", mode="append"), JsonlSink(tmp_path / "{stream}.jsonl")):
+        sink.open()
+        sink.begin(StreamInfo("cam"))
+        for frame in range(3):
+            with pytest.raises(SinkError, match=r"cannot write .*/cam\.jsonl: No space left on device \(free some"):
+                sink.write(result(frame))
+        sink.begin(StreamInfo("other"))
+        sink.write(result(0, "other"))  # another stream's file is another matter
+        sink.close()
+        assert len((tmp_path / "other.jsonl").read_bytes().splitlines()) == 1
+
+
+def test_coco_says_that_it_could_not_be_finished_and_leaves_no_half_file(tmp_path: Path) -> None:
+    def body() -> None:
+        sink = CocoSink(tmp_path)
+        sink.open()
+        sink.begin(StreamInfo("cam"))
+        assert attempts(sink, range(50)) == list(range(50))
+        with files_up_to(3000), pytest.raises(SinkError, match=r"cannot write .*/coco\.json: File too large"):
+            sink.close()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["coco.parts"]
+
+    in_child(body)
+
+
+def test_coco_goes_on_after_a_full_disk(tmp_path: Path) -> None:
+    def body() -> None:
+        sink = CocoSink(tmp_path)
+        sink.open()
+        sink.begin(StreamInfo("cam"))
+        with files_up_to(2000):
+            kept = attempts(sink, range(50))
+        assert 0 < len(kept) < 50
+        kept += attempts(sink, range(50, 53))
+        sink.close()
+        images = json.loads((tmp_path / "coco_images.json").read_bytes())["images"]
+        assert [image["frame"] for image in images] == kept
+        assert len(json.loads((tmp_path / "coco.json").read_bytes())) == 5 * len(kept)
+
+    in_child(body)
+
+
+def test_a_video_goes_on_in_its_next_part(tmp_path: Path) -> None:
+    def body() -> None:
+        sink = VideoSink(tmp_path / "{stream}.mp4")
+        sink.open()
+        sink.begin(StreamInfo("cam", fps=10))
+        with files_up_to(600_000):
+            frame = 0
+            while attempts(sink, range(frame, frame + 1)):
+                frame += 1
+                assert frame < 200
+        assert frame > 20
+        before = len(os.listdir("/proc/self/fd"))
+        assert attempts(sink, range(frame + 1, frame + 25)) == list(range(frame + 1, frame + 25))
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+        sink.close()
+        with av.open(str(tmp_path / "cam.2.mp4")) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 24
+        with av.open(str(tmp_path / "cam.mp4")) as container:
+            whole = 0
+            for packet in container.demux(video=0):
+                whole += bool(packet.size)
+        assert whole >= frame - 10 - 5 - 2
+
+    in_child(body)
+
+
+def test_no_files_pile_up_while_the_disk_stays_full(tmp_path: Path) -> None:
+    (tmp_path / "cam.mp4").symlink_to("/dev/full")
+    sink = VideoSink(tmp_path / "{stream}.mp4", mode="append")
+    sink.open()
+    sink.begin(StreamInfo("cam"))
+    before = len(os.listdir("/proc/self/fd"))
+    for frame in range(5):
+        with pytest.raises(SinkError, match=r"cannot write .*/cam\.mp4: No space left on device \(free some space"):
+            sink.write(result(frame))
+    sink.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["cam.mp4"]
+
+
+def test_a_reader_that_goes_away_is_no_end_of_the_sink(tmp_path: Path) -> None:
+    fifo = tmp_path / "cam.jsonl"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    sink = JsonlSink(tmp_path / "{stream}.jsonl", mode="append")
+    sink.open()
+    sink.begin(StreamInfo("cam"))
+    sink.write(result(0))
+    assert json.loads(os.read(reading, 65536))["frame"] == 0
+    os.close(reading)
+    with pytest.raises(SinkError, match=r"cannot write .*/cam\.jsonl: Broken pipe"):
+        sink.write(result(1))
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    sink.write(result(2))
+    assert json.loads(os.read(reading, 65536))["frame"] == 2
+    os.close(reading)
+    sink.close()
