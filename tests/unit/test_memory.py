@@ -70,6 +70,15 @@ def test_idle_buffers_are_bounded_and_the_shape_released_longest_ago_goes_first(
     assert pool.stats.idle == 0
 
 
+def test_a_shape_that_is_still_in_use_outlives_one_that_is_not() -> None:
+    pool = BufferPool(max_idle=2)
+    current = [pool.acquire((8,)) for _ in range(2)]
+    former = pool.acquire((9,))
+    for array in (current[0], former, current[1]):
+        pool.release(array)
+    assert (pool.stats.idle, pool.stats.idle_bytes) == (2, 16)
+
+
 def test_a_pool_that_keeps_nothing_still_works() -> None:
     pool = BufferPool(max_idle=0)
     pool.release(pool.acquire(SHAPE))

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StageError
@@ -25,6 +25,7 @@ def inner(geometry, width, height):
     return geometry.scale_x * width, geometry.scale_y * height
 
 
+@settings(deadline=None)
 @given(SIZES, SIZES, NETWORKS)
 def test_letterbox_follows_the_convention_of_ultralytics(width, height, network):
     rows, columns = network
@@ -45,6 +46,7 @@ def test_letterbox_follows_the_convention_of_ultralytics(width, height, network)
     assert inner_height == pytest.approx(rows - top - bottom)
 
 
+@settings(deadline=None)
 @given(SIZES, SIZES, NETWORKS)
 def test_top_left_follows_the_convention_of_yolox(width, height, network):
     rows, columns = network
@@ -55,6 +57,7 @@ def test_top_left_follows_the_convention_of_yolox(width, height, network):
     assert inner(geometry, width, height) == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(SIZES, SIZES, NETWORKS)
 def test_stretch_fills_the_input(width, height, network):
     geometry = fit(width, height, InputSpec(*network, fit="stretch"))
@@ -79,6 +82,7 @@ def test_letterbox_by_hand(source, network, size, pad):
     assert (geometry.pad_x, geometry.pad_y) == pad
 
 
+@settings(deadline=None)
 @given(SIZES, SIZES, NETWORKS, FITS)
 def test_the_scales_are_the_exact_quotient_of_whole_pixels(width, height, network, how):
     geometry = fit(width, height, InputSpec(*network, fit=how))
@@ -101,6 +105,7 @@ def boxes(draw):
     return width, height, (x, y, across, down), np.array([[x1, y1, x2, y2]], np.float32)
 
 
+@settings(deadline=None)
 @given(boxes(), st.sampled_from([(352, 352), (384, 640), (640, 640), (321, 415)]), FITS)
 def test_there_and_back_is_the_same_box_to_a_thousandth_of_a_pixel(case, network, how):
     width, height, region, box = case
@@ -109,6 +114,7 @@ def test_there_and_back_is_the_same_box_to_a_thousandth_of_a_pixel(case, network
     assert np.abs(back - box).max() <= 1e-3
 
 
+@settings(deadline=None)
 @given(SIZES, SIZES, NETWORKS, FITS)
 def test_the_borders_of_the_picture_map_to_the_borders_of_its_place(width, height, network, how):
     geometry = fit(width, height, InputSpec(*network, fit=how))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.errors import StageError
 from pipeline.frame import InputSpec, Picture
 from pipeline.stages import Letterbox, Region, fit
+from pipeline.stages.reduce import halvings
 
 SAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (2, 1), "4:2:0": (2, 2), "4:4:0": (1, 2), "4:1:1": (4, 1), "4:1:0": (4, 4)}
 FITS = ["letterbox", "top_left", "stretch"]
@@ -93,7 +94,7 @@ def scenes(draw):
     return width, height, region, (x1, y1, x2, y2)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     scenes(),
     st.sampled_from([(64, 64), (48, 96), (97, 61), (352, 352)]),
@@ -178,6 +179,15 @@ def test_a_region_shows_the_same_as_the_cropped_picture(size):
         assert np.abs(out.astype(int) - cut).mean() < 2.0
 
 
+@pytest.mark.parametrize("size", [(101, 77), (64, 63), (200, 200)])
+def test_a_region_that_is_the_whole_picture_changes_nothing(size):
+    for rotation in (0, 90, 180, 270):
+        picture, spec = noise(*size, rotation=rotation), InputSpec(80, 80)
+        (whole, one), (region, two) = prepare(picture, spec), prepare(picture, spec, region=Region(0, 0, 1, 1))
+        assert np.array_equal(whole, region)
+        assert one == two
+
+
 def test_a_region_grows_to_whole_chroma_samples():
     _, geometry = prepare(noise(100, 100), InputSpec(32, 32, fit="stretch"), region=Region(11, 13, 20, 20, "pixels"))
     assert (geometry.offset_x, geometry.offset_y) == (10.0, 12.0)
@@ -191,6 +201,27 @@ def test_halving_takes_the_mean_of_every_two_by_two_pixels(shape):
     out, _ = prepare(Picture((plane,), "gray"), InputSpec(rows, columns, fit="stretch"))
     sums = plane.reshape(rows, 2, columns, 2).sum((1, 3), dtype=np.int64)
     assert np.array_equal(out[..., 0], (sums + 2) // 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "steps"),
+    [
+        ((1920, 1080), (352, 198), [(960, 540), (480, 270)]),
+        ((640, 360), (320, 180), [(320, 180)]),
+        ((638, 360), (320, 180), []),  # would become too narrow
+        ((640, 358), (320, 180), []),  # too low
+        ((642, 360), (96, 54), [(321, 180)]),  # odd after that
+        ((100, 100), (352, 352), []),
+    ],
+)
+def test_halving_ends_above_the_target_and_at_odd_sizes(size, target, steps):
+    assert halvings(size, target) == steps
+
+
+def test_without_antialias_a_plane_is_resized_at_once():
+    plane = np.random.default_rng(4).integers(0, 256, (400, 600), np.uint8)
+    out, _ = prepare(Picture((plane,), "gray"), InputSpec(70, 90, fit="stretch"), antialias=False)
+    assert np.array_equal(out[..., 0], cv2.resize(plane, (90, 70), interpolation=cv2.INTER_LINEAR))
 
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
