@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One candidate in a process of its own (``python -m pipeline.bench.child``), so that its CPU time and memory are its own.
+"""One candidate in a process of its own, so that its CPU time and memory are its own (``python -m pipeline.bench.child``).
 
 Reads a task as JSON on standard input and prints the measurement as JSON on standard output. Importing and loading come
 before the clock starts.
