@@ -133,6 +133,17 @@ def feed(config: StreamConfig) -> Stream:
     )
 
 
+def glance(config: StreamConfig) -> Source:
+    """A stream's source as ``check`` and ``probe`` look at it: once, as fast as it comes, without reconnecting.
+
+    Raises ConfigError when its credentials cannot be had.
+    """
+    source = resolve_source(config)
+    if source.scheme == "pattern":
+        return PatternSource(source.reveal())
+    return _camera(config, source) if looks_live(source.reveal()) else _file(source, config)
+
+
 def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
     """The daemon's sinks: they append to what earlier runs left."""
     made: list[Sink] = []

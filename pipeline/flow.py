@@ -232,7 +232,7 @@ class Pipeline:
                 outlet.close()
             raise failure
         go.set()
-        self.ledger.start_ns = self._now()
+        self.ledger.begin(self._now())
         self._start("follow", self._follow)
         for outlet in self._outlets:
             self._start(f"write:{outlet.sink.name}", partial(self._write, outlet))
@@ -291,7 +291,7 @@ class Pipeline:
         self._open_sinks()
         try:
             self.detector.warm(self._batch_sizes())
-            self.ledger.start_ns = self._now()
+            self.ledger.begin(self._now())
             for stream in streams:
                 self.add(stream)
             self.finish()
@@ -355,7 +355,7 @@ class Pipeline:
         self._group.start(name, guarded)
 
     def _settle(self) -> None:
-        self.ledger.end_ns = self._now()
+        self.ledger.end(self._now())
         if self.failure is not None or self._scheduler.aborted:
             self.ledger.account_for_shutdown()
         if self.failure is not None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from pipeline.frame import SourceCounters, StreamInfo
 from pipeline.ledger.stats import Latency
-from pipeline.timing import IntervalJitter, Mark, TransitJitter
+from pipeline.timing import IntervalJitter, Mark, TransitJitter, cpu_ns
 
 StreamState = Literal[
     "connecting", "live", "stalled", "backoff", "auth_failed", "failed", "paused", "finished", "truncated", "stopped"
@@ -185,7 +185,19 @@ class Ledger:
         self.batch_sizes: Counter[int] = Counter()  # real items per batch; written under the lock
         self.start_ns = 0
         self.end_ns = 0
+        self.cpu_ns = 0  # of the whole process, from start to end
+        self._cpu_start_ns = 0
         self._lock = threading.Lock()
+
+    def begin(self, at_ns: int) -> None:
+        """The detector is warm, the first source may open."""
+        self.start_ns = at_ns
+        self._cpu_start_ns = cpu_ns()
+
+    def end(self, at_ns: int) -> None:
+        """The last sink is closed."""
+        self.end_ns = at_ns
+        self.cpu_ns = cpu_ns() - self._cpu_start_ns
         self._settled = Latency()  # of the streams that have ended: a run over thousands of files stays small
 
     def batch(self, items: int) -> None:
@@ -222,6 +234,7 @@ class Ledger:
         items = sum(size * count for size, count in self.batch_sizes.items())
         return {
             "wall_s": round(wall_s, 6),
+            "cpu_s": round(self.cpu_ns / 1e9, 3),
             "frames": frames,
             "fps": round(frames / wall_s, 3) if wall_s > 0 else 0.0,
             "first_result_ms": _ms_since(self.start_ns, first_ns),

@@ -19,7 +19,6 @@ def compose(
     *,
     order: Sequence[str] = (),
     error: str | None = None,
-    cpu_s: float | None = None,
 ) -> dict[str, Any]:
     """``report.json`` as a dict.
 
@@ -29,15 +28,13 @@ def compose(
             that this one skipped; further keys are passed on.
         order: names of the streams in the order wanted; others follow.
         error: what ended the run although no stream or sink is to blame for it.
-        cpu_s: CPU seconds of the measured span; those of the whole process when unknown.
 
-    ``frames``, ``fps``, ``batches`` and ``total`` are of this run only; a resumed stream has ``"resumed": true``.
+    ``cpu_s`` spans what ``wall_s`` spans; ``cpu_process_s`` is everything since the process began, imports and loading
+    included. ``frames``, ``fps``, ``batches`` and ``total`` are of this run only; a resumed stream has ``"resumed": true``.
     """
     streams = {name: {**stream, "resumed": True} for name, stream in facts.get("resumed", {}).items()}
     streams.update(measured["streams"])
     names = [*(name for name in order if name in streams), *(name for name in streams if name not in order)]
-    if cpu_s is None:
-        cpu_s = measured.get("cpu_s")
     return {
         "version": package_version(),
         "command": facts["command"],
@@ -47,7 +44,8 @@ def compose(
         "model": facts.get("model", {}),
         "startup_s": facts.get("startup_s", {}),
         "wall_s": measured["wall_s"],
-        "cpu_s": round(cpu_ns() / 1e9 if cpu_s is None else cpu_s, 3),
+        "cpu_s": measured["cpu_s"],
+        "cpu_process_s": round(cpu_ns() / 1e9, 3),
         "peak_rss_mb": peak_rss_mb(),
         "frames": measured["frames"],
         "fps": measured["fps"],

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 
 
 def milliseconds(value: float | None) -> str:

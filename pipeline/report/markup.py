@@ -69,7 +69,9 @@ def stage_table(part: Mapping[str, Any], columns: Sequence[str] = COLUMNS) -> st
     rows.append(f'<tr class="whole"><th scope=row>end to end</th><td></td>{_cells(part["end_to_end"], columns)}</tr>')
     names = "".join(f"<th scope=col>{column.removesuffix('_ms')}</th>" for column in columns)
     head = f"<tr><th scope=col>ms per frame</th><th scope=col>share</th><th scope=col>count</th>{names}</tr>"
-    return f'<div class="scroll"><table class="stages"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table class="stages"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
 
 
 def _cells(stats: Mapping[str, Any], columns: Sequence[str]) -> str:

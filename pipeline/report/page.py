@@ -28,10 +28,10 @@ _HEAD = """<!doctype html>
 <main>
 """
 _LEGEND = (
-    "A stage is the time that a frame itself spent there, so the stages of a frame add up to its end-to-end time: from "
-    "the reading of its packet until the last sink was done with it. Queue is every wait between two stages; a recording "
-    "that is read faster than the model works waits there. Jitter is the smoothed change from one frame to the next "
-    "(the filter of RFC 3550)."
+    "A stage is the time that a frame itself spent there, so the stages of a frame add up to its end-to-end time: "
+    "from the reading of its packet until the last sink was done with it. Queue is every wait between two stages; a "
+    "recording that is read faster than the model works waits there. Jitter is the smoothed change from one frame to "
+    "the next (the filter of RFC 3550)."
 )
 _OPEN_CARDS = 4  # so many streams show their tables without a click
 
@@ -48,7 +48,7 @@ def page(report: Mapping[str, Any]) -> str:
         f'<section><h2>{count(len(streams), "stream")}</h2><div class="cards">{cards}</div></section>',
         f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',
         f'<div class="columns">{_model(report)}{_machine(report)}</div>',
-        f'<footer><p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report["version"]))}</p></footer>',
+        f"<footer><p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report['version']))}</p></footer>",
     ]
     style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
     head = _HEAD.format(title=escape(f"{report['command']}: {verdict(report)}"), style=style)
@@ -72,7 +72,9 @@ def _tiles(report: Mapping[str, Any]) -> str:
     slow = (report["total"].get("end_to_end") or {}).get("p95_ms")
     tiles = [
         tile("Throughput", rate(report["fps"]), "fps", f"{report['frames']:,} frames in {duration(wall_s)}"),
-        tile("First result", *_split(duration(None if first_ms is None else first_ms / 1e3)), "after the first opening"),
+        tile(
+            "First result", *_split(duration(None if first_ms is None else first_ms / 1e3)), "after the first opening"
+        ),
         tile("End to end, p95", *_split(duration(None if slow is None else slow / 1e3)), "packet read to last sink"),
         tile("CPU time", *_split(duration(cpu_s)), busy),
         tile("Peak memory", *_split(memory(report["peak_rss_mb"])), "resident"),
@@ -119,7 +121,7 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool) -> str:
         [
             ("decoded", f"{frames['decoded']:,}"),
             ("dropped", reasons(frames["dropped"])),
-            ("decimated", frames["decimated"] and f"{frames['decimated']:,}" or None),
+            ("decimated", f"{frames['decimated']:,}" if frames["decimated"] else None),
             ("flagged as damaged", frames["corrupt"] or None),
             ("packets not decoded", frames["decode_errors"] or None),
             ("reconnects", stream.get("reconnects") or None),
@@ -148,7 +150,7 @@ def _batches(report: Mapping[str, Any]) -> str:
     ends = f'<p class="scale"><span>1</span><span>{max(map(int, batches["sizes"]))}</span></p>'
     return (
         f'<section><h2>Batches</h2><div class="panel"><p class="lead">{batches["count"]:,} batches, '
-        f'{batches["mean_size"]:.3g} frames each on average</p>{batch_bars(batches["sizes"])}{ends}</div></section>'
+        f"{batches['mean_size']:.3g} frames each on average</p>{batch_bars(batches['sizes'])}{ends}</div></section>"
     )
 
 

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline check``: every fault in a streams.yaml, and whether model and sources are there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.parser import Parser
+from pipeline.cli.running import logging_to_stderr
+from pipeline.errors import ConfigError, ModelLoadError, SourceError
+
+if TYPE_CHECKING:
+    from pipeline.config import Config, StreamConfig
+    from pipeline.sources import SourceReport
+    from pipeline.threads import StopFlag
+
+EXAMPLES = """\
+  pipeline check streams.yaml              the file, the model, and every source
+  pipeline check streams.yaml --offline    the file only
+"""
+
+AT_ONCE = 16
+"""Sources that are opened at the same time."""
+
+_LOOK_S = 1.0
+_LOOK_FRAMES = 50
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the check found.
+
+    Attributes:
+        faults, warnings: one line each.
+        model: what the model is, or None where it was not loaded.
+        streams: one entry per stream of the file, in its order.
+    """
+
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    model: dict[str, Any] | None = None
+    streams: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """2 for a fault in the configuration, 3 for a source that did not open, else 0."""
+        if self.faults:
+            return 2
+        return 3 if any(stream["state"] == "unreachable" for stream in self.streams) else 0
+
+
+def configure(parser: Parser) -> None:
+    """Add the options of this command."""
+    parser.usage = "pipeline check STREAMS.yaml [options]"
+    parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="the file to check")
+    parser.add_argument("--offline", action="store_true", help="open no source and load no model")
+    parser.epilog = "exit codes: 0 all good; 2 a fault in the configuration or the model; 3 a source does not open"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check and tell."""
+    with logging_to_stderr(logging.CRITICAL, debug=options.debug):
+        found = _check(options.config, options.offline)
+    if options.json:
+        print(json.dumps(_as_data(options.config, found), indent=2))
+    else:
+        _tell(options.config, found, quiet=options.quiet)
+    return found.exit_code
+
+
+def _check(path: Path, offline: bool) -> Findings:
+    from pipeline.config import load_config_quarantining
+
+    found = Findings()
+    try:
+        loaded = load_config_quarantining(path)
+    except ConfigError as error:
+        found.faults.extend(map(str, error.faults))
+        return found
+    found.warnings.extend(map(str, loaded.warnings))
+    for entry in loaded.quarantined:
+        found.faults.extend(map(str, entry.faults))
+        name = entry.name or f"streams[{entry.index}]"
+        found.streams.append({"name": name, "state": "faulty", "error": "; ".join(f.message for f in entry.faults)})
+    found.faults.extend(_unwritable(loaded.config))
+    if offline:
+        found.streams.extend(_entry(stream, "not opened") for stream in loaded.config.streams)
+    else:
+        _open_all(loaded.config, found)
+    return found
+
+
+def _open_all(config: Config, found: Findings) -> None:
+    """Open all sources in threads, and meanwhile load the model."""
+    from pipeline.threads import StopFlag
+
+    stop = StopFlag()
+    streams = [stream for stream in config.streams if stream.enabled]
+    with ThreadPoolExecutor(max(1, min(AT_ONCE, len(streams))), "check") as pool:
+        looks = {stream.name: pool.submit(_look, stream, stop) for stream in streams}
+        try:
+            found.model, fault = _load(config)
+            found.faults.extend(fault)
+            for stream in config.streams:
+                found.streams.append(_looked_at(stream, looks.get(stream.name)))
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _look(stream: StreamConfig, stop: StopFlag) -> SourceReport:
+    from pipeline.build import glance
+    from pipeline.sources import probe
+
+    return probe(glance(stream), seconds=_LOOK_S, frames=_LOOK_FRAMES, stop=stop)
+
+
+def _looked_at(stream: StreamConfig, look: Future[SourceReport] | None) -> dict[str, Any]:
+    from pipeline.cli.looking import as_data, in_a_line
+
+    if look is None:
+        return _entry(stream, "disabled")
+    try:
+        report = look.result()
+    except (SourceError, ConfigError) as error:
+        return _entry(stream, "unreachable", str(error))
+    return {**_entry(stream, "ok"), "summary": in_a_line(report), "probe": as_data(report)}
+
+
+def _entry(stream: StreamConfig, state: str, error: str | None = None) -> dict[str, Any]:
+    return {"name": stream.name, "source": str(stream.source), "state": state, "error": error}
+
+
+def _load(config: Config) -> tuple[dict[str, Any] | None, list[str]]:
+    from pipeline import build
+
+    try:
+        detector = build.detector(config.model, max_batch=config.batch.max_size)
+    except (ModelLoadError, ConfigError) as error:
+        return None, [f"model: {line}" for line in str(error).splitlines()]
+    info = detector.model_info()
+    detector.close()
+    return info, []
+
+
+def _unwritable(config: Config) -> list[str]:
+    """Sinks whose folder could not be made or written to."""
+    faults = []
+    for index, sink in enumerate(config.sinks):
+        path = getattr(sink, "path", None)
+        if path is None:
+            continue
+        there = Path(str(path).split("{", 1)[0] + "x").parent
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            faults.append(f"sinks[{index}].path: {there} cannot be written to")
+    return faults
+
+
+def _as_data(path: Path, found: Findings) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "ok": found.exit_code == 0,
+        "faults": found.faults,
+        "warnings": found.warnings,
+        "model": found.model,
+        "streams": found.streams,
+    }
+
+
+def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
+    for fault in found.faults:
+        print(f"pipeline: {fault}", file=sys.stderr)
+    if quiet:
+        for stream in found.streams:
+            if stream["state"] == "unreachable":
+                print(f"pipeline: {stream['name']}: {stream['error']}", file=sys.stderr)
+        return
+    for warning in found.warnings:
+        print(f"pipeline: warning: {warning}", file=sys.stderr)
+    if found.model is not None:
+        height, width = found.model["input"]
+        print(
+            f"model {found.model['path']}: {found.model['adapter']}, {width} x {height}, "
+            f"{found.model['device']}, {found.model['precision']}"
+        )
+    _table(found.streams)
+    faults = f"{len(found.faults)} faults" if len(found.faults) != 1 else "1 fault"
+    missing = sum(stream["state"] == "unreachable" for stream in found.streams)
+    parts = [faults if found.faults else "no fault", *([f"{missing} not reachable"] if missing else [])]
+    print(f"{path}: {', '.join(parts)}")
+
+
+def _table(streams: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not streams:
+        return
+    styles = {"ok": "green", "unreachable": "red", "faulty": "red"}
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for stream in streams:
+        text = stream.get("error") or stream.get("summary") or stream.get("source", "")
+        table.add_row(Text(stream["name"]), Text(stream["state"], styles.get(stream["state"], "dim")), Text(text))
+    Console(highlight=False, emoji=False).print(table)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""argparse with help that opens with examples and with refusals that name the remedy."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of one command, the common ones included. Options are never abbreviated."""
+
+    def __init__(self, command: str, summary: str, examples: str) -> None:
+        super().__init__(
+            prog=f"pipeline {command}".strip(),
+            description=summary[:1].upper() + summary[1:] + "." if summary else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self._examples = examples
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options; ends the program (SystemExit 2) where they are wrong."""
+        common = self.add_argument_group("common options")
+        common.add_argument("-h", "--help", action="help", help="this text")
+        common.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        common.add_argument("--quiet", action="store_true", help="say only what went wrong")
+        common.add_argument("--debug", action="store_true", help="tell more, and show tracebacks (or PIPELINE_DEBUG=1)")
+        # Intermixed, because people write "replay a.mp4 --conf 0.5 b.mp4".
+        namespace, unknown = self.parse_known_intermixed_args(list(arguments))
+        for word in unknown:
+            if word.startswith("-") and len(word) > 1:
+                name = word.split("=", 1)[0]
+                known = [option for action in self._actions for option in action.option_strings]
+                self.error(f"unknown option {name}{did_you_mean(name, known)}")
+        if unknown:
+            self.error(f"one argument too many: {unknown[0]}")
+        return namespace
+
+    def format_help(self) -> str:
+        """Examples first: most people look for one that is near to what they want."""
+        return f"examples:\n{self._examples}\n{super().format_help()}" if self._examples else super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """One line, the way to help, exit code 2."""
+        help_command = f"{self.prog} --help"
+        print(f"{self.prog}: {_in_plain_words(message)}\nTry '{help_command}'.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean X?`` where something known is near, else nothing."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    return f"; did you mean {names[near[0]]}?" if near else ""
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """An option whose value is one of a few words."""
+
+    def convert(text: str) -> str:
+        if text in choices:
+            return text
+        raise argparse.ArgumentTypeError(f"expected {', '.join(choices)}, found {text!r}{did_you_mean(text, choices)}")
+
+    return convert
+
+
+def several_of(*choices: str) -> Callable[[str], tuple[str, ...]]:
+    """An option whose value is a comma-separated list of a few words."""
+    check = one_of(*choices)
+
+    def convert(text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(check, comma_separated(text))))
+
+    return convert
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """A list of words, each one once."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    if "" in words:
+        raise argparse.ArgumentTypeError(f"expected words with commas between them, found {text!r}")
+    return words
+
+
+def whole_number(text: str) -> int:
+    """A whole number from 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return number
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    number = _number(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return number
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _in_plain_words(message: str) -> str:
+    prefix = "argument "
+    return message.removeprefix(prefix) if message.startswith(prefix + "-") else message

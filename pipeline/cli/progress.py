@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a run is, in a terminal: a bar per stream that is open, and one of all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Column, Table
+from rich.text import Text
+
+from pipeline.ledger import ENDED, Ledger, StreamLedger
+from pipeline.report.figures import count, duration, rate
+from pipeline.timing import now_ns
+
+EVERY_STREAM = 12
+"""Up to so many streams have a bar each; of more only those that are open now, no more than this many."""
+
+_REFRESH_PER_S = 5
+_STYLES = {"finished": "green", "failed": "red", "truncated": "yellow", "stopped": "yellow"}
+
+
+def progress(
+    ledger: Callable[[], Ledger | None], streams: int, *, limit: int | None, quiet: bool, loading: str
+) -> AbstractContextManager[object]:
+    """Show how the run is getting on while the block lasts; nothing without a terminal on stderr.
+
+    Args:
+        ledger: the accounts, or None while the model is being loaded.
+        streams: how many there will be.
+        limit: frames per stream at most.
+        quiet: show nothing.
+        loading: what to say before the run has begun.
+    """
+    console = Console(stderr=True, highlight=False)
+    if quiet or not sys.stderr.isatty() or console.is_dumb_terminal:
+        return nullcontext()
+    spinner = Spinner("dots", Text(loading, style="dim"))
+
+    def render() -> RenderableType:
+        accounts = ledger()
+        if accounts is None or not accounts.start_ns:
+            return spinner
+        return display(accounts, streams, limit, now_ns(), max(console.height - 3, 1))
+
+    return Live(
+        get_renderable=render, console=console, refresh_per_second=_REFRESH_PER_S, transient=True, redirect_stdout=False
+    )
+
+
+def display(ledger: Ledger, streams: int, limit: int | None, at_ns: int, rows: int) -> RenderableType:
+    """The picture at one moment, at most ``rows`` bars high."""
+    accounts = list(ledger.streams.values())
+    most = min(rows, EVERY_STREAM)
+    shown: Sequence[StreamLedger] = accounts
+    if streams > most:
+        shown = [account for account in accounts if account.opened_ns and account.state not in ENDED][:most]
+    table = Table.grid(
+        Column(no_wrap=True, overflow="ellipsis", min_width=8, max_width=24),
+        Column(ratio=1, min_width=6),
+        Column(justify="right", no_wrap=True),
+        Column(justify="right", no_wrap=True, min_width=9),
+        Column(no_wrap=True),
+        padding=(0, 2, 0, 0),
+        expand=True,
+    )
+    for account in shown:
+        done = account.decoded - account.in_flight
+        total = _total(account, limit)
+        span_s = ((account.last_result_ns or account.opened_ns) - account.opened_ns) / 1e9
+        table.add_row(
+            account.name,
+            _bar(done, total, account.state),
+            f"{done:,}/{total:,}" if total else f"{done:,}",
+            f"{rate(account.processed / span_s)} fps" if span_s > 0 else "",
+            Text("" if account.state == "live" else account.state, style=_STYLES.get(account.state, "dim")),
+        )
+    return Group(table, _overall(ledger, accounts, streams, limit, at_ns))
+
+
+def _overall(
+    ledger: Ledger, accounts: Sequence[StreamLedger], streams: int, limit: int | None, at_ns: int
+) -> RenderableType:
+    elapsed_s = (at_ns - ledger.start_ns) / 1e9
+    frames = sum(account.processed for account in accounts)
+    done = sum(account.decoded - account.in_flight for account in accounts)
+    ended = sum(account.state in ENDED for account in accounts)
+    lost = sum(account.dropped.total() for account in accounts)
+    parts = [f"{ended}/{streams} streams"] if streams > 1 else []
+    parts += [count(frames, "frame"), f"{rate(frames / elapsed_s)} fps" if elapsed_s > 0 else "", duration(elapsed_s)]
+    if lost:
+        parts.append(f"{lost:,} dropped")
+    totals = [_total(account, limit) for account in accounts]
+    known = [total for total in totals if total]
+    if len(known) == streams and 0 < done < sum(known):
+        parts.append(f"about {duration((sum(known) - done) / done * elapsed_s)} left")
+    return Text(", ".join(part for part in parts if part), style="bold", no_wrap=True, overflow="ellipsis")
+
+
+def _total(account: StreamLedger, limit: int | None) -> int | None:
+    """How many frames this stream will have, as far as it is known."""
+    if account.state in ENDED:
+        return account.decoded
+    declared = account.info.frames
+    if limit is None:
+        return declared
+    return min(limit, declared) if declared else limit
+
+
+def _bar(done: int, total: int | None, state: str) -> ProgressBar:
+    if state in ENDED:
+        style = _STYLES.get(state, "green")
+        return ProgressBar(total=1, completed=1, complete_style=style, finished_style=style)
+    return ProgressBar(total=total or None, completed=min(done, total or done), pulse=not total)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline replay``: recorded files through the pipeline, and a report of how it went."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.parser import Parser, comma_separated, fraction, one_of, positive, several_of, whole_number
+from pipeline.cli.running import logging_to_stderr
+
+if TYPE_CHECKING:
+    from pipeline.cli.signals import StopRequests
+    from pipeline.replaying import Replay
+
+EXAMPLES = """\
+  pipeline replay clip.mp4                              results and a report in runs/1/
+  pipeline replay videos/ 'more/*.mkv' --out results    folders and globs, a folder for the results
+  pipeline replay clip.mp4 --model my.pt --conf 0.25    your TorchScript model
+  pipeline replay clip.mp4 --save jsonl,video           a video with the boxes drawn in
+  pipeline replay videos/ --out results --resume        go on with what was not finished
+"""
+
+ABORT_GRACE_NS = 5_000_000_000
+"""How long a run may take to end after it was told to give up; a thread stuck in native code is then left behind."""
+
+
+def configure(parser: Parser) -> None:
+    """Add the options of this command."""
+    parser.usage = "pipeline replay SOURCE... [options]"
+    parser.add_argument(
+        "source", nargs="+", metavar="SOURCE", help="video file, folder, glob, or URL of a finite video"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", metavar="FILE", help="TorchScript file, or builtin:people (default)")
+    model.add_argument("--conf", type=fraction, metavar="F", help="least confidence of a detection (default 0.4)")
+    model.add_argument(
+        "--iou", type=fraction, metavar="F", help="overlap above which the weaker box goes (default 0.5)"
+    )
+    model.add_argument("--classes", type=comma_separated, metavar="LIST", help="names or ids of the classes to keep")
+    model.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    precisions = ("auto", "fp32", "bf16", "fp16", "int8")
+    model.add_argument("--precision", type=one_of(*precisions), metavar="P", help="|".join(precisions))
+    model.add_argument("--batch", type=whole_number, metavar="N", help="frames per batch")
+    model.add_argument("--workers", type=whole_number, metavar="K", help="threads that run the model")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default runs/<n>)")
+    kinds = ("jsonl", "csv", "mot", "coco", "video")
+    output.add_argument(
+        "--save", type=several_of(*kinds), default=("jsonl",), metavar="LIST", help=f"{','.join(kinds)} (default jsonl)"
+    )
+    output.add_argument("--resume", action="store_true", help="skip streams that the report in --out calls finished")
+    output.add_argument("--show", action="store_true", help="show the pictures in a window; q or Esc stops")
+    work = parser.add_argument_group("work")
+    work.add_argument("--config", type=Path, metavar="FILE", help="streams.yaml whose model, batch and defaults apply")
+    work.add_argument(
+        "--pace", type=one_of("asap", "realtime"), default="asap", metavar="P", help="asap (default) or realtime"
+    )
+    work.add_argument("--fps", type=positive, metavar="F", help="process at most so many frames a second of video")
+    work.add_argument("--limit", type=whole_number, metavar="N", help="stop each stream after N frames")
+    work.add_argument("--parallel", type=whole_number, metavar="N", help="files that are open at once")
+    work.add_argument("--inline", action="store_true", help="everything in one thread, to look for faults")
+    work.add_argument("--strict", action="store_true", help="a truncated file is a failure (exit code 1)")
+    parser.epilog = (
+        "exit codes:\n"
+        "  0  all good                                 2  refused before the start\n"
+        "  1  no usable input, or a sink lost data     3  partial: a stream failed or was truncated\n"
+        "  130, 143  stopped by SIGINT, SIGTERM before the end"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay, write the reports, print the tables."""
+    from pipeline.cli.folder import output_folder
+    from pipeline.errors import UsageError
+
+    if options.resume and options.out is None:
+        raise UsageError("--resume needs --out: the folder of the run to go on with")
+    if options.show and options.inline:
+        raise UsageError("--show needs the main thread, which --inline occupies; leave one of them out")
+    level = logging.CRITICAL if options.quiet else logging.WARNING
+    with logging_to_stderr(level, debug=options.debug), output_folder(options.out) as out:
+        report, code, files, stuck = _replay(options, out)
+    _tell(options, report, files)
+    if stuck:
+        # Threads that hang in native code would hang the end of the interpreter as well.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _replay(options: argparse.Namespace, out: Path) -> tuple[dict[str, Any], int, list[Path], bool]:
+    """The run itself: report, exit code, files written, and whether threads had to be left behind."""
+    from pipeline.cli.progress import progress
+    from pipeline.cli.signals import StopRequests
+    from pipeline.replaying import Replay, ReplayOptions
+    from pipeline.report import compose, exit_code, save_html, save_json
+
+    window = _window(options)
+    replay = Replay(
+        ReplayOptions(
+            sources=tuple(options.source), config=options.config, model=options.model, out=out, save=options.save,
+            pace=options.pace, fps=options.fps, limit=options.limit, parallel=options.parallel, resume=options.resume,
+            confidence=options.conf, iou=options.iou, classes=options.classes, device=options.device,
+            precision=options.precision, batch=options.batch, workers=options.workers, inline=options.inline,
+        ),
+        [window] if window is not None else [],
+    )  # fmt: skip
+
+    def ledger() -> Any:
+        return getattr(replay, "ledger", None)
+
+    def has_begun() -> bool:
+        return ledger() is not None and bool(ledger().start_ns)
+
+    def drain() -> None:
+        if not options.quiet:
+            print("pipeline: stopping; what is under way is finished. Once more to give up at once.", file=sys.stderr)
+        replay.stop()
+
+    showing = progress(
+        ledger,
+        len(replay.streams),
+        limit=options.limit,
+        quiet=options.quiet,
+        loading=f"loading {options.model or 'the model'}",
+    )
+    with StopRequests(has_begun, drain, replay.abort) as requests, showing:
+        try:
+            replay.start()
+            stuck = not _wait(replay, requests, window)
+            error = None
+        except Exception as failure:
+            if not has_begun():
+                raise
+            logging.getLogger("pipeline").debug("the run failed", exc_info=True)
+            stuck, error = False, str(failure) or type(failure).__name__
+    if stuck:
+        from pipeline.timing import now_ns
+
+        replay.ledger.end(now_ns())
+        error = "gave up on threads that did not end"
+    report = compose(replay.ledger.as_dict(), replay.facts(), order=replay.streams, error=error)
+    files = [*replay.outputs, save_json(report, out), save_html(report, out)]
+    stopped = any(stream["state"] == "stopped" for stream in report["streams"].values())
+    if requests.received is not None and (stopped or requests.aborted):
+        return report, 128 + requests.received, files, stuck
+    return report, exit_code(report, options.strict), files, stuck
+
+
+def _wait(replay: Replay, requests: StopRequests, window: Any) -> bool:
+    """Until everything has ended; False when it was told to give up and did not."""
+    from pipeline.timing import now_ns
+
+    deadline_ns: int | None = None
+    while not replay.wait(0.03 if window is not None else 0.2):
+        if window is not None and not window.refresh():
+            replay.stop()
+        if requests.aborted:
+            deadline_ns = deadline_ns or now_ns() + ABORT_GRACE_NS
+            if now_ns() > deadline_ns:
+                return False
+    return True
+
+
+def _window(options: argparse.Namespace) -> Any:
+    if not options.show:
+        return None
+    from pipeline.cli.window import Window
+
+    return Window()
+
+
+def _tell(options: argparse.Namespace, report: dict[str, Any], files: list[Path]) -> None:
+    if options.json:
+        from pipeline.report import to_json
+
+        sys.stdout.flush()
+        sys.stdout.buffer.write(to_json(report))
+        sys.stdout.buffer.flush()
+    if options.quiet:
+        from pipeline.report import findings
+
+        for finding in findings(report):
+            if finding.severity != "note":
+                print(f"pipeline: {finding}", file=sys.stderr)
+    elif not options.json:
+        from rich.console import Console
+
+        from pipeline.report.text import ending, tables
+
+        console = Console(highlight=False, emoji=False)
+        for part in tables(report):
+            console.print(part)
+        for line in ending(report, files):
+            console.print(line, soft_wrap=True)

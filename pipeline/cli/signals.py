@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGINT and SIGTERM in a run that ends by itself: the first drains, the second gives up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any
+
+from pipeline.cli.running import Stopped
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequests:
+    """Hears the signals for as long as the block lasts.
+
+    A handler runs between any two steps of the main thread, which may hold a lock then. So it only writes a byte to a
+    pipe; a thread that reads the pipe calls ``drain`` and then ``abort``.
+
+    Attributes:
+        received: the first signal that came while the run was under way, or None.
+        aborted: the second one came as well.
+    """
+
+    def __init__(self, has_begun: Callable[[], bool], drain: Callable[[], None], abort: Callable[[], None]) -> None:
+        """Before ``has_begun`` there is nothing to drain: a signal raises Stopped in the main thread."""
+        self.received: int | None = None
+        self.aborted = False
+        self._has_begun = has_begun
+        self._drain = drain
+        self._abort = abort
+        self._previous: dict[int, Any] = {}
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._listener = threading.Thread(target=self._listen, name="signals", daemon=True)
+
+    def __enter__(self) -> StopRequests:
+        self._listener.start()
+        if threading.current_thread() is threading.main_thread():  # others get no signals
+            self._previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        os.close(self._writing)
+        self._listener.join(1.0)
+        if not self._listener.is_alive():
+            os.close(self._reading)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if not self._has_begun():
+            raise Stopped(number)
+        if self.received is None:
+            self.received = number
+        with suppress(BlockingIOError):
+            os.write(self._writing, b"!")
+
+    def _listen(self) -> None:
+        if os.read(self._reading, 1):
+            self._drain()
+        if os.read(self._reading, 1):
+            self.aborted = True
+            self._abort()
+        while os.read(self._reading, 64):
+            pass
