@@ -188,6 +188,7 @@ class Ledger:
         self.cpu_ns = 0  # of the whole process, from start to end
         self._cpu_start_ns = 0
         self._lock = threading.Lock()
+        self._settled = Latency()  # of the streams that have ended: a run over thousands of files stays small
 
     def begin(self, at_ns: int) -> None:
         """The detector is warm, the first source may open."""
@@ -198,7 +199,6 @@ class Ledger:
         """The last sink is closed."""
         self.end_ns = at_ns
         self.cpu_ns = cpu_ns() - self._cpu_start_ns
-        self._settled = Latency()  # of the streams that have ended: a run over thousands of files stays small
 
     def batch(self, items: int) -> None:
         """A detect worker finished a batch of ``items`` items."""
