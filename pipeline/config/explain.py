@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.config.faults import KeyPath, shown_path
 from pipeline.config.models import Config
-from pipeline.config.wording import kind_of, nearest, one_of
+from pipeline.config.wording import kind_of, nearest, one_of, synonym
 
 _NUMBER_BOUNDS = {
     "greater_than": ("gt", "above"),
@@ -84,8 +84,8 @@ def unknown_key(path: KeyPath, value: Any, section: type[BaseModel]) -> Explaine
         return Explained(path, message, at_key=True, hidden=True)
     near = nearest(key, section.model_fields)
     elsewhere = [place for model, place in _places() if model is not section and key in model.model_fields]
-    if near is None and elsewhere:
-        return Explained(path, f"unknown key here; it belongs in {one_of(elsewhere)}", at_key=True)
+    if elsewhere and synonym(key, section.model_fields) is None:
+        return Explained(path, f"unknown key here; it belongs in {one_of(dict.fromkeys(elsewhere))}", at_key=True)
     remedy = f"did you mean '{near}'?" if near else f"expected {one_of(section.model_fields)}"
     return Explained(path, f"unknown key; {remedy}", at_key=True)
 

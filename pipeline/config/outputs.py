@@ -70,7 +70,7 @@ class JsonlSinkConfig(Section):
     rotate: Annotated[
         RotateConfig | None,
         BeforeValidator(_false_is_none, json_schema_input_type=RotateConfig | Literal[False] | None),
-    ] = Field(default=RotateConfig(max_mb=100.0, keep=5), description="When to begin a new file; `false` for never.")
+    ] = Field(default_factory=RotateConfig, description="When to begin a new file; `false` for never.")
     fsync: Literal["never", "interval", "always"] = Field(
         default="interval",
         description="When lines are made safe against a power loss: left to the system, once a second, each.",

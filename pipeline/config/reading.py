@@ -86,9 +86,10 @@ class Reading:
             taken = first.setdefault(name.casefold(), index) if isinstance(name, str) else index
             if taken != index:
                 line = self._document.mark(("streams", taken)).line
-                self._fault(
-                    (*path, "name"), f"streams[{taken}] in line {line} has this name, upper and lower case apart"
+                message = (
+                    f"streams[{taken}] in line {line} has this name already; upper and lower case make no difference"
                 )
+                self._fault((*path, "name"), message)
             if stream is not None and stream.enabled and self._credentials:
                 self._try_credentials(stream, own, path)
             if stream is not None and not self._is_faulty(path):

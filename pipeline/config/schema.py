@@ -15,12 +15,14 @@ def json_schema() -> dict[str, Any]:
     """
     schema = Config.model_json_schema()
     schema["required"] = ["streams"]
-    # A section whose keys are all commented out is null to YAML; it means the defaults.
-    schema["properties"] = {name: _or_null(section) for name, section in schema["properties"].items()}
+    for name, field in Config.model_fields.items():
+        section = {"description": field.description, **schema["properties"][name]}
+        # A section whose keys are all commented out is null to YAML; it means the defaults.
+        schema["properties"][name] = section if "anyOf" in section else _or_null(section)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "streams.yaml"}
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     notes: dict[str, Any] = {key: schema[key] for key in ("title", "description", "default") if key in schema}
     rest = {key: value for key, value in schema.items() if key not in notes}
-    return schema if "anyOf" in schema else {**notes, "anyOf": [rest, {"type": "null"}]}
+    return {**notes, "anyOf": [rest, {"type": "null"}]}

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    StrictFloat,
     StrictStr,
     ValidationInfo,
     WithJsonSchema,
@@ -39,7 +40,7 @@ _DIGEST_PATTERN: Final = "^[0-9a-fA-F]{64}$"
 class Section(BaseModel):
     """What all sections share: frozen, no unknown keys, and no value in an error message."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 def refusal(message: str, key: str | None = None) -> PydanticCustomError:
@@ -165,7 +166,7 @@ ClassWanted = Annotated[
     PlainValidator(_class_wanted),
     WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}]}),
 ]
-Region = Annotated[tuple[float, float, float, float], AfterValidator(_region)]
+Region = Annotated[tuple[StrictFloat, StrictFloat, StrictFloat, StrictFloat], AfterValidator(_region)]
 Source = Annotated[
     SourceUrl,
     PlainValidator(_source),

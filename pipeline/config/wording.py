@@ -7,18 +7,20 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-# What other programs call it.
+# What other programs, and people, call it; the first one that is valid at the place is meant.
 _SYNONYMS = {
-    "address": "source", "camera": "source", "cameras": "streams", "conf": "confidence", "dest": "path",
-    "destination": "path", "disabled": "enabled", "dtype": "precision", "file": "path", "framerate": "fps",
-    "image_size": "input", "imgsz": "input", "input_size": "input", "inputs": "streams", "labels": "names",
-    "login": "username", "max_batch": "max_size", "max_batch_size": "max_size", "batch_size": "max_size",
-    "max_det": "max_detections", "max_latency_ms": "max_wait_ms", "nms": "iou", "nms_threshold": "iou",
-    "iou_threshold": "iou", "outputs": "sinks", "output": "sinks", "pass": "password", "passwd": "password",
-    "priority": "weight", "protocol": "transport", "pwd": "password", "rate": "fps", "roi": "region",
-    "score": "confidence", "sink": "sinks", "size": "input", "sources": "streams", "src": "source",
-    "stream": "streams", "threads": "workers", "threshold": "confidence", "timeout": "read_timeout_s",
-    "timeout_ms": "max_wait_ms", "uri": "source", "url": "source", "user": "username", "weights": "path",
+    "address": "source listen", "batch_size": "max_size", "bind": "listen", "camera": "source", "cameras": "streams",
+    "cert": "cert_file", "certificate": "cert_file", "conf": "confidence", "dest": "path", "destination": "path",
+    "dtype": "precision", "file": "path source", "filename": "path source", "folder": "path", "framerate": "fps",
+    "host": "listen", "id": "name", "image_size": "input", "imgsz": "input", "input": "source", "input_size": "input",
+    "inputs": "streams", "iou_threshold": "iou", "key": "key_file", "labels": "names classes", "login": "username",
+    "max_batch": "max_size", "max_batch_size": "max_size", "max_det": "max_detections", "max_latency_ms": "max_wait_ms",
+    "nms": "iou", "nms_threshold": "iou", "output": "sinks path", "outputs": "sinks", "pass": "password",
+    "passwd": "password", "path": "source", "port": "listen", "priority": "weight", "protocol": "transport",
+    "pwd": "password", "rate": "fps", "roi": "region", "rtsp": "source", "score": "confidence", "sink": "sinks",
+    "size": "input max_size", "sources": "streams", "src": "source", "stream": "streams", "threads": "workers",
+    "threshold": "confidence", "timeout": "read_timeout_s", "timeout_ms": "max_wait_ms", "timeout_s": "read_timeout_s",
+    "token": "token_file", "uri": "source", "url": "source", "user": "username", "weights": "path",
 }  # fmt: skip
 
 
@@ -35,13 +37,20 @@ def kind_of(value: Any) -> str:
     return "a mapping" if isinstance(value, dict) else "a list"
 
 
+def synonym(found: str, valid: Iterable[str]) -> str | None:
+    """What is called so elsewhere, where it is valid here."""
+    names = set(valid)
+    return next((name for name in _SYNONYMS.get(_folded(found), "").split() if name in names), None)
+
+
 def nearest(found: str, valid: Iterable[str]) -> str | None:
     """The valid name that was probably meant, or None."""
-    valid = list(valid)
-    folded = found.casefold().replace("-", "_")
-    if _SYNONYMS.get(folded) in valid:
-        return _SYNONYMS[folded]
-    return next(iter(difflib.get_close_matches(folded, valid, n=1, cutoff=0.6)), None)
+    names = list(valid)
+    return synonym(found, names) or next(iter(difflib.get_close_matches(_folded(found), names, n=1, cutoff=0.6)), None)
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "_")
 
 
 def did_you_mean(found: str, valid: Iterable[str]) -> str:

@@ -1,0 +1,566 @@
+# SPDX-License-Identifier: Apache-2.0
+"""streams.yaml to a configuration: what comes out, and what is said about each mistake."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline import redact
+from pipeline.config import (
+    Config,
+    JsonlSinkConfig,
+    LoadedConfig,
+    StreamConfig,
+    load_config,
+    load_config_quarantining,
+    parse_config,
+    resolve_source,
+)
+from pipeline.errors import ConfigError
+
+EXAMPLE = """\
+model:    {path: builtin:people, device: auto, precision: auto, confidence: 0.4, iou: 0.5, classes: [person]}
+batch:    {max_size: 8, max_wait_ms: 10, workers: auto}
+defaults: {fps: 5, policy: freshest}             # every stream inherits these
+streams:
+  - {name: lobby, source: "rtsp://10.0.0.5/stream1", username: viewer, password_env: LOBBY_PASSWORD}
+  - {name: gate,  source: sample_videos/plaza.mp4, loop: true, pace: realtime}
+sinks:
+  - {type: jsonl, path: "out/{stream}.jsonl"}
+server:   {listen: 127.0.0.1:8080}               # token_file:, tls:
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_scrubber(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "_SCRUBBER", redact.Scrubber())
+
+
+def load(text: str, **options: Any) -> LoadedConfig:
+    options.setdefault("environ", {})
+    return parse_config(text.encode(), file="s.yaml", **options)
+
+
+def faults(text: str, **options: Any) -> list[str]:
+    """Every fault of a text, in file order."""
+    try:
+        loaded = load(text, **options)
+    except ConfigError as error:
+        return error.faults
+    return [fault for stream in loaded.quarantined for fault in stream.faults]
+
+
+def stream(entry: str, before: str = "") -> StreamConfig:
+    loaded = load(f"{before}\nstreams:\n  - {entry}\n")
+    assert loaded.quarantined == ()
+    return loaded.config.streams[0]
+
+
+def test_the_example_of_the_manual(tmp_path: Path) -> None:
+    path = tmp_path / "streams.yaml"
+    path.write_text(EXAMPLE)
+    config = load_config(path, environ={})
+    lobby, gate = config.streams
+    assert config.model.classes == ("person",)
+    assert (config.batch.max_size, config.batch.max_wait_ms, config.batch.workers) == (8, 10.0, "auto")
+    assert (lobby.fps, lobby.policy, lobby.username, lobby.password_env) == (
+        5.0,
+        "freshest",
+        "viewer",
+        "LOBBY_PASSWORD",
+    )
+    assert (gate.loop, gate.pace, gate.fps, gate.username) == (True, "realtime", 5.0, None)
+    assert gate.source.reveal() == str(tmp_path / "sample_videos/plaza.mp4")
+    assert isinstance(config.sinks[0], JsonlSinkConfig)
+    assert config.sinks[0].path == str(tmp_path / "out/{stream}.jsonl")
+    assert config.sinks[0].rotate is not None, "files rotate unless told otherwise"
+    assert config.server is not None
+    assert (config.server.host, config.server.port, config.server.is_loopback) == ("127.0.0.1", 8080, True)
+
+
+def test_a_stream_and_nothing_else_is_enough() -> None:
+    config = load("streams: [{name: a, source: a.mp4}]").config
+    assert config == Config(streams=(StreamConfig.model_validate({"name": "a", "source": "a.mp4"}),))
+    assert config.model.path == "builtin:people"
+    assert config.streams[0].effective_policy == "every_frame"
+    assert stream("{name: a, source: rtsp://cam/x}").effective_policy == "freshest"
+    assert stream("{name: a, source: a.mp4, policy: freshest}").effective_policy == "freshest"
+
+
+def test_sections_without_keys_mean_the_defaults() -> None:
+    config = load("model:\nbatch:\ndefaults:\nsinks:\nserver:\nstreams: [{name: a, source: a.mp4}]").config
+    assert config == load("streams: [{name: a, source: a.mp4}]").config
+
+
+def test_the_configuration_is_frozen() -> None:
+    config = load(EXAMPLE, credentials=False).config
+    with pytest.raises(ValidationError):
+        config.batch.max_size = 3
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "value"),
+    [
+        ("fps: 2.5", "fps", 2.5),
+        ("fps: null", "fps", None),
+        ("loop: yes", "loop", True),
+        ("region: [0, 0, 640, 480]", "region", (0.0, 0.0, 640.0, 480.0)),
+        ("region: [0.1, 0, 0.9, 1]", "region", (0.1, 0.0, 0.9, 1.0)),
+        ("skip: nonkey", "skip", "nonkey"),
+        ("weight: 3", "weight", 3),
+        ("enabled: off", "enabled", False),
+        ("max_pixels: 100", "max_pixels", 100),
+    ],
+)
+def test_stream_values(entry: str, key: str, value: object) -> None:
+    assert getattr(stream(f"{{name: a, source: a.mp4, {entry}}}", "defaults: {fps: 7}"), key) == value
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value"),
+    [
+        ("input: 640", "input", (640, 640)),
+        ("input: [384, 640]", "input", (384, 640)),
+        ("classes: [0, person]", "classes", (0, "person")),
+        ("sha256: sha256:" + "AB" * 32, "sha256", "ab" * 32),
+        ("device: cuda:1", "device", "cuda:1"),
+        ("confidence: 0", "confidence", 0.0),
+    ],
+)
+def test_model_values(model: str, key: str, value: object) -> None:
+    assert getattr(load(f"model: {{{model}}}\nstreams: [{{name: a, source: a.mp4}}]").config.model, key) == value
+
+
+GOOD = "streams: [{name: a, source: a.mp4}]\n"
+
+GLOBAL_FAULTS = [
+    ("modle: {}\n" + GOOD, "1:1: modle: unknown key; did you mean 'model'?"),
+    ("cameras: []\n" + GOOD, "1:1: cameras: unknown key; did you mean 'streams'?"),
+    ("fps: 5\n" + GOOD, "1:1: fps: unknown key here; it belongs in 'defaults' or an entry of 'streams'"),
+    ("colour: 5\n" + GOOD, "1:1: colour: unknown key; expected model, batch, defaults, streams, sinks or server"),
+    ("", "1:1: streams: at least one stream is needed, such as {name: lobby, source: lobby.mp4}"),
+    ("streams: []", "1:10: streams: at least one stream is needed, such as {name: lobby, source: lobby.mp4}"),
+    ("streams: {a: {source: a.mp4}}", "1:10: streams: expected a list, found a mapping; begin each entry with '- '"),
+    ("sinks: out\n" + GOOD, "1:8: sinks: expected a list, found text"),
+    ("model: yolo.pt\n" + GOOD, "1:8: model: expected a mapping, found text"),
+    (
+        "model: {path: builtin:peple}\n" + GOOD,
+        "1:15: model.path: no built-in model has this name; there is builtin:people",
+    ),
+    ("model: {confidence: 40}\n" + GOOD, "1:21: model.confidence: expected a number at most 1, found 40"),
+    (
+        "model: {confidence: '0.4'}\n" + GOOD,
+        "1:21: model.confidence: expected a number, found text; a number stands without quotes",
+    ),
+    ("model: {iou: yes}\n" + GOOD, "1:14: model.iou: expected a number, found a truth value"),
+    ("model: {threshold: 1}\n" + GOOD, "1:9: model.threshold: unknown key; did you mean 'confidence'?"),
+    ("model: {device: gpu}\n" + GOOD, "1:17: model.device: expected auto, cpu, cuda, or cuda:0 for a certain one"),
+    (
+        "model: {precision: f16}\n" + GOOD,
+        "1:20: model.precision: expected auto, fp32, bf16, fp16 or int8; did you mean 'fp16'?",
+    ),
+    ("model: {input: [640]}\n" + GOOD, "1:16: model.input: expected [height, width] in pixels"),
+    ("model: {input: 8}\n" + GOOD, "1:16: model.input: expected [height, width] in pixels"),
+    ("model: {classes: person}\n" + GOOD, "1:18: model.classes: expected a list, found text"),
+    ("model: {classes: []}\n" + GOOD, "1:18: model.classes: expected a list of at least 1, found 0"),
+    (
+        "model: {classes: [no]}\n" + GOOD,
+        "1:19: model.classes[0]: expected a class name or a class id from 0, found a truth",
+    ),
+    ("model: {sha256: 12}\n" + GOOD, "1:17: model.sha256: expected text, found a number; put it in quotes"),
+    ("model: {sha256: abc}\n" + GOOD, "1:17: model.sha256: expected 64 hexadecimal digits"),
+    ("model: {names: [a, 1]}\n" + GOOD, "1:20: model.names[1]: expected text, found a number; put it in quotes"),
+    ("model: {path: ''}\n" + GOOD, "1:15: model.path: expected a path, found an empty text"),
+    ("model: {path: ~/m.pt}\n" + GOOD, "1:15: model.path: ~ is not expanded; write the folder out"),
+    ('model: {path: "${HOME}/m.pt"}\n' + GOOD, "1:15: model.path: ${...} is read in password, password_file, source"),
+    ("batch: {max_size: 0}\n" + GOOD, "1:19: batch.max_size: expected a number at least 1, found 0"),
+    ("batch: {max_size: 1.5}\n" + GOOD, "1:19: batch.max_size: expected a whole number, found 1.5"),
+    ("batch: {max_wait_ms: -1}\n" + GOOD, "1:22: batch.max_wait_ms: expected a number at least 0, found -1"),
+    ("batch: {workers: many}\n" + GOOD, "1:18: batch.workers: expected auto, or a whole number from 1 to 256"),
+    ("defaults: {policy: latest}\n" + GOOD, "1:20: defaults.policy: expected freshest or every_frame"),
+    ("defaults: {name: a}\n" + GOOD, "1:12: defaults.name: unknown key here; it belongs in an entry of 'streams'"),
+    (
+        "defaults: {enabled: true}\n" + GOOD,
+        "1:12: defaults.enabled: unknown key here; it belongs in an entry of 'streams'",
+    ),
+    ("sinks: [jsonl]\n" + GOOD, "1:9: sinks[0]: expected a mapping such as {type: jsonl, path: ...}, found text"),
+    ("sinks: [{path: a}]\n" + GOOD, "1:9: sinks[0].type: this key is missing; expected jsonl, csv, mot, coco or video"),
+    (
+        "sinks: [{type: json}]\n" + GOOD,
+        "1:16: sinks[0].type: expected jsonl, csv, mot, coco or video; did you mean 'jsonl'?",
+    ),
+    ("sinks: [{type: csv}]\n" + GOOD, "1:9: sinks[0].path: this key is missing"),
+    (
+        "sinks: [{type: csv, path: a, rotate: {}}]\n" + GOOD,
+        "1:30: sinks[0].rotate: unknown key here; it belongs in an entry of 'sinks'",
+    ),
+    ("sinks: [{type: csv, path: 'a/{name}.csv'}]\n" + GOOD, "1:27: sinks[0].path: the only placeholder is {stream}"),
+    ("sinks: [{type: csv, path: 'a/{stream.csv'}]\n" + GOOD, "1:27: sinks[0].path: the only placeholder is {stream}"),
+    ("sinks: [{type: csv, path: a/}]\n" + GOOD, "1:27: sinks[0].path: expected a file name at the end, not a folder"),
+    ("sinks: [{type: coco, path: 'a/{stream}'}]\n" + GOOD, "1:28: sinks[0].path: expected the path of one folder"),
+    (
+        "sinks: [{type: jsonl, path: a, rotate: {max_mb: 0}}]\n" + GOOD,
+        "1:49: sinks[0].rotate.max_mb: expected a number above 0, found 0",
+    ),
+    (
+        "sinks: [{type: jsonl, path: a, rotate: {max: 1}}]\n" + GOOD,
+        "1:41: sinks[0].rotate.max: unknown key; did you mean 'max_mb'?",
+    ),
+    (
+        "sinks: [{type: jsonl, path: a, rotate: true}]\n" + GOOD,
+        "1:40: sinks[0].rotate: expected a mapping, found a truth value",
+    ),
+    (
+        "sinks: [{type: csv, path: a}, {type: mot, path: a}]\n" + GOOD,
+        "1:49: sinks[1].path: sinks[0] writes to the same path",
+    ),
+    (
+        "streams: [{name: a, source: a.mp4}, {name: b, source: b.mp4}]\nsinks: [{type: csv, path: a.csv}]",
+        "2:27: sinks[0].path: 2 streams cannot share one file of this kind; write {stream} into the file name",
+    ),
+    ("server: {listen: 8080}\n" + GOOD, "1:18: server.listen: expected text, found a number; put it in quotes"),
+    ("server: {listen: localhost}\n" + GOOD, "1:18: server.listen: expected an address and a port"),
+    ("server: {listen: '::1:8080'}\n" + GOOD, "1:18: server.listen: an IPv6 address stands in brackets"),
+    (
+        "server: {listen: 0.0.0.0:8080}\n" + GOOD,
+        "1:18: server.listen: an address that others can reach needs token_file",
+    ),
+    ("server: {tls: {cert_file: a}}\n" + GOOD, "1:15: server.tls.key_file: this key is missing"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), GLOBAL_FAULTS, ids=[expected for _, expected in GLOBAL_FAULTS])
+def test_global_faults(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert len(caught.value.faults) == 1, caught.value.faults
+    assert caught.value.faults[0].startswith(f"s.yaml:{expected}")
+
+
+# The sign § stands where the fault is to be pointed at.
+STREAM_FAULTS = [
+    (" {name: b, §sorce: a.mp4}", "streams[1].sorce: unknown key; did you mean 'source'?"),
+    (" {name: b, §url: a.mp4}", "streams[1].url: unknown key; did you mean 'source'?"),
+    (" {name: b, source: b.mp4, §confidence: 1}", "streams[1].confidence: unknown key here; it belongs in 'model'"),
+    (" {name: b, source: b.mp4, §bogus: 1}", "streams[1].bogus: unknown key; expected username, password"),
+    (" §{name: b}", "streams[1].source: this key is missing"),
+    (" §{source: b.mp4}", "streams[1].name: this key is missing"),
+    (" §b.mp4", "streams[1]: expected a mapping with the keys name, source, found text"),
+    ("§", "streams[1]: expected a mapping with the keys name, source, found nothing"),
+    (" {name: §front door, source: b.mp4}", "streams[1].name: a name is 1 to 64 of the characters A-Z a-z 0-9 _ -"),
+    (
+        " {name: §" + "b" * 65 + ", source: b.mp4}",
+        "streams[1].name: a name is 1 to 64 of the characters",
+    ),
+    (" {name: §5, source: b.mp4}", "streams[1].name: expected text, found a number; put it in quotes"),
+    (" {name: §no, source: b.mp4}", "streams[1].name: expected text, found a truth value"),
+    (" {name: §A, source: b.mp4}", "streams[1].name: streams[0] in line 2 has this name already"),
+    (
+        " {name: b, source: §0}",
+        "streams[1].source: expected text, found a number; a webcam is written v4l2:/dev/video0",
+    ),
+    (" {name: b, source: §[b.mp4]}", "streams[1].source: expected a URL or a path, found a list"),
+    (" {name: b, source: §''}", "streams[1].source: a source is a URL or a path"),
+    (
+        " {name: b, source: §'concat:a|b'}",
+        "streams[1].source: sources of this kind are not allowed; expected a path or one",
+    ),
+    (" {name: b, source: §'lavfi:testsrc'}", "streams[1].source: sources of this kind are not allowed"),
+    (" {name: b, source: §'rtps://cam/x'}", "streams[1].source: sources of this kind are not allowed;"),
+    (" {name: b, source: §'rtsp:///x'}", "streams[1].source: the URL names no host"),
+    (
+        " {name: b, source: §'rtsp://cam:99999/x'}",
+        "streams[1].source: the port of the URL is no number from 1 to 65535",
+    ),
+    (" {name: b, source: b.mp4, fps: §0}", "streams[1].fps: expected a number above 0, found 0"),
+    (" {name: b, source: b.mp4, fps: §12:30}", "streams[1].fps: YAML reads this as a number in an unusual notation"),
+    (" {name: b, source: b.mp4, loop: §1}", "streams[1].loop: expected true or false, found a number"),
+    (" {name: b, source: b.mp4, loop: §'yes'}", "streams[1].loop: expected true or false, found text"),
+    (
+        " {name: b, source: b.mp4, pace: §realtme}",
+        "streams[1].pace: expected asap or realtime; did you mean 'realtime'?",
+    ),
+    (" {name: b, source: b.mp4, region: §[0, 0, 5]}", "streams[1].region: the list is too short: it has 3"),
+    (" {name: b, source: b.mp4, region: §[0, 0, 5, 5, 5]}", "streams[1].region: expected a list of at most 4, found 5"),
+    (" {name: b, source: b.mp4, region: §[0, 0, 0, 5]}", "streams[1].region: expected x and y from 0"),
+    (" {name: b, source: b.mp4, region: §[0.5, 0, 0.6, 1]}", "streams[1].region: these are fractions of the picture"),
+    (" {name: b, source: b.mp4, region: [§a, 0, 1, 1]}", "streams[1].region[0]: expected a number, found text"),
+    (" {name: b, source: b.mp4, username: §u}", "streams[1].username: a source of this kind takes no user name"),
+    (" {name: b, source: rtsp://c/x, password: §hunter2}", "streams[1].password: a password needs a username"),
+    (" {name: b, source: rtsp://c/x, username: u, password: §''}", "streams[1].password: the password is empty"),
+    (
+        " {name: b, source: rtsp://c/x, username: u, password: §12}",
+        "streams[1].password: expected text, found a number; put",
+    ),
+    (
+        " {name: b, source: rtsp://c/x, username: u, password: hunter2, password_env: §P}",
+        "streams[1].password_env: 'password' is given as well; keep one of them",
+    ),
+    (
+        " {name: b, source: rtsp://v:hunter2@c/x, username: §u}",
+        "streams[1].username: the URL holds a user name as well; keep one of them",
+    ),
+    (
+        " {name: b, source: rtsp://v:hunter2@c/x, password_env: §P}",
+        "streams[1].password_env: the URL holds a password as well; keep one of them",
+    ),
+    (
+        " {name: b, source: rtsp://c/x, username: u, password_env: §P}",
+        "streams[1].password_env: the environment variable that",
+    ),
+    (
+        " {name: b, source: rtsp://c/x, username: u, password_file: §/nonexistent/p}",
+        "streams[1].password_file: the file",
+    ),
+    (
+        ' {name: b, source: §"rtsp://${HOST}/x"}',
+        "streams[1].source: the environment variable HOST that is used here is not set",
+    ),
+    (' {name: b, source: §"rtsp://${HOST/x"}', "streams[1].source: expected ${VARIABLE}; a plain ${ is written $${"),
+    (' {name: b, source: b.mp4, pace: §"${PACE}"}', "streams[1].pace: ${...} is read in"),
+]
+
+
+@pytest.mark.parametrize(("entry", "expected"), STREAM_FAULTS, ids=[expected for _, expected in STREAM_FAULTS])
+def test_stream_faults_are_confined_to_their_stream(entry: str, expected: str) -> None:
+    line = f"  -{entry}"
+    text = f"streams:\n  - {{name: a, source: a.mp4}}\n{line.replace('§', '')}\n  - {{name: c, source: c.mp4}}\n"
+    loaded = load(text)
+    assert [good.name for good in loaded.config.streams] == ["a", "c"]
+    (quarantined,) = loaded.quarantined
+    assert quarantined.index == 1
+    (fault,) = quarantined.faults
+    place = f"s.yaml:3:{line.index('§') + 1}"
+    assert fault.startswith(f"{place}: {expected}")
+    assert fault.path[:2] == ("streams", 1)
+    assert "hunter2" not in fault
+
+
+def test_all_faults_at_once_in_file_order() -> None:
+    found = faults("modle: 1\nbatch: {max_size: x}\nstreams:\n  - {name: a b, sorce: x}\n  - {name: b}\nsinks: 5\n")
+    assert [fault.split(": ")[1] for fault in found] == [
+        "modle",
+        "batch.max_size",
+        "streams[0].name",
+        "streams[0].sorce",
+        "streams[1].source",
+        "sinks",
+    ]
+
+
+def test_a_fault_in_defaults_is_told_once() -> None:
+    found = faults("defaults: {fps: 0}\nstreams: [{name: a, source: a.mp4}, {name: b, source: b.mp4}]")
+    assert found == ["s.yaml:1:17: defaults.fps: expected a number above 0, found 0"]
+
+
+# Fifty streams; line of entry i is i + 2.
+FIFTY = [f"  - {{name: cam{index}, source: rtsp://10.0.0.{index}/s}}" for index in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {17: "  - {name: cam17, sorce: rtsp://10.0.0.17/s}"},
+            ["s.yaml:19:19: streams[17].sorce: unknown key; did you mean"],
+        ),
+        (
+            {17: "  - {name: CAM3, source: rtsp://10.0.0.17/s}"},
+            ["s.yaml:19:12: streams[17].name: streams[3] in line 5 has this"],
+        ),
+        (
+            {17: "  - {name: cam17, source: gopher://10.0.0.17/s}"},
+            ["s.yaml:19:27: streams[17].source: sources of this kind are"],
+        ),
+        (
+            {
+                5: "  - {name: cam5, source: &a rtsp://10.0.0.5/s}",
+                6: "  - {name: cam7, source: rtsp://10.0.0.6/s}",
+                8: "  - {name: cam8, source: rtsp://10.0.0.8/s, fps: 1, fps: 2}",
+            },
+            [
+                "s.yaml:7:26: streams[5].source: anchors (&) are not accepted",
+                # The later one of two is faulty: cam7 itself, after its name was taken in line 8.
+                "s.yaml:9:12: streams[7].name: streams[6] in line 8 has this name",
+                "s.yaml:10:53: streams[8].fps: this key was already given in line 10",
+            ],
+        ),
+    ],
+)
+def test_quarantine_among_fifty(changes: dict[int, str], expected: list[str]) -> None:
+    lines = [changes.get(index, line) for index, line in enumerate(FIFTY)]
+    loaded = load("streams:\n" + "\n".join(lines))
+    assert len(loaded.config.streams) == 50 - len(expected)
+    found = [fault for entry in loaded.quarantined for fault in entry.faults]
+    assert len(found) == len(expected)
+    for fault, start in zip(found, expected, strict=True):
+        assert fault.startswith(start)
+
+
+def test_strict_and_quarantining_readers(tmp_path: Path) -> None:
+    path = tmp_path / "streams.yaml"
+    path.write_text("streams:\n  - {name: a, source: a.mp4}\n  - {name: a, source: b.mp4}\n")
+    loaded = load_config_quarantining(path, environ={})
+    assert [good.name for good in loaded.config.streams] == ["a"]
+    assert [(entry.index, entry.name) for entry in loaded.quarantined] == [(1, "a")]
+    with pytest.raises(ConfigError, match=r"streams\[1\]\.name"):
+        load_config(path, environ={})
+    path.write_text("streams: [{name: a b, source: a.mp4}]")
+    with pytest.raises(ConfigError, match=r"streams\[0\]\.name"):
+        load_config_quarantining(path, environ={})
+    with pytest.raises(ConfigError, match=r"absent\.yaml: no such file"):
+        load_config(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    path.write_text("model: {confidence: 0.2}")
+    assert load_config(path, environ={}, streams_required=False).model.confidence == 0.2
+
+
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "secret").write_text("hunter2\n")
+    (folder / "streams.yaml").write_text(
+        "model: {path: m.pt}\n"
+        "streams:\n"
+        "  - {name: a, source: ../a.mp4}\n"
+        "  - {name: b, source: /data/b.mp4}\n"
+        "  - {name: c, source: rtsp://c/x, username: u, password_file: secret}\n"
+        "  - {name: d, source: /dev/video2}\n"
+        "  - {name: e, source: 'file:///data/e%20e.mp4'}\n"
+        "sinks: [{type: coco, path: out}]\n"
+        "server: {token_file: token}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    config = load_config_quarantining("etc/streams.yaml", environ={}).config
+    assert config.model.path == str(folder / "m.pt")
+    assert [entry.source.reveal() for entry in config.streams] == [
+        str(tmp_path / "a.mp4"),
+        "/data/b.mp4",
+        "rtsp://c/x",
+        "v4l2:/dev/video2",
+        "/data/e e.mp4",
+    ]
+    assert config.streams[2].password_file == str(folder / "secret")
+    assert resolve_source(config.streams[2], {}).reveal() == "rtsp://u:hunter2@c/x"
+    assert config.sinks[0].path == str(folder / "out")
+    assert config.server is not None
+    assert config.server.token_file == str(folder / "token")
+
+
+def test_inherited_credentials() -> None:
+    config = load(
+        "defaults: {username: viewer, password_env: SHARED, fps: 3}\n"
+        "streams:\n"
+        "  - {name: plain, source: rtsp://c/x}\n"
+        "  - {name: own, source: rtsp://c/x, password_env: OWN}\n"
+        "  - {name: url, source: 'rtsp://me:mine@c/x'}\n"
+        "  - {name: half, source: 'rtsp://me@c/x'}\n"
+        "  - {name: file, source: a.mp4}\n"
+        "  - {name: faster, source: rtsp://c/x, fps: 9}\n",
+        environ={"SHARED": "hunter2", "OWN": "p/w"},
+    ).config
+    resolved = {
+        entry.name: resolve_source(entry, {"SHARED": "hunter2", "OWN": "p/w"}).reveal() for entry in config.streams
+    }
+    assert resolved == {
+        "plain": "rtsp://viewer:hunter2@c/x",
+        "own": "rtsp://viewer:p%2Fw@c/x",
+        "url": "rtsp://me:mine@c/x",
+        "half": "rtsp://me:hunter2@c/x",
+        "file": "a.mp4",
+        "faster": "rtsp://viewer:hunter2@c/x",
+    }
+    assert [entry.fps for entry in config.streams] == [3, 3, 3, 3, 3, 9]
+
+
+def test_environment_variables_in_values() -> None:
+    entry = '{name: a, source: "rtsp://${HOST}:${PORT}/$${x}", username: "${USER}", password: "${PW}"}'
+    environ = {"HOST": "cam", "PORT": "554", "USER": "viewer", "PW": "p@${ss}"}
+    (found,) = load(f"streams: [{entry}]", environ=environ).config.streams
+    assert resolve_source(found, environ).reveal() == "rtsp://viewer:p%40%24%7Bss%7D@cam:554/${x}"
+
+
+def test_resolving_reads_anew_and_refuses_in_one_line(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("first\r\n")
+    entry = StreamConfig.model_validate(
+        {"name": "a", "source": "rtsp://c/x", "username": "u", "password_file": str(secret)}
+    )
+    assert resolve_source(entry, {}).reveal() == "rtsp://u:first@c/x"
+    for content, says in [
+        (b"", "found none"),
+        (b"a\nb\n", "found several"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"x" * 5000, "more than 4096 bytes"),
+    ]:
+        secret.write_bytes(content)
+        with pytest.raises(ConfigError, match=f"^stream a: password_file: .*{says}") as caught:
+            resolve_source(entry, {})
+        assert str(secret) not in str(caught.value)
+    secret.write_text("second")
+    assert resolve_source(entry, {}).reveal() == "rtsp://u:second@c/x"
+    secret.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        resolve_source(entry, {})
+    no_password = StreamConfig.model_validate({"name": "a", "source": "rtsp://c/x", "username": "u"})
+    assert resolve_source(no_password, {}).reveal() == "rtsp://u:@c/x"
+
+
+def test_disabled_streams_need_no_password() -> None:
+    loaded = load("streams: [{name: a, source: rtsp://c/x, username: u, password_env: P, enabled: false}]")
+    assert loaded.quarantined == ()
+
+
+def test_user_info_in_urls_is_accepted_with_one_warning() -> None:
+    loaded = load(
+        "streams:\n"
+        "  - {name: a, source: 'rtsp://viewer:hunter2@c/x'}\n"
+        "  - {name: b, source: 'rtsp://viewer:hunter2@d/x'}\n"
+        "  - {name: c, source: 'rtsp://viewer:${PW}@d/x'}\n"
+        "sinks: [{type: coco, path: out}]\n",
+        environ={"PW": "hunter2"},
+    )
+    (warning,) = loaded.warnings
+    assert warning.startswith("s.yaml:2:23: streams[0].source: this URL holds a user name or a password (so do 1 more)")
+    assert [str(entry.source) for entry in loaded.config.streams] == ["rtsp://c/x", "rtsp://d/x", "rtsp://d/x"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o604])
+@pytest.mark.parametrize(
+    ("entry", "secret"),
+    [
+        ("source: 'rtsp://u:hunter2@c/x'", True),
+        ("source: rtsp://c/x, username: u, password: hunter2", True),
+        ("source: rtsp://c/x, username: u, password: '${PW}'", False),
+        ("source: rtsp://c/x, username: u, password_env: PW", False),
+        ("source: a.mp4", False),
+    ],
+)
+def test_a_readable_file_with_secrets_is_warned_about(tmp_path: Path, mode: int, entry: str, secret: bool) -> None:
+    path = tmp_path / "streams.yaml"
+    path.write_text(f"streams: [{{name: a, {entry}}}]")
+    os.chmod(path, mode)
+    warnings = load_config_quarantining(path, environ={"PW": "hunter2"}).warnings
+    assert any("chmod 600" in warning for warning in warnings) == (secret and mode != 0o600)
+
+
+def test_no_sinks_is_worth_a_warning() -> None:
+    assert [str(warning) for warning in load(GOOD).warnings] == ["s.yaml:1:1: sinks: no sinks: results go nowhere"]
+
+
+def test_python_callers_get_the_same_checks() -> None:
+    data = {
+        "defaults": {"fps": 4},
+        "streams": [{"name": "a", "source": "a.mp4"}, {"name": "b", "source": "b.mp4", "fps": 1}],
+    }
+    assert [entry.fps for entry in Config.model_validate(data).streams] == [4, 1]
+    with pytest.raises(ValidationError, match="two streams have one name"):
+        Config.model_validate({"streams": [{"name": "a", "source": "a.mp4"}, {"name": "A", "source": "b.mp4"}]})
+    with pytest.raises(ValidationError, match="cannot share one file"):
+        Config.model_validate(data | {"sinks": [{"type": "mot", "path": "x.txt"}]})
