@@ -21,21 +21,21 @@ class CpuFeed:
         self._pad = spec.pad_value
         base = torch.empty((capacity, *spec.shape), dtype=_DTYPES[encoding.dtype])
         self._slots = list(base.unbind())
-        self._used = [base[: size + 1] for size in range(capacity)]
-        self._batches = [view.permute(0, 3, 1, 2) for view in self._used]
+        self._batches = [base[: size + 1].permute(0, 3, 1, 2) for size in range(capacity)]
 
     def fill(self, pictures: Sequence[Uint8Array], size: int) -> torch.Tensor:
         """The pictures, then grey ones up to ``size``, as (size, 3, H, W). Valid until the next call.
 
-        Widening copy, then one scaling in place: at 352 x 352 this takes 55 us a picture, against 80 us for a
-        multiplication that converts, 90 us for NumPy, and 2.8 ms for stack, to and divide.
+        Widening copy, then scaling in place while the picture is in the cache: at 352 x 352 this takes 55 us a
+        picture, against 75 us for a multiplication that converts, 90 us for NumPy, and 2.8 ms for stack, to and
+        divide; at 640 x 640 a third less than scaling the whole batch at the end.
         """
         for slot, picture in zip(self._slots, pictures, strict=False):
             slot.copy_(_tensor(picture))
+            if self._scale != 1.0:
+                slot.mul_(self._scale)
         for slot in self._slots[len(pictures) : size]:
-            slot.fill_(self._pad)
-        if self._scale != 1.0:
-            self._used[size - 1].mul_(self._scale)
+            slot.fill_(self._pad * self._scale)
         return self._batches[size - 1]
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torchvision  # noqa: F401  its operators must be registered before a model that uses them is loaded
 
 from pipeline.detectors.archive import read_archive
 from pipeline.detectors.metadata import Metadata, read_metadata
+from pipeline.detectors.operators import suppress_operator
 from pipeline.detectors.signature import Signature, read_signature
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import ModelLoadError
@@ -67,6 +67,7 @@ def load_model(path: str | Path, sha256: str | None = None, device: torch.device
     archive = read_archive(data, name)
     metadata = read_metadata(archive.side_files, name)
     with quiet():
+        suppress_operator()  # a model may contain torchvision's operators: they must be registered first
         raw = _deserialise(data, device or torch.device("cpu"), name)
         signature = read_signature(raw, name)
         module = prepare(raw)

@@ -72,15 +72,14 @@ class Network:
         module = self.module
         if module is None:
             raise InferenceError("the detector is closed")
-        with self.scope():
-            given = self._feed().fill(pictures, size)
-            argument = list(given.unbind()) if self.encoding.as_list else given
-            try:
+        try:
+            with self.scope():
+                given = self._feed().fill(pictures, size)
                 with self._arithmetic():
-                    outputs = module(argument)
-            except Exception as exc:
-                raise InferenceError(f"the model failed on a batch of {size}: {one_line(exc)}") from exc
-            return outputs, self._mark()
+                    outputs = module(list(given.unbind()) if self.encoding.as_list else given)
+                return outputs, self._mark()
+        except Exception as exc:
+            raise InferenceError(f"the model failed on a batch of {size}: {one_line(exc)}") from exc
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -105,7 +104,8 @@ class Network:
     def _mark(self) -> torch.cuda.Event | None:
         if self.device.type != "cuda":
             return None
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        # Waiting threads sleep: the cores belong to the decoders.
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
         return event
 

@@ -36,7 +36,7 @@ def read_signature(module: Any, name: str) -> Signature:
     schema = getattr(forward, "schema", None)
     if schema is None:
         raise ModelLoadError(f"{name}: the TorchScript module has no forward(); a detector was expected")
-    arguments = [argument for argument in schema.arguments if argument.name != "self"]
+    arguments = schema.arguments[1:]  # the first is the module itself, whatever its author called it
     needed = [argument for argument in arguments if not argument.has_default_value()]
     kinds = [str(argument.type) for argument in needed]
     if kinds == ["Tensor"]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torchvision
 
 from pipeline.detectors.adapter import Limits
+from pipeline.detectors.operators import suppress_operator
 from pipeline.frame import Detections, FloatArray, IntArray
 
 MAX_CANDIDATES = 4096
@@ -57,6 +57,6 @@ def suppressed(xyxy: FloatArray, scores: FloatArray, class_ids: IntArray, iou: f
     """
     boxes = np.clip(xyxy.astype(np.float64), -_RANGE, _RANGE)
     boxes += (class_ids.astype(np.float64) * (4.0 * _RANGE))[:, None]
-    kept = torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores.astype(np.float64)), iou)
+    kept = suppress_operator()(torch.from_numpy(boxes), torch.from_numpy(scores.astype(np.float64)), iou)
     found: IntArray = kept.numpy()
     return found

@@ -10,6 +10,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.detectors.operators import greedy
 from pipeline.detectors.suppress import suppressed
 
 
@@ -43,6 +44,13 @@ def test_equals_brute_force(n: int, classes: int, iou: float) -> None:
     for seed in range(3):
         xyxy, scores, class_ids = crowd(n, classes, seed, low=-150.0)
         assert suppressed(xyxy, scores, class_ids, iou).tolist() == brute_force(xyxy, scores, class_ids, iou)
+
+
+def test_the_way_out_without_torchvision_equals_brute_force() -> None:
+    for seed in range(3):
+        xyxy, scores, class_ids = crowd(200, 1, seed)
+        kept = greedy(xyxy.astype(np.float64), scores.astype(np.float64), 0.5)
+        assert kept.tolist() == brute_force(xyxy, scores, class_ids, 0.5)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +311,40 @@ def test_bf16_gives_nearly_the_same(tmp_path: Path) -> None:
     assert found.class_id.tolist() == exact.class_id.tolist() == [0, 1]
     np.testing.assert_allclose(found.confidence, exact.confidence, atol=0.01)
     assert abs(float(found.confidence[1] - exact.confidence[1])) > 0, "the reduced precision must really be in use"
+
+
+def test_a_quantised_file_runs_as_int8(tmp_path: Path) -> None:
+    from torch.ao import quantization
+
+    class Quantised(Cells):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter = quantization.QuantStub()
+            self.mix = nn.Conv2d(3, 3, 1, bias=False)
+            self.mix.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
+            self.leave = quantization.DeQuantStub()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            boxes, scores = self.cells(self.leave(self.mix(self.enter(x))))
+            return torch.cat((boxes, scores), 1)
+
+    module = Quantised().eval()
+    module.qconfig = quantization.get_default_qconfig("x86")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantization.prepare(module, inplace=True)
+        module(torch.rand(2, 3, *SIZE))
+        quantization.convert(module, inplace=True)
+    detector = built(module, tmp_path, precision="int8")
+    assert detector.model_info()["precision"] == "int8"
+    found = detector.submit(batch_of(SPEC, painted(SPEC, {(0, 1): RED, (1, 2): (0, 190, 0)}))).result()[0]
+    assert found.class_id.tolist() == [0, 1]
+    np.testing.assert_allclose(found.confidence, [1.0, 190 / 255], atol=0.02)
+
+
+def test_torch_is_not_imported_before_a_detector_is_built() -> None:
+    program = "import pipeline.detectors, pipeline.detectors.archive, pipeline.detectors.metadata, sys"
+    check = "print(sorted({'torch', 'torchvision', 'cv2', 'av'} & set(sys.modules)))"
+    command = [sys.executable, "-c", f"{program}; {check}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -227,6 +227,17 @@ class OnlyAt(Cells):
         return torch.cat((boxes + self.baked, scores), 1)
 
 
+class Unusual(nn.Module):
+    """Its author did not call the module itself ``self``."""
+
+    def forward(this, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(x.size(0), 84, 2100)
+
+
+def test_forward_may_call_the_module_anything(tmp_path: Path) -> None:
+    assert adapter_of(built(Unusual(), tmp_path, input_size=SMALL)) == "ultralytics"
+
+
 def test_the_input_size_is_searched_when_nobody_says_it(tmp_path: Path) -> None:
     detector = built(OnlyAt(416), tmp_path)
     assert detector.spec == InputSpec(416, 416)

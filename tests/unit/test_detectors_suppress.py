@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+import torch
 
+from pipeline.detectors import operators
 from pipeline.detectors.adapter import Limits
+from pipeline.detectors.operators import suppress_operator
 from pipeline.detectors.suppress import MAX_CANDIDATES, finish, suppressed
 from pipeline.frame import Detections
 
@@ -94,3 +101,45 @@ def test_more_candidates_than_suppression_takes() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     assert len(finished([], Limits())) == 0
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """As in a fresh process, where nobody has asked for the operators yet."""
+    suppress_operator.cache_clear()
+    yield monkeypatch
+    monkeypatch.undo()
+    suppress_operator.cache_clear()
+
+
+def test_without_the_library_torchvision_is_imported(forgotten: pytest.MonkeyPatch) -> None:
+    registered = iter([False, True])
+    forgotten.setattr(operators, "_registered", lambda: next(registered))
+    forgotten.setattr(operators, "_load_library", lambda: False)
+    imported: list[str] = []
+    forgotten.setattr(operators.importlib, "import_module", imported.append)
+    assert suppress_operator() is torch.ops.torchvision.nms
+    assert imported == ["torchvision"]
+
+
+def test_without_torchvision_suppression_works_all_the_same(
+    forgotten: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(f"no module named {name}")
+
+    forgotten.setattr(operators, "_registered", lambda: False)
+    forgotten.setattr(operators, "_load_library", lambda: False)
+    forgotten.setattr(operators.importlib, "import_module", missing)
+    rows = [(0.0, 0.0, 10.0, 10.0, 0.9, 1.0), (1.0, 0.0, 11.0, 10.0, 0.8, 1.0), (1.0, 0.0, 11.0, 10.0, 0.7, 2.0)]
+    assert finished(rows, Limits(0.1, 0.5)).confidence.tolist() == [np.float32(0.9), np.float32(0.7)]
+    assert "torchvision does not work with torch" in caplog.text
+
+
+def test_the_operators_come_without_the_rest_of_torchvision() -> None:
+    program = (
+        "import sys; from pipeline.detectors.operators import suppress_operator; print(suppress_operator()); "
+        "print(sorted({'torchvision', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["torchvision.nms", "[]"]
