@@ -119,7 +119,7 @@ class FileSource:
             return url_target(self._source, live=False, open_timeout_s=open_s, read_timeout_s=read_s)
         self._path = local_path(self._source)
         structure.inspect(self._path)
-        return file_target(self._path)
+        return replace(file_target(self._path), format=structure.forced_format(self._path))
 
     def _nothing_decoded(self, target: Target) -> SourceInvalid | SourceUnavailable:
         reader, counters = self._reader, self.counters

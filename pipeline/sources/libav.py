@@ -4,6 +4,7 @@ unless somebody asks for it; nothing here does."""
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 import av
@@ -57,7 +58,7 @@ def open_video(target: Target, limits: Limits) -> Opened:
             metadata_errors="replace",
         )
     except av.FFmpegError as exc:
-        raise explain(exc, target.shown, "cannot open", live=target.live) from exc
+        raise explain(exc, target.shown, live=target.live, opening=True) from exc
     except UnicodeError as exc:
         raise SourceInvalid(f"{target.shown}: the container holds text that cannot be read") from exc
     try:
@@ -101,10 +102,10 @@ def _prepare(container: InputContainer, target: Target, limits: Limits, decoding
     return Opened(container, stream, codec, container.format.name)
 
 
-def explain(exc: av.FFmpegError, shown: str, doing: str, *, live: bool) -> SourceError:
+def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool) -> SourceError:
     """The error of this package that a libav error stands for; one line, free of secrets."""
     reason = scrub(" ".join(str(exc.strerror or type(exc).__name__).split())).rstrip(".").lower()
-    text = f"{shown}: {doing}"
+    text = f"{shown}: {'cannot open' if opening else 'reading failed'}"
     error = av.error
     if isinstance(exc, (error.ExitError, error.TimeoutError)):
         return SourceTimeout(f"{text}: no data within the time limit")
@@ -123,5 +124,7 @@ def explain(exc: av.FFmpegError, shown: str, doing: str, *, live: bool) -> Sourc
             return SourceUnavailable(f"{text}: not a video stream that can be read", cause="invalid_data")
         return SourceInvalid(f"{text}: {reason}")
     if isinstance(exc, (OSError, error.HTTPError, error.HTTPClientError)) and not isinstance(exc, error.ArgumentError):
+        if live and opening and exc.errno == errno.EIO:  # libav's word for many things, a failed name look-up among them
+            reason = f"unknown host, or no video behind this address ({reason})"
         return SourceUnavailable(f"{text}: {reason}", cause="io")
     return SourceInvalid(f"{text}: {reason}")

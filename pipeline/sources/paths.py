@@ -61,7 +61,7 @@ def looks_live(source: str) -> bool:
 
 def _local(text: str) -> list[Path]:
     path = local_path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         videos = _videos(path.iterdir())
         if videos:
             return videos

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -154,10 +155,11 @@ class StreamReader:
         try:
             packet = next(self._packets, None)
         except av.FFmpegError as exc:
-            error = explain(exc, self._target.shown, "reading failed", live=self._target.live)
-            if self._target.live:
-                raise error from exc
-            self.failure = error
+            if not self._ended_unsized(exc):
+                error = explain(exc, self._target.shown, live=self._target.live, opening=False)
+                if self._target.live:
+                    raise error from exc
+                self.failure = error
             packet = None
         if packet is None:
             if self._target.live:
@@ -177,6 +179,11 @@ class StreamReader:
             self._watcher.packet(packet)
         packet.opaque = stamps
         self._decode(packet)
+
+    def _ended_unsized(self, exc: av.FFmpegError) -> bool:
+        """Whether this is how libav reports the end of an HTTP body of unknown length: as an input/output error."""
+        http = self._target.address.startswith("http")
+        return http and exc.errno == errno.EIO and self._opened.container.size < 0
 
     def _decode(self, packet: Packet[VideoStream] | None) -> None:
         counters = self._counters

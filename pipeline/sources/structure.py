@@ -77,11 +77,21 @@ def describe(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(16)
         size = os.fstat(file.fileno()).st_size
+        if head[:3] == b"\xff\xd8\xff":
+            return "a JPEG picture; expected a video file"
         if head[4:8] == b"ftyp":
             boxes = {name for name, _, _ in _boxes(file, size)}
             if not boxes & {b"moov", b"moof"}:
                 return "an MP4 without its index (moov): the recording was cut before it was finished"
     return f"no known video container; the file starts with the bytes {head[:8].hex(' ')}"
+
+
+def forced_format(path: Path) -> str | None:
+    """The format to name to libav where its own guess misleads: JPEG pictures in a row pass for a single one."""
+    if path.suffix.lower() in (".mjpeg", ".mjpg"):
+        with path.open("rb") as file:
+            return "mjpeg" if file.read(3) == b"\xff\xd8\xff" else None
+    return None
 
 
 def shortfall(path: Path, format_name: str) -> str | None:
