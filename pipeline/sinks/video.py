@@ -164,11 +164,11 @@ class VideoSink:
         shape = (picture.width, picture.height, picture.matrix)
         if recording.file is not None and recording.shape != shape:
             file, recording.file = recording.file, None
-            recording.part += 1
             recording.last = None
             file.close()
         if recording.file is None:
             first = self._paths.of(recording.info.name)
+            # Whatever has something in it stays: an earlier part, or an earlier run's in the mode append.
             while _has_content(_part(first, recording.part)):
                 recording.part += 1
             recording.file = Mp4File(
@@ -199,7 +199,6 @@ class VideoSink:
         recording.last = None
         if file is not None:
             file.abandon()
-            recording.part += 1
 
 
 def _has_content(path: Path) -> bool:
