@@ -10,7 +10,6 @@ credentials although nobody registered it. When in doubt it removes too much.
 from __future__ import annotations
 
 import base64
-import html
 import ipaddress
 import json
 import logging
@@ -43,6 +42,7 @@ _URL = re.compile(
     rf"(?i)((?:[a-z][a-z0-9+.-]{{0,20}}:)?//|\b(?:{_NETWORK_SCHEMES}):/?)"
     r"((?:(?!\b[a-z][a-z0-9+.-]{0,20}://)[^\s\"<>`])+)"
 )
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}
 _USER_KEY = re.compile(r"(?i)(?:user|usr|user_?name|login|account)=$")
 _ENCODED_URL = re.compile(r"(?i)(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s\"<>&])*%40")
 
@@ -127,7 +127,7 @@ def _any_rendering_of_character(character: str) -> str:
         json.dumps(character)[1:-1],
         repr(character)[1:-1],
         ascii(character)[1:-1],
-        html.escape(character),
+        _HTML.get(character, character),
         "\\" + character if character in "\"'/" else character,
         "+" if character == " " else character,
     }

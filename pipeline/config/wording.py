@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -45,6 +44,8 @@ def synonym(found: str, valid: Iterable[str]) -> str | None:
 
 def nearest(found: str, valid: Iterable[str]) -> str | None:
     """The valid name that was probably meant, or None."""
+    import difflib  # 10 ms that only a mistake is worth
+
     names = list(valid)
     return synonym(found, names) or next(iter(difflib.get_close_matches(_folded(found), names, n=1, cutoff=0.6)), None)
 
