@@ -73,7 +73,8 @@ class FileSource:
             if self._path is None or exc.__cause__ is None:
                 raise
             raise SourceInvalid(f"{self._path}: {structure.describe(self._path)}") from exc.__cause__
-        self._indexed = len(opened.stream.index_entries)
+        # In an MP4 the index is the list of packets that will come, edits applied; elsewhere it is a mere seek table.
+        self._indexed = len(opened.stream.index_entries) if opened.format.startswith("mov") else 0
         self._info = info_of(opened, live=False)
         self._reader = StreamReader(
             opened, target, self.counters, skipping=self._limits.skip != "none", watcher=self._watcher
@@ -147,8 +148,9 @@ class FileSource:
             ended += f" of {self._info.duration_s:.2f} s"
         if reader.failure is not None:
             return f"{reader.failure}{ended}"
-        if reader.packets < self._indexed:
-            return f"{self._indexed - reader.packets} of {self._indexed} frames are missing{ended}"
+        missing_packets = self._indexed - reader.packets - reader.empty_packets
+        if missing_packets > 0:
+            return f"{missing_packets} of {self._indexed} frames are missing{ended}"
         if self._path is not None:
             missing = structure.shortfall(self._path, opened.format)
             if missing is not None:

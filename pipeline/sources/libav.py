@@ -124,7 +124,9 @@ def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool) -> So
             return SourceUnavailable(f"{text}: not a video stream that can be read", cause="invalid_data")
         return SourceInvalid(f"{text}: {reason}")
     if isinstance(exc, (OSError, error.HTTPError, error.HTTPClientError)) and not isinstance(exc, error.ArgumentError):
-        if live and opening and exc.errno == errno.EIO:  # libav's word for many things, a failed name look-up among them
+        if (
+            live and opening and exc.errno == errno.EIO
+        ):  # libav's word for many things, a failed name look-up among them
             reason = f"unknown host, or no video behind this address ({reason})"
         return SourceUnavailable(f"{text}: {reason}", cause="io")
     return SourceInvalid(f"{text}: {reason}")

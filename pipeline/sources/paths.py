@@ -25,7 +25,7 @@ VIDEO_SUFFIXES: Final = frozenset(
 
 
 def expand(sources: Iterable[str | Path]) -> list[str | Path]:
-    """The recordings that ``sources`` mean, each once, in the order given.
+    """The recordings that ``sources`` mean, in the order given; what is named twice is played twice.
 
     A folder stands for the videos directly inside it, sorted as people count (``cam2`` before ``cam10``); ``**`` in a
     glob goes deeper. URLs are handed back as they are.
@@ -33,17 +33,13 @@ def expand(sources: Iterable[str | Path]) -> list[str | Path]:
     Raises:
         UsageError: nothing was given, a path does not exist, a folder or glob has no videos, a scheme is not allowed.
     """
-    found: dict[str, str | Path] = {}
+    found: list[str | Path] = []
     for source in sources:
         text = str(source)
-        if check_scheme(text) not in (None, "file"):
-            found.setdefault(text, text)
-            continue
-        for path in _local(text):
-            found.setdefault(os.path.realpath(path), path)
+        found += [text] if check_scheme(text) not in (None, "file") else _local(text)
     if not found:
         raise UsageError("no source was given; expected a video file, a folder with videos, a glob or a URL")
-    return list(found.values())
+    return found
 
 
 def looks_live(source: str) -> bool:

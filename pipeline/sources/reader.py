@@ -72,7 +72,7 @@ class StreamReader:
     it, and :attr:`failure` keeps the error.
 
     Attributes:
-        packets: video packets read.
+        packets, empty_packets: video packets read, and such without content.
         end_s: where the last frame that was read ends, in the container's own time (packet pts plus duration).
         failure: the error that ended a recording early, or None.
     """
@@ -108,6 +108,7 @@ class StreamReader:
         self._index = 0
         self._ended = False
         self.packets = 0
+        self.empty_packets = 0
         self.end_s: float | None = None
         self.failure: SourceError | None = None
         if watcher is not None:
@@ -168,6 +169,7 @@ class StreamReader:
             self._decode(None)
             return
         if packet.size == 0:  # a frame that the recorder left out; given to the decoder it would mean the end
+            self.empty_packets += 1
             return
         self._last_read = stamps = (now_ns(), wall_ns() if self._target.live else None)
         self.packets += 1
