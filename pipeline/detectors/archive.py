@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pipeline.errors import ModelLoadError
 
 _LONGEST_SIDE_FILE = 1 << 20
 _LONGEST_CODE = 64 << 20
+# What Python's zip reader raises on damaged archives, as found by changing bytes at random.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, RuntimeError, EOFError, OSError)
 _OPERATOR = re.compile(r"\bops\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)\(")
 _FILE_ACCESS = re.compile(r"\bfrom_file\(")
 
@@ -49,7 +52,7 @@ def read_archive(data: bytes, name: str) -> Archive:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _look(archive, name)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as exc:
+    except _DAMAGE as exc:
         found, remedy = describe_foreign(data, PurePath(name).suffix.lower())
         raise _refused(name, found, remedy) from exc
 
@@ -61,6 +64,9 @@ def _look(archive: zipfile.ZipFile, name: str) -> Archive:
     foreign = describe_zip([member.filename for member in members], pickled)
     if foreign is not None:
         raise _refused(name, *foreign)
+    damaged = archive.testzip()  # torch does not compare checksums, and may crash on what it finds instead
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} is damaged")
     code = [m for m in members if m.filename.partition("/")[2].startswith("code/") and m.filename.endswith(".py")]
     if sum(member.file_size for member in code) > _LONGEST_CODE:
         raise _refused(name, f"TorchScript with more than {_LONGEST_CODE >> 20} MB of code", "this is no detector")

@@ -102,7 +102,8 @@ def batch_sizes(
     fixed = run.batch if run.batch > 1 else model.metadata.fixed_batch
     if fixed is not None:
         return BatchSizes(min(wanted, fixed), fixed, f"it was exported for batches of {fixed}")
-    if wanted == 1 or model.signature.takes_list:
+    built_in = not model.digest
+    if wanted == 1 or built_in or model.signature.takes_list:
         return BatchSizes(wanted)
     network = connect(run.spec, 2)
     first, second = (probe_picture(run.spec, seed) for seed in (1, 0))
