@@ -26,7 +26,8 @@ FLOORS: list[set[str]] = [
     {"inference", "publishing", "roster"},
     {"flow"},
     {"build"},
-    {"replaying", "daemon", "report", "metrics", "web", "workshop", "bench"},
+    {"replaying", "daemon", "report", "metrics", "web", "workshop"},
+    {"bench"},
     {"cli"},
     {"__init__", "__main__"},
 ]
