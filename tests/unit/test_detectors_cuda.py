@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same detectors on a GPU: equal to the CPU, with two batches under way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.detectors import build_detector
+from pipeline.frame import Detections, InputSpec
+from tests.models import Cells, batch_of, painted, save, tiny_ssd, ultralytics_metadata
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+
+SPEC = InputSpec(96, 128)
+FILES = ultralytics_metadata((96, 128), {0: "red", 1: "green", 2: "blue"})
+COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+
+
+def both(path: Path, **options: Any) -> tuple[Any, Any]:
+    on_cpu, on_gpu = (build_detector(path, device=device, **options) for device in ("cpu", "cuda"))
+    on_gpu.warm([1, 2, 4])
+    return on_cpu, on_gpu
+
+
+def assert_close(one: Detections, other: Detections) -> None:
+    assert one.class_id.tolist() == other.class_id.tolist()
+    np.testing.assert_allclose(one.xyxy, other.xyxy, atol=0.05)
+    np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-3)
+
+
+def test_the_gpu_finds_what_the_cpu_finds(tmp_path: Path) -> None:
+    on_cpu, on_gpu = both(save(Cells(), tmp_path / "m.pt", FILES))
+    assert (on_gpu.depth, on_gpu.model_info()["device"]) == (2, "cuda:0")
+    batch = batch_of(SPEC, *[painted(SPEC, {(0, i): COLOURS[i], (2, i): (9, 200, 9)}) for i in range(3)], size=4)
+    for one, other in zip(on_cpu.submit(batch).result(), on_gpu.submit(batch).result(), strict=True):
+        assert len(one) == 2
+        assert_close(one, other)
+
+
+def test_many_batches_two_under_way(tmp_path: Path) -> None:
+    _, on_gpu = both(save(Cells(), tmp_path / "m.pt", FILES))
+    pictures = [painted(SPEC, {(i % 3, i % 4): COLOURS[i % 3]}) for i in range(24)]
+    before = on_gpu.submit(batch_of(SPEC, pictures[0]))
+    for index in range(1, 24):
+        after = on_gpu.submit(batch_of(SPEC, pictures[index]))
+        before.wait()
+        assert before.result()[0].class_id.tolist() == [(index - 1) % 3]
+        assert before.result()[0].xyxy[0, :2].tolist() == [32 * ((index - 1) % 4), 32 * ((index - 1) % 3)]
+        before = after
+    assert before.result()[0].class_id.tolist() == [23 % 3]
+
+
+def test_torchvision_on_the_gpu(tmp_path: Path) -> None:
+    on_cpu, on_gpu = both(save(tiny_ssd(), tmp_path / "m.pt"), input_size=(96, 128), confidence=0.25)
+    rng = np.random.default_rng(0)
+    batch = batch_of(SPEC, *[rng.integers(0, 256, SPEC.shape, dtype=np.uint8) for _ in range(2)])
+    expected, found = on_cpu.submit(batch).result(), on_gpu.submit(batch).result()
+    assert sum(map(len, expected)) > 4
+    for one, other in zip(expected, found, strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_reduced_precision(precision: str, tmp_path: Path) -> None:
+    _, on_gpu = both(save(Cells(), tmp_path / "m.pt", FILES), precision=precision)
+    found = on_gpu.submit(batch_of(SPEC, painted(SPEC, {(1, 2): COLOURS[0]}))).result()[0]
+    np.testing.assert_allclose(found.xyxy, [[64, 32, 96, 64]], atol=1.0)
