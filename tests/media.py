@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny clips with known content, encoded when a test asks for them and kept for the rest of the session."""
+"""Tiny clips with known content, encoded when a test asks for them and kept for the rest of the run."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _media(folder: Path) -> Media:
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
-    """The session's clips; one instance, however many modules import this fixture."""
+    """The clips of this run; one instance, however many modules import this fixture."""
     return _media(tmp_path_factory.getbasetemp() / "media")
 
 
