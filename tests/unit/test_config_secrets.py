@@ -8,10 +8,10 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline import redact
+from pipeline import config, redact
 from pipeline.config import Config, Fault, parse_config
 from pipeline.errors import ConfigError
 
@@ -108,15 +108,17 @@ def test_the_configuration_itself_shows_no_secret() -> None:
         "defaults: {username: viewer, password: hunter2}\n"
         "streams: [{name: a, source: 'rtsp://u:hunter2@c/x?token=hunter2'}, {name: b, source: rtsp://c/x}]\n"
     )
-    config = parse_config(text.encode(), environ={}).config
-    for shown in (repr(config), str(config), config.model_dump_json(), json.dumps(config.model_dump(mode="json"))):
+    whole = parse_config(text.encode(), environ={}).config
+    for shown in (repr(whole), str(whole), whole.model_dump_json(), json.dumps(whole.model_dump(mode="json"))):
         assert SECRET not in shown
-    assert SECRET not in str(config.model_dump())
+    assert SECRET not in str(whole.model_dump())
     with pytest.raises(ValueError, match="rtsp") as caught:
         Config.model_validate({"streams": [{"name": "a", "source": "rtps://u:hunter2@c/x", "password": ["hunter2"]}]})
     assert SECRET not in str(caught.value)
 
 
+# A password such as "passwor" is a piece of what the messages say anyway.
+OWN_WORDS = "".join(file.read_text() for file in Path(config.__file__).parent.glob("*.py"))
 words = st.text(
     st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_characters="\x7f"), min_size=6, max_size=14
 )
@@ -126,6 +128,7 @@ words = st.text(
 @given(secret=words, flow=st.booleans())
 def test_an_unquoted_password_of_any_kind_is_not_repeated(secret: str, flow: bool) -> None:
     """Typed as it is, a password may end as an alias, a tag, a key, a comment or a syntax error."""
+    assume(secret[1:-1] not in OWN_WORDS)
     if flow:
         text = f"streams: [{{name: a, source: rtsp://c/x, username: u, password: {secret}}}]\n"
     else:
