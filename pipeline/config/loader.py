@@ -145,7 +145,7 @@ def _warnings(document: Document, config: Config, shared: bool) -> list[Fault]:
         message = "a password stands here, and other users of this machine can read the file; remedy: chmod 600"
         warnings.append(warning(secrets[0], message))
     if not config.sinks:
-        warnings.append(warning(("sinks",), "no sinks: results go nowhere"))
+        warnings.append(warning(("sinks",), "none are given: results go nowhere"))
     return sorted(warnings, key=lambda fault: fault.mark)
 
 

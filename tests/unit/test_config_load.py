@@ -551,7 +551,7 @@ def test_a_readable_file_with_secrets_is_warned_about(tmp_path: Path, mode: int,
 
 
 def test_no_sinks_is_worth_a_warning() -> None:
-    assert [str(warning) for warning in load(GOOD).warnings] == ["s.yaml:1:1: sinks: no sinks: results go nowhere"]
+    assert [str(warning) for warning in load(GOOD).warnings] == ["s.yaml:1:1: sinks: none are given: results go nowhere"]
 
 
 def test_python_callers_get_the_same_checks() -> None:
