@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -352,7 +352,6 @@ class Result:
     dropped_before: int = 0
     picture: Picture | None = None
     trace: list[int] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Result({self.stream}#{self.frame}, {len(self.detections)} detections)"
