@@ -81,8 +81,9 @@ class Timeline:
                 at = last + TICK_S
             elif (step < 0 or step > JUMP_S) and self._is_break(step, read_ns):
                 self.breaks += 1
-                at = self._resume(at, step, read_ns)
-                self._origin, self._offset_s = pts, at
+                if step < 0 or self._live:
+                    at = self._resume(read_ns)
+                    self._origin, self._offset_s = pts, at
             elif self._declared_s is None:
                 self._step_s = step
         self._last_s = at
@@ -96,7 +97,7 @@ class Timeline:
             return step - (read_ns - self._last_read_ns) / 1e9 > JUMP_S
         return step > 5 * self._step_s  # a time lapse has long steps all along
 
-    def _resume(self, at: float, step: float, read_ns: int) -> float:
+    def _resume(self, read_ns: int) -> float:
         if self._live:
             return self._last_s + max((read_ns - self._last_read_ns) / 1e9, TICK_S)
-        return at if step > 0 else self._last_s + self._step_s
+        return self._last_s + self._step_s
