@@ -84,11 +84,11 @@ def _check(path: Path, offline: bool) -> Findings:
     try:
         loaded = load_config_quarantining(path)
     except ConfigError as error:
-        found.faults.extend(map(str, error.faults))
+        found.faults.extend(error.faults)
         return found
-    found.warnings.extend(map(str, loaded.warnings))
+    found.warnings.extend(loaded.warnings)
     for entry in loaded.quarantined:
-        found.faults.extend(map(str, entry.faults))
+        found.faults.extend(entry.faults)
         name = entry.name or f"streams[{entry.index}]"
         found.streams.append({"name": name, "state": "faulty", "error": "; ".join(f.message for f in entry.faults)})
     found.faults.extend(_unwritable(loaded.config))
@@ -172,11 +172,22 @@ def _as_data(path: Path, found: Findings) -> dict[str, Any]:
     return {
         "file": str(path),
         "ok": found.exit_code == 0,
-        "faults": found.faults,
-        "warnings": found.warnings,
+        "faults": [_line_as_data(fault) for fault in found.faults],
+        "warnings": [_line_as_data(warning) for warning in found.warnings],
         "model": found.model,
         "streams": found.streams,
     }
+
+
+def _line_as_data(line: str) -> dict[str, Any]:
+    from pipeline.config import Fault
+
+    data: dict[str, Any] = {"text": str(line), "line": None, "column": None, "path": [], "message": str(line)}
+    if isinstance(line, Fault):
+        data |= {"path": list(line.path), "message": line.message}
+        if line.mark.line:
+            data |= {"line": line.mark.line, "column": line.mark.column}
+    return data
 
 
 def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
@@ -204,17 +215,12 @@ def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
 
 def _table(streams: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    if not streams:
-        return
+    console = Console(highlight=False, emoji=False)
     styles = {"ok": "green", "unreachable": "red", "faulty": "red"}
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    widths = [max((len(stream[key]) for stream in streams), default=0) for key in ("name", "state")]
     for stream in streams:
+        name, state = f"{stream['name']:<{widths[0]}}  ", f"{stream['state']:<{widths[1]}}  "
         text = stream.get("error") or stream.get("summary") or stream.get("source", "")
-        table.add_row(Text(stream["name"]), Text(stream["state"], styles.get(stream["state"], "dim")), Text(text))
-    Console(highlight=False, emoji=False).print(table)
+        console.print(Text.assemble(name, (state, styles.get(stream["state"], "dim")), text), soft_wrap=True)

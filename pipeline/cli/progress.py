@@ -78,7 +78,7 @@ def display(ledger: Ledger, streams: int, limit: int | None, at_ns: int, rows: i
             _bar(done, total, account.state),
             f"{done:,}/{total:,}" if total else f"{done:,}",
             f"{rate(account.processed / span_s)} fps" if span_s > 0 else "",
-            Text("" if account.state == "live" else account.state, style=_STYLES.get(account.state, "dim")),
+            Text(_word(account), style=_STYLES.get(account.state, "dim")),
         )
     return Group(table, _overall(ledger, accounts, streams, limit, at_ns))
 
@@ -117,3 +117,9 @@ def _bar(done: int, total: int | None, state: str) -> ProgressBar:
         style = _STYLES.get(state, "green")
         return ProgressBar(total=1, completed=1, complete_style=style, finished_style=style)
     return ProgressBar(total=total or None, completed=min(done, total or done), pulse=not total)
+
+
+def _word(account: StreamLedger) -> str:
+    if account.state == "live":
+        return ""
+    return account.state if account.state in ENDED or account.opened_ns else "waiting"

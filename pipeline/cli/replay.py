@@ -101,6 +101,7 @@ def _replay(options: argparse.Namespace, out: Path) -> tuple[dict[str, Any], int
     from pipeline.cli.signals import StopRequests
     from pipeline.replaying import Replay, ReplayOptions
     from pipeline.report import compose, exit_code, save_html, save_json
+    from pipeline.timing import now_ns
 
     window = _window(options)
     replay = Replay(
@@ -131,23 +132,23 @@ def _replay(options: argparse.Namespace, out: Path) -> tuple[dict[str, Any], int
         quiet=options.quiet,
         loading=f"loading {options.model or 'the model'}",
     )
-    with StopRequests(has_begun, drain, replay.abort) as requests, showing:
-        try:
-            replay.start()
-            stuck = not _wait(replay, requests, window)
-            error = None
-        except Exception as failure:
-            if not has_begun():
-                raise
-            logging.getLogger("pipeline").debug("the run failed", exc_info=True)
-            stuck, error = False, str(failure) or type(failure).__name__
-    if stuck:
-        from pipeline.timing import now_ns
-
-        replay.ledger.end(now_ns())
-        error = "gave up on threads that did not end"
-    report = compose(replay.ledger.as_dict(), replay.facts(), order=replay.streams, error=error)
-    files = [*replay.outputs, save_json(report, out), save_html(report, out)]
+    with StopRequests(has_begun, drain, replay.abort) as requests:
+        stuck, error = False, None
+        with showing:
+            try:
+                replay.start()
+                stuck = not _wait(replay, requests, window)
+            except Exception as failure:
+                if not has_begun():
+                    raise
+                logging.getLogger("pipeline").debug("the run failed", exc_info=True)
+                error = str(failure) or type(failure).__name__
+        requests.over = True
+        if stuck:
+            replay.ledger.end(now_ns())
+            error = "gave up on threads that did not end"
+        report = compose(replay.ledger.as_dict(), replay.facts(), order=replay.streams, error=error)
+        files = [*replay.outputs, save_json(report, out), save_html(report, out)]
     stopped = any(stream["state"] == "stopped" for stream in report["streams"].values())
     if requests.received is not None and (stopped or requests.aborted):
         return report, 128 + requests.received, files, stuck

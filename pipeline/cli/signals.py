@@ -25,12 +25,14 @@ class StopRequests:
     Attributes:
         received: the first signal that came while the run was under way, or None.
         aborted: the second one came as well.
+        over: set it when the run has ended: signals are ignored from then on, so that the report is written.
     """
 
     def __init__(self, has_begun: Callable[[], bool], drain: Callable[[], None], abort: Callable[[], None]) -> None:
         """Before ``has_begun`` there is nothing to drain: a signal raises Stopped in the main thread."""
         self.received: int | None = None
         self.aborted = False
+        self.over = False
         self._has_begun = has_begun
         self._drain = drain
         self._abort = abort
@@ -56,6 +58,8 @@ class StopRequests:
             os.close(self._reading)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.over:
+            return
         if not self._has_begun():
             raise Stopped(number)
         if self.received is None:

@@ -65,6 +65,9 @@ class Window:
             results = list(self._newest.values()) if self._changed else []
             self._changed = False
         if results:
+            if not self._shown:
+                cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+                cv2.resizeWindow(TITLE, *_SIZE)
             cv2.imshow(TITLE, mosaic(results, self._canvas))
             self._shown = True
         if not self._shown:

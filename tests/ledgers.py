@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ledgers of runs that never were, with round numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.ledger import Ledger, SinkLedger, StreamLedger
+from pipeline.timing import Mark, new_trace
+
+MS = 1_000_000
+FACTS: dict[str, Any] = {
+    "command": "replay",
+    "model": {
+        "path": "m.pt", "sha256": "ab", "adapter": "rows", "input": [96, 128], "device": "cpu", "precision": "fp32",
+        "max_batch": 4, "workers": 2,
+    },
+    "startup_s": {"import": 1.0, "load": 0.1, "probe": 0.1, "warm": 0.2},
+}  # fmt: skip
+
+
+def a_run(*names: str, frames: int = 5) -> Ledger:
+    """Frames that take 1 ms in every interval, 20 ms apart."""
+    ledger = Ledger()
+    ledger.begin(1000 * MS)
+    for name in names:
+        account = ledger.streams[name] = StreamLedger(name)
+        account.opened_ns, account.state = 1000 * MS, "finished"
+        for index in range(frames):
+            trace = new_trace()
+            for mark in Mark:
+                trace[mark] = (1000 + 20 * index + mark) * MS
+            account.decoded += 1
+            account.published(trace)
+            account.finished(trace)
+        if frames:
+            ledger.batch(frames)
+    ledger.sinks["jsonl"] = SinkLedger("jsonl", frames * len(names), frames * len(names))
+    ledger.end(1200 * MS)
+    return ledger

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.report import figures
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "\N{EN DASH}"), (0, "0"), (0.0004, "0"), (0.0031, "0.003"), (0.93, "0.930"), (1.234, "1.23"),
+        (9.994, "9.99"), (9.996, "10.0"), (12.34, "12.3"), (99.96, "100"), (123.4, "123"), (12345.6, "12,346"),
+    ],
+)  # fmt: skip
+def test_milliseconds(value: float | None, text: str) -> None:
+    assert figures.milliseconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "\N{EN DASH}"), (0.0123, "12.3 ms"), (1.234, "1.23 s"), (12.34, "12.3 s"), (59.96, "1 min 00 s"),
+        (200, "3 min 20 s"), (3599.6, "1 h 00 min"), (7380, "2 h 03 min"), (360000, "100 h 00 min"),
+    ],
+)  # fmt: skip
+def test_duration(seconds: float | None, text: str) -> None:
+    assert figures.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "\N{EN DASH}"), (7.251, "7.25"), (9.996, "10.0"), (81.34, "81.3"), (1234.5, "1,234")]
+)
+def test_rate(value: float | None, text: str) -> None:
+    assert figures.rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "\N{EN DASH}"), (0, "0.00"), (0.004, "<0.01"), (0.005, "0.01"), (1234.567, "1,234.57")]
+)
+def test_columns_of_a_table_align_at_the_point(value: float | None, text: str) -> None:
+    assert figures.aligned(value) == text
+
+
+def test_memory_and_counts() -> None:
+    assert figures.memory(512.4) == "512 MiB"
+    assert figures.memory(1536) == "1.50 GiB"
+    assert figures.memory(None) == "\N{EN DASH}"
+    assert figures.count(1, "frame") == "1 frame"
+    assert figures.count(1234, "frame") == "1,234 frames"

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""report.html: sound markup, every text escaped, no network, and the figures of the report."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from pipeline.report import compose
+from pipeline.report.page import page
+from tests.ledgers import FACTS, a_run
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+EVIL = "<script>alert(1)</script>\"' onload=x &amp;"
+
+
+class Reader(HTMLParser):
+    """Checks that tags are balanced; keeps texts and tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and (not self.open or self.open[-1] != "style"):
+            self.texts.append(data.strip())
+
+
+def read(report: dict[str, Any]) -> Reader:
+    reader = Reader()
+    reader.feed(page(report))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_the_figures_are_there() -> None:
+    ledger = a_run("lobby", "gate")
+    ledger.streams["gate"].ended("it ends 2 s early", at_limit=False, asked=False)
+    reader = read(compose(ledger.as_dict(), FACTS))
+    texts = reader.texts
+    assert {"lobby", "gate", "truncated", "it ends 2 s early", "partial", "50.0", "10 frames, 2 streams"} <= set(texts)
+    assert texts.count("end to end") == 3
+    bars = [attributes for tag, attributes in reader.tags if tag == "svg" and attributes["class"] == "bar"]
+    assert len(bars) == 3
+
+
+def test_the_segments_of_a_bar_are_the_shares_of_the_mean() -> None:
+    html = page(compose(a_run("a").as_dict(), FACTS))
+    bar = re.search(r'<svg class="bar".*?</svg>', html)
+    assert bar is not None
+    widths = {name: float(width) for name, width in re.findall(r'rect class="(\w+)".*?width="([\d.]+)"', bar[0])}
+    # ten intervals of 1 ms; queue owns four of them
+    assert widths == {
+        "decode": 100, "preprocess": 100, "queue": 400, "infer": 100, "postprocess": 100, "follow": 100, "sink": 100,
+    }  # fmt: skip
+
+
+def test_every_text_is_escaped() -> None:
+    ledger = a_run(EVIL)
+    ledger.streams[EVIL].failed(EVIL)
+    ledger.streams[EVIL].dropped[EVIL] = 3
+    ledger.sinks[EVIL] = ledger.sinks.pop("jsonl")
+    ledger.sinks[EVIL].error = EVIL
+    ledger.sinks[EVIL].lost[EVIL] = 1
+    facts = {**FACTS, "command": EVIL, "model": {EVIL: EVIL, "path": EVIL}, "startup_s": {EVIL: 1.0}}
+    report = compose(ledger.as_dict(), facts)
+    report["streams"][EVIL]["stages"][EVIL] = report["total"]["stages"][EVIL] = report["total"]["end_to_end"]
+    report |= {"machine": {EVIL: EVIL, "gpus": [EVIL]}, "version": EVIL, "created": EVIL, "error": EVIL}
+    reader = read(report)
+    allowed = {"html", "head", "meta", "title", "style", "body", "main", "header", "section", "footer", "article"}
+    allowed |= {"p", "h1", "h2", "h3", "span", "small", "b", "i", "ul", "li", "dl", "dt", "dd", "div", "details"}
+    allowed |= {"summary", "table", "thead", "tbody", "tr", "th", "td", "svg", "rect", "lang"}
+    assert {tag for tag, _ in reader.tags} <= allowed
+    names = {name for _, attributes in reader.tags for name in attributes}
+    assert not [name for name in names if name.startswith("on")]
+    assert EVIL in reader.texts
+
+
+def test_it_loads_nothing() -> None:
+    reader = read(compose(a_run("a").as_dict(), FACTS))
+    for tag, attributes in reader.tags:
+        assert tag not in ("script", "link", "img", "iframe")
+        assert not {"src", "href", "style"} & set(attributes)
+    html = page(compose(a_run("a").as_dict(), FACTS))
+    assert "@import" not in html
+    assert "url(" not in html
+    policy = [attributes["content"] for tag, attributes in reader.tags if "http-equiv" in attributes]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
+
+
+@pytest.mark.parametrize("streams", [0, 1, 30])
+def test_any_number_of_streams(streams: int) -> None:
+    report = compose(a_run(*(f"s{index}" for index in range(streams))).as_dict(), FACTS)
+    reader = read(report)
+    assert sum(tag == "article" for tag, _ in reader.tags) == streams
+
+
+def test_a_run_without_a_frame() -> None:
+    reader = read(compose(a_run("a", frames=0).as_dict(), {"command": "replay"}))
+    assert "0 frames, 1 stream" in reader.texts

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from pipeline.report import compose
+from pipeline.report.text import ROWS, ending, tables
+from tests.ledgers import FACTS, a_run
+
+
+def shown(parts: Iterable[RenderableType]) -> list[str]:
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    for part in parts:
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def report_of(*names: str, **changes: Any) -> dict[str, Any]:
+    return compose(a_run(*names).as_dict(), FACTS) | changes
+
+
+def test_every_stage_of_a_stream_with_its_percentiles() -> None:
+    lines = shown(tables(report_of("a")))
+    assert lines[0].startswith("a  finished  5 frames")
+    assert lines[1].split() == ["ms", "per", "frame", "count", "p50", "p95", "p99", "max", "jitter"]
+    rows = {" ".join(line.split()[:-6]): line.split()[-6:] for line in lines[2:] if line}
+    assert set(rows) == {
+        "decode", "preprocess", "queue", "infer", "postprocess", "follow", "sink", "end to end",
+    }  # fmt: skip
+    assert rows["decode"] == ["5", "1.00", "1.00", "1.00", "1.00", "0.00"]
+    assert rows["end to end"][0] == "5"
+    assert float(rows["end to end"][4]) == 10.0
+
+
+@pytest.mark.parametrize("streams", [1, 2, 6, 7, 40])
+def test_no_line_is_wider_than_the_terminal(streams: int) -> None:
+    names = [f"a-rather-long-name-of-a-camera-{index}" for index in range(streams)]
+    lines = shown(tables(report_of(*names)))
+    assert max(map(len, lines)) <= 80
+    assert any("end to end" in line for line in lines)
+
+
+def test_many_streams_collapse_to_the_slowest_and_say_so() -> None:
+    ledger = a_run(*(f"s{index}" for index in range(30)))
+    slow = [name for index, name in enumerate(ledger.streams) if index % 3 == 0]
+    for number, name in enumerate(slow):
+        trace = [1] * 10 + [1 + (100 + number) * 1_000_000]
+        for _ in range(100):
+            ledger.streams[name].finished(trace)
+    lines = shown(tables(compose(ledger.as_dict(), FACTS)))
+    assert lines[0].startswith(f"the {ROWS} slowest of 30 streams")
+    assert [line.split()[0] for line in lines[2 : 2 + ROWS]] == slow[::-1]
+    assert "all 30 streams" in lines
+
+
+def test_the_end_names_failures_drops_and_outputs(tmp_path: Path) -> None:
+    ledger = a_run("good", "cut", "gone")
+    ledger.streams["cut"].ended("it ends 2 s early", at_limit=False, asked=False)
+    ledger.streams["gone"].failed("no such file")
+    ledger.streams["cut"].dropped["inference_error"] = 2
+    report = compose(ledger.as_dict(), FACTS)
+    files = [tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl", "report.json", "report.html")]
+    console = Console(file=io.StringIO(), width=1000)
+    for part in ending(report, files):
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "gone: failed: no such file",
+        "cut: 2 frames dropped (inference_error 2)",
+        "cut: truncated: it ends 2 s early",
+        "15 frames of 3 streams in 200 ms, 75.0 fps, first result after 8.00 ms, mean batch 5",
+        "2 frames dropped: inference_error 2",
+        f"outputs in {tmp_path}/: a.jsonl, b.jsonl, c.jsonl, 1 more, report.json, report.html",
+    ]
+
+
+def test_markup_in_an_error_is_shown_as_it_is() -> None:
+    ledger = a_run("a")
+    ledger.streams["a"].failed("expected [red]this[/] :smile: and [link=x]that")
+    text = " ".join(shown(ending(compose(ledger.as_dict(), FACTS))))
+    assert "expected [red]this[/] :smile: and [link=x]that" in text
+
+
+def test_a_run_without_a_frame_needs_no_table() -> None:
+    ledger = a_run("a", frames=0)
+    report = compose(ledger.as_dict(), FACTS)
+    assert shown(tables(report))[0] == "a  finished  0 frames"
+    assert shown(ending(report)) == ["0 frames of 1 stream in 200 ms"]
+
+
+def test_a_resumed_stream_is_called_so() -> None:
+    earlier = report_of("a")["streams"]["a"]
+    report = compose(a_run("b").as_dict(), FACTS | {"resumed": {"a": earlier}}, order=["a", "b"])
+    assert "a  finished earlier, skipped now" in shown(tables(report))
+    assert shown(ending(report))[-1].endswith("1 stream skipped, finished earlier")

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exit code as a table, and what is said about a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.report import exit_code, findings, verdict
+
+OK_SINK = {"received": 10, "written": 10, "lost": {}, "state": "ok", "error": None}
+
+
+def stream(
+    state: str = "finished", *, decoded: int = 10, processed: int | None = None, **dropped: int
+) -> dict[str, Any]:
+    return {
+        "state": state,
+        "error": f"because {state}" if state in ("failed", "truncated") else None,
+        "frames": {
+            "decoded": decoded,
+            "processed": decoded - sum(dropped.values()) if processed is None else processed,
+            "dropped": dropped,
+            "decimated": 0,
+            "corrupt": dropped.get("corrupt", 0),
+            "decode_errors": 0,
+        },
+    }
+
+
+def report(*streams: dict[str, Any], error: str | None = None, **sink: Any) -> dict[str, Any]:
+    named = {f"s{index}": entry for index, entry in enumerate(streams)}
+    return {"error": error, "streams": named, "sinks": {"jsonl": OK_SINK | sink}}
+
+
+FINISHED, TRUNCATED, FAILED, STOPPED = (stream(state) for state in ("finished", "truncated", "failed", "stopped"))
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "strict_code"),
+    [
+        (report(FINISHED), 0, 0),
+        (report(FINISHED, FINISHED), 0, 0),
+        (report(stream(decoded=0)), 0, 0),  # an empty recording is no fault
+        (report(FINISHED, TRUNCATED), 3, 1),
+        (report(TRUNCATED), 3, 1),
+        (report(FINISHED, FAILED), 3, 3),
+        (report(TRUNCATED, FAILED), 3, 1),
+        (report(FAILED), 1, 1),
+        (report(FAILED, FAILED), 1, 1),
+        (report(stream("truncated", decoded=0)), 1, 1),  # cut before its first frame: not usable
+        (report(stream("truncated", decoded=0), FINISHED), 3, 1),
+        (report(), 1, 1),
+        (report(STOPPED), 0, 0),  # a signal's own code comes from the command line
+        (report(FINISHED, lost={"write_error": 1}, state="degraded"), 1, 1),
+        (report(FINISHED, TRUNCATED, lost={"write_error": 1}), 1, 1),
+        (report(FINISHED, state="failed", error="disk full"), 1, 1),
+        (report(FINISHED, error="frames unaccounted for"), 1, 1),
+        (report(stream(inference_error=1)), 0, 1),  # one poison frame: counted, said, and strict minds
+        (report(stream(inference_error=10)), 1, 1),  # not one frame got through
+        (report(stream(stage_error=10), FINISHED), 3, 1),
+        (report(stream(corrupt=10)), 0, 0),  # dropped because the configuration says so
+    ],
+)
+def test_exit_code(run: dict[str, Any], code: int, strict_code: int) -> None:
+    assert exit_code(run) == code
+    assert exit_code(run, strict=True) == strict_code
+
+
+@pytest.mark.parametrize(
+    ("run", "word"),
+    [
+        (report(FINISHED), "complete"),
+        (report(FINISHED, TRUNCATED), "partial"),
+        (report(FAILED), "failed"),
+        (report(FINISHED, STOPPED), "stopped"),
+        (report(FAILED, STOPPED), "partial"),
+    ],
+)
+def test_verdict(run: dict[str, Any], word: str) -> None:
+    assert verdict(run) == word
+
+
+def test_everything_that_went_wrong_is_named_and_errors_come_first() -> None:
+    run = report(TRUNCATED, FAILED, STOPPED, FINISHED, stream(inference_error=2, stale=3), lost={"overflow": 4})
+    found = [str(finding) for finding in findings(run)]
+    assert found == [
+        "jsonl: lost 4 results (overflow 4)",
+        "s1: failed: because failed",
+        "s4: 5 frames dropped (stale 3, inference_error 2)",
+        "s0: truncated: because truncated",
+        "s2: stopped after 10 frames",
+    ]
+
+
+def test_a_good_run_has_no_findings() -> None:
+    assert findings(report(FINISHED, FINISHED)) == []
+
+
+def test_damage_is_a_warning() -> None:
+    damaged = stream()
+    damaged["frames"] |= {"decode_errors": 2, "corrupt": 1}
+    assert [(found.severity, found.text) for found in findings(report(damaged))] == [
+        ("warning", "2 packets could not be decoded"),
+        ("warning", "1 frames flagged as damaged by the decoder"),
+    ]
