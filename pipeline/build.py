@@ -203,4 +203,4 @@ def _file(source: SourceUrl, settings: StreamSettings, threads: int = 1) -> Sour
 def _letterbox(settings: StreamSettings) -> Letterbox:
     if settings.region is None:
         return Letterbox()
-    return Letterbox(Region(*settings.region, unit="pixels" if max(settings.region) > 1 else "fraction"))
+    return Letterbox(Region.of(settings.region))

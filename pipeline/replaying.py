@@ -319,7 +319,7 @@ def _resolve(sources: Sequence[str]) -> tuple[dict[str, SourceUrl], dict[str, st
         raise UsageError("; ".join(reason for _, reason in faults) or "no source was given")
     taken: set[str] = set()
     named = {}
-    for text in dict.fromkeys(found):
+    for text in found:
         url = SourceUrl.parse(text)
         if looks_live(text):
             raise UsageError(
