@@ -25,6 +25,8 @@ def known_before_running(model: LoadedModel, wanted: str | None) -> str | None:
     Raises:
         ModelLoadError: an adapter of that name does not exist, or cannot feed this model.
     """
+    if not model.digest and wanted not in (None, model.metadata.adapter):
+        raise ModelLoadError(f"{model.path}: the adapter {wanted!r} does not fit a built-in model; leave it out")
     name = wanted or ("torchvision" if model.signature.takes_list else model.metadata.adapter)
     if name is None:
         return None
