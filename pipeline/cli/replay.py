@@ -84,21 +84,13 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--show needs the main thread, which --inline occupies; leave one of them out")
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), output_folder(options.out) as out:
-        report, code, files, stuck = _replay(options, out)
-    _tell(options, report, files)
-    if stuck:
-        # Threads that hang in native code would hang the end of the interpreter as well.
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+        return _replay(options, out)
 
 
-def _replay(options: argparse.Namespace, out: Path) -> tuple[dict[str, Any], int, list[Path], bool]:
-    """The run itself: report, exit code, files written, and whether threads had to be left behind."""
+def _replay(options: argparse.Namespace, out: Path) -> int:
     from pipeline.cli.progress import progress
     from pipeline.cli.signals import StopRequests
+    from pipeline.errors import SinkError
     from pipeline.replaying import Replay, ReplayOptions
     from pipeline.report import compose, exit_code, save_html, save_json
     from pipeline.timing import now_ns
@@ -143,16 +135,32 @@ def _replay(options: argparse.Namespace, out: Path) -> tuple[dict[str, Any], int
                     raise
                 logging.getLogger("pipeline").debug("the run failed", exc_info=True)
                 error = str(failure) or type(failure).__name__
-        requests.over = True
+        requests.hold()
         if stuck:
-            replay.ledger.end(now_ns())
             error = "gave up on threads that did not end"
+        if not replay.ledger.end_ns:
+            replay.ledger.account_for_shutdown()
+            replay.ledger.end(now_ns())
         report = compose(replay.ledger.as_dict(), replay.facts(), order=replay.streams, error=error)
-        files = [*replay.outputs, save_json(report, out), save_html(report, out)]
+        code = exit_code(report, options.strict)
+        files = replay.outputs
+        try:
+            files += [save_json(report, out), save_html(report, out)]
+        except SinkError as failure:
+            code = 1
+            print(f"pipeline: {failure}", file=sys.stderr)
+        requests.release()
+        _tell(options, report, files)
     stopped = any(stream["state"] == "stopped" for stream in report["streams"].values())
     if requests.received is not None and (stopped or requests.aborted):
-        return report, 128 + requests.received, files, stuck
-    return report, exit_code(report, options.strict), files, stuck
+        code = 128 + requests.received
+    if stuck:
+        # Threads that hang in native code would hang the end of the interpreter as well.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _wait(replay: Replay, requests: StopRequests, window: Any) -> bool:

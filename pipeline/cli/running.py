@@ -49,7 +49,7 @@ def guarded(command: Callable[[], int], *, debug: bool = False) -> int:
         return 1
     except PipelineError as error:
         if debug:
-            traceback.print_exc()
+            print(scrub(traceback.format_exc()), end="", file=sys.stderr)
         lines = error.faults if isinstance(error, ConfigError) else [str(error)]
         return _say(*lines, code=2 if isinstance(error, _REFUSALS) else 1)
     except Exception as error:  # noqa: BLE001 - the last word of the program

@@ -25,14 +25,13 @@ class StopRequests:
     Attributes:
         received: the first signal that came while the run was under way, or None.
         aborted: the second one came as well.
-        over: set it when the run has ended: signals are ignored from then on, so that the report is written.
     """
 
     def __init__(self, has_begun: Callable[[], bool], drain: Callable[[], None], abort: Callable[[], None]) -> None:
         """Before ``has_begun`` there is nothing to drain: a signal raises Stopped in the main thread."""
         self.received: int | None = None
         self.aborted = False
-        self.over = False
+        self._holding = False
         self._has_begun = has_begun
         self._drain = drain
         self._abort = abort
@@ -57,8 +56,17 @@ class StopRequests:
         if not self._listener.is_alive():
             os.close(self._reading)
 
+    def hold(self) -> None:
+        """The run has ended: signals are ignored, so that the report is written whole."""
+        self._holding = True
+
+    def release(self) -> None:
+        """The report is there: a signal ends the program at once, unless it was asked to stop before."""
+        self._has_begun = lambda: False
+        self._holding = self.received is not None
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.over:
+        if self._holding:
             return
         if not self._has_begun():
             raise Stopped(number)

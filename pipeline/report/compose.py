@@ -30,7 +30,8 @@ def compose(
         error: what ended the run although no stream or sink is to blame for it.
 
     ``cpu_s`` spans what ``wall_s`` spans; ``cpu_process_s`` is everything since the process began, imports and loading
-    included. ``frames``, ``fps``, ``batches`` and ``total`` are of this run only; a resumed stream has ``"resumed": true``.
+    included. ``frames``, ``fps``, ``batches`` and ``total`` are of this run only; resumed streams have
+    ``"resumed": true``.
     """
     streams = {name: {**stream, "resumed": True} for name, stream in facts.get("resumed", {}).items()}
     streams.update(measured["streams"])

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.report.figures import count
+
 Severity = Literal["error", "warning", "note"]
 
 # Reasons that mean that something broke; the others are what the user asked for or what a stop costs.
@@ -69,7 +71,7 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
         if sink["lost"]:
             total = sum(sink["lost"].values())
             why = f": {sink['error']}" if sink.get("error") else ""
-            found.append(Finding("error", name, f"lost {total:,} results ({reasons(sink['lost'])}){why}"))
+            found.append(Finding("error", name, f"lost {count(total, 'result')} ({reasons(sink['lost'])}){why}"))
         elif sink["state"] != "ok":
             found.append(Finding("error", name, f"{sink['state']}: {sink.get('error') or 'no reason given'}"))
     for name, stream in report["streams"].items():
@@ -102,7 +104,7 @@ def _about_state(name: str, stream: Mapping[str, Any]) -> list[Finding]:
         case "truncated":
             return [Finding("warning", name, f"truncated: {why}")]
         case "stopped":
-            return [Finding("note", name, f"stopped after {stream['frames']['decoded']:,} frames")]
+            return [Finding("note", name, f"stopped after {count(stream['frames']['decoded'], 'frame')}")]
     return []
 
 
@@ -112,11 +114,11 @@ def _about_frames(name: str, stream: Mapping[str, Any]) -> list[Finding]:
     if frames["dropped"]:
         severity: Severity = "error" if _lost(stream) else "warning"
         total = sum(frames["dropped"].values())
-        found.append(Finding(severity, name, f"{total:,} frames dropped ({reasons(frames['dropped'])})"))
+        found.append(Finding(severity, name, f"{count(total, 'frame')} dropped ({reasons(frames['dropped'])})"))
     if frames["decode_errors"]:
-        found.append(Finding("warning", name, f"{frames['decode_errors']:,} packets could not be decoded"))
+        found.append(Finding("warning", name, f"{count(frames['decode_errors'], 'packet')} could not be decoded"))
     if frames["corrupt"]:
-        found.append(Finding("warning", name, f"{frames['corrupt']:,} frames flagged as damaged by the decoder"))
+        found.append(Finding("warning", name, f"{count(frames['corrupt'], 'frame')} flagged as damaged by the decoder"))
     return found
 
 

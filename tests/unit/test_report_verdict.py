@@ -103,5 +103,5 @@ def test_damage_is_a_warning() -> None:
     damaged["frames"] |= {"decode_errors": 2, "corrupt": 1}
     assert [(found.severity, found.text) for found in findings(report(damaged))] == [
         ("warning", "2 packets could not be decoded"),
-        ("warning", "1 frames flagged as damaged by the decoder"),
+        ("warning", "1 frame flagged as damaged by the decoder"),
     ]

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``check``, ``probe`` and ``run``: the commands around a streams.yaml."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pipeline.cli import main
+from tests.media import B_FRAMES, Media, media
+from tests.models import Cells, save, ultralytics_metadata
+
+__all__ = ["media"]
+
+
+class Run(NamedTuple):
+    """One call of ``main``."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "cells.pt"
+    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Run:
+        code = main([str(argument) for argument in arguments])
+        return Run(code, *capsys.readouterr())
+
+    return run
+
+
+def written(path: Path, model: Path, *streams: str) -> Path:
+    lines = [f"model: {{path: {model}}}", "streams:", *(f"  - {{{stream}}}" for stream in streams)]
+    path.write_text("\n".join([*lines, "sinks:", "  - {type: jsonl, path: 'out/{stream}.jsonl'}", ""]))
+    return path
+
+
+def test_check_opens_every_source_and_loads_the_model(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "s.yaml",
+        model,
+        f"name: good, source: {media.clip()}",
+        "name: nowhere, source: 'rtsp://127.0.0.1:1/stream', username: me, password_env: PATH",
+        f"name: later, source: {media.clip()}, enabled: false",
+    )
+    run = cli("check", path, "--json")
+    assert (run.code, run.err) == (3, "")
+    found = json.loads(run.out)
+    assert found["ok"] is False
+    assert found["faults"] == []
+    assert found["model"]["adapter"] == "ultralytics"
+    states = {stream["name"]: stream["state"] for stream in found["streams"]}
+    assert states == {"good": "ok", "nowhere": "unreachable", "later": "disabled"}
+    good, nowhere, _ = found["streams"]
+    assert (good["probe"]["width"], good["probe"]["height"], good["probe"]["codec"]) == (64, 48, "h264")
+    assert "refused" in nowhere["error"]
+    assert "me:" not in run.out
+
+    lines = cli("check", path).out.splitlines()
+    assert lines[0].startswith(f"model {model}: ultralytics, 64 x 64, cpu")
+    assert lines[1].split()[:3] == ["good", "ok", "h264"]
+    assert lines[2].split()[:2] == ["nowhere", "unreachable"]
+    assert lines[-1] == f"{path}: no fault, 1 not reachable"
+    quiet = cli("check", path, "--quiet")
+    assert (quiet.code, quiet.out) == (3, "")
+    assert quiet.err.startswith("pipeline: nowhere: ")
+
+
+def test_check_of_a_good_file(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
+    path = written(tmp_path / "s.yaml", model, f"name: good, source: {media.clip()}")
+    assert cli("check", path).code == 0
+    assert cli("check", path, "--quiet") == (0, "", "")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["s.yaml"], "a check writes nothing"
+
+
+def test_check_offline_opens_nothing(cli: Any, media: Media, tmp_path: Path) -> None:
+    path = written(tmp_path / "s.yaml", tmp_path / "none.pt", "name: away, source: 'rtsp://127.0.0.1:1/stream'")
+    run = cli("check", path, "--offline", "--json")
+    assert run.code == 0
+    assert [stream["state"] for stream in json.loads(run.out)["streams"]] == ["not opened"]
+
+
+def test_check_names_all_faults_one_line_each(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "s.yaml",
+        model,
+        f"name: good, source: {media.clip()}",
+        "name: bad, sorce: x.mp4",
+        "name: worse, source: x.mp4, fps: -3",
+    )
+    run = cli("check", path, "--offline")
+    assert run.code == 2
+    faults = [line for line in run.err.splitlines() if "warning" not in line]
+    assert [line.split(": ")[1].rsplit(":", 2)[1] for line in faults] == ["4", "5"]
+    assert "did you mean 'source'?" in faults[0]
+    data = json.loads(cli("check", path, "--offline", "--json").out)
+    assert [fault["line"] for fault in data["faults"]] == [4, 5]
+    assert data["faults"][0]["path"] == ["streams", 1, "sorce"]
+    assert {stream["name"]: stream["state"] for stream in data["streams"]} == {
+        "good": "not opened", "bad": "faulty", "worse": "faulty",
+    }  # fmt: skip
+
+
+def test_check_refuses_a_model_that_is_none(cli: Any, media: Media, tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"not a model")
+    path = written(tmp_path / "s.yaml", tmp_path / "bad.pt", f"name: good, source: {media.clip()}")
+    run = cli("check", path)
+    assert run.code == 2
+    assert "pipeline: model: " in run.err
+    assert "good  ok" in run.out
+
+
+def test_check_sees_a_sink_that_could_not_write(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
+    path = written(tmp_path / "s.yaml", model, f"name: good, source: {media.clip()}")
+    (tmp_path / "out").write_text("a file where a folder must be")
+    run = cli("check", path, "--offline")
+    assert run.code == 2
+    assert f"sinks[0].path: {tmp_path / 'out'} cannot be written to" in run.err
+
+
+def test_probe_tells_what_a_source_really_is(cli: Any, media: Media) -> None:
+    clip = media.clip(count=60, texture=True, options=B_FRAMES)
+    run = cli("probe", clip, "--json")
+    assert (run.code, run.err) == (0, "")
+    found = json.loads(run.out)
+    assert (found["codec"], found["width"], found["height"]) == ("h264", 64, 48)
+    assert found["measured_fps"] == pytest.approx(25, rel=0.01)
+    assert found["gop_max"] == 12
+    assert found["b_frames"] is True
+    lines = cli("probe", clip).out.splitlines()
+    assert lines[0] == str(clip)
+    words = dict(line.strip().split("  ", 1) for line in lines[1:])
+    assert words["size"].strip() == "64 x 48"
+    assert words["frame rate"].strip() == "25 declared, 25 measured, constant"
+    assert "every 12.0 frames, 12 at most; with B-frames" in words["key frames"]
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message"),
+    [
+        ("text.mp4", 1, "text.mp4"),
+        ("rtsp://me:pa55word@127.0.0.1:1/x", 1, "rtsp://127.0.0.1:1/x: cannot open: connection refused"),
+        ("rtsp://me:pa55/word@127.0.0.1:1/x", 2, "must be percent-encoded"),
+        (".", 2, "one source at a time; this means 2"),
+    ],
+)
+def test_probe_of_what_is_no_source(cli: Any, source: str, code: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    (tmp_path / "more.mp4").write_text("no video\n" * 100)
+    run = cli("probe", source)
+    assert (run.code, run.out) == (code, "")
+    assert message in run.err
+    assert "pa55" not in run.err
+    assert len(run.err.splitlines()) == 1
+
+
+def test_run_ends_when_its_recordings_end(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
+    path = written(tmp_path / "s.yaml", model, f"name: good, source: {media.clip(count=10)}, policy: every_frame")
+    run = cli("run", path)
+    assert run.code == 0
+    assert run.out == ""
+    assert "pipeline: detector ready" in run.err
+    assert len((tmp_path / "out" / "good.jsonl").read_text().splitlines()) == 10

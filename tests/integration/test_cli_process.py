@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program as a process of its own: terminals, pipes and signals. Few tests: each one imports torch anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.media import Media, media
+from tests.models import Cells, save, ultralytics_metadata
+
+__all__ = ["media"]
+
+COMMAND = [sys.executable, "-m", "pipeline"]
+PATIENCE_S = 90  # importing torch on a busy machine
+QUIET = {"OMP_NUM_THREADS": "1", "COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color", "PYTHONPATH": os.getcwd()}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "cells.pt"
+    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
+
+
+@pytest.fixture(scope="module")
+def long_clip(media: Media) -> Path:
+    """A minute of video, which nobody waits for."""
+    return media.clip(count=1500)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | QUIET | changes
+
+
+def until(terminal: int, wanted: str) -> str:
+    """Read a terminal until a text has come."""
+    seen = ""
+    while wanted not in seen:
+        ready, _, _ = select.select([terminal], [], [], PATIENCE_S)
+        assert ready, f"{wanted!r} did not come, but: {seen!r}"
+        try:
+            seen += os.read(terminal, 65536).decode()
+        except OSError:
+            raise AssertionError(f"ended before {wanted!r} came: {seen!r}") from None
+    return seen
+
+
+def rest(terminal: int) -> str:
+    """What a terminal still says until the program has closed it."""
+    seen = b""
+    while True:
+        try:
+            seen += os.read(terminal, 65536)
+        except OSError:  # Linux says so when the other side is closed
+            os.close(terminal)
+            return seen.decode()
+
+
+def in_terminal(folder: Path, *arguments: object) -> tuple[subprocess.Popen[str], int]:
+    """Start with stderr on a terminal and stdout in a pipe; returns the process and the terminal."""
+    terminal, inner = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=inner,
+        text=True,
+    )
+    os.close(inner)
+    return process, terminal
+
+
+def run(folder: Path, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGTERM, signal.SIGTERM], 143)], ids=["INT", "TERM"]
+)
+def test_a_signal_in_a_terminal_drains_and_leaves_a_report(
+    signals: list[int], code: int, model: Path, long_clip: Path, tmp_path: Path
+) -> None:
+    process, terminal = in_terminal(
+        tmp_path, "replay", long_clip, "--model", model, "--out", "out", "--pace", "realtime", "--json"
+    )
+    with process:
+        seen = until(terminal, "/1,500")
+        assert "loading" in seen
+        process.send_signal(signals[0])
+        until(terminal, "Once more to give up")
+        for number in signals[1:]:
+            process.send_signal(number)
+        assert process.stdout is not None
+        report: dict[str, Any] = json.loads(process.stdout.read())
+        rest(terminal)
+        assert process.wait(PATIENCE_S) == code
+    assert report == json.loads((tmp_path / "out" / "report.json").read_text())
+    stream = report["streams"][long_clip.stem]
+    assert stream["state"] == "stopped"
+    frames = stream["frames"]
+    assert 0 < frames["decoded"] < 1500
+    assert frames["decoded"] == frames["processed"] + sum(frames["dropped"].values()) + frames["decimated"]
+    if len(signals) == 1:
+        assert frames["dropped"] == {}
+        assert len((tmp_path / "out" / f"{long_clip.stem}.jsonl").read_text().splitlines()) == frames["processed"]
+
+
+def test_a_signal_while_the_model_is_loaded_ends_at_once_and_leaves_nothing(
+    model: Path, long_clip: Path, tmp_path: Path
+) -> None:
+    process, terminal = in_terminal(tmp_path, "replay", long_clip, "--model", model)
+    with process:
+        until(terminal, "loading")
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+        assert "Traceback" not in rest(terminal)
+        assert process.wait(PATIENCE_S) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_terminal_there_is_no_progress_no_colour_and_no_warning(
+    model: Path, media: Media, tmp_path: Path
+) -> None:
+    done = run(tmp_path, "replay", media.clip(), "--model", model, PYTHONWARNINGS="always")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert re.search(r"^25 frames of 1 stream in ", done.stdout, re.MULTILINE)
+
+
+def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*COMMAND, "schema"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_a_file_name_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    done = run(tmp_path, "probe", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.mp4", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert done.stderr == "pipeline: caf?.mp4: no such file or folder\n"

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line says before any work is done: help, versions, refusals; without a heavy import."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import COMMANDS, main
+from pipeline.timing import now_ns
+
+HEAVY = {"torch", "torchvision", "cv2", "av", "numpy", "pydantic", "rich", "yaml", "orjson"}
+
+
+def spoken(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["replay", "--help"], ["check", "--help"], ["nope"]])
+def test_words_need_no_heavy_import(arguments: list[str]) -> None:
+    program = (
+        "import sys, contextlib, io\n"
+        "from pipeline.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):\n"
+        f"    main({arguments})\n"
+        f"print(*sorted({HEAVY} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == ""
+
+
+def test_help_is_quick() -> None:
+    """Under 0.3 s; the best of a few, because a busy machine proves nothing. CPU time of the child alone."""
+
+    def once() -> float:
+        before = os.times()
+        begun_ns = now_ns()
+        subprocess.run([sys.executable, "-m", "pipeline", "--help"], stdout=subprocess.DEVNULL, check=True, timeout=60)
+        wall_s = (now_ns() - begun_ns) / 1e9
+        after = os.times()
+        cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+        return min(wall_s, cpu_s)
+
+    assert min(once() for _ in range(5)) < 0.3
+
+
+def test_help_opens_with_examples_and_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = spoken(capsys, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("examples:\n  pipeline replay ")
+    listed = re.findall(r"^  (\w+)   ", out.split("commands:")[1].split("options:")[0], re.MULTILINE)
+    assert listed == list(COMMANDS)
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_no_command_is_help_and_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert spoken(capsys)[0] == 2
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = spoken(capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("examples:\n  ")
+    assert {"--json", "--quiet", "--help"} <= set(re.findall(r"--[a-z]+", out))
+    assert spoken(capsys, "help", command)[1] == out
+
+
+def test_replay_has_every_option_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    out = spoken(capsys, "replay", "--help")[1]
+    wanted = """--config --model --out --save --pace --fps --limit --parallel --resume --conf --iou --classes --device
+        --precision --batch --workers --inline --show --strict --json --quiet"""
+    assert set(wanted.split()) <= set(re.findall(r"--[a-z]+", out))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    version = importlib.metadata.version("video-pipeline")
+    assert spoken(capsys, "--version") == (0, f"pipeline {version}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["replya", "a.mp4"], "did you mean replay?"),
+        (["chekc"], "did you mean check?"),
+        (["a.mp4"], "pipeline replay a.mp4"),
+        (["streams.yaml"], "pipeline run streams.yaml"),
+        (["--json", "replay"], "options follow the command: pipeline replay --json"),
+        (["--verison"], "did you mean --version?"),
+        (["replay"], "required: SOURCE"),
+        (["replay", "a", "--cnof", "0.5"], "unknown option --cnof; did you mean --conf?"),
+        (["replay", "a", "--limt=3"], "unknown option --limt; did you mean --limit?"),
+        (["replay", "a", "--lim", "3"], "unknown option --lim; did you mean --limit?"),
+        (["replay", "a", "--pace", "realtme"], "did you mean realtime?"),
+        (["replay", "a", "--save", "csv,jsnol"], "found 'jsnol'; did you mean jsonl?"),
+        (["replay", "a", "--save", "csv,"], "words with commas"),
+        (["replay", "a", "--precision", "fp8"], "expected auto, fp32, bf16, fp16, int8, found 'fp8'"),
+        (["replay", "a", "--conf", "1.5"], "--conf: expected a number from 0 to 1, found '1.5'"),
+        (["replay", "a", "--conf", "nan"], "--conf: expected a number from 0 to 1, found 'nan'"),
+        (["replay", "a", "--limit", "0"], "--limit: expected a whole number from 1, found '0'"),
+        (["replay", "a", "--fps", "inf"], "--fps: expected a number above 0, found 'inf'"),
+        (["replay", "a", "--batch"], "--batch: expected one argument"),
+        (["check", "a", "b"], "one argument too many: b"),
+        (["probe"], "required: SOURCE"),
+    ],
+)
+def test_refusals_name_the_remedy(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = spoken(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert expected in err
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("pipeline")
+    assert lines[1].startswith("Try 'pipeline")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["replay", "nowhere.mp4"], "nowhere.mp4: no such file or folder"),
+        (["replay", "."], "no videos in this folder"),
+        (["replay", "x", "--resume"], "--resume needs --out"),
+        (["replay", "x", "--show", "--inline"], "leave one of them out"),
+        (["replay", "x", "--out", "file.txt"], "file.txt: is a file; --out needs a folder"),
+        (["replay", "x", "--out", "/proc/nowhere"], "/proc/nowhere: cannot be made"),
+        (["replay", "x", "--out", "/proc"], "/proc: cannot be written to"),
+        (["replay", "x", "--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["check", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["probe", "nowhere.mp4"], "nowhere.mp4: no such file or folder"),
+        (["probe", "foo://bar"], "foo: are not allowed"),
+    ],
+)
+def test_what_cannot_start_is_refused_in_one_line_and_leaves_nothing(
+    arguments: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.txt").touch()
+    code, _, err = spoken(capsys, *arguments)
+    assert code == 2
+    assert expected in err
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_show_needs_a_display(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    code, _, err = spoken(capsys, "replay", "x.mp4", "--show")
+    assert code == 2
+    assert "--show needs a display" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_schema_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = spoken(capsys, "schema")
+    assert (code, err) == (0, "")
+    schema = json.loads(out)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert {"model", "batch", "defaults", "streams", "sinks", "server"} == set(schema["properties"])
