@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from pipeline.detectors.adapter import Adapter, Limits
 from pipeline.detectors.adapters import Torchvision, Ultralytics, Yolov5
@@ -59,7 +62,7 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
     def connect(spec: InputSpec, capacity: int) -> Network:
         return Network(loaded.module, encoding, spec, device, precision, capacity)
 
-    with quiet():
+    with quiet(), intra_op_threads(request.threads):
         run = first_run(loaded, _inputs(loaded, request), loaded.metadata.fixed_batch, connect)
         adapter = fit_adapter(loaded, wanted, known, run.outputs, run.batch, run.spec)
         sizes = batch_sizes(loaded, run, request.max_batch, connect)
@@ -78,6 +81,17 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
         notes=notes,
         startup_s={"load": (ready - begun) / 1e9, "probe": (now_ns() - ready) / 1e9},
     )
+
+
+@contextlib.contextmanager
+def intra_op_threads(count: int) -> Iterator[None]:
+    """Probe with as many threads as will be used: on a busy machine more of them wait for each other for seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check(request: Request) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from pipeline.detectors import build_detector
 from pipeline.detectors.adapter import BYTES, UNIT, Encoding
+from pipeline.detectors.assemble import intra_op_threads
 from pipeline.detectors.feeding import CpuFeed
 from pipeline.detectors.network import Network
 from pipeline.errors import InferenceError
@@ -348,3 +349,16 @@ def test_torch_is_not_imported_before_a_detector_is_built() -> None:
     command = [sys.executable, "-c", f"{program}; {check}"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_probing_leaves_the_callers_thread_count_alone(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with intra_op_threads(1):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        built(Cells(), tmp_path, threads=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
