@@ -17,6 +17,8 @@ from pipeline.report.verdict import dropped, findings, reasons
 
 DETAILED = 6
 """Up to so many streams get a table of stages each; more get one row each."""
+WIDTH = 80
+"""Columns of the narrowest terminal that the tables fit."""
 ROWS = 10
 """Of so many streams at most there is a row; the slowest ones are shown."""
 
@@ -104,7 +106,9 @@ def _heading(name: str, stream: Mapping[str, Any]) -> Text:
     for kind in ("arrival", "departure"):
         if jitter[f"{kind}_ms"] is not None:
             facts.append(f"{kind} jitter {milliseconds(jitter[f'{kind}_ms'])} ms")
-    return text.append("  " + ", ".join(facts), "dim")
+    details = ", ".join(facts)
+    line_break = "\n" if len(text) + len(details) + 2 > WIDTH else ""
+    return text.append(f"{line_break}  {details}", "dim")
 
 
 def _stage_table(part: Mapping[str, Any]) -> Table:

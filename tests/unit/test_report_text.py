@@ -41,6 +41,12 @@ def test_every_stage_of_a_stream_with_its_percentiles() -> None:
     assert float(rows["end to end"][4]) == 10.0
 
 
+def test_a_long_name_gets_a_line_of_its_own() -> None:
+    name = "n" * 64
+    lines = shown(tables(report_of(name)))
+    assert lines[:2] == [f"{name}  finished", "  5 frames, 56.8 fps, departure jitter 0 ms"]
+
+
 @pytest.mark.parametrize("streams", [1, 2, 6, 7, 40])
 def test_no_line_is_wider_than_the_terminal(streams: int) -> None:
     names = [f"a-rather-long-name-of-a-camera-{index}" for index in range(streams)]
