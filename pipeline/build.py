@@ -27,6 +27,7 @@ from pipeline.redact import SourceUrl
 from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, Rotate, VideoSink
 from pipeline.sources import (
     Absent,
+    AutoSkip,
     CameraSource,
     DeviceSource,
     FileSource,
@@ -34,6 +35,7 @@ from pipeline.sources import (
     Paced,
     PatternSource,
     Reconnecting,
+    Skip,
     Thinner,
     local_path,
     looks_live,
@@ -84,7 +86,7 @@ def recording(
     if source.scheme == "pattern":
         reader = PatternSource(source.reveal())
     else:
-        reader = _file(source, settings, threads)
+        reader = _file(settings, source, _fixed(settings), threads)
     paced = settings.pace == "realtime"
     return Stream(
         Paced(reader) if paced else reader,
@@ -111,15 +113,18 @@ def feed(config: StreamConfig) -> Stream:
     source = resolve_source(config)
     live = looks_live(source.reveal())
     account = StreamLedger(config.name, live=live, paced=config.pace == "realtime")
+    skip: Skip | AutoSkip = _fixed(config)
+    if config.skip == "auto" and config.fps is not None and config.stride == 1:
+        skip = AutoSkip(config.fps, config.name)
     reader: Source
     if live and source.scheme != "pattern":
-        reader = Reconnecting(lambda: _camera(config, resolve_source(config)), on_state=account.at)
+        reader = Reconnecting(lambda: _camera(config, resolve_source(config), skip), on_state=account.at)
     elif source.scheme == "pattern":
         reader = Paced(PatternSource(source.reveal()), wall=live)
     elif config.loop:
-        reader = Looping(lambda: _file(source, config))
+        reader = Looping(lambda: _file(config, source, skip))
     else:
-        reader = _file(source, config)
+        reader = _file(config, source, skip)
     if not live and config.pace == "realtime" and source.scheme != "pattern":
         reader = Paced(reader, wall=True)
     return Stream(
@@ -141,7 +146,8 @@ def glance(config: StreamConfig) -> Source:
     source = resolve_source(config)
     if source.scheme == "pattern":
         return PatternSource(source.reveal())
-    return _camera(config, source) if looks_live(source.reveal()) else _file(source, config)
+    look = _camera if looks_live(source.reveal()) else _file
+    return look(config, source, _fixed(config))
 
 
 def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
@@ -180,8 +186,12 @@ def saved(wanted: Sequence[str], folder: Path, keep: Sequence[str] = ()) -> list
     return made
 
 
-def _camera(config: StreamConfig, source: SourceUrl) -> Source:
-    skip = "none" if config.skip == "auto" else config.skip
+def _fixed(settings: StreamSettings) -> Skip:
+    """What the decoder leaves out where nobody watches how the stream behaves."""
+    return "none" if settings.skip == "auto" else settings.skip
+
+
+def _camera(config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
     if source.scheme == "v4l2" or not source.scheme:
         return DeviceSource(source.reveal(), fps=config.fps, max_pixels=config.max_pixels)
     return CameraSource(
@@ -194,9 +204,8 @@ def _camera(config: StreamConfig, source: SourceUrl) -> Source:
     )
 
 
-def _file(source: SourceUrl, settings: StreamSettings, threads: int = 1) -> Source:
+def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip, threads: int = 1) -> Source:
     where = local_path(source.reveal()) if source.is_file else source
-    skip = "none" if settings.skip == "auto" else settings.skip
     return FileSource(where, skip=skip, threads=threads, max_pixels=settings.max_pixels)
 
 

@@ -2,6 +2,7 @@
 """Where frames come from: recordings, cameras and test patterns, and wrappers that pace, repeat and reconnect them."""
 
 from pipeline.sources.absent import Absent
+from pipeline.sources.auto_skip import AutoSkip
 from pipeline.sources.camera import CameraSource
 from pipeline.sources.decimate import Thinner
 from pipeline.sources.device import DeviceSource
@@ -21,6 +22,7 @@ __all__ = [
     "MAX_PIXELS",
     "VIDEO_SUFFIXES",
     "Absent",
+    "AutoSkip",
     "CameraSource",
     "DeviceSource",
     "FileSource",

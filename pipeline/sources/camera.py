@@ -6,6 +6,7 @@ from __future__ import annotations
 from pipeline.errors import SourceInvalid
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.redact import SourceUrl
+from pipeline.sources.auto_skip import AutoSkip
 from pipeline.sources.libav import open_video
 from pipeline.sources.opening import LIVE_CODECS, MAX_PIXELS, NETWORK_SCHEMES, Limits, Skip, url_target
 from pipeline.sources.reader import PacketWatcher, StreamReader, info_of
@@ -25,7 +26,8 @@ class CameraSource:
         open_timeout_s, read_timeout_s: silence that is waited for.
         frame_timeout_s: how long packets may arrive without a frame that can be decoded.
         max_bad_packets: packets in a row that cannot be decoded before the connection is given up.
-        skip, max_pixels, codecs: see :class:`pipeline.sources.opening.Limits`.
+        skip: what the decoder leaves out.
+        max_pixels, codecs: see :class:`pipeline.sources.opening.Limits`.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class CameraSource:
         read_timeout_s: float = 5.0,
         frame_timeout_s: float = 15.0,
         max_bad_packets: int = 100,
-        skip: Skip = "none",
+        skip: Skip | AutoSkip = "none",
         max_pixels: int = MAX_PIXELS,
         codecs: frozenset[str] = LIVE_CODECS,
     ) -> None:
@@ -47,7 +49,8 @@ class CameraSource:
         self._timeouts = (open_timeout_s, read_timeout_s)
         self._frame_timeout_s = frame_timeout_s
         self._max_bad_packets = max_bad_packets
-        self._limits = Limits(max_pixels, codecs, 1, skip)
+        self._limits = Limits(max_pixels, codecs)
+        self._skip = skip
         self._reader: StreamReader | None = None
         self._watcher: PacketWatcher | None = None
         self._stop = StopFlag()
@@ -71,7 +74,7 @@ class CameraSource:
             opened,
             target,
             self.counters,
-            skipping=self._limits.skip != "none",
+            skip=self._skip,
             watcher=self._watcher,
             max_bad_packets=self._max_bad_packets,
             frame_timeout_s=self._frame_timeout_s,

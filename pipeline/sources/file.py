@@ -11,6 +11,7 @@ from pipeline.errors import SourceInvalid, SourceUnavailable
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.redact import SourceUrl
 from pipeline.sources import structure
+from pipeline.sources.auto_skip import AutoSkip
 from pipeline.sources.libav import Opened, open_video
 from pipeline.sources.opening import FILE_CODECS, MAX_PIXELS, Limits, Skip, Target, file_target, local_path, url_target
 from pipeline.sources.reader import PacketWatcher, StreamReader, info_of
@@ -38,7 +39,7 @@ class FileSource:
         self,
         path: str | Path | SourceUrl,
         *,
-        skip: Skip = "none",
+        skip: Skip | AutoSkip = "none",
         threads: int = 1,
         max_pixels: int = MAX_PIXELS,
         codecs: frozenset[str] = FILE_CODECS,
@@ -47,7 +48,8 @@ class FileSource:
     ) -> None:
         self.counters = SourceCounters()
         self._source = path
-        self._limits = Limits(max_pixels, codecs, threads, skip)
+        self._limits = Limits(max_pixels, codecs, threads)
+        self._skip = skip
         self._timeouts = (open_timeout_s, read_timeout_s)
         self._path: Path | None = None
         self._opened: Opened | None = None
@@ -76,9 +78,7 @@ class FileSource:
         # In an MP4 the index is the list of packets that will come, edits applied; elsewhere it is a mere seek table.
         self._indexed = len(opened.stream.index_entries) if opened.format.startswith("mov") else 0
         self._info = info_of(opened, live=False)
-        self._reader = StreamReader(
-            opened, target, self.counters, skipping=self._limits.skip != "none", watcher=self._watcher
-        )
+        self._reader = StreamReader(opened, target, self.counters, skip=self._skip, watcher=self._watcher)
         self._first = first = self._reader.read(stop)
         if first is None:
             if stop.is_set():

@@ -95,7 +95,6 @@ def _prepare(container: InputContainer, target: Target, limits: Limits, decoding
         other.discard = Discard.default if other is stream else Discard.all
     context.options = dict(decoding)
     context.copy_opaque = True
-    context.skip_frame = {"none": "DEFAULT", "nonref": "NONREF", "nonkey": "NONKEY"}[limits.skip]  # type: ignore[assignment]
     context.thread_count = max(1, limits.threads)
     # Frame threads hold back one frame per thread: for recordings only. Slices of one thread add no delay.
     context.thread_type = ThreadType.FRAME if limits.threads > 1 and not target.live else ThreadType.SLICE

@@ -43,13 +43,11 @@ class Limits:
         max_pixels: width x height above which nothing is decoded.
         codecs: allowed codecs by canonical name.
         threads: decoder threads; more than one only for recordings, as frame threads.
-        skip: see :data:`Skip`.
     """
 
     max_pixels: int = MAX_PIXELS
     codecs: frozenset[str] = FILE_CODECS
     threads: int = 1
-    skip: Skip = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import DecodeError, SourceError, SourceTimeout, SourceUnavailable
 from pipeline.frame import Capture, SourceCounters, StreamInfo
+from pipeline.sources.auto_skip import AutoSkip
+from pipeline.sources.decoding import Decoder
 from pipeline.sources.libav import Opened, explain
-from pipeline.sources.opening import Target
+from pipeline.sources.opening import Skip, Target
 from pipeline.sources.pictures import PictureMaker
 from pipeline.sources.timeline import Timeline
 from pipeline.threads import StopFlag
@@ -83,7 +85,7 @@ class StreamReader:
         target: Target,
         counters: SourceCounters,
         *,
-        skipping: bool = False,
+        skip: Skip | AutoSkip = "none",
         watcher: PacketWatcher | None = None,
         max_bad_packets: int | None = None,
         frame_timeout_s: float | None = None,
@@ -91,11 +93,11 @@ class StreamReader:
         self._opened = opened
         self._target = target
         self._counters = counters
-        self._skipping = skipping
+        self._skip = skip
         self._watcher = watcher
         self._max_bad = max_bad_packets
         self._frame_timeout_ns = None if frame_timeout_s is None else int(frame_timeout_s * 1e9)
-        self._context = opened.stream.codec_context
+        self._decoder = Decoder(opened.stream.codec_context, counters)
         self._packets: Iterator[Packet[VideoStream]] = opened.container.demux(opened.stream)
         self._frames: deque[tuple[VideoFrame, int]] = deque()
         self._pictures = PictureMaker()
@@ -113,6 +115,8 @@ class StreamReader:
         self.failure: SourceError | None = None
         if watcher is not None:
             watcher.begin(opened)
+        if isinstance(skip, AutoSkip):
+            skip.begin(opened)
 
     @property
     def ended(self) -> bool:
@@ -144,9 +148,7 @@ class StreamReader:
     def close(self) -> None:
         """Drop the decoder and close the container."""
         self._frames.clear()
-        # Frame threads may release packets, which takes the GIL, while a decoder that is freed waits for them with the
-        # GIL held. Flushing waits without it and leaves them idle.
-        self._context.flush_buffers()
+        self._decoder.close()
         self._packets = iter(())
         self._opened.container.close()
         self._ended = True
@@ -179,8 +181,10 @@ class StreamReader:
                 self.end_s = end
         if self._watcher is not None:
             self._watcher.packet(packet)
-        packet.opaque = stamps
-        self._decode(packet)
+        skip = self._skip.choose(packet) if isinstance(self._skip, AutoSkip) else self._skip
+        if not self._decoder.leaves_out(packet, skip):
+            packet.opaque = stamps
+            self._decode(packet)
 
     def _ended_unsized(self, exc: av.FFmpegError) -> bool:
         """Whether this is how libav reports the end of an HTTP body of unknown length: as an input/output error."""
@@ -188,14 +192,10 @@ class StreamReader:
         return http and exc.errno == errno.EIO and self._opened.container.size < 0
 
     def _decode(self, packet: Packet[VideoStream] | None) -> None:
-        counters = self._counters
         frames: list[VideoFrame] = []
         try:
-            frames = self._context.decode(packet)
-        except av.EOFError:
-            pass  # flushed before
+            frames = self._decoder.decode(packet)
         except av.FFmpegError as exc:
-            counters.decode_errors += 1
             self._bad_in_a_row += 1
             if self._max_bad is not None and self._bad_in_a_row >= self._max_bad:
                 raise DecodeError(
@@ -212,7 +212,3 @@ class StreamReader:
                 f"{self._target.shown}: data arrives, but no frame for {self._frame_timeout_ns / 1e9:g} s",
                 cause="stall",
             )
-        if self._skipping:
-            held = 0 if packet is None else self._context.reorder_depth + self._context.thread_count
-            delivered = self._index + len(self._frames) + counters.decode_errors
-            counters.skipped = max(counters.skipped, self.packets - delivered - held)

@@ -80,8 +80,8 @@ def describe(path: Path) -> str:
         if head[:3] == b"\xff\xd8\xff":
             return "a JPEG picture; expected a video file"
         if head[4:8] == b"ftyp":
-            boxes = {name for name, _, _ in _boxes(file, size)}
-            if not boxes & {b"moov", b"moof"}:
+            whole = {name for name, _, end in _boxes(file, size) if end <= size}
+            if not whole & {b"moov", b"moof"}:
                 return "an MP4 without its index (moov): the recording was cut before it was finished"
     return f"no known video container; the file starts with the bytes {head[:8].hex(' ')}"
 
