@@ -118,7 +118,6 @@ class Replay:
         """
         begun_ns = now_ns()
         import torch  # noqa: F401 - timed by itself: it is most of a cold start
-        import torchvision  # noqa: F401
 
         imported_ns = now_ns()
         from pipeline import build
@@ -296,7 +295,11 @@ def _override(section: SectionT, **values: Any) -> SectionT:
     try:
         checked = type(section).model_validate(given)
     except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors(include_input=False)]
+        names = {"path": "model"}  # what the option is called where the key is called otherwise
+        faults = [
+            f"{names.get(str(fault['loc'][0]), fault['loc'][0])}: {fault['msg']}"
+            for fault in error.errors(include_input=False)
+        ]
         raise UsageError("; ".join(faults)) from None
     return section.model_copy(update={key: getattr(checked, key) for key in given})
 

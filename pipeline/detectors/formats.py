@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-EXPORT_REMEDY = "convert it with `pipeline model export`, or save it with torch.jit.trace(...).save(path)"
+EXPORT_REMEDY = "load it in the program that made it and save it with torch.jit.trace(model.eval(), example).save(path)"
 _ULTRALYTICS_REMEDY = "export it first: `yolo export model=FILE.pt format=torchscript`"
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # the magic number that torch.save wrote first until PyTorch 1.6

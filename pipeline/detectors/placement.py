@@ -53,7 +53,7 @@ def choose_precision(wanted: str, device: torch.device, quantized: bool) -> Prec
         if not quantized:
             raise ModelLoadError(
                 "precision: int8 was asked for, but the model file is not quantised; "
-                "make an int8 file with `pipeline model quantize` and give that one"
+                "give a file that was quantised when it was exported, or another precision"
             )
         return "int8"
     if quantized:
