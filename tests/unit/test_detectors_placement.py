@@ -57,7 +57,7 @@ def test_precision(wanted: str, device: torch.device, quantized: bool, given: st
 @pytest.mark.parametrize(
     ("wanted", "device", "quantized", "said"),
     [
-        ("int8", CPU, False, "not quantised.*pipeline model quantize"),
+        ("int8", CPU, False, "not quantised.*another precision"),
         ("bf16", CPU, True, "the model file is quantised"),
         ("fp16", CPU, False, "needs a GPU"),
         ("fp64", CPU, False, "did you mean fp"),
