@@ -27,6 +27,7 @@ def build_detector(
     max_batch: int = 8,
     threads: int = 1,
     sha256: str | None = None,
+    max_detections: int = 300,
 ) -> TorchScriptDetector:
     """Load a model and make a detector of it. Imports torch; loading a file runs code of its author.
 
@@ -43,6 +44,7 @@ def build_detector(
         max_batch: largest batch wanted; the detector may offer less.
         threads: intra-op threads that :meth:`~pipeline.protocols.Detector.warm` gives to each calling thread.
         sha256: expected digest of the file, or None.
+        max_detections: the most confident ones that are kept per picture.
 
     Raises:
         ModelLoadError: not a detector that can run here; the message says what was found and what to do.
@@ -64,5 +66,6 @@ def build_detector(
             max_batch=max_batch,
             threads=threads,
             sha256=sha256,
+            max_detections=max_detections,
         ),
     )

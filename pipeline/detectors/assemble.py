@@ -44,6 +44,7 @@ class Request:
     max_batch: int
     threads: int
     sha256: str | None
+    max_detections: int
 
 
 def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
@@ -71,7 +72,7 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
     return TorchScriptDetector(
         connect(run.spec, max(sizes.largest, sizes.fixed or 1)),
         adapter,
-        Limits(request.confidence, request.iou, choose_classes(request.classes, labels)),
+        Limits(request.confidence, request.iou, choose_classes(request.classes, labels), request.max_detections),
         labels,
         path=loaded.path,
         digest=loaded.digest,
