@@ -68,6 +68,7 @@ def detector(model: ModelConfig, *, max_batch: int) -> TorchScriptDetector:
         precision=model.precision,
         max_batch=max_batch,
         sha256=model.sha256,
+        max_detections=model.max_detections,
     )
 
 
