@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One candidate in a process of its own, so that its CPU time and memory are its own (``python -m pipeline.bench.child``).
+"""One candidate in a process of its own, so that its CPU time and memory are its own: ``-m pipeline.bench.child``.
 
 Reads a task as JSON on standard input and prints the measurement as JSON on standard output. Importing and loading come
 before the clock starts.
@@ -8,27 +8,30 @@ before the clock starts.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.report import peak_rss_mb
 from pipeline.timing import cpu_ns, now_ns
 
 CONFIDENCE = 0.4
 
+Task = dict[str, Any]
+Candidate = Callable[[Task], dict[str, Any]]
 
-def main() -> None:
+
+def answer(candidates: Mapping[str, Candidate]) -> None:
     """Run the task on standard input."""
     task = json.load(sys.stdin)
-    print(json.dumps(_CANDIDATES[task["candidate"]](task)))
+    print(json.dumps(candidates[task["candidate"]](task)))
 
 
-def _measured(work: Callable[[], int]) -> dict[str, Any]:
+def measured(work: Callable[[], int]) -> dict[str, Any]:
     """Wall and CPU seconds, frames and peak memory of ``work``, which returns the number of frames."""
-    before_mb = _peak_mb()
+    before_mb = peak_rss_mb()
     wall_ns, process_ns = now_ns(), cpu_ns()
     frames = work()
     wall_s, cpu_s = (now_ns() - wall_ns) / 1e9, (cpu_ns() - process_ns) / 1e9
@@ -38,16 +41,12 @@ def _measured(work: Callable[[], int]) -> dict[str, Any]:
         "cpu_s": cpu_s,
         "fps": frames / wall_s,
         "cpu_ms_per_frame": cpu_s / frames * 1e3 if frames else None,
-        "idle_mb": before_mb,
-        "peak_mb": _peak_mb(),
+        "before_mb": before_mb,
+        "peak_mb": peak_rss_mb(),
     }
 
 
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _pipeline(task: dict[str, Any]) -> dict[str, Any]:
+def _pipeline(task: Task) -> dict[str, Any]:
     from pipeline.replaying import Replay, ReplayOptions
 
     with tempfile.TemporaryDirectory() as folder:
@@ -60,6 +59,7 @@ def _pipeline(task: dict[str, Any]) -> dict[str, Any]:
                 device="cpu",
                 batch=task["batch"],
                 workers=task.get("workers"),
+                limit=task.get("limit"),
             )
         )
 
@@ -70,7 +70,7 @@ def _pipeline(task: dict[str, Any]) -> dict[str, Any]:
             return sum(account.processed for account in run.ledger.streams.values())
 
         run.prepare()
-        figures = _measured(work)
+        figures = measured(work)
         report = run.ledger.as_dict()
         figures["first_result_ms"] = report["first_result_ms"]
         figures["mean_batch"] = report["batches"]["mean_size"]
@@ -85,7 +85,7 @@ def _read_jsonl(path: Path) -> list[list[list[float]]]:
     return [[[*found["box"], found["class_id"]] for found in record["detections"]] for record in records]
 
 
-def _plain(task: dict[str, Any]) -> dict[str, Any]:
+def _plain(task: Task) -> dict[str, Any]:
     from pipeline.bench import plain
 
     if task["candidate"] == "pool":
@@ -97,16 +97,18 @@ def _plain(task: dict[str, Any]) -> dict[str, Any]:
     found: list[Any] = []
 
     def work() -> int:
-        found.extend(run([Path(clip) for clip in task["clips"]], network, task["side"], CONFIDENCE))
+        clips = [Path(clip) for clip in task["clips"]]
+        found.extend(run(clips, network, task["side"], CONFIDENCE, task.get("limit")))
         return sum(len(file) for file in found)
 
-    figures = _measured(work)
+    figures = measured(work)
     if task.get("detections"):
         figures["detections"] = found
     return figures
 
 
-def _floor(task: dict[str, Any]) -> dict[str, Any]:
+def _floors(task: Task) -> dict[str, Any]:
+    """All three, one after another; the figures of each under its name."""
     import cv2
 
     from pipeline.bench import floors
@@ -116,34 +118,32 @@ def _floor(task: dict[str, Any]) -> dict[str, Any]:
     cv2.setNumThreads(1)
     clips = [Path(clip) for clip in task["clips"]]
     spec = InputSpec(task["side"], task["side"])
-    copies, frames = task["copies"], task["frames"]
-    if task["candidate"] == "decode":
-        return _measured(lambda: floors.decode(clips, copies))
-    if task["candidate"] == "resize":
-        return _measured(lambda: floors.resize(clips[0], spec, frames, copies))
+    batch, copies, frames = task["batch"], task["copies"], task["frames"]
     module = load_model(Path(task["model"])).module
-    floors.network(module, spec, task["batch"], 4 * task["batch"] * copies, copies)  # warm
-    return _measured(lambda: floors.network(module, spec, task["batch"], frames, copies))
+    floors.network(module, spec, batch, 4 * batch * copies, copies)  # warm
+    return {
+        "decode": measured(lambda: floors.decode(clips, copies)),
+        "resize": measured(lambda: floors.resize(clips[0], spec, frames, copies)),
+        "network": measured(lambda: floors.network(module, spec, batch, frames, copies)),
+    }
 
 
-def _idle(task: dict[str, Any]) -> dict[str, Any]:
+def _idle(task: Task) -> dict[str, Any]:
     """A process that has imported torch and loaded the model, and does nothing: the base of the memory figure."""
     from pipeline.detectors.load import load_model
 
     loaded = load_model(Path(task["model"]))
     assert loaded.module is not None
-    return {"peak_mb": _peak_mb()}
+    return {"peak_mb": peak_rss_mb()}
 
 
-_CANDIDATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+CANDIDATES: dict[str, Candidate] = {
     "pipeline": _pipeline,
     "loop": _plain,
     "pool": _plain,
-    "decode": _floor,
-    "resize": _floor,
-    "network": _floor,
+    "floors": _floors,
     "idle": _idle,
 }
 
 if __name__ == "__main__":
-    main()
+    answer(CANDIDATES)

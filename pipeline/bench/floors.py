@@ -35,7 +35,7 @@ def decode(clips: Sequence[Path], copies: int) -> int:
 
 
 def resize(clip: Path, spec: InputSpec, frames: int, copies: int) -> int:
-    """Bring one decoded picture to the network's size again and again, ``frames`` times in all."""
+    """Bring one decoded picture to the network's size again and again; pictures made, about ``frames``."""
     with av.open(str(clip)) as container:
         frame = next(container.decode(video=0))
     planes = []
@@ -44,30 +44,32 @@ def resize(clip: Path, spec: InputSpec, frames: int, copies: int) -> int:
         planes.append(rows[: plane.height, : plane.width])
     picture = Picture(tuple(planes), "yuv", "bt709" if frame.height >= 720 else "bt601")
 
-    def work(count: int) -> None:
+    def work(count: int) -> int:
         stage = Letterbox()
         out = np.empty(spec.shape, np.uint8)
         for _ in range(count):
             stage.prepare(picture, spec, out)
+        return count
 
     return _shared(work, frames, copies)
 
 
 def network(module: Any, spec: InputSpec, batch: int, frames: int, copies: int) -> int:
-    """Run ready batches through the network, one intra-op thread per copy, ``frames`` pictures in all."""
+    """Run ready batches through the network, one intra-op thread per copy; pictures shown, about ``frames``."""
 
-    def work(count: int) -> None:
+    def work(count: int) -> int:
         torch.set_num_threads(1)
         shape = (batch, 3, spec.height, spec.width)
         pictures = torch.rand(shape).to(memory_format=torch.channels_last)
+        batches = max(1, count // batch)
         with torch.inference_mode():
-            for _ in range(count // batch):
+            for _ in range(batches):
                 module(pictures)
+        return batches * batch
 
     return _shared(work, frames, copies)
 
 
-def _shared(work: Callable[[int], None], frames: int, copies: int) -> int:
+def _shared(work: Callable[[int], int], frames: int, copies: int) -> int:
     with ThreadPoolExecutor(copies) as executor:
-        list(executor.map(work, [frames // copies] * copies))
-    return frames // copies * copies
+        return sum(executor.map(work, [max(1, frames // copies)] * copies))

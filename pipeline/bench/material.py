@@ -9,12 +9,16 @@ so its detections can be compared exactly between programs that decode and resiz
 from __future__ import annotations
 
 import json
+import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+
+from pipeline.errors import PipelineError
 
 CELL = 32
 """Side of a grid cell in network pixels."""
@@ -44,20 +48,33 @@ class Material:
         return round(self.seconds * self.fps)
 
 
-def make(material: Material, folder: Path) -> tuple[list[Path], Path]:
-    """The clips and the detector, made unless they are there; (clips, model)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{material.width}x{material.height}-{material.fps}-{material.frames}-{material.mbit:g}"
+def make(material: Material, folder: Path, say: Callable[[str], None] = lambda text: None) -> tuple[list[Path], Path]:
+    """The clips and the detector, made unless they are there; (clips, model). Raises PipelineError."""
+    stem = f"{material.width}x{material.height}-{material.fps}-{material.frames}-{material.mbit:g}-{material.input}"
     clips = [folder / f"{stem}-{number}.mp4" for number in range(material.files)]
-    for number, clip in enumerate(clips):
-        if not clip.exists():
-            partial = clip.with_suffix(".part")
-            _encode(material, partial, seed=number)
-            partial.rename(clip)
     model = folder / f"detector-{material.input}.pt"
-    if not model.exists():
-        _export(material.input, model)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, clip in enumerate(clips):
+            if not clip.exists():
+                say(f"rendering clip {number + 1} of {material.files} (kept in {folder})")
+                _made(clip, lambda partial, seed=number: _encode(material, partial, seed))  # type: ignore[misc]
+        if not model.exists():
+            say("exporting the detector")
+            _made(model, lambda partial: _export(material.input, partial))
+    except OSError as error:
+        raise PipelineError(f"{folder}: the clips cannot be kept there: {error.strerror or error}") from error
     return clips, model
+
+
+def _made(path: Path, write: Callable[[Path], None]) -> None:
+    """The file appears when it is whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _encode(material: Material, path: Path, seed: int) -> None:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,37 +29,51 @@ def load(model: Path) -> Any:
         return torch.jit.load(str(model), map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
 
-def loop(clips: Sequence[Path], network: Any, side: int, confidence: float) -> list[list[Boxes]]:
-    """One clip after another; detections per clip and frame."""
-    return [_file(clip, network, side, confidence) for clip in clips]
+def loop(
+    clips: Sequence[Path], network: Any, side: int, confidence: float, limit: int | None = None
+) -> list[list[Boxes]]:
+    """One clip after another; detections per clip and frame. ``limit``: frames per clip at most."""
+    return [_file(clip, network, side, confidence, limit) for clip in clips]
 
 
-def pool(clips: Sequence[Path], network: Any, side: int, confidence: float) -> list[list[Boxes]]:
+def pool(
+    clips: Sequence[Path], network: Any, side: int, confidence: float, limit: int | None = None
+) -> list[list[Boxes]]:
     """A thread per clip; the caller has set one intra-op thread."""
 
     def file(clip: Path) -> list[Boxes]:
         torch.set_num_threads(1)
-        return _file(clip, network, side, confidence)
+        return _file(clip, network, side, confidence, limit)
 
     with ThreadPoolExecutor(max_workers=len(clips)) as executor:
         return list(executor.map(file, clips))
 
 
-def _file(clip: Path, network: Any, side: int, confidence: float) -> list[Boxes]:
+def _file(clip: Path, network: Any, side: int, confidence: float, limit: int | None) -> list[Boxes]:
     capture = cv2.VideoCapture(str(clip))
     found: list[Boxes] = []
     with torch.inference_mode():
-        while True:
+        while limit is None or len(found) < limit:
             ok, picture = capture.read()
             if not ok:
-                return found
-            tensor, scale, left, top = _letterboxed(picture, side)
-            boxes = _parsed(network(tensor)[0], confidence, scale, left, top)
-            height, width = picture.shape[:2]
-            found.append([(max(a, 0), max(b, 0), min(c, width), min(d, height), cls) for a, b, c, d, cls in boxes])
+                break
+            tensor, placing = letterboxed(picture, side)
+            found.append(parsed(network(tensor)[0], confidence, placing))
+    return found
 
 
-def _letterboxed(picture: np.ndarray, side: int) -> tuple[torch.Tensor, float, int, int]:
+class Placing(NamedTuple):
+    """Where a picture lies in the network's input: scale, padding, and its size in pixels."""
+
+    scale: float
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def letterboxed(picture: np.ndarray, side: int) -> tuple[torch.Tensor, Placing]:
+    """A BGR picture as (1, 3, side, side) RGB, 0..1."""
     height, width = picture.shape[:2]
     scale = min(side / height, side / width)
     new_width, new_height = round(width * scale), round(height * scale)
@@ -68,16 +82,21 @@ def _letterboxed(picture: np.ndarray, side: int) -> tuple[torch.Tensor, float, i
     canvas = np.full((side, side, 3), 114, np.uint8)
     canvas[top : top + new_height, left : left + new_width] = resized
     rgb = np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1))
-    return torch.from_numpy(rgb).unsqueeze(0).float() / 255, scale, left, top
+    return torch.from_numpy(rgb).unsqueeze(0).float() / 255, Placing(scale, left, top, width, height)
 
 
-def _parsed(output: torch.Tensor, confidence: float, scale: float, left: int, top: int) -> Boxes:
+def parsed(output: torch.Tensor, confidence: float, placing: Placing) -> Boxes:
+    """The detections in one picture's (4 + classes, anchors), in pixels of the source, clipped to it."""
     scores, classes = output[4:].max(0)
     keep = scores > confidence
     centre = output[:2, keep].T
     half = output[2:4, keep].T / 2
     boxes = torch.cat([centre - half, centre + half], 1)
     kept = batched_nms(boxes, scores[keep], classes[keep], 0.5)
-    pad = torch.tensor([left, top, left, top])
-    in_source = ((boxes[kept] - pad) / scale).tolist()
-    return [(*box, int(cls)) for box, cls in zip(in_source, classes[keep][kept].tolist(), strict=True)]
+    pad = torch.tensor([placing.left, placing.top] * 2)
+    in_source = ((boxes[kept] - pad) / placing.scale).tolist()
+    width, height = placing.width, placing.height
+    return [
+        (max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height), int(cls))
+        for (x1, y1, x2, y2), cls in zip(in_source, classes[keep][kept].tolist(), strict=True)
+    ]

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark itself: verify, then time every candidate in turn, several rounds, and compare medians."""
+"""The benchmark itself: verify, then time every candidate in turn, several rounds, and compare within each round."""
 
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -14,10 +13,18 @@ from typing import Any
 
 from pipeline.bench.agreement import Agreement, compare
 from pipeline.bench.material import Material, make
+from pipeline.bench.summary import FLOORS, LOOPS, Measured, Run, summarise
 from pipeline.errors import PipelineError
 
-FLOORS = ("decode", "resize", "network")
-LOOPS = ("pool", "loop")
+CHILD = ("-m", "pipeline.bench.child")
+VERIFIED_FRAMES = 30
+"""Frames per clip whose detections are compared."""
+LEAST_SHARE = 0.99
+"""Candidates that agree in a smaller share of their detections are not compared in speed."""
+
+Say = Callable[[str], None]
+Task = dict[str, Any]
+Measure = Callable[[Task, Sequence[str]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,50 @@ class BenchOptions:
     cores: int = 2
 
 
-def run_bench(options: BenchOptions, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Measure and return the figures; raises PipelineError when the candidates do not find the same."""
-    say("rendering the clips (once)")
-    clips, model = make(options.material, options.folder)
-    task = {
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another program on the same work.
+
+    Attributes:
+        name: the candidate's name.
+        child: arguments of Python that run it as :mod:`pipeline.bench.child` does.
+        tolerance_px: how far its corners may lie from ours.
+    """
+
+    name: str
+    child: tuple[str, ...] = CHILD
+    tolerance_px: float = 1.5
+
+
+BUILT_IN = tuple(Peer(name) for name in LOOPS)
+
+
+def measure(task: Task, child: Sequence[str] = CHILD) -> dict[str, Any]:
+    """Run one candidate in a process of its own; raises PipelineError when it fails."""
+    done = subprocess.run([sys.executable, *child], input=json.dumps(task), capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+        raise PipelineError(f"the candidate {task['candidate']} failed: {reason}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    return result
+
+
+def run_bench(
+    options: BenchOptions, say: Say = lambda text: None, peers: Sequence[Peer] = (), *, measure: Measure = measure
+) -> dict[str, Any]:
+    """Measure and return the figures.
+
+    Args:
+        options: what to measure.
+        say: is told what is being done.
+        peers: further programs.
+        measure: runs one candidate; by default in a process of its own.
+
+    Raises:
+        PipelineError: candidates do not find the same, or one failed.
+    """
+    clips, model = make(options.material, options.folder, say)
+    task: Task = {
         "clips": [str(clip) for clip in clips],
         "model": str(model),
         "side": options.material.input,
@@ -49,78 +95,47 @@ def run_bench(options: BenchOptions, say: Callable[[str], None] = lambda text: N
         "copies": options.cores,
         "frames": options.material.frames * options.material.files,
     }
-    say("comparing detections")
-    agreement = _verify(task)
-    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in ("pipeline", *LOOPS, *FLOORS)}
-    for number in range(options.rounds):
-        for name, runs in measured.items():  # in turn, so that a slow minute of the machine hits all of them
-            say(f"round {number + 1} of {options.rounds}: {name}")
-            runs.append(measure({**task, "candidate": name}))
-    idle = measure({**task, "candidate": "idle"})
-    return summarise(options, measured, agreement, idle)
-
-
-def measure(task: dict[str, Any]) -> dict[str, Any]:
-    """Run one candidate in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.bench.child"],
-        input=json.dumps(task),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = done.stderr.strip().rpartition("\n")[2]
-        raise PipelineError(f"the candidate {task['candidate']} failed: {reason}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
-    return result
-
-
-def _verify(task: dict[str, Any]) -> dict[str, Agreement]:
-    ours = measure({**task, "candidate": "pipeline", "detections": True})["detections"]
-    found = {}
-    for name in LOOPS:
-        theirs = measure({**task, "candidate": name, "detections": True})["detections"]
-        found[name] = agreement = compare(ours, theirs)
-        if not agreement.frames or not agreement.ours or agreement.share < 0.99:
-            raise PipelineError(f"the pipeline and the {name} loop do not find the same: {agreement}")
-    return found
-
-
-def summarise(
-    options: BenchOptions,
-    measured: dict[str, list[dict[str, Any]]],
-    agreement: dict[str, Agreement],
-    idle: dict[str, Any],
-) -> dict[str, Any]:
-    """Medians, and the ratios that matter, round by round where two candidates are compared."""
-    floors_s = [sum(measured[name][n]["cpu_s"] for name in FLOORS) for n in range(options.rounds)]
-    walls_s = [sum(measured[name][n]["wall_s"] for name in FLOORS) for n in range(options.rounds)]
-    ours = measured["pipeline"]
-    return {
+    others = (*BUILT_IN, *peers)
+    agreement = _verify(task, others, say, measure)
+    found = _rounds(task, others, options.rounds, say, measure)
+    say("memory of an idle process")
+    idle = measure({**task, "candidate": "idle"}, CHILD)
+    facts = {
         "material": {name: getattr(options.material, name) for name in Material.__dataclass_fields__},
         "rounds": options.rounds,
         "batch": options.batch,
         "cores": options.cores,
-        "agreement": {name: {"share": found.share, "detections": found.ours} for name, found in agreement.items()},
-        "candidates": {name: _medians(runs) for name, runs in measured.items()},
-        # A floor's copies fill all cores, so its wall time is its work divided by the cores.
-        "efficiency": _median([wall / run["wall_s"] for wall, run in zip(walls_s, ours, strict=True)]),
-        "cpu_over_floors": _median([run["cpu_s"] / floor for floor, run in zip(floors_s, ours, strict=True)]),
-        "speedup": {
-            name: _median([run["fps"] / other["fps"] for run, other in zip(ours, measured[name], strict=True)])
-            for name in LOOPS
-        },
-        "peak_above_idle_mb": _median([run["peak_mb"] for run in ours]) - idle["peak_mb"],
-        "first_result_ms": _median([run["first_result_ms"] for run in ours]),
-        "all_runs": measured,
     }
+    return facts | summarise(found, agreement, idle["peak_mb"], options.cores)
 
 
-def _medians(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
-    keys = ("fps", "wall_s", "cpu_s", "cpu_ms_per_frame", "peak_mb")
-    return {key: _median([run[key] for run in runs]) for key in keys}
+def _verify(task: Task, others: Sequence[Peer], say: Say, measure: Measure) -> dict[str, Agreement]:
+    task = {**task, "detections": True, "limit": VERIFIED_FRAMES}
+    say("detections of the pipeline")
+    ours = measure({**task, "candidate": "pipeline"}, CHILD)["detections"]
+    agreement = {}
+    for peer in others:
+        say(f"the same detections? {peer.name}")
+        theirs = measure({**task, "candidate": peer.name}, peer.child)["detections"]
+        agreement[peer.name] = found = compare(ours, theirs, peer.tolerance_px)
+        if not found.frames or not found.ours or found.share < LEAST_SHARE:
+            raise PipelineError(
+                f"the pipeline and {peer.name} do not find the same, so their speed cannot be compared: "
+                f"{found.matched} of {found.ours} and {found.theirs} detections match"
+                + ("" if found.frames else ", and they do not see as many frames")
+            )
+    return agreement
 
 
-def _median(values: Sequence[float]) -> float:
-    return round(statistics.median(values), 4)
+def _rounds(task: Task, others: Sequence[Peer], rounds: int, say: Say, measure: Measure) -> Measured:
+    """Candidates take turns, so that a slow minute of the machine hits all of them."""
+    found: dict[str, list[Run]] = {name: [] for name in ("pipeline", *(peer.name for peer in others), *FLOORS)}
+    for number in range(1, rounds + 1):
+        for peer in (Peer("pipeline"), *others):
+            say(f"round {number} of {rounds}: {peer.name}")
+            found[peer.name].append(measure({**task, "candidate": peer.name}, peer.child))
+        say(f"round {number} of {rounds}: decode, resize and network alone")
+        floors = measure({**task, "candidate": "floors"}, CHILD)
+        for name in FLOORS:
+            found[name].append(floors[name])
+    return found
