@@ -46,7 +46,7 @@ bench: $(READY) ## the pipeline against its floors and against plain loops
 	$(BIN)/pipeline bench
 
 accuracy: $(READY) ## recall and precision of the built-in detector on sample_videos/
-	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python -m benchmarks.accuracy
 
 clean: ## remove outputs and caches, keep the environment
 	rm -rf runs out .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
