@@ -131,10 +131,10 @@ class StreamSettings(Section):
     )
     skip: Literal["auto", "none", "nonref", "nonkey"] = Field(
         default="none",
-        description="What the decoder may leave out: nothing (`none`), the frames that no other needs (`nonref`), all but "
-        "key frames (`nonkey`), or whichever of these `fps` can spare, from what the stream is seen to do (`auto`; nothing "
-        "with a `stride`, and in `replay`). `frame` in the results counts every frame of the source only while nothing is "
-        "left out.",
+        description="What the decoder may leave out: nothing (`none`), the frames that no other needs (`nonref`), all "
+        "but key frames (`nonkey`), or whichever of these `fps` can spare, from what the stream is seen to do (`auto`; "
+        "nothing with a `stride`, and in `replay`). `frame` in the results counts every frame of the source only while "
+        "nothing is left out.",
     )
     max_pixels: StrictInt = Field(
         default=7680 * 4320, ge=1, le=1 << 30, description="Largest picture (width x height) that is decoded."
