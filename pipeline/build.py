@@ -119,7 +119,9 @@ def feed(config: StreamConfig) -> Stream:
         skip = AutoSkip(config.fps, config.name)
     reader: Source
     if live and source.scheme != "pattern":
-        reader = Reconnecting(lambda: _camera(config, resolve_source(config), skip), on_state=account.at)
+        reader = Reconnecting(
+            lambda: _camera(config, resolve_source(config), skip), name=config.name, on_state=account.at
+        )
     elif source.scheme == "pattern":
         reader = Paced(PatternSource(source.reveal()), wall=live)
     elif config.loop:
@@ -165,7 +167,7 @@ def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
             case MotSinkConfig(path=path):
                 made.append(MotSink(path, mode="append", name=name))
             case CocoSinkConfig(path=path):
-                made.append(CocoSink(path, name=name))
+                made.append(CocoSink(path, mode="append", name=name))
             case VideoSinkConfig(path=path):
                 made.append(VideoSink(path, mode="append", name=name))
     return made

@@ -7,72 +7,90 @@ import logging
 import os
 import secrets
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from pipeline.config import load_config_quarantining
-from pipeline.errors import ConfigError
-from pipeline.ledger import StreamLedger
+from pipeline.errors import ConfigError, SinkError
+from pipeline.ledger import Ledger, StreamLedger
 from pipeline.timing import SYSTEM, Clock
 
 if TYPE_CHECKING:
     from pipeline.config import LoadedConfig
     from pipeline.flow import Pipeline
+    from pipeline.stream import Stream
 
 log = logging.getLogger("pipeline")
 
-STATUS_EVERY_S = 60.0
-GRACE_S = 10.0
-"""How long a stop may take to serve what is under way before it is given up."""
+
+class _Early(BaseException):
+    """A signal came while the detector was loaded or warmed: there is nothing to drain yet."""
 
 
 class Daemon:
-    """One run of ``pipeline run``. The calling thread only waits and listens to signals."""
+    """One run of ``pipeline run``. The calling thread, the program's first, only waits and listens to signals.
 
-    def __init__(self, config_path: Path, *, clock: Clock = SYSTEM) -> None:
+    Args:
+        config_path: the streams.yaml.
+        status_every_s: pause between two status lines of a stream.
+        grace_s: how long a stop may take to serve what is under way before it is given up.
+        clock: where time comes from.
+    """
+
+    def __init__(
+        self, config_path: Path, *, status_every_s: float = 60.0, grace_s: float = 10.0, clock: Clock = SYSTEM
+    ) -> None:
         self._path = config_path
-        self._clock = clock
+        self._status_every_ns = int(status_every_s * 1e9)
+        self._grace_ns = int(grace_s * 1e9)
+        self._now = clock.now_ns
         self._signals: list[int] = []
         self._pipeline: Pipeline | None = None
+        self._ready = False
         self._last_count: dict[str, int] = {}
 
     def run(self) -> int:
         """Run until a signal, or until the last stream has ended; returns the exit code.
 
-        Raises ConfigError for a global fault or when no stream is left, ModelLoadError and SinkError when it cannot
-        start.
+        Raises ConfigError for a global fault or when no stream is left, ModelLoadError when the detector cannot be had.
         """
-        loaded = load_config_quarantining(self._path)
-        for text in (*loaded.warnings, *(fault for stream in loaded.quarantined for fault in stream.faults)):
-            log.warning("%s", text)
-        wanted = [stream for stream in loaded.config.streams if stream.enabled]
-        if not wanted:
-            raise ConfigError(f"{self._path}: no stream to run: all are faulty, disabled or missing")
-        if loaded.config.server is not None:
-            log.warning("server: this version serves nothing yet; the section is checked and otherwise ignored")
+        with self._listening():
+            try:
+                pipeline = self._begin(load_config_quarantining(self._path))
+            except _Early:
+                log.info("%s: stopped before anything ran", signal.Signals(self._signals[0]).name)
+                return self._leave(0)
+            return self._watch(pipeline)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            return self._run(loaded)
+            yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _run(self, loaded: LoadedConfig) -> int:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+        if not self._ready:
+            raise _Early
+
+    def _begin(self, loaded: LoadedConfig) -> Pipeline:
+        """Load and warm the detector, open the sinks, start the streams."""
+        for text in (*loaded.warnings, *(fault for stream in loaded.quarantined for fault in stream.faults)):
+            log.warning("%s", text)
         from pipeline import build
         from pipeline.flow import Pipeline
         from pipeline.stream import FlowOptions
 
         config = loaded.config
-        streams = []
-        for stream in config.streams:
-            if stream.enabled:
-                try:
-                    streams.append(build.feed(stream))
-                except ConfigError as error:
-                    log.error("%s; the other streams run", error)
-        if not streams:
-            raise ConfigError(f"{self._path}: no stream to run")
+        if config.server is not None:
+            log.warning("server: this version serves nothing yet; the section is checked and otherwise ignored")
+        streams = self._feeds(loaded)
         detector = build.detector(config.model, max_batch=config.batch.max_size)
         device = detector.model_info()["device"]
         sinks = build.sinks(config.sinks, run_id=secrets.token_hex(8))
@@ -89,55 +107,80 @@ class Daemon:
                 outlet_capacity=8 if any(sink.wants_pictures for sink in sinks) else 256,
             ),
         )
-        pipeline.start()
+        try:
+            pipeline.start()
+        except SinkError as error:  # as `check` calls it: a path in the file that cannot be used
+            raise ConfigError(f"{self._path}: sinks: {error}") from error
         log.info("detector ready: %s on %s; starting %d streams", config.model.path, device, len(streams))
-        for ready in streams:
-            pipeline.add(ready)
+        self._ready = True
+        for stream in streams:
+            pipeline.add(stream)
         pipeline.finish()
-        return self._watch(pipeline)
+        return pipeline
+
+    def _feeds(self, loaded: LoadedConfig) -> list[Stream]:
+        from pipeline import build
+
+        feeds = []
+        for stream in loaded.config.streams:
+            if stream.enabled:
+                try:
+                    feeds.append(build.feed(stream))
+                except ConfigError as error:
+                    log.error("%s; the other streams run", error)
+        if not feeds:
+            raise ConfigError(f"{self._path}: no stream to run: all are faulty, disabled or missing")
+        return feeds
 
     def _watch(self, pipeline: Pipeline) -> int:
-        next_status_ns = self._clock.now_ns() + int(STATUS_EVERY_S * 1e9)
-        deadline_ns: int | None = None
+        next_status_ns = self._now() + self._status_every_ns
+        stopped_ns: int | None = None
         while not pipeline.join(0.2):
-            now_ns = self._clock.now_ns()
-            if self._signals and deadline_ns is None:
+            now_ns = self._now()
+            if now_ns >= next_status_ns:
+                self._say_status(pipeline.ledger)
+                next_status_ns += self._status_every_ns
+            if len(self._signals) > 1:
+                return self._leave(128 + self._signals[1])
+            if self._signals and stopped_ns is None:
                 log.info("%s: stopping; once more to leave at once", signal.Signals(self._signals[0]).name)
                 pipeline.stop()
-                deadline_ns = now_ns + int(GRACE_S * 1e9)
-            if deadline_ns is not None and now_ns >= deadline_ns:
-                log.error("not drained within %g s; giving up on: %s", GRACE_S, ", ".join(pipeline.alive()))
-                return self._abandon(pipeline, 1)
-            if len(self._signals) > 1:
-                return self._abandon(pipeline, 128 + self._signals[1])
-            if now_ns >= next_status_ns:
-                self._say_status(pipeline)
-                next_status_ns += int(STATUS_EVERY_S * 1e9)
-        self._say_status(pipeline)
+                stopped_ns = now_ns
+            elif stopped_ns is not None and now_ns - stopped_ns > 1e9 and _served(pipeline.ledger):
+                # A reader may sit in a network call that only its own time limit ends. It holds nothing of ours.
+                log.info("left behind: %s", ", ".join(pipeline.alive()))
+                self._say_status(pipeline.ledger)
+                return self._leave(0)
+            elif stopped_ns is not None and now_ns - stopped_ns > self._grace_ns:
+                log.error("not drained within %g s: %s", self._grace_ns / 1e9, ", ".join(pipeline.alive()))
+                return self._leave(1)
+        self._say_status(pipeline.ledger)
         pipeline.detector.close()
-        return self._verdict(pipeline)
+        return self._verdict(pipeline.ledger)
 
-    def _abandon(self, pipeline: Pipeline, code: int) -> int:
-        """Give up what is under way; a thread stuck in native code does not keep the process."""
-        pipeline.abort()
-        if not pipeline.join(1.0):
-            logging.shutdown()
-            os._exit(code)
+    def _leave(self, code: int) -> int:
+        """Give up what is under way. Threads that are stuck in native code do not keep the process."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.abort()
+            if not pipeline.join(1.0):
+                logging.shutdown()
+                os._exit(code)
         return code
 
-    def _verdict(self, pipeline: Pipeline) -> int:
-        lost = [sink for sink in pipeline.ledger.sinks.values() if sink.lost or sink.state == "failed"]
+    def _verdict(self, ledger: Ledger) -> int:
+        lost = [sink for sink in ledger.sinks.values() if sink.lost or sink.state == "failed"]
         for sink in lost:
             log.error("sink %s lost results: %s", sink.name, dict(sink.lost) or sink.error)
         if self._signals:
             return 0
-        states = [account.state for account in pipeline.ledger.streams.values()]
+        states = [account.state for account in ledger.streams.values()]
         if lost or all(state == "failed" for state in states):
             return 1
         return 3 if any(state in ("failed", "truncated") for state in states) else 0
 
-    def _say_status(self, pipeline: Pipeline) -> None:
-        for account in pipeline.ledger.streams.values():
+    def _say_status(self, ledger: Ledger) -> None:
+        for account in ledger.streams.values():
             log.info("%s", self._status(account))
 
     def _status(self, account: StreamLedger) -> str:
@@ -145,16 +188,21 @@ class Daemon:
         self._last_count[account.name] = account.processed
         parts = [f"{account.name}: {account.state}", f"{new} results", f"{account.processed} in all"]
         if account.last_result_ns:
-            parts.append(f"last {(self._clock.now_ns() - account.last_result_ns) / 1e9:.1f} s ago")
+            parts.append(f"last {(self._now() - account.last_result_ns) / 1e9:.1f} s ago")
         latency = account.latency().end_to_end.histogram
         if latency.count:
             p50, p99 = latency.percentiles((50, 99))
             parts.append(f"latency p50 {p50 / 1e6:.0f} ms, p99 {p99 / 1e6:.0f} ms")
         dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(account.dropped.items()))
         parts += [f"dropped {dropped}"] if dropped else []
+        parts += [f"{account.counters.skipped} skipped"] if account.counters.skipped else []
         parts += [f"{account.counters.reconnects} reconnects"] if account.counters.reconnects else []
         parts += [account.error] if account.error else []
         return ", ".join(parts)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signals.append(number)
+
+def _served(ledger: Ledger) -> bool:
+    """Every frame that was decoded is accounted for, and every sink is done with what was meant for it."""
+    return not ledger.unbalanced() and all(
+        sink.received == sink.written + sink.lost.total() for sink in ledger.sinks.values()
+    )

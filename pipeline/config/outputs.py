@@ -92,14 +92,14 @@ class MotSinkConfig(Section):
 
 
 class CocoSinkConfig(Section):
-    """COCO results of all streams together, written when the run ends."""
+    """COCO results of all streams together, written when the run ends; a later run writes `coco.2.json` and so on."""
 
     type: Literal["coco"]
     path: FolderPath = Field(description="Folder for `coco.json` and `coco_images.json`.")
 
 
 class VideoSinkConfig(Section):
-    """H.264 video with the boxes drawn."""
+    """H.264 video with the boxes drawn; a later run writes `<file>.2.mp4` and so on."""
 
     type: Literal["video"]
     path: Template = Field(description="File per stream, such as `out/{stream}.mp4`.")

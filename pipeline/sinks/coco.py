@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -16,7 +17,8 @@ from pipeline.errors import SinkError
 from pipeline.frame import Result, StreamInfo
 from pipeline.sinks.columns import columns, seconds
 from pipeline.sinks.paths import checked_name, make_folder, sink_error
-from pipeline.sinks.stream_files import StreamFiles
+from pipeline.sinks.record_file import repair_tail
+from pipeline.sinks.stream_files import Mode, StreamFiles
 
 
 class CocoSink:
@@ -33,13 +35,18 @@ class CocoSink:
 
     Args:
         folder: where both files go.
+        mode: ``replace``; or ``append``, which leaves earlier pairs alone, writes ``coco.2.json`` and so on beside,
+            and first makes a pair of the parts that a killed run left (without the names of its classes).
         keep: streams whose results in an existing pair are carried over (a resumed run does not see them again).
     """
 
     wants_pictures = False
 
-    def __init__(self, folder: str | Path, *, keep: Collection[str] = (), name: str = "coco") -> None:
+    def __init__(
+        self, folder: str | Path, *, mode: Mode = "replace", keep: Collection[str] = (), name: str = "coco"
+    ) -> None:
         self.name = name
+        self._mode = mode
         self._results = Path(folder) / "coco.json"
         self._images = Path(folder) / "coco_images.json"
         self._parts = Path(folder) / "coco.parts"
@@ -54,6 +61,8 @@ class CocoSink:
         """Make the folder, remove what a killed run left, take over what is to be kept; raises SinkError."""
         make_folder(self._results.parent)
         try:
+            if self._mode == "append":
+                self._rescue()
             if self._parts.is_dir():
                 shutil.rmtree(self._parts)
         except OSError as error:
@@ -86,8 +95,12 @@ class CocoSink:
     def close(self) -> None:
         """Merge the parts into the two files and remove them; raises SinkError and then leaves them there."""
         self._files.close()
-        if not self._opened:
-            return
+        if self._opened:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._mode == "append":
+            self._results, self._images = self._free_pair()
         results, images = (path.with_name(path.name + ".part") for path in (self._results, self._images))
         try:
             with results.open("wb") as to_results, images.open("wb") as to_images:
@@ -100,6 +113,22 @@ class CocoSink:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             raise sink_error("write", self._results, error) from error
+
+    def _free_pair(self) -> tuple[Path, Path]:
+        folder = self._parts.parent
+        names = itertools.chain([""], (f".{number}" for number in itertools.count(2)))
+        pairs = ((folder / f"coco{name}.json", folder / f"coco_images{name}.json") for name in names)
+        return next(pair for pair in pairs if not pair[0].exists())
+
+    def _rescue(self) -> None:
+        """Make a pair of what a killed run left."""
+        left = sorted(self._parts.glob("*.part"))
+        for part in left:
+            repair_tail(part)
+        if any(part.stat().st_size for part in left):
+            self._streams = {part.stem for part in left}
+            self._finish()
+            self._streams = set()
 
     def _add(self, stream: str, frame: list[Any]) -> None:
         self._files.append(stream, orjson.dumps(frame, option=orjson.OPT_APPEND_NEWLINE))

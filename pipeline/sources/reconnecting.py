@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
 from pipeline.sources.joining import Continuation
 from pipeline.threads import StopFlag
+
+log = logging.getLogger(__name__)
 
 SLOW_CAUSES: Final = frozenset({"auth", "not_found"})
 """Causes that only a person cures: tried again in the slow lane, so that no account is locked and no log flooded."""
@@ -32,8 +35,11 @@ class Reconnecting:
       first and ``failed`` for the others.
     - Index and pts go on over a reconnect; the gap in pts is the time that really passed; the epoch grows.
 
+    Each change between live and one of the others is logged once, however often the camera is tried in between.
+
     Args:
         make_source: makes the source of one connection.
+        name: of the stream, for the log.
         on_state: see :data:`OnState`.
         gate: bounds how many streams connect at the same time; shared between them.
         jitter: where the pauses are drawn from.
@@ -47,6 +53,7 @@ class Reconnecting:
         self,
         make_source: Callable[[], Source],
         *,
+        name: str = "feed",
         on_state: OnState = lambda state, detail: None,
         first_backoff_s: float = 0.5,
         max_backoff_s: float = 30.0,
@@ -56,7 +63,9 @@ class Reconnecting:
         jitter: random.Random | None = None,
     ) -> None:
         self._make_source = make_source
+        self._name = name
         self._on_state = on_state
+        self._told = ""
         self._first_backoff_s = first_backoff_s
         self._max_backoff_s = max_backoff_s
         self._slow_lane_s = slow_lane_s
@@ -95,7 +104,7 @@ class Reconnecting:
                 continue
             if self._first_frame_ns is None:
                 self._first_frame_ns = capture.decoded_ns
-                self._on_state("live", None)
+                self._tell("live", None)
             elif self._failures and capture.decoded_ns - self._first_frame_ns >= self._healthy_ns:
                 self._failures = 0
             return self._whole.carry(capture)
@@ -115,7 +124,7 @@ class Reconnecting:
     def _connect(self) -> StreamInfo | None:
         """Try until one connection opens; None once stop is set."""
         while not self._stop.is_set():
-            self._on_state("connecting", None)
+            self._tell("connecting", None)
             source = self._make_source()
             try:
                 info = self._open(source)
@@ -161,5 +170,11 @@ class Reconnecting:
             pause = self._jitter.uniform(0.0, min(self._max_backoff_s, self._first_backoff_s * 2**doublings))
             self._failures += 1
         if not self._stop.is_set():
-            self._on_state(state, f"{error} (next try in {pause:.1f} s)")
+            self._tell(state, f"{error} (next try in {pause:.1f} s)")
             self._stop.wait(pause)
+
+    def _tell(self, state: str, detail: str | None) -> None:
+        self._on_state(state, detail)
+        if state not in ("connecting", self._told):
+            self._told = state
+            log.log(logging.INFO if state == "live" else logging.WARNING, "%s: %s", self._name, detail or state)
