@@ -148,7 +148,6 @@ class Daemon:
                 stopped_ns = now_ns
             elif stopped_ns is not None and now_ns - stopped_ns > 1e9 and _served(pipeline.ledger):
                 # A reader may sit in a network call that only its own time limit ends. It holds nothing of ours.
-                log.info("left behind: %s", ", ".join(pipeline.alive()))
                 self._say_status(pipeline.ledger)
                 return self._leave(0)
             elif stopped_ns is not None and now_ns - stopped_ns > self._grace_ns:
@@ -164,6 +163,7 @@ class Daemon:
         if pipeline is not None:
             pipeline.abort()
             if not pipeline.join(1.0):
+                log.warning("left behind: %s", ", ".join(pipeline.alive()))
                 logging.shutdown()
                 os._exit(code)
         return code
