@@ -101,9 +101,12 @@ def test_a_camera_that_is_not_there_costs_nothing_and_disturbs_nobody(policy: st
 def test_who_gets_skip_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     """Feeds and files of the daemon with an asked rate; not with a stride, which counts frames."""
     given: list[Any] = []
-    monkeypatch.setattr(
-        build, "_file", lambda settings, source, skip, threads=1: given.append(skip) or DeviceSource("x")
-    )
+
+    def file(settings: Any, source: Any, skip: Any, threads: int = 1) -> Absent:
+        given.append(skip)
+        return Absent("not needed")
+
+    monkeypatch.setattr(build, "_file", file)
     entry = {"name": "a", "source": "a.mp4", "skip": "auto"}
     for more in ({"fps": 2.0}, {"fps": 2.0, "pace": "realtime"}, {}, {"fps": 2.0, "stride": 2}, {"skip": "nonkey"}):
         feed(**(entry | more))
