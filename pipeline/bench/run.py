@@ -118,7 +118,9 @@ def _verify(task: Task, others: Sequence[Peer], say: Say, measure: Measure) -> d
         say(f"the same detections? {peer.name}")
         theirs = measure({**task, "candidate": peer.name}, peer.child)["detections"]
         agreement[peer.name] = found = compare(ours, theirs, peer.tolerance_px)
-        if not found.frames or not found.ours or found.share < LEAST_SHARE:
+        if not found.ours and not found.theirs:
+            raise PipelineError("nothing is found in the clips, so there is nothing to compare")
+        if not found.frames or found.share < LEAST_SHARE:
             raise PipelineError(
                 f"the pipeline and {peer.name} do not find the same, so their speed cannot be compared: "
                 f"{found.matched} of {found.ours} and {found.theirs} detections match"
