@@ -196,7 +196,7 @@ class Daemon:
         dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(account.dropped.items()))
         parts += [f"dropped {dropped}"] if dropped else []
         parts += [f"{account.counters.skipped} skipped"] if account.counters.skipped else []
-        parts += [f"{account.counters.reconnects} reconnects"] if account.counters.reconnects else []
+        parts += [f"reconnected {account.counters.reconnects} times"] if account.counters.reconnects else []
         parts += [account.error] if account.error else []
         return ", ".join(parts)
 
