@@ -27,6 +27,9 @@ from pipeline.timing import now_ns, wall_ns
 
 _Stamps: TypeAlias = tuple[int, int | None]  # monotonic, and wall time of feeds
 
+_LONG_GOP = 4
+"""Times the usual limit that a feed of which only key frames are decoded may show nothing."""
+
 
 class PacketWatcher(Protocol):
     """Somebody who looks at the packets that pass, see :mod:`pipeline.sources.probe`."""
@@ -182,9 +185,11 @@ class StreamReader:
         if self._watcher is not None:
             self._watcher.packet(packet)
         skip = self._skip.choose(packet) if isinstance(self._skip, AutoSkip) else self._skip
-        if not self._decoder.leaves_out(packet, skip):
-            packet.opaque = stamps
-            self._decode(packet)
+        if self._decoder.leaves_out(packet, skip):
+            self._expect_a_frame(stamps[0], _LONG_GOP)
+            return
+        packet.opaque = stamps
+        self._decode(packet)
 
     def _ended_unsized(self, exc: av.FFmpegError) -> bool:
         """Whether this is how libav reports the end of an HTTP body of unknown length: as an input/output error."""
@@ -207,8 +212,13 @@ class StreamReader:
             self._last_frame_ns = decoded_ns
             for frame in frames:
                 self._frames.append((frame, decoded_ns))
-        elif self._frame_timeout_ns is not None and decoded_ns - self._last_frame_ns > self._frame_timeout_ns:
+        else:
+            self._expect_a_frame(decoded_ns)
+
+    def _expect_a_frame(self, at_ns: int, patience: int = 1) -> None:
+        """Raise SourceTimeout where the last one is too long ago."""
+        silence_ns = at_ns - self._last_frame_ns
+        if self._frame_timeout_ns is not None and silence_ns > patience * self._frame_timeout_ns:
             raise SourceTimeout(
-                f"{self._target.shown}: data arrives, but no frame for {self._frame_timeout_ns / 1e9:g} s",
-                cause="stall",
+                f"{self._target.shown}: data arrives, but no frame for {silence_ns / 1e9:.1f} s", cause="stall"
             )

@@ -314,6 +314,24 @@ def test_pictures_that_never_decode_are_a_stall(media: Media) -> None:
     assert error.cause == "stall"
 
 
+def test_a_feed_of_key_frames_only_may_take_longer_but_not_for_ever(media: Media) -> None:
+    data = media.clip("ts", count=150, options={**H264, "x264-params": "keyint=1000:scenecut=0:threads=1"}).read_bytes()
+
+    def answer(request: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        sends(data[:16384])(request, over)
+        for start in range(16384, len(data), len(data) // 100):
+            request.wfile.write(data[start : start + len(data) // 100])
+            if over.wait(0.02):
+                return
+
+    began = time.monotonic()
+    with http(answer) as url:
+        frames, error = read_all(camera(f"{url}/live", frame_timeout_s=0.1, skip="nonkey"))
+    assert frames == [0]
+    assert error.cause == "stall"
+    assert time.monotonic() - began > 0.4
+
+
 def test_data_without_pictures_is_no_sign_of_life(media: Media) -> None:
     """Transport packets arrive all the time, but none of the video: as from a camera that only sends sound."""
     data = media.clip("ts", count=12, options=GOP_12).read_bytes()
