@@ -30,6 +30,7 @@ __all__ = ["media"]
 GOP_OF_A_SECOND = {"preset": "ultrafast", "qp": "8", "x264-params": "keyint=25:min-keyint=25:scenecut=0:threads=1"}
 LIVE_KEYS = ["stream", "frame", "pts", "time", "width", "height", "detections"]
 LIVE_KEYS += ["run", "epoch", "latency_ms", "dropped_before"]
+SHIPPED = Path(__file__).parents[2] / "streams.yaml"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 RUN = """
 import logging, sys
@@ -223,6 +224,25 @@ def test_a_camera_that_never_answers_does_not_hold_the_stop_up(
     assert "left behind: read:deaf\n" in err
     in_all = re.findall(r"bars: stopped, \d+ results, (\d+) in all", err)
     assert len(records(tmp_path / "out" / "bars.jsonl")) == int(in_all[-1])
+
+
+def test_the_shipped_configuration_runs_as_it_stands(start: Callable[..., Process], tmp_path: Path) -> None:
+    """Results and counted drops together are the five frames a second that it asks for."""
+    clips = sorted((SHIPPED.parent / "sample_videos").glob("*.mp4"))
+    if not clips:
+        pytest.skip("sample_videos/ holds no clips")
+    (tmp_path / "sample_videos").symlink_to(SHIPPED.parent / "sample_videos")
+    (tmp_path / "streams.yaml").write_text(SHIPPED.read_text())
+    run = start(tmp_path / "streams.yaml")
+    for stream in ("plaza", "lobby"):
+        run.until(rf"{stream}: live, \d+ results, (1\d|[2-9]\d) in all")
+    run.signal(signal.SIGTERM)
+    code, _, err = run.end()
+    assert code == 0, err
+    for stream in ("plaza", "lobby"):
+        found = records(tmp_path / "out" / f"{stream}.jsonl")
+        asked = 5 * (found[-1]["pts"] - found[0]["pts"])
+        assert len(found) - 1 + sum(line["dropped_before"] for line in found[1:]) == pytest.approx(asked, abs=1.5)
 
 
 class Detector(FakeDetector):

@@ -9,22 +9,25 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.frame import Capture
+from pipeline.frame import Capture, SourceCounters
 from pipeline.sources import AutoSkip, FileSource, Looping, Thinner
-from pipeline.sources.libav import Opened
+from pipeline.sources.decoding import Decoder
+from pipeline.sources.libav import Opened, open_video
 from pipeline.sources.nal import unneeded_by
+from pipeline.sources.opening import Limits, file_target
 from pipeline.threads import StopFlag
 from tests.media import B_FRAMES, Media, counting, encode, level_of, luma, media, play
 
 __all__ = ["media"]
 
 OPEN_GOP = B_FRAMES | {"x264-params": "keyint=12:min-keyint=12:scenecut=0:threads=1:open-gop=1"}
-HEVC = {"preset": "ultrafast", "x265-params": "keyint=24:min-keyint=24:bframes=3:log-level=none:pools=1"}
+HEVC = {"preset": "ultrafast", "x265-params": "keyint=24:min-keyint=24:bframes=3:open-gop=1:log-level=none:pools=1"}
 LONG = {"x264-params": "keyint=10000:min-keyint=1:scenecut=0:threads=1"}
 GOP_OF_A_SECOND = {"preset": "ultrafast", "qp": "8", "x264-params": "keyint=25:min-keyint=25:scenecut=0:threads=1"}
 
@@ -100,8 +103,8 @@ def test_a_camera_that_lengthens_its_gop(tmp_path: Path, options: dict[str, str]
     long = options | LONG
     if options is OPEN_GOP:
         long["x264-params"] += ":open-gop=1"
-    keys = {*range(0, 250, 25), *range(250, 600, 50), *range(600, 1100, 25)}
-    path = encode(tmp_path / "smart.mkv", with_keys_at(keys, 1100), options=long)
+    keys = {*range(0, 325, 25), *range(325, 675, 50), *range(675, 1175, 25)}
+    path = encode(tmp_path / "smart.mkv", with_keys_at(keys, 1175), options=long)
     skip = AutoSkip(1.0, "gate")
     source = FileSource(path, skip=skip)
     modes, captures = [skip.mode], []
@@ -113,13 +116,13 @@ def test_a_camera_that_lengthens_its_gop(tmp_path: Path, options: dict[str, str]
     finally:
         source.close()
     assert modes == ["none", "nonkey", instead, "nonkey"]
-    assert len(captures) + source.counters.skipped == 1100
+    assert len(captures) + source.counters.skipped == 1175
     numbers = [round(capture.pts_s * 25) for capture in captures]
     assert [n for n, capture in zip(numbers, captures, strict=True) if abs(level_of(n) - luma(capture)) > 3] == []
     assert numbers == sorted(numbers)
     assert max(gaps(kept(captures, 1.0))) <= 2.04, "one gap of the new length, no more"
     _, every = play(FileSource(path, skip=instead))  # type: ignore[arg-type]
-    afterwards = {n for capture in every if 300 <= (n := round(capture.pts_s * 25)) < 600}
+    afterwards = {n for capture in every if 375 <= (n := round(capture.pts_s * 25)) < 675}
     assert afterwards <= set(numbers), "everything that the new mode gives, from the key frame on"
 
 
@@ -131,6 +134,53 @@ def test_trust_comes_back_slower_each_time(tmp_path: Path, caplog: pytest.LogCap
         auto(path, 1.0)
     lapses = sum(" every frame " in record.getMessage() for record in caplog.records)
     assert lapses == 6, "of 10: the looks of 4 s that must go well are 1, 2, 4, 8, ..."
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", GOP_OF_A_SECOND),
+        ("libx264", OPEN_GOP | {"x264-params": "keyint=25:min-keyint=25:scenecut=0:threads=1:open-gop=1"}),
+        ("libx265", HEVC),
+        ("mpeg4", {"g": "25", "bf": "2", "qmin": "2", "qmax": "2"}),
+    ],
+    ids=["h264", "h264-open-gop", "hevc-open-gop", "mpeg4"],
+)
+@pytest.mark.parametrize("asked_at", [55, 70])
+def test_after_key_frames_only_no_picture_lacks_what_it_was_made_from(
+    media: Media, codec: str, options: dict[str, str], asked_at: int
+) -> None:
+    """Asked in the middle of a GOP to decode everything, it begins with the next key frame, and not before it."""
+    counters = SourceCounters()
+    path = media.clip("mkv", count=150, codec=codec, texture=True, options=options)
+    with av.open(str(path)) as file:
+        every = {frame.pts: frame.to_ndarray() for frame in file.decode(video=0)}
+    opened = open_video(file_target(path), Limits())
+    decoder = Decoder(opened.stream.codec_context, counters)
+    given, frames = [], []
+    packets = [packet for packet in opened.container.demux(opened.stream) if packet.size]
+    for number, packet in enumerate(packets):
+        if not decoder.leaves_out(packet, "nonkey" if number < asked_at else "none"):
+            given.append(number)
+            frames += decoder.decode(packet)
+    frames += decoder.decode(None)
+    resumed = next(number for number, packet in enumerate(packets) if number >= asked_at and packet.is_keyframe)
+    assert all(packets[number].is_keyframe for number in given if number < resumed)
+    stamps = [frame.pts or 0 for frame in frames]
+    assert stamps == sorted(stamps)
+    assert {pts for pts in every if (pts or 0) >= (packets[resumed].pts or 0)} <= set(stamps)
+    assert len(frames) == len(given) == 150 - counters.skipped
+    for frame in frames:
+        assert np.array_equal(frame.to_ndarray(), every[frame.pts]), f"the picture at {frame.pts} is damaged"
+    opened.container.close()
+
+
+def test_where_all_are_key_frames_there_is_nothing_to_leave_out(media: Media, caplog: pytest.LogCaptureFixture) -> None:
+    clip = media.clip("avi", count=250, codec="mjpeg", pix_fmt="yuvj420p", options={})
+    with caplog.at_level(logging.INFO):
+        source, skip, captures = auto(clip, 1.0)
+    assert (skip.mode, len(captures), source.counters.skipped) == ("none", 250, 0)
+    assert caplog.records == []
 
 
 def test_it_says_so_once(media: Media, caplog: pytest.LogCaptureFixture) -> None:
