@@ -1,33 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pipeline run``: what it needs to start, what it survives, how it ends, and what it leaves behind."""
+"""``pipeline run`` as a process: what it survives, how signals end it, and what it leaves behind."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipeline import build
-from pipeline.cli import main
-from pipeline.daemon import Daemon
-from pipeline.testing import FakeDetector
+from tests.daemons import GOP_OF_A_SECOND, JSONL, config, records
 from tests.media import Media, media
 from tests.models import Cells, save
 
 __all__ = ["media"]
 
-GOP_OF_A_SECOND = {"preset": "ultrafast", "qp": "8", "x264-params": "keyint=25:min-keyint=25:scenecut=0:threads=1"}
 LIVE_KEYS = ["stream", "frame", "pts", "time", "width", "height", "detections"]
 LIVE_KEYS += ["run", "epoch", "latency_ms", "dropped_before"]
 SHIPPED = Path(__file__).parents[2] / "streams.yaml"
@@ -48,28 +41,6 @@ sys.exit(guarded(run))
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(Cells(), tmp_path_factory.mktemp("model") / "cells.pt")
-
-
-def config(folder: Path, model: Path, streams: Sequence[str], sinks: Sequence[str], defaults: str = "") -> Path:
-    path = folder / "streams.yaml"
-    lines = [
-        f"model: {{path: {model}, input: 64, adapter: ultralytics, device: cpu}}",
-        "batch: {max_size: 2, workers: 1}",
-    ]
-    lines += [f"defaults: {{{defaults}}}"] if defaults else []
-    lines += ["streams:", *(f"  - {{{stream}}}" for stream in streams)]
-    lines += ["sinks:", *(f"  - {{{sink}}}" for sink in sinks)]
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-JSONL = "type: jsonl, path: 'out/{stream}.jsonl'"
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text()
-    assert text.endswith("\n")
-    return [json.loads(line) for line in text.splitlines()]
 
 
 class Process:
@@ -243,175 +214,3 @@ def test_the_shipped_configuration_runs_as_it_stands(start: Callable[..., Proces
         found = records(tmp_path / "out" / f"{stream}.jsonl")
         asked = 5 * (found[-1]["pts"] - found[0]["pts"])
         assert len(found) - 1 + sum(line["dropped_before"] for line in found[1:]) == pytest.approx(asked, abs=1.5)
-
-
-class Detector(FakeDetector):
-    """With what a daemon says of it."""
-
-    def model_info(self) -> dict[str, str]:
-        return {"device": "cpu"}
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Detector:
-    """No network is loaded."""
-    detector = Detector()
-    monkeypatch.setattr(build, "detector", lambda model, max_batch: detector)
-    return detector
-
-
-PATTERN = "name: bars, source: 'pattern:?size=64x48&fps=200&frames=40', policy: every_frame"
-
-
-def test_results_are_appended(fake: Detector, tmp_path: Path) -> None:
-    sinks = [JSONL, *(f"type: {kind}, path: 'out/{{stream}}.{kind}'" for kind in ("csv", "mot"))]
-    sinks += ["type: video, path: 'out/{stream}.mp4'", "type: coco, path: out"]
-    path = config(tmp_path, tmp_path / "none.pt", [PATTERN], sinks)
-    assert Daemon(path).run() == 0
-    once = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    assert Daemon(path).run() == 0
-    twice = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    new = {"bars.2.mp4", "coco.2.json", "coco_images.2.json"}
-    assert set(twice) == set(once) | new
-    for name, content in once.items():
-        assert twice[name].startswith(content), f"{name} lost what it held"
-    assert len(twice["bars.csv"].splitlines()) == 1 + 2 * 40, "one header"
-    assert len(twice["bars.mot"].splitlines()) == 2 * 40
-    found = records(tmp_path / "out" / "bars.jsonl")
-    assert [line["frame"] for line in found] == [*range(40), *range(40)]
-    assert len({line["run"] for line in found}) == 2
-
-
-def test_what_a_killed_run_left_of_its_coco_results_is_kept(fake: Detector, tmp_path: Path) -> None:
-    path = config(tmp_path, tmp_path / "none.pt", [PATTERN], ["type: coco, path: out"])
-    parts = tmp_path / "out" / "coco.parts"
-    parts.mkdir(parents=True)
-    (parts / "old.part").write_bytes(b"[0,0.0,64,48,[[0,[1,2,3,4],0.5]]]\n[1,0.04,64,4")
-    assert Daemon(path).run() == 0
-    assert len(json.loads((tmp_path / "out" / "coco.json").read_text())) == 1
-    assert len(json.loads((tmp_path / "out" / "coco.2.json").read_text())) == 40
-    assert not parts.exists()
-
-
-def test_paths_start_at_the_folder_of_the_file(
-    fake: Detector, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir("/")
-    clip = media.clip("mkv", count=40, options=GOP_OF_A_SECOND)
-    (tmp_path / "here.mkv").write_bytes(clip.read_bytes())
-    path = config(tmp_path, tmp_path / "none.pt", ["name: clip, source: here.mkv"], ["type: csv, path: deep/er.csv"])
-    assert Daemon(path).run() == 0
-    assert len((tmp_path / "deep" / "er.csv").read_text().splitlines()) == 41
-
-
-def test_skip_auto_holds_the_asked_rate_with_fewer_frames_decoded(
-    fake: Detector, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clip = media.clip("mkv", count=500, options=GOP_OF_A_SECOND)
-    kept: dict[str, Any] = {}
-    monkeypatch.setattr(Daemon, "_verdict", lambda self, ledger: kept.update(ledger.streams) or 0)
-    streams = [f"name: {skip}, source: {clip}, fps: 1, skip: {skip}" for skip in ("auto", "none")]
-    assert Daemon(config(tmp_path, tmp_path / "none.pt", streams, [JSONL])).run() == 0
-    pts = {name: [line["pts"] for line in records(tmp_path / "out" / f"{name}.jsonl")] for name in kept}
-    assert pts["auto"] == pts["none"] == pytest.approx([float(second) for second in range(20)], abs=0.002)
-    assert (kept["none"].decoded, kept["none"].counters.skipped) == (500, 0)
-    assert (kept["auto"].decoded, kept["auto"].counters.skipped) == (116, 384)
-
-
-def test_status_lines(fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = config(tmp_path, tmp_path / "none.pt", [PATTERN.replace("fps=200", "fps=40")], [JSONL])
-    with caplog.at_level(logging.INFO):
-        assert Daemon(path, status_every_s=0.1).run() == 0
-    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("bars: ")]
-    assert len(said) >= 3
-    assert re.fullmatch(
-        r"bars: live, \d+ results, \d+ in all, last \d\.\d s ago, latency p50 \d+ ms, p99 \d+ ms", said[1]
-    )
-    assert re.fullmatch(r"bars: finished, \d+ results, 40 in all, last \d\.\d s ago", said[-1])
-    assert sum(int(line.split(" results")[0].split()[-1]) for line in said) == 40
-
-
-@pytest.mark.parametrize(
-    ("streams", "sinks", "code"),
-    [
-        ([PATTERN], [JSONL], 0),
-        ([PATTERN, "name: none, source: none.mp4"], [JSONL], 3),
-        (["name: none, source: none.mp4"], [JSONL], 1),
-        ([PATTERN], [JSONL, "type: jsonl, path: /dev/full"], 1),
-        ([PATTERN, "name: off, source: none.mp4, enabled: false"], [JSONL], 0),
-    ],
-    ids=["all well", "one failed", "all failed", "a sink lost data", "disabled"],
-)
-def test_exit_codes_of_runs_that_end(
-    fake: Detector, tmp_path: Path, streams: list[str], sinks: list[str], code: int
-) -> None:
-    assert Daemon(config(tmp_path, tmp_path / "none.pt", streams, sinks)).run() == code
-    assert fake.closed == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            "model: {conf: 1}\nbatch: {max_size: 0}\nstreams: [{name: a, source: 'pattern:'}]\n",
-            ["model.conf", "batch.max"],
-        ),
-        (
-            "streams: [{name: a, source: 'ftp://x'}, {name: b, source: 'pattern:', fps: 0}]\n",
-            ["streams[0].source", "streams[1].fps"],
-        ),
-        ("streams: []\n", ["streams"]),
-        ("streams: [{name: a, source: 'pattern:', enabled: false}]\n", ["no stream to run"]),
-        ("model: {path: none.pt}\nstreams: [{name: a, source: 'pattern:'}]\n", ["none.pt"]),
-        ("model: {path: streams.yaml}\nstreams: [{name: a, source: 'pattern:'}]\n", ["streams.yaml"]),
-        ("- [", ["streams.yaml"]),
-    ],
-    ids=["global", "no valid stream", "none at all", "all disabled", "no model", "not a model", "not yaml"],
-)
-def test_what_is_refused(text: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "streams.yaml"
-    path.write_text(text)
-    assert main(["run", str(path)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert all(each in err for each in said), err
-    assert "Traceback" not in err
-
-
-def test_a_sink_that_cannot_work_is_refused(fake: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "out").write_text("a file is in the way")
-    assert main(["run", str(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL]))]) == 2
-    assert "sinks: cannot write into the folder" in capsys.readouterr().err
-
-
-def test_a_signal_while_the_detector_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(build, "detector", lambda model, max_batch: signal.raise_signal(signal.SIGTERM))
-    before = signal.getsignal(signal.SIGTERM)
-    with caplog.at_level(logging.INFO):
-        assert Daemon(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])).run() == 0
-    assert "SIGTERM: stopped before anything ran" in caplog.messages
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_signal_while_the_detector_warms(fake: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The main thread waits for the workers then; they may take as long as they like."""
-    warming = threading.Event()
-
-    def warm(sizes: Sequence[int]) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        warming.wait(20)
-
-    def leave(code: int) -> None:
-        raise SystemExit(code)
-
-    monkeypatch.setattr(fake, "warm", warm)
-    monkeypatch.setattr(os, "_exit", leave)
-    try:
-        with pytest.raises(SystemExit) as left:
-            Daemon(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])).run()
-    finally:
-        warming.set()
-    assert left.value.code == 0
