@@ -13,13 +13,13 @@ INPUT_HEIGHT = 360
 aspect ratio; other sizes work as well, down to one window."""
 
 THRESHOLD = -0.3
-"""Least margin of a window; it still supports a better one, and its own confidence is 0.02."""
+"""Least margin of a window; it still supports a better one, and its own confidence is 0.03."""
 
 FINEST, LARGEST = 0.85, 16.0
 
 
 def levels() -> list[tuple[float, int]]:
-    """Scale and padding of each level, finest first; pictures use as many as fit them (14 of 640 x 360).
+    """Scale and padding of each level, finest first; pictures use as many as fit them (15 of 640 x 360).
 
     The finest level enlarges the picture, so that a person of 80 pixels fills a window. Windows hold 16 pixels of
     surroundings above and below a person, which is the padding; coarse levels get 24, because a person who nearly fills

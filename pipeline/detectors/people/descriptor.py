@@ -46,35 +46,36 @@ def ramp_mix() -> Tensor:
     return torch.tensor(rows, dtype=torch.float32)
 
 
-def gradients(roots: Tensor, pitch: int, top: int, rows: int) -> Tensor:
-    """Magnitude and orientation of the strongest colour channel's gradient, for `rows` rows from `top`.
+def gradients(roots: Tensor, pitch: int, work: Tensor) -> Tensor:
+    """Magnitude and orientation of the strongest colour channel's gradient.
 
-    `roots`: float32 (B, 3, N), the flattened square roots of R, G, B in rows of `pitch` pixels, with one pixel of
-    border above and to the left, N >= (top + rows + 2) * pitch + 2. Returns float32 (2, B, rows * pitch): the
-    magnitude, and magnitude x position, where position in [0, 9) counts bins (a whole number is the centre of a bin,
-    8.5 lies between bins 8 and 0). The two last values of each row mix the ends of two rows and mean nothing.
+    `roots`: float32 (B, 3, (rows + 3) * pitch), the flattened square roots of R, G, B in rows of `pitch` pixels, with
+    one pixel of border above, to the left and below; what the last row holds does not matter. `work`: float32, flat,
+    room for 8 x B x rows x pitch. Returns float32 (2, B, rows * pitch), the first quarter of that: the magnitude, and
+    magnitude x position, where position in [0, 9) counts bins (a whole number is the centre of a bin, 8.5 lies between
+    bins 8 and 0). The two last values of each row mix the ends of two rows and mean nothing.
     Flat rows let every operation run over contiguous memory. Choices are made with 0/1 masks and `lerp`, which is
     exact there and vectorised, unlike `where`.
     """
-    count = rows * pitch
-    middle, low = (top + 1) * pitch, (top + 2) * pitch + 1
-    high = low - 2 * pitch
-    result = torch.empty((2, roots.size(0), count), dtype=roots.dtype, device=roots.device)
-    square, mask = result[0], result[1]
+    count = roots.size(2) - 3 * pitch
+    middle, low = pitch, 2 * pitch + 1
+    high = 1
+    planes = work[: 8 * roots.size(0) * count].view(8, roots.size(0), count)
+    square, mask = planes[0], planes[1]
+    x, y, dx, dy, other, spare = planes[2], planes[3], planes[4], planes[5], planes[6], planes[7]
     red = roots[:, 0]
-    x = red[:, middle + 2 : middle + 2 + count] - red[:, middle : middle + count]
-    y = red[:, low : low + count] - red[:, high : high + count]
+    torch.sub(red[:, middle + 2 : middle + 2 + count], red[:, middle : middle + count], out=x)
+    torch.sub(red[:, low : low + count], red[:, high : high + count], out=y)
     torch.mul(x, x, out=square)
-    work = y * y
-    square.add_(work)  # not addcmul: a fused product rounds differently from OpenCV's and tips ties
-    dx, dy, other = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
+    torch.mul(y, y, out=spare)
+    square.add_(spare)  # not addcmul: a fused product rounds differently from OpenCV's and tips ties
     for channel in range(1, 3):
         plane = roots[:, channel]
         torch.sub(plane[:, middle + 2 : middle + 2 + count], plane[:, middle : middle + count], out=dx)
         torch.sub(plane[:, low : low + count], plane[:, high : high + count], out=dy)
         torch.mul(dx, dx, out=other)
-        torch.mul(dy, dy, out=work)
-        other.add_(work)
+        torch.mul(dy, dy, out=spare)
+        other.add_(spare)
         torch.gt(square, other, out=mask)
         torch.lerp(dx, x, mask, out=x)
         torch.lerp(dy, y, mask, out=y)
@@ -85,9 +86,9 @@ def gradients(roots: Tensor, pitch: int, top: int, rows: int) -> Tensor:
     torch.abs(x, out=dx)
     torch.abs(y, out=dy)
     torch.gt(dy, dx, out=mask)
-    torch.lerp(y, x, mask, out=work)
+    torch.lerp(y, x, mask, out=spare)
     torch.lerp(x, y.neg_(), mask, out=other)
-    ratio = work.div_(other.add_(1e-30))
+    ratio = spare.div_(other.add_(1e-30))
     torch.mul(ratio, ratio, out=other)
     # OpenCV's odd polynomial for the arctangent (core: fastAtan2, good to 0.01 degrees), Horner form, in units of bins.
     p1, p3, p5, p7 = 0.9997878412794807, -0.3258083974640975, 0.1555786518463281, -0.04432655554792128
@@ -96,27 +97,30 @@ def gradients(roots: Tensor, pitch: int, top: int, rows: int) -> Tensor:
     bins.add_(mask, alpha=4.5)
     torch.lt(bins, 0.5, out=mask)
     bins.add_(mask, alpha=9.0).sub_(0.5)
-    torch.mul(bins, square, out=result[1])
-    return result
+    torch.mul(bins, square, out=planes[1])
+    return planes[:2]
 
 
-def block_features(votes: Tensor, pitch: int, mix: Tensor, taps: Tensor) -> Tensor:
+def block_features(votes: Tensor, pitch: int, mix: Tensor, taps: Tensor, work: Tensor) -> Tensor:
     """Normalised block histograms of one picture or strip.
 
-    `votes`: float32 (2, B, rows * pitch) from `gradients`, rows and pitch multiples of 8; `mix` from `ramp_mix`, `taps`
-    from `block_taps`. Returns float32 (B, 36, rows / 8 - 1, pitch / 8 - 2), channels ordered cell column, cell row,
-    bin; the last 8 columns of pixels are only there for the pitch and belong to no block.
+    `votes`: float32 (2, B, rows * pitch) from `gradients`, rows and pitch multiples of 8, may be the beginning of
+    `work`: float32, flat, room for 17 B x rows x pitch. `mix` from `ramp_mix`, `taps` from `block_taps`. Returns
+    float32 (B, 36, rows / 8 - 1, pitch / 8 - 2), channels ordered cell column, cell row, bin; the last 8 columns of
+    pixels are only there for the pitch and belong to no block.
     A vote shared between two neighbouring bins is the second difference of the ramps max(position - k, 0). Sums commute
     with differences, so the ramps are summed over the cells first and subtracted there, on 1/64 of the data.
     """
-    batch = votes.size(1)
+    batch, pixels = votes.size(1), votes.size(1) * votes.size(2)
     columns = pitch // 8
-    maps = torch.mm(mix, votes.view(2, -1))
+    maps = torch.mm(mix, votes.view(2, -1), out=work[2 * pixels : 12 * pixels].view(10, -1))
     maps[2:].relu_()
     chunks = maps.view(-1, 8, pitch)
-    sums = torch.bmm(taps.expand(chunks.size(0), 4, 8), chunks).view(10, batch, -1, 4, pitch)
-    cells = sums[:, :, :-1, 0:2] + sums[:, :, 1:, 2:4]
-    rows = cells.size(2)
+    tall = torch.bmm(taps.expand(chunks.size(0), 4, 8), chunks, out=work[12 * pixels : 17 * pixels].view(-1, 4, pitch))
+    sums = tall.view(10, batch, -1, 4, pitch)
+    rows = sums.size(2) - 1
+    half = work[2 * pixels : 2 * pixels + 20 * batch * rows * pitch].view(10, batch, rows, 2, pitch)
+    cells = torch.add(sums[:, :, :-1, 0:2], sums[:, :, 1:, 2:4], out=half)
     parts = torch.mm(taps, cells.view(-1, 8).t()).view(4, 10, batch, rows, 2, columns)
     both = parts[0:2, :, :, :, :, :-2] + parts[2:4, :, :, :, :, 1:-1]
     both = both.permute(2, 0, 4, 1, 3, 5)  # batch, cell column, cell row, ramp, block row, block column
