@@ -79,15 +79,17 @@ def workers(wanted: int | str, device: str) -> int:
     return processors() if device == "cpu" else 1
 
 
-def recording(
-    name: str, source: SourceUrl, settings: StreamSettings, *, threads: int = 1, limit: int | None = None
-) -> Stream:
-    """A stream that is read once, losslessly, from its beginning to its end."""
+def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: int | None = None) -> Stream:
+    """A stream that is read once, losslessly, from its beginning to its end.
+
+    Its decoder has one thread: with frame threads libav conceals damage in a way that depends on their timing, and the
+    same file would not always give the same results.
+    """
     reader: Source
     if source.scheme == "pattern":
         reader = PatternSource(source.reveal())
     else:
-        reader = _file(settings, source, _fixed(settings), threads)
+        reader = _file(settings, source, _fixed(settings))
     paced = settings.pace == "realtime"
     return Stream(
         Paced(reader) if paced else reader,
@@ -207,9 +209,9 @@ def _camera(config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> S
     )
 
 
-def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip, threads: int = 1) -> Source:
+def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
     where = local_path(source.reveal()) if source.is_file else source
-    return FileSource(where, skip=skip, threads=threads, max_pixels=settings.max_pixels)
+    return FileSource(where, skip=skip, max_pixels=settings.max_pixels)
 
 
 def _letterbox(settings: StreamSettings) -> Letterbox:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import load_config_quarantining
 from pipeline.errors import ConfigError, SinkError
@@ -50,7 +50,10 @@ class Daemon:
         self._signals: list[int] = []
         self._pipeline: Pipeline | None = None
         self._ready = False
+        self._refused = False  # a stream entry was faulty and is not run
         self._last_count: dict[str, int] = {}
+        self._model: dict[str, Any] = {}
+        self._startup_s: dict[str, float] = {}
 
     def run(self) -> int:
         """Run until a signal, or until the last stream has ended; returns the exit code.
@@ -65,6 +68,15 @@ class Daemon:
                 return self._leave(0)
             return self._watch(pipeline)
 
+    @property
+    def ledger(self) -> Ledger | None:
+        """Counts and times, once the detector is loaded."""
+        return None if self._pipeline is None else self._pipeline.ledger
+
+    def facts(self) -> dict[str, Any]:
+        """What a report needs to know beside the ledger."""
+        return {"command": "run", "model": self._model, "startup_s": self._startup_s}
+
     @contextmanager
     def _listening(self) -> Iterator[None]:
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -76,7 +88,7 @@ class Daemon:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
-        if not self._ready:
+        if not self._ready and len(self._signals) == 1:
             raise _Early
 
     def _begin(self, loaded: LoadedConfig) -> Pipeline:
@@ -90,18 +102,22 @@ class Daemon:
         config = loaded.config
         if config.server is not None:
             log.warning("server: this version serves nothing yet; the section is checked and otherwise ignored")
+        self._refused = bool(loaded.quarantined)
         streams = self._feeds(loaded)
         detector = build.detector(config.model, max_batch=config.batch.max_size)
-        device = detector.model_info()["device"]
+        self._startup_s = dict(detector.startup_s)
+        workers = build.workers(config.batch.workers, detector.model_info()["device"])
+        size = min(config.batch.max_size, detector.max_batch)
+        self._model = detector.model_info() | {"max_batch": size, "workers": workers}
         sinks = build.sinks(config.sinks, run_id=secrets.token_hex(8))
         self._pipeline = pipeline = Pipeline(
             detector,
             sinks,
             FlowOptions(
-                batch_size=min(config.batch.max_size, detector.max_batch),
+                batch_size=size,
                 fixed_batch=False,
                 max_wait_ms=config.batch.max_wait_ms,
-                workers=build.workers(config.batch.workers, device),
+                workers=workers,
                 outlet_policy="freshest",
                 # Pictures are large: a slow video sink may hold a few, records may wait in larger numbers.
                 outlet_capacity=8 if any(sink.wants_pictures for sink in sinks) else 256,
@@ -111,7 +127,7 @@ class Daemon:
             pipeline.start()
         except SinkError as error:  # as `check` calls it: a path in the file that cannot be used
             raise ConfigError(f"{self._path}: sinks: {error}") from error
-        log.info("detector ready: %s on %s; starting %d streams", config.model.path, device, len(streams))
+        log.info("detector ready: %s on %s; %d streams", config.model.path, self._model["device"], len(streams))
         self._ready = True
         for stream in streams:
             pipeline.add(stream)
@@ -127,6 +143,7 @@ class Daemon:
                 try:
                     feeds.append(build.feed(stream))
                 except ConfigError as error:
+                    self._refused = True
                     log.error("%s; the other streams run", error)
         if not feeds:
             raise ConfigError(f"{self._path}: no stream to run: all are faulty, disabled or missing")
@@ -147,9 +164,10 @@ class Daemon:
                 pipeline.stop()
                 stopped_ns = now_ns
             elif stopped_ns is not None and now_ns - stopped_ns > 1e9 and _served(pipeline.ledger):
-                # A reader may sit in a network call that only its own time limit ends. It holds nothing of ours.
+                # A reader may sit in a network call that only its own time limit ends. It holds nothing of ours; the
+                # sinks are given the rest of the grace to close.
                 self._say_status(pipeline.ledger)
-                return self._leave(0)
+                return self._leave(0, stopped_ns + self._grace_ns)
             elif stopped_ns is not None and now_ns - stopped_ns > self._grace_ns:
                 log.error("not drained within %g s: %s", self._grace_ns / 1e9, ", ".join(pipeline.alive()))
                 return self._leave(1)
@@ -157,19 +175,23 @@ class Daemon:
         pipeline.detector.close()
         return self._verdict(pipeline.ledger)
 
-    def _leave(self, code: int) -> int:
-        """Give up what is under way. Threads that are stuck in native code do not keep the process."""
+    def _leave(self, code: int, deadline_ns: int | None = None) -> int:
+        """Give up what is under way. Readers that are stuck in native code do not keep the process, nor does anything
+        after the deadline (1 s unless given)."""
         pipeline = self._pipeline
-        if pipeline is not None:
-            pipeline.abort()
-            if not pipeline.join(1.0):
+        if pipeline is None:
+            return code
+        deadline_ns = deadline_ns or self._now() + 1_000_000_000
+        pipeline.abort()
+        while not pipeline.join(0.1):
+            if self._now() >= deadline_ns or all(name.startswith("read:") for name in pipeline.alive()):
                 log.warning("left behind: %s", ", ".join(pipeline.alive()))
                 logging.shutdown()
                 os._exit(code)
         return code
 
     def _verdict(self, ledger: Ledger) -> int:
-        lost = [sink for sink in ledger.sinks.values() if sink.lost or sink.state == "failed"]
+        lost = [sink for sink in ledger.sinks.values() if sink.lost_data]
         for sink in lost:
             log.error("sink %s lost results: %s", sink.name, dict(sink.lost) or sink.error)
         if self._signals:
@@ -177,7 +199,8 @@ class Daemon:
         states = [account.state for account in ledger.streams.values()]
         if lost or all(state == "failed" for state in states):
             return 1
-        return 3 if any(state in ("failed", "truncated") for state in states) else 0
+        partial = self._refused or any(state in ("failed", "truncated") for state in states)
+        return 3 if partial else 0
 
     def _say_status(self, ledger: Ledger) -> None:
         for account in ledger.streams.values():

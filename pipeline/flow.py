@@ -25,6 +25,7 @@ from dataclasses import replace
 from functools import partial
 
 from pipeline.batching import BatchScheduler
+from pipeline.complaints import Complaints
 from pipeline.errors import PipelineError, SourceError
 from pipeline.frame import Capture, Frame, Item, Outcome
 from pipeline.inference import BatchRunner, UnderWay
@@ -65,6 +66,7 @@ class Pipeline:
         self._outlets = [Outlet(sink, options.outlet_capacity, options.outlet_policy) for sink in sinks]
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
         self._wants_pictures = any(sink.wants_pictures for sink in sinks)
+        self._complaints = Complaints(log, clock)
         self._wire(self._inbox.put, Outlet.put, self._read_in_thread)
         self._roster = Roster(options.parallel)
         self._group = WorkerGroup()
@@ -84,9 +86,11 @@ class Pipeline:
                 deliver(outlet, event)
 
         self._start_reader = start_reader
-        self._publisher = Publisher(deliver_to_all, len(self._outlets), self.ledger, self._now)
+        self._publisher = Publisher(deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints)
         self._emit = emit = emit or self._publisher.handle
-        self._runner = BatchRunner(self.detector, self._scheduler, self.buffers, self.ledger, emit, self._now)
+        self._runner = BatchRunner(
+            self.detector, self._scheduler, self.buffers, self.ledger, emit, self._now, self._complaints
+        )
 
     # The four loops
 
@@ -103,9 +107,12 @@ class Pipeline:
             self._scheduler.open(stream.key, stream.weight, stream.policy)
             opened = True
             while (capture := source.read()) is not None:
+                # Asked before it is counted: what a plug-in raises here costs the stream, not the balance.
+                kept = stream.keep(capture)
+                wanted = kept and stream.gate(capture)
                 account.arrived(capture.read_ns, capture.pts_s, capture.epoch, capture.corrupt)
-                if stream.keep(capture):
-                    self._prepare(stream, capture, frames)
+                if kept:
+                    self._prepare(stream, capture, frames, wanted)
                     frames += 1
                 else:
                     account.decimated += 1
@@ -122,7 +129,10 @@ class Pipeline:
             account.failed(f"{type(error).__name__}: {error}")
             log.exception("%s: reading failed", account.name)
         finally:
-            source.close()
+            try:
+                source.close()
+            except Exception:  # a plug-in may raise anything; the stream has ended anyway
+                log.exception("%s: closing failed", account.name)
             if opened:
                 self._scheduler.close(stream.key)
                 with suppress(Closed):
@@ -169,8 +179,8 @@ class Pipeline:
 
     # Their bodies
 
-    def _prepare(self, stream: Stream, capture: Capture, sequence: int) -> None:
-        """Make the network inputs of one frame and queue them."""
+    def _prepare(self, stream: Stream, capture: Capture, sequence: int, wanted: bool) -> None:
+        """Make the network inputs of one frame and queue them, unless the detector is not to look at it."""
         trace = new_trace()
         trace[Mark.READ], trace[Mark.DECODED] = capture.read_ns, capture.decoded_ns
         trace[Mark.PREPARE] = self._now()
@@ -182,7 +192,7 @@ class Pipeline:
         if capture.corrupt and stream.drop_corrupt:
             self._emit(Outcome(frame, dropped="corrupt"))
             return
-        if not stream.gate(capture):
+        if not wanted:
             self._emit(Outcome(frame))
             return
         spec = self.detector.spec
@@ -190,7 +200,8 @@ class Pipeline:
         try:
             geometries = [stage.prepare(picture, spec, out) for stage, out in zip(stream.stages, inputs, strict=True)]
         except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
-            log.warning("%s frame %d: %s", stream.account.name, frame.index, error)
+            text = f"frame {frame.index}: {error}"
+            self._complaints.say(logging.WARNING, stream.account.name, "stage", text)
             for out in inputs:
                 self.buffers.release(out)
             self._emit(Outcome(frame, dropped="stage_error"))
@@ -222,24 +233,28 @@ class Pipeline:
             go.wait()
             self._detect()
 
-        for number in range(self.options.workers):
-            self._start(f"detect:{number}", work)
-        failure = next(filter(None, [warm.get() for _ in range(self.options.workers)]), None)
-        if failure is not None:
-            self.abort()
-            go.set()
+        started = False
+        try:
+            for number in range(self.options.workers):
+                self._start(f"detect:{number}", work)
+            failure = next(filter(None, [warm.get() for _ in range(self.options.workers)]), None)
+            if failure is not None:
+                raise failure
+            self._start("follow", self._follow)
             for outlet in self._outlets:
-                outlet.close()
-            raise failure
-        go.set()
-        self.ledger.begin(self._now())
-        self._start("follow", self._follow)
-        for outlet in self._outlets:
-            self._start(f"write:{outlet.sink.name}", partial(self._write, outlet))
+                self._start(f"write:{outlet.sink.name}", partial(self._write, outlet))
+            started = True
+        finally:
+            if not started:
+                self.abort()
+                for outlet in self._outlets:
+                    outlet.close()
+            self.ledger.begin(self._now())
+            go.set()
 
     def add(self, stream: Stream) -> None:
         """Take a stream in; it opens as soon as fewer than ``parallel`` are open, or never after a stop."""
-        self.ledger.streams[stream.account.name] = stream.account
+        self.ledger.add(stream.account)
         self._roster.add(stream)
         self._open_more()
 
@@ -304,12 +319,15 @@ class Pipeline:
                             readers.append(reader)
                     while (batch := self._scheduler.poll()) is not None:
                         self._runner.complete(self._runner.submit(batch))
+        except BaseException as error:
+            self.failure = error
+            raise
         finally:
             for reader in readers:
                 reader.close()
             for outlet in self._outlets:
                 outlet.close()
-        self._settle()
+            self._settle()
 
     def _open_sinks(self) -> None:
         opened: list[Outlet] = []
@@ -329,7 +347,12 @@ class Pipeline:
     def _open_more(self) -> None:
         """Start the readers that may start; after the last stream, send the workers home."""
         while (stream := self._roster.next()) is not None:
-            self._start_reader(stream)
+            try:
+                self._start_reader(stream)
+            except RuntimeError as error:  # the system gives no more threads
+                stream.account.failed(str(error))
+                log.error("%s: %s", stream.account.name, error)
+                self._roster.closed(stream)
         if self._roster.done:
             self._scheduler.finish()
 

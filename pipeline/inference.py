@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipeline.batching import BatchScheduler
+from pipeline.complaints import Complaints
 from pipeline.errors import InferenceError
-from pipeline.frame import Batch, Item, Outcome
+from pipeline.frame import Batch, Detections, Item, Outcome
 from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool
 from pipeline.protocols import Detector, Pending
-
-log = logging.getLogger("pipeline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,7 @@ class BatchRunner:
         ledger: Ledger,
         emit: Callable[[Outcome], object],
         now: Callable[[], int],
+        complaints: Complaints,
     ) -> None:
         self._detector = detector
         self._scheduler = scheduler
@@ -44,6 +44,7 @@ class BatchRunner:
         self._ledger = ledger
         self._emit = emit
         self._now = now
+        self._complaints = complaints
 
     def submit(self, batch: Batch) -> UnderWay:
         """Start a batch; never raises InferenceError."""
@@ -69,7 +70,7 @@ class BatchRunner:
             return
         self._release(batch.items)
         in_source_pixels = [
-            replace(detections, xyxy=item.geometry.to_source(detections.xyxy)) if len(detections) else detections
+            _in_source_pixels(detections, item) if len(detections) else detections
             for item, detections in zip(batch.items, found, strict=True)
         ]
         parsed_ns = self._now()
@@ -86,10 +87,20 @@ class BatchRunner:
                 self.complete(self.submit(replace(batch, items=half)))
             return
         (item,) = batch.items
-        log.error("%s frame %d: %s", item.frame.stream.name, item.frame.index, error)
+        text = f"frame {item.frame.index}: {error}"
+        self._complaints.say(logging.ERROR, item.frame.stream.name, "inference", text)
         self._release(batch.items)
         self._emit(Outcome(item.frame, dropped="inference_error", part=item.part, of=item.of))
 
     def _release(self, items: tuple[Item, ...]) -> None:
         for item in items:
             self._buffers.release(item.input)
+
+
+def _in_source_pixels(detections: Detections, item: Item) -> Detections:
+    """Back through the item's geometry; what lies wholly in the padding has no area in the picture and goes."""
+    xyxy = item.geometry.to_source(detections.xyxy)
+    seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
+    if seen.all():
+        return replace(detections, xyxy=xyxy)
+    return Detections(xyxy[seen], detections.confidence[seen], detections.class_id[seen])

@@ -135,16 +135,7 @@ class Outlet:
                 self.account.written += 1
                 event.done(began_ns, now())
                 if self.account.state == "degraded":
-                    self.account.state = "ok"
-                    log.warning(
-                        "sink %s keeps results again, lost so far: %d", self.sink.name, self.account.lost.total()
-                    )
-
-    def _fail(self, event: Event | None, reason: str, state: SinkState, error: Exception) -> None:
-        if self.account.state == "ok":  # said once, until it has recovered
-            log.error("sink %s: %s", self.sink.name, error, exc_info=None if state == "degraded" else error)
-        self.account.state, self.account.error = state, str(error) or type(error).__name__
-        self._pass(event, reason)
+                    self._recover()
 
     def close(self) -> None:
         """Account for what is left in the channel and close the sink."""
@@ -153,7 +144,21 @@ class Outlet:
         try:
             self.sink.close()
         except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
+            self.account.state = "ok"  # so that this last word is said
             self._fail(None, "failed", "failed", error)
+
+    def _fail(self, event: Event | None, reason: str, state: SinkState, error: Exception) -> None:
+        if self.account.state == "ok":  # said once, until it has recovered
+            unforeseen = None if isinstance(error, SinkError) else error
+            log.error("sink %s: %s", self.sink.name, error or type(error).__name__, exc_info=unforeseen)
+        self.account.state, self.account.error = state, str(error) or type(error).__name__
+        if not isinstance(event, Delivery):
+            self.account.faults += 1
+        self._pass(event, reason)
+
+    def _recover(self) -> None:
+        self.account.state = "ok"
+        log.warning("sink %s keeps results again, lost so far: %d", self.sink.name, self.account.lost.total())
 
     def _pass(self, event: Event | None, reason: str) -> None:
         """The sink will not hear of this event."""

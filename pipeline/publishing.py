@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from pipeline.complaints import Complaints
 from pipeline.frame import Detections, Outcome, Result, StreamInfo, StreamKey
 from pipeline.ledger import Ledger
 from pipeline.ordering import Joined, StreamOrder
 from pipeline.outlet import Began, Delivery, Ended, Event
 from pipeline.stream import Stream
 from pipeline.timing import Mark
-
-log = logging.getLogger("pipeline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +43,19 @@ class _Following:
 class Publisher:
     """Per-stream state lives here: order, follower, losses. Used by one thread."""
 
-    def __init__(self, deliver: Callable[[Event], None], outlets: int, ledger: Ledger, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[Event], None],
+        outlets: int,
+        ledger: Ledger,
+        now: Callable[[], int],
+        complaints: Complaints,
+    ) -> None:
         self._deliver = deliver
         self._outlets = outlets
         self._ledger = ledger
         self._now = now
+        self._complaints = complaints
         self._following: dict[StreamKey, _Following] = {}
 
     def handle(self, event: Outcome | Opened | Closing) -> None:
@@ -78,7 +85,8 @@ class Publisher:
             try:
                 detections = stream.follower.follow(frame, detections)
             except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it costs this frame only
-                log.error("%s frame %d: the follower failed: %s", frame.stream.name, frame.index, error)
+                text = f"frame {frame.index}: the follower failed: {error!r}"
+                self._complaints.say(logging.ERROR, frame.stream.name, "follower", text)
                 dropped = "stage_error"
         if dropped is not None:
             stream.account.dropped[dropped] += 1
@@ -100,5 +108,6 @@ class Publisher:
             trace=frame.trace,
         )
         following.dropped_before = 0
-        stream.account.published(frame.trace)
+        # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
         self._deliver(Delivery(result, stream.account, self._outlets))
+        stream.account.published(frame.trace)

@@ -117,12 +117,13 @@ class Replay:
         Raises ModelLoadError, ConfigError (a value that the model refuses) or SinkError.
         """
         begun_ns = now_ns()
-        import torch  # noqa: F401 - timed by itself: it is most of a cold start
+        import torch  # noqa: F401 - it is most of a cold start
 
-        imported_ns = now_ns()
         from pipeline import build
         from pipeline.flow import Pipeline
         from pipeline.stream import FlowOptions
+
+        imported_ns = now_ns()
 
         batch_size = self.options.batch or (self._batch.max_size if self._batch is not None else None)
         detector = build.detector(self._model, max_batch=batch_size or 16)
@@ -158,11 +159,8 @@ class Replay:
 
         assert self._pipeline is not None, "prepare() comes first"
         to_do = {name: source for name, source in self._sources.items() if name not in self.resumed}
-        # One decoding thread per file fills the cores, unless there are fewer files than cores.
-        threads = max(1, build.processors() // max(1, min(len(to_do), self._parallel)))
         streams = [
-            build.recording(name, source, self._settings, threads=threads, limit=self.options.limit)
-            for name, source in to_do.items()
+            build.recording(name, source, self._settings, limit=self.options.limit) for name, source in to_do.items()
         ]
         streams += [build.absent(name, reason) for name, reason in self._missing.items()]
         if self.options.inline:
@@ -193,22 +191,21 @@ class Replay:
         """What the report needs to know beside the ledger."""
         return {
             "command": "replay",
-            "model": self._model_info,
+            "model": self._model_info | self._oddities(),
             "startup_s": {key: round(value, 4) for key, value in self._startup_s.items()},
             "resumed": self.resumed,
         }
+
+    def _oddities(self) -> dict[str, int]:
+        detector = self._pipeline.detector if self._pipeline is not None else None
+        return {name: getattr(detector, name, 0) for name in ("nonfinite_rows", "nonfinite_frames")}
 
     @property
     def outputs(self) -> list[Path]:
         """Files that this run wrote into ``out``."""
         if self.out is None:
             return []
-        names = {"jsonl": "{}.jsonl", "csv": "{}.csv", "mot": "{}.mot.txt", "video": "{}.mp4"}
-        found = [
-            self.out / names[kind].format(name) for kind in self.options.save if kind in names for name in self.streams
-        ]
-        if "coco" in self.options.save:
-            found += [self.out / "coco.json", self.out / "coco_images.json"]
+        found = dict.fromkeys(path for name in self.streams for path in _outputs(self.options, name))
         return [path for path in found if path.exists()]
 
 
@@ -245,6 +242,21 @@ def replay(sources: Sequence[str | Path] | str | Path, **options: Any) -> Iterat
     failed = [f"{name}: {account.error}" for name, account in run.ledger.streams.items() if account.state == "failed"]
     if failed:
         raise SourceError("; ".join(failed))
+
+
+_FILES = {
+    "jsonl": ["{}.jsonl"],
+    "csv": ["{}.csv"],
+    "mot": ["{}.mot.txt"],
+    "video": ["{}.mp4"],
+    "coco": ["coco.json", "coco_images.json"],
+}
+
+
+def _outputs(options: ReplayOptions, name: str) -> list[Path]:
+    """The files in which the results of one stream are to be found."""
+    assert options.out is not None
+    return [options.out / file.format(name) for kind in options.save for file in _FILES[kind]]
 
 
 class _Collector:
@@ -329,11 +341,19 @@ def _resolve(sources: Sequence[str]) -> tuple[dict[str, SourceUrl], dict[str, st
                 f"{url}: a live feed has no end to replay to; put it into streams.yaml and use 'pipeline run'"
             )
         named[stream_name(_stem(url), taken)] = url
-    return named, {stream_name(Path(source).stem, taken): reason for source, reason in faults}
+    return named, {stream_name(_safe_stem(source), taken): reason for source, reason in faults}
 
 
 def _stem(url: SourceUrl) -> str:
     return Path(str(url).split("?", 1)[0]).stem or url.scheme
+
+
+def _safe_stem(source: str) -> str:
+    """A name for what was refused; its text may hold credentials."""
+    try:
+        return _stem(SourceUrl.parse(source))
+    except ValueError:
+        return "refused"
 
 
 def _finished_before(options: ReplayOptions) -> dict[str, Any]:
@@ -345,6 +365,12 @@ def _finished_before(options: ReplayOptions) -> dict[str, Any]:
         return {}
     try:
         report = json.loads(path.read_text())
-        return {name: entry for name, entry in report["streams"].items() if entry["state"] == "finished"}
+        if any(sink["lost"] or sink["faults"] or sink["state"] == "failed" for sink in report["sinks"].values()):
+            return {}  # nobody knows which results are missing
+        return {
+            name: entry
+            for name, entry in report["streams"].items()
+            if entry["state"] == "finished" and all(path.exists() for path in _outputs(options, name))
+        }
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UsageError(f"{path}: not a report that can be resumed from: {error}") from error

@@ -7,6 +7,8 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ EXAMPLES = """\
 """
 
 ABORT_GRACE_NS = 5_000_000_000
+SAVE_EVERY_NS = 10_000_000_000
 """How long a run may take to end after it was told to give up; a thread stuck in native code is then left behind."""
 
 
@@ -113,9 +116,12 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         return ledger() is not None and bool(ledger().start_ns)
 
     def drain() -> None:
-        if not options.quiet:
-            print("pipeline: stopping; what is under way is finished. Once more to give up at once.", file=sys.stderr)
         replay.stop()
+        if not options.quiet:
+            with suppress(OSError, ValueError):  # nobody may be listening any more
+                print(
+                    "pipeline: stopping; what is under way is finished. Once more to give up at once.", file=sys.stderr
+                )
 
     showing = progress(
         ledger,
@@ -129,7 +135,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         with showing:
             try:
                 replay.start()
-                stuck = not _wait(replay, requests, window)
+                stuck = not _wait(replay, requests, window, lambda: save_so_far(replay, out))
             except Exception as failure:
                 if not has_begun():
                     raise
@@ -163,14 +169,27 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
     return code
 
 
-def _wait(replay: Replay, requests: StopRequests, window: Any) -> bool:
+def save_so_far(replay: Replay, out: Path) -> None:
+    """Leave a report of what is finished, so that a run that is killed can be resumed."""
+    from pipeline.errors import SinkError
+    from pipeline.report import compose, save_json
+
+    with suppress(SinkError):  # said at the end, when it matters
+        save_json(compose(replay.ledger.as_dict(), replay.facts(), order=replay.streams, error="still running"), out)
+
+
+def _wait(replay: Replay, requests: StopRequests, window: Any, save: Callable[[], None]) -> bool:
     """Until everything has ended; False when it was told to give up and did not."""
     from pipeline.timing import now_ns
 
     deadline_ns: int | None = None
+    next_save_ns = now_ns() + SAVE_EVERY_NS
     while not replay.wait(0.03 if window is not None else 0.2):
         if window is not None and not window.refresh():
             replay.stop()
+        if now_ns() >= next_save_ns:
+            save()
+            next_save_ns = now_ns() + SAVE_EVERY_NS
         if requests.aborted:
             deadline_ns = deadline_ns or now_ns() + ABORT_GRACE_NS
             if now_ns() > deadline_ns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 from pipeline.cli.parser import Parser
@@ -33,4 +34,11 @@ def run(options: argparse.Namespace) -> int:
     with logging_to_stderr(logging.WARNING if options.quiet else logging.INFO, debug=options.debug):
         from pipeline.daemon import Daemon
 
-        return Daemon(options.config).run()
+        daemon = Daemon(options.config)
+        code = daemon.run()
+    if options.json and daemon.ledger is not None:
+        from pipeline.report import compose, to_json
+
+        sys.stdout.buffer.write(to_json(compose(daemon.ledger.as_dict(), daemon.facts())))
+        sys.stdout.buffer.flush()
+    return code

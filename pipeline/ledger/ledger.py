@@ -121,11 +121,16 @@ class StreamLedger:
             self._settled = latency.as_dict()
         return latency
 
-    def as_dict(self, start_ns: int) -> dict[str, Any]:
-        """This stream's part of ``report.json``."""
+    def as_dict(self, start_ns: int, *, final: bool = True) -> dict[str, Any]:
+        """This stream's part of ``report.json``.
+
+        Before the run's end (not ``final``) a recording that was read to its end is ``live`` until the last sink has
+        finished it.
+        """
+        under_way = not final and self.state == "finished" and self._settled is None
         span_s = (self.last_result_ns - self.opened_ns) / 1e9 if self.last_result_ns else 0.0
         return {
-            "state": self.state,
+            "state": "live" if under_way else self.state,
             "error": self.error,
             "frames": {
                 "decoded": self.decoded,
@@ -155,6 +160,8 @@ class SinkLedger:
     Attributes:
         received: results that were meant for it.
         written: results that it kept.
+        faults: times that a stream could not be begun or ended, or the sink not closed: results that counted as
+            written may be missing then.
         state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
     """
 
@@ -162,8 +169,14 @@ class SinkLedger:
     received: int = 0
     written: int = 0
     lost: Counter[str] = field(default_factory=Counter)
+    faults: int = 0
     state: SinkState = "ok"
     error: str | None = None
+
+    @property
+    def lost_data(self) -> bool:
+        """Whether anything that was meant for it is, or may be, missing."""
+        return bool(self.lost or self.faults) or self.state == "failed"
 
     def as_dict(self) -> dict[str, Any]:
         """This sink's part of ``report.json``."""
@@ -171,6 +184,7 @@ class SinkLedger:
             "received": self.received,
             "written": self.written,
             "lost": dict(sorted(self.lost.items())),
+            "faults": self.faults,
             "state": self.state,
             "error": self.error,
         }
@@ -200,6 +214,14 @@ class Ledger:
         self.end_ns = at_ns
         self.cpu_ns = cpu_ns() - self._cpu_start_ns
 
+    def add(self, account: StreamLedger) -> None:
+        """Keep a stream's account. An earlier life of the same name stays, under ``name~1``, ``name~2``, ..."""
+        earlier = self.streams.pop(account.name, None)
+        if earlier is not None:
+            lives = sum(name.startswith(f"{account.name}~") for name in self.streams)
+            self.streams[f"{account.name}~{lives + 1}"] = earlier
+        self.streams[account.name] = account
+
     def batch(self, items: int) -> None:
         """A detect worker finished a batch of ``items`` items."""
         with self._lock:
@@ -219,6 +241,8 @@ class Ledger:
         for stream in self.streams.values():
             if stream.in_flight > 0:
                 stream.dropped["shutdown"] += stream.in_flight
+            if stream.state not in ENDED:
+                stream.state = "stopped"
 
     def as_dict(self) -> dict[str, Any]:
         """The measured part of ``report.json``."""
@@ -228,7 +252,7 @@ class Ledger:
         for stream in self.streams.values():
             total.merge(stream.latency())
         frames = sum(stream.processed for stream in self.streams.values())
-        wall_s = (self.end_ns - self.start_ns) / 1e9
+        wall_s = max(0, self.end_ns - self.start_ns) / 1e9
         first_ns = min((s.first_result_ns for s in self.streams.values() if s.first_result_ns), default=0)
         batches = self.batch_sizes.total()
         items = sum(size * count for size, count in self.batch_sizes.items())
@@ -243,7 +267,9 @@ class Ledger:
                 "mean_size": round(items / batches, 4) if batches else None,
                 "sizes": {str(size): count for size, count in sorted(self.batch_sizes.items())},
             },
-            "streams": {name: stream.as_dict(self.start_ns) for name, stream in self.streams.items()},
+            "streams": {
+                name: stream.as_dict(self.start_ns, final=bool(self.end_ns)) for name, stream in self.streams.items()
+            },
             "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
             "total": total.as_dict(),
         }

@@ -42,7 +42,7 @@ def exit_code(report: Mapping[str, Any], strict: bool = False) -> int:
 
     A stream that delivered not one frame to the results although its decoder had some counts as failed.
     """
-    if report.get("error") or any(sink["lost"] or sink["state"] == "failed" for sink in report["sinks"].values()):
+    if report.get("error") or any(_lost_data(sink) for sink in report["sinks"].values()):
         return 1
     streams = list(report["streams"].values())
     failed = sum(_failed(stream) for stream in streams)
@@ -72,8 +72,11 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
             total = sum(sink["lost"].values())
             why = f": {sink['error']}" if sink.get("error") else ""
             found.append(Finding("error", name, f"lost {count(total, 'result')} ({reasons(sink['lost'])}){why}"))
-        elif sink["state"] != "ok":
-            found.append(Finding("error", name, f"{sink['state']}: {sink.get('error') or 'no reason given'}"))
+        elif _lost_data(sink) or sink["state"] != "ok":
+            found.append(
+                Finding("error", name, f"{sink['state']}: {sink.get('error') or 'a file could not be finished'}")
+            )
+    found.extend(_about_model(report.get("model") or {}))
     for name, stream in report["streams"].items():
         found.extend(_about_state(name, stream))
     for name, stream in report["streams"].items():
@@ -94,6 +97,18 @@ def dropped(report: Mapping[str, Any]) -> Counter[str]:
 def reasons(counts: Mapping[str, int]) -> str:
     """``stale 12, overflow 3``: most frequent first."""
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _lost_data(sink: Mapping[str, Any]) -> bool:
+    return bool(sink["lost"] or sink.get("faults")) or sink["state"] == "failed"
+
+
+def _about_model(model: Mapping[str, Any]) -> list[Finding]:
+    rows, frames = model.get("nonfinite_rows", 0), model.get("nonfinite_frames", 0)
+    if not rows:
+        return []
+    text = f"{count(rows, 'detection')} of {count(frames, 'frame')} removed: not a number or infinite"
+    return [Finding("warning", "model", f"{text}; is the input normalised as the model expects?")]
 
 
 def _about_state(name: str, stream: Mapping[str, Any]) -> list[Finding]:

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -27,6 +27,8 @@ __all__ = ["media"]
 
 class Detector(FakeDetector):
     """With what a daemon says of it."""
+
+    startup_s: ClassVar[dict[str, float]] = {}
 
     def model_info(self) -> dict[str, str]:
         return {"device": "cpu"}

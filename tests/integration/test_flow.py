@@ -169,7 +169,7 @@ def test_a_failing_batch_is_split_until_the_bad_frame_is_alone(run: Any, caplog:
         pipeline = run([stream("a", seconds(16))], [sink], detector, batch_size=8)
     assert sink.frames("a") == [n for n in range(16) if n not in (3, 11)]
     assert pipeline.ledger.streams["a"].dropped == {"inference_error": 2}
-    assert "a frame 3: poison" in caplog.text
+    assert "a: frame 3: poison" in caplog.text
     assert set(detector.sizes) == {8}  # also the halves are padded: the network sees one size
     assert_balanced(pipeline)
 
