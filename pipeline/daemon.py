@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("pipeline")
 
 
+RECORDS_WAITING = 256
+PICTURES_WAITING = 16
+"""Results that may wait for one sink. Those with pictures are large: 16 of 1080p are 50 MB."""
+
+
 class _Early(BaseException):
     """A signal came while the detector was loaded or warmed: there is nothing to drain yet."""
 
@@ -119,8 +124,7 @@ class Daemon:
                 max_wait_ms=config.batch.max_wait_ms,
                 workers=workers,
                 outlet_policy="freshest",
-                # Pictures are large: a slow video sink may hold a few, records may wait in larger numbers.
-                outlet_capacity=8 if any(sink.wants_pictures for sink in sinks) else 256,
+                outlet_capacity=PICTURES_WAITING if any(sink.wants_pictures for sink in sinks) else RECORDS_WAITING,
             ),
         )
         try:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipeline import build
+from pipeline import build, daemon
 from pipeline.cli import main
 from pipeline.daemon import Daemon
 from pipeline.testing import FakeDetector
@@ -45,7 +45,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Detector:
 PATTERN = "name: bars, source: 'pattern:?size=64x48&fps=200&frames=40', policy: every_frame"
 
 
-def test_results_are_appended(fake: Detector, tmp_path: Path) -> None:
+def test_results_are_appended(fake: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "PICTURES_WAITING", 256)  # the encoder may be slow here, this is not about that
     sinks = [JSONL, *(f"type: {kind}, path: 'out/{{stream}}.{kind}'" for kind in ("csv", "mot"))]
     sinks += ["type: video, path: 'out/{stream}.mp4'", "type: coco, path: out"]
     path = config(tmp_path, tmp_path / "none.pt", [PATTERN], sinks)
@@ -120,7 +121,7 @@ def test_status_lines(fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureF
         ([PATTERN, "name: none, source: none.mp4"], [JSONL], 3),
         (["name: none, source: none.mp4"], [JSONL], 1),
         ([PATTERN], [JSONL, "type: jsonl, path: /dev/full"], 1),
-        ([PATTERN, "name: off, source: none.mp4, enabled: false"], [JSONL], 0),
+        ([PATTERN, "name: spare, source: none.mp4, enabled: false"], [JSONL], 0),
     ],
     ids=["all well", "one failed", "all failed", "a sink lost data", "disabled"],
 )
