@@ -95,7 +95,14 @@ def test_the_accounts_balance_and_the_batches_are_full(material: tuple[list[Path
         assert (frames["decoded"], frames["processed"], frames["decimated"]) == (20, 4, 16)
         assert stream["state"] == "finished"
     assert report["batches"]["sizes"] == {"4": 3}
-    assert report["sinks"]["jsonl"] == {"received": 12, "written": 12, "lost": {}, "faults": 0, "state": "ok", "error": None}
+    assert report["sinks"]["jsonl"] == {
+        "received": 12,
+        "written": 12,
+        "lost": {},
+        "faults": 0,
+        "state": "ok",
+        "error": None,
+    }
 
 
 def test_one_missing_file_among_good_ones(material: tuple[list[Path], Path], tmp_path: Path) -> None:
