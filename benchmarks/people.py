@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the built-in people detector costs, beside OpenCV's on the same work; scores are compared before anything is timed.
+"""What the built-in people detector costs beside OpenCV's on the same work; scores are compared before timing anything.
 
 Run it with ``python -m benchmarks.people [--rounds N] [--json]``. One thread each, pictures of 640x360, taken from
 sample_videos/ (drawn noise and boxes where it is empty). Ours and OpenCV's take turns in every round, so that the
 machine's moods hit both alike; the least time of the rounds is reported, and the median beside it. OpenCV does the same
 levels with the same padding (resize and ``HOGDescriptor.detect`` each), and once more its own ``detectMultiScale`` on a
-plain geometric pyramid, which ours then does as well. Wall time: on a busy machine only the ratios mean something.
+plain geometric pyramid, which ours then does as well. The times are those that the thread had a core (CPU time): other
+programs still cost cache and memory bandwidth, so on a busy machine only the ratios mean something.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +26,6 @@ import torch
 from pipeline.detectors.people import INPUT_HEIGHT, INPUT_WIDTH, build_people, decode_people
 from pipeline.detectors.people.build import THRESHOLD, levels
 from pipeline.detectors.people.hog import HogPeople
-from pipeline.timing import now_ns
 
 CLIPS = Path(__file__).resolve().parent.parent / "sample_videos"
 COUNT, STEP = 4, 1.15
@@ -110,10 +111,10 @@ def measure(images: list[np.ndarray], rounds: int) -> dict[str, dict[str, float]
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 3):
         for name, (count, way) in ways.items():
-            began = now_ns()
+            began = time.thread_time_ns()
             way()
             if number >= 3:  # TorchScript settles in its first calls
-                taken[name].append((now_ns() - began) / 1e6 / count)
+                taken[name].append((time.thread_time_ns() - began) / 1e6 / count)
     return {name: {"least": min(values), "median": statistics.median(values)} for name, values in taken.items()}
 
 

@@ -67,7 +67,7 @@ def flat(image: np.ndarray) -> tuple[torch.Tensor, int]:
 
 def work() -> torch.Tensor:
     """Enough of it, and full of rubbish."""
-    return torch.full((17 * HEIGHT * (WIDTH + 8),), math.nan)
+    return torch.full((15 * HEIGHT * (WIDTH + 8),), math.nan)
 
 
 def features(image: torch.Tensor, pitch: int) -> torch.Tensor:

@@ -38,12 +38,8 @@ def block_taps() -> Tensor:
 
 
 def ramp_mix() -> Tensor:
-    """Coefficients that make ten maps from (magnitude, magnitude x position), float32 (10, 2).
-
-    The two inputs themselves, then magnitude x (position - k) for k = 1..8. See `block_features`.
-    """
-    rows = [[1.0, 0.0], [0.0, 1.0]] + [[-float(k), 1.0] for k in range(1, 9)]
-    return torch.tensor(rows, dtype=torch.float32)
+    """Coefficients of (magnitude, magnitude x position) that give magnitude x (position - k) for k = 1..8, (8, 2)."""
+    return torch.tensor([[-float(k), 1.0] for k in range(1, 9)], dtype=torch.float32)
 
 
 def gradients(roots: Tensor, pitch: int, work: Tensor) -> Tensor:
@@ -104,22 +100,22 @@ def gradients(roots: Tensor, pitch: int, work: Tensor) -> Tensor:
 def block_features(votes: Tensor, pitch: int, mix: Tensor, taps: Tensor, work: Tensor) -> Tensor:
     """Normalised block histograms of one picture or strip.
 
-    `votes`: float32 (2, B, rows * pitch) from `gradients`, rows and pitch multiples of 8, may be the beginning of
-    `work`: float32, flat, room for 17 B x rows x pitch. `mix` from `ramp_mix`, `taps` from `block_taps`. Returns
-    float32 (B, 36, rows / 8 - 1, pitch / 8 - 2), channels ordered cell column, cell row, bin; the last 8 columns of
-    pixels are only there for the pitch and belong to no block.
+    `votes`: float32 (2, B, rows * pitch) as `gradients` leaves them at the beginning of `work`; rows and pitch are
+    multiples of 8. `mix` from `ramp_mix`, `taps` from `block_taps`. `work`: float32, flat, room for 15 x B x rows x
+    pitch. Returns float32 (B, 36, rows / 8 - 1, pitch / 8 - 2), channels ordered cell column, cell row, bin; the last 8
+    columns of pixels are only there for the pitch and belong to no block.
     A vote shared between two neighbouring bins is the second difference of the ramps max(position - k, 0). Sums commute
     with differences, so the ramps are summed over the cells first and subtracted there, on 1/64 of the data.
     """
     batch, pixels = votes.size(1), votes.size(1) * votes.size(2)
     columns = pitch // 8
-    maps = torch.mm(mix, votes.view(2, -1), out=work[2 * pixels : 12 * pixels].view(10, -1))
-    maps[2:].relu_()
-    chunks = maps.view(-1, 8, pitch)
-    tall = torch.bmm(taps.expand(chunks.size(0), 4, 8), chunks, out=work[12 * pixels : 17 * pixels].view(-1, 4, pitch))
+    ramps = torch.mm(mix, votes.view(2, -1), out=work[2 * pixels : 10 * pixels].view(8, -1))
+    ramps.relu_()
+    chunks = work[: 10 * pixels].view(-1, 8, pitch)
+    tall = torch.bmm(taps.expand(chunks.size(0), 4, 8), chunks, out=work[10 * pixels : 15 * pixels].view(-1, 4, pitch))
     sums = tall.view(10, batch, -1, 4, pitch)
     rows = sums.size(2) - 1
-    half = work[2 * pixels : 2 * pixels + 20 * batch * rows * pitch].view(10, batch, rows, 2, pitch)
+    half = work[: 20 * batch * rows * pitch].view(10, batch, rows, 2, pitch)
     cells = torch.add(sums[:, :, :-1, 0:2], sums[:, :, 1:, 2:4], out=half)
     parts = torch.mm(taps, cells.view(-1, 8).t()).view(4, 10, batch, rows, 2, columns)
     both = parts[0:2, :, :, :, :, :-2] + parts[2:4, :, :, :, :, 1:-1]

@@ -137,13 +137,13 @@ class HogPeople(nn.Module):
             strip = min(rows, max(self.strip_pixels // pitch // self.CELL * self.CELL, 2 * self.CELL))
         # One piece of memory for everything large: to ask for it again in every step costs more than some of the steps.
         pixels = batch * strip * pitch
-        work = torch.empty(17 * pixels + 3 * batch * (strip + 3) * pitch, device=canvas.device)
+        work = torch.empty(15 * pixels + 3 * batch * (strip + 3) * pitch, device=canvas.device)
         strips: list[Tensor] = []
         top = 0
         while top < rows - self.CELL:
             height = min(strip, rows - top)
             codes = canvas[:, :, top : top + height + 3].to(torch.int32).reshape(-1)
-            roots = work[17 * pixels : 17 * pixels + codes.size(0)]
+            roots = work[15 * pixels : 15 * pixels + codes.size(0)]
             torch.index_select(self.roots, 0, codes, out=roots)
             votes = gradients(roots.view(batch, 3, -1), pitch, work)
             strips.append(block_features(votes, pitch, self.mix, self.taps, work))
