@@ -43,8 +43,8 @@ class Build:
 
 
 def stride_length(build: Build, speed: float) -> float:
-    """Metres per full cycle (two steps); grows with speed as people do (about 0.8 statures at 1.3 m/s)."""
-    return build.stature * (0.42 + 0.30 * speed)
+    """Metres per full cycle (two steps); grows with speed as people do (about 0.75 statures at 1.3 m/s)."""
+    return build.stature * (0.38 + 0.28 * speed)
 
 
 def walking(build: Build, phase: float, speed: float, posture: str = "swing") -> Pose:

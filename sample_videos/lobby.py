@@ -32,7 +32,7 @@ def clip() -> Clip:
         times=uneven(12.0),
         levels=_levels,
         area=(-6.0, 2.0, 6.0, 15.0),
-        codec={"crf": "20", "bf": "2", "g": "30"},
+        codec={"crf": "22", "bf": "2", "g": "30"},
         matrix="unspecified",
     )
 
@@ -89,11 +89,9 @@ def scenery() -> Scenery:
     ]
     for y in np.arange(-3.5, BACK, 2.25):
         solids.append(Box((LEFT - 0.14, float(y) - 0.05, 0.0), (LEFT - 0.02, float(y) + 0.05, 3.6), frame))
-    for x in (1.0, 2.05, 3.1):
-        solids += [
-            Globe((x, 12.5, 2.75), (0.17, 0.17, 0.15), glowing((0.5, 0.5, 0.5), (1.9, 1.5, 0.95)), shade=False),
-            Post(x, 12.5, 0.012, 2.9, TOP, frame, shade=False),
-        ]
+    lamp = glowing((0.5, 0.5, 0.5), (1.9, 1.5, 0.95))
+    solids.append(Box((0.7, 12.45, 2.62), (3.4, 12.60, 2.70), lamp, shade=False))
+    solids += [Post(x, 12.52, 0.008, 2.70, TOP, frame, shade=False) for x in (0.9, 3.2)]
     for x, y, tall in ((-9.5, 5.0, 1.3), (-10.5, 9.0, 1.5), (-9.0, 13.0, 1.4), (-11.0, 17.0, 1.6)):
         solids.append(Globe((x, y, 0.4), (1.6, 2.0, tall), bright(x), shade=False))
     cards = []
@@ -134,15 +132,19 @@ def actors() -> tuple[Actor, ...]:
     return (
         Stander(Build(1.70, 0.98, 0.95), cast.OFFICE, (2.4, 13.5), 180.0, "relaxed"),
         Stander(Build(1.76, 1.02, 1.05), cast.SUIT, (1.1, 9.9), 200.0, "phone"),
-        Stander(Build(1.69, 0.98, 0.98), cast.TEAL, (3.1, 8.3), 235.0, "bag"),
-        Walker(Build(1.80), cast.OLIVE, ((-4.2, 13.6), (-1.2, 11.0), (-0.6, 8.0), (-2.2, 4.4)), -1.5, 1.25),
+        Stander(Build(1.69, 0.98, 0.98), cast.TEAL, (3.1, 8.3), 225.0, "bag"),
+        Walker(
+            Build(1.80), cast.OLIVE, ((-4.2, 13.6), (-1.2, 11.0), (-0.9, 8.6), (-3.6, 6.2), (-6.0, 4.6)), start=-1.5
+        ),
         Walker(
             Build(1.66, 0.95, 0.95),
             cast.MUSTARD,
-            ((5.4, 6.9), (2.0, 6.6), (-0.6, 7.6), (-1.2, 11.4), (-4.2, 13.6)),
-            0.5,
-            1.2,
-            "bag",
+            ((3.9, 11.7), (2.4, 9.4), (0.6, 7.0), (-0.6, 7.4), (-1.2, 10.4), (-4.2, 13.6)),
+            start=-2.3,
+            speed=1.15,
+            posture="bag",
         ),
-        Walker(Build(1.82, 1.05, 1.1), cast.NAVY, ((-5.5, 6.9), (-2.0, 7.2), (1.0, 6.4), (4.6, 6.3)), 6.5, 1.3),
+        Walker(
+            Build(1.82, 1.05, 1.1), cast.NAVY, ((-4.8, 12.6), (-1.4, 8.8), (1.2, 6.6), (5.0, 4.6)), start=4.4, speed=1.2
+        ),
     )

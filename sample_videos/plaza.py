@@ -33,7 +33,7 @@ def clip() -> Clip:
         times=steady(300, 25),
         levels=_clouds,
         area=(-11.0, 3.0, 11.0, 27.0),
-        codec={"crf": "20", "bf": "0", "g": "50"},
+        codec={"crf": "21", "bf": "0", "g": "50"},
         matrix="bt709",
     )
 
@@ -58,7 +58,7 @@ def sky(rays: Floats) -> Floats:
 
 def scenery() -> Scenery:
     """Two blocks with a street between them, a tower at its end, trees, benches, a lamp post and a cafe."""
-    iron = plain((0.05, 0.055, 0.06), 0.03)
+    iron, zinc = plain((0.05, 0.055, 0.06), 0.03), plain((0.15, 0.155, 0.16), 0.03)
     granite = plain((0.30, 0.29, 0.27), 0.08, 0.3)
     paving = slabs(
         (0.37, 0.335, 0.29), (0.8, 0.4), spread=0.07, joint_tone=0.62, band=(4.0, (0.20, 0.18, 0.165)), seed=1
@@ -86,20 +86,20 @@ def scenery() -> Scenery:
     for x, y in ((-4.3, 13.8), (5.3, 14.4)):
         solids += bench(x, y, planks((0.22, 0.105, 0.05)), iron)
     cards, crowns = [], []
-    for x, y, wide, seed in ((-9.3, 17.5, 4.6, 1), (8.6, 18.0, 4.2, 2), (-5.6, 22.0, 3.9, 3)):
+    for x, y, wide, seed in ((-9.3, 17.5, 4.6, 1), (8.6, 18.0, 4.2, 2), (-6.1, 22.5, 5.2, 3)):
         solids += [
             Box((x - 0.85, y - 0.85, 0.0), (x + 0.85, y + 0.85, 0.5), granite),
             Globe((x, y, 0.5), (0.74, 0.74, 0.26), leaves((0.06, 0.11, 0.03))),
             Post(x, y, 0.14, 0.5, 3.6, plain((0.11, 0.075, 0.05), 0.3, 0.1), 0.7),
         ]
-        crowns.append(Crown((x, y, 4.3), (wide / 2, wide / 2, wide / 2.2), seed))
+        crowns.append(Crown((x, y, 4.4), (wide / 2, wide / 2, 2.0), seed))
         picture = crown(seed, (0.014, 0.028, 0.010), (0.26, 0.34, 0.07), (-0.7, 0.6))
-        cards.append(Card(x, y, 4.3 - wide * 0.48, wide, wide * 0.96, picture))
+        cards.append(Card(x, y, 2.4, wide, 4.2, picture))
     crowns.append(Crown((-9.5, 4.0, 6.5), (3.4, 3.0, 2.2), 4, 0.6))
     solids += [
-        Post(2.45, 10.2, 0.055, 0.0, 4.6, iron, 0.75),
-        Post(2.45, 10.2, 0.12, 0.0, 0.45, iron, 0.6),
-        Globe((2.45, 10.2, 4.8), (0.22, 0.22, 0.26), plain((0.8, 0.8, 0.76), 0.0)),
+        Post(3.1, 11.3, 0.055, 0.0, 4.6, zinc, 0.75),
+        Post(3.1, 11.3, 0.12, 0.0, 0.45, zinc, 0.6),
+        Globe((3.1, 11.3, 4.8), (0.22, 0.22, 0.26), plain((0.8, 0.8, 0.76), 0.0)),
         Box((-5.6, 7.6, 0.0), (-3.2, 8.3, 0.55), granite),
         Globe((-4.4, 7.95, 0.5), (1.12, 0.32, 0.40), leaves((0.065, 0.115, 0.035), 2)),
     ]
@@ -129,23 +129,31 @@ def actors() -> tuple[Actor, ...]:
     """Nine people; the two in the street are too small to count."""
     return (
         Walker(
-            Build(1.80, 1.02, 1.05), cast.NAVY, ((-1.2, 24.0), (-0.6, 13.0), (0.6, 9.5), (2.4, 7.6), (7.0, 6.6)), -9.5
+            Build(1.80, 1.02, 1.05),
+            cast.NAVY,
+            ((-1.2, 24.0), (-0.4, 13.0), (0.2, 9.2), (1.6, 8.4), (3.4, 9.2), (8.5, 13.6)),
+            start=-9.5,
+            speed=1.25,
         ),
         Walker(
             Build(1.68, 0.95, 0.95),
             cast.CAMEL,
-            ((8.2, 13.6), (3.6, 11.6), (-0.2, 9.6), (-1.6, 8.2), (-3.2, 6.0)),
-            0.0,
-            1.15,
-            "bag",
+            ((8.2, 14.5), (4.4, 12.8), (1.2, 10.6), (-0.5, 9.4), (-0.8, 13.0), (-0.9, 24.0)),
+            start=-0.4,
+            speed=1.15,
+            posture="bag",
         ),
-        Walker(Build(1.78), cast.PLAID, ((-4.9, 9.2), (-1.6, 9.0), (-0.2, 11.0), (0.3, 14.5), (0.8, 26.0)), -1.6, 1.3),
+        Walker(Build(1.78), cast.PLAID, ((5.4, 8.0), (2.2, 9.4), (0.8, 12.0), (0.4, 26.0)), start=-2.7, speed=1.25),
         Walker(
-            Build(1.84, 1.04, 1.06), cast.SUIT, ((-7.0, 13.2), (-2.5, 13.4), (1.0, 10.8), (6.0, 9.0)), 4.6, 1.4, "bag"
+            Build(1.84, 1.04, 1.06),
+            cast.SUIT,
+            ((0.6, 30.0), (0.9, 15.0), (1.2, 10.8), (2.2, 9.2), (4.2, 9.6), (8.0, 12.5)),
+            start=-5.5,
+            posture="bag",
         ),
         Stander(Build(1.68, 1.0, 1.0), cast.CRIMSON, (-3.25, 10.9), 130.0, "gesture"),
         Stander(Build(1.79, 1.06, 1.1), cast.FOREST, (-1.9, 11.7), 215.0, "pockets"),
-        Stander(Build(1.74, 1.0, 1.12), cast.SILVER, (3.95, 12.0), 195.0, "phone"),
-        Walker(Build(1.72), cast.OLIVE, ((-2.2, 22.0), (-1.6, 34.0), (-1.0, 52.0)), -1.0, 1.3),
-        Walker(Build(1.70), cast.TEAL, ((2.0, 46.0), (1.8, 34.0), (2.6, 22.0), (9.0, 21.4)), -6.0, 1.3),
+        Stander(Build(1.74, 1.0, 1.12), cast.SILVER, (-4.7, 11.5), 165.0, "phone"),
+        Walker(Build(1.72), cast.OLIVE, ((-2.2, 22.0), (-1.6, 34.0), (-1.0, 52.0)), start=-1.0),
+        Walker(Build(1.70), cast.TEAL, ((2.0, 46.0), (1.8, 34.0), (2.6, 22.0), (9.0, 21.4)), start=-6.0),
     )
