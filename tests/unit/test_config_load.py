@@ -551,7 +551,8 @@ def test_a_readable_file_with_secrets_is_warned_about(tmp_path: Path, mode: int,
 
 
 def test_no_sinks_is_worth_a_warning() -> None:
-    assert [str(warning) for warning in load(GOOD).warnings] == ["s.yaml:1:1: sinks: none are given: results go nowhere"]
+    warnings = [str(warning) for warning in load(GOOD).warnings]
+    assert warnings == ["s.yaml:1:1: sinks: none are given: results go nowhere"]
 
 
 def test_python_callers_get_the_same_checks() -> None:

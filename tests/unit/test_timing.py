@@ -60,7 +60,9 @@ def test_a_negative_duration_is_a_fault() -> None:
         Histogram().record(-1)
 
 
-@given(st.lists(st.integers(0, 10**9), min_size=len(Mark), max_size=len(Mark)), st.sets(st.sampled_from(list(Mark)[1:])))
+@given(
+    st.lists(st.integers(0, 10**9), min_size=len(Mark), max_size=len(Mark)), st.sets(st.sampled_from(list(Mark)[1:]))
+)
 def test_the_stages_of_a_frame_sum_to_its_end_to_end_time(gaps: list[int], skipped: set[Mark]) -> None:
     trace = new_trace()
     now = 1
