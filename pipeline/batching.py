@@ -255,7 +255,7 @@ class BatchScheduler:
         for lane in self._lanes.values():
             if lane.blocked and self._has_space(lane):
                 lane.space.notify()
-        if self._waiting >= self.max_size or self._nothing_more_to_come():
-            self._ready.notify()
+        if self._waiting >= self.max_size or (self._waiting and not self.fixed):
+            self._ready.notify()  # one frame may bring the items of several batches, but wakes one worker only
         self._number += 1
         return Batch(tuple(chosen), self.max_size if self.fixed else len(chosen), self._number)

@@ -17,6 +17,7 @@ from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
 from pipeline.testing import ManualClock
 from pipeline.threads import Closed
 from pipeline.timing import new_trace
+from tests.background import Background
 
 SPEC = InputSpec(8, 8)
 OTHER = InputSpec(16, 16)
@@ -86,14 +87,15 @@ class TestLiveBatches:
         assert batch is not None
         assert (names(batch.items), batch.size) == (["a"], 1)  # partial, not padded
 
-    def deliver(self, scheduler: BatchScheduler, clock: ManualClock) -> None:
+    def deliver(self, scheduler: BatchScheduler, clock: ManualClock, service_ms: int = 20) -> None:
         """Both streams deliver every 40 ms, a batch takes 20 ms."""
         for sequence in range(3):
             for name in ("a", "b"):
                 scheduler.offer(key(name), [item(name, sequence)])
             scheduler.poll()
             clock.advance(40 * MS)
-        scheduler.served(20 * MS)
+        if service_ms:
+            scheduler.served(service_ms * MS)
 
     def test_a_batch_goes_as_soon_as_every_delivering_stream_is_present(self) -> None:
         clock = ManualClock()
@@ -106,11 +108,15 @@ class TestLiveBatches:
         assert batch is not None
         assert names(batch.items) == ["a", "b"]
 
-    @pytest.mark.parametrize(("max_wait_ms", "waits_ms"), [(100, 10), (4, 4)])
-    def test_the_oldest_item_waits_a_quarter_interval_or_max_wait(self, max_wait_ms: int, waits_ms: int) -> None:
+    @pytest.mark.parametrize(
+        ("max_wait_ms", "service_ms", "waits_ms"), [(100, 20, 10), (4, 20, 4), (100, 3, 3), (100, 11, 10)]
+    )
+    def test_the_oldest_item_waits_a_quarter_interval_or_max_wait_or_a_service_time(
+        self, max_wait_ms: int, service_ms: int, waits_ms: int
+    ) -> None:
         clock = ManualClock()
         scheduler = self.scheduler(clock, max_wait_ns=max_wait_ms * MS)
-        self.deliver(scheduler, clock)
+        self.deliver(scheduler, clock, service_ms)
         scheduler.offer(key("a"), [item("a", 3)])
         clock.advance(waits_ms * MS - 1)
         assert scheduler.poll() is None
@@ -118,6 +124,59 @@ class TestLiveBatches:
         batch = scheduler.poll()
         assert batch is not None
         assert names(batch.items) == ["a"]
+
+    def test_nobody_waits_before_the_service_time_of_a_batch_is_known(self) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock, max_wait_ns=100 * MS)
+        self.deliver(scheduler, clock, service_ms=0)
+        scheduler.offer(key("a"), [item("a", 3)])
+        assert scheduler.poll() is not None
+
+    def test_the_service_time_is_smoothed(self) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock, max_wait_ns=100 * MS)
+        self.deliver(scheduler, clock, service_ms=4)
+        scheduler.served(12 * MS)  # 4 + (12 - 4) / 8
+        scheduler.offer(key("a"), [item("a", 3)])
+        clock.advance(5 * MS - 1)
+        assert scheduler.poll() is None
+        clock.advance(1)
+        assert scheduler.poll() is not None
+
+    def test_the_quickest_stream_bounds_the_wait(self) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock, max_wait_ns=100 * MS)
+        for sequence in range(9):  # a every 16 ms, b every 48 ms
+            scheduler.offer(key("a"), [item("a", sequence)])
+            if sequence % 3 == 0:
+                scheduler.offer(key("b"), [item("b", sequence)])
+            scheduler.poll()
+            clock.advance(16 * MS)
+        scheduler.served(40 * MS)
+        scheduler.offer(key("a"), [item("a", 9)])
+        clock.advance(4 * MS - 1)
+        assert scheduler.poll() is None
+        clock.advance(1)
+        assert scheduler.poll() is not None
+
+    def test_a_stream_that_ended_is_not_waited_for(self) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock)
+        self.deliver(scheduler, clock)
+        scheduler.offer(key("a"), [item("a", 3)])
+        assert scheduler.poll() is None
+        scheduler.close(key("b"))
+        assert scheduler.poll() is not None
+
+    def test_batches_are_numbered(self) -> None:
+        scheduler = self.scheduler(ManualClock())
+        numbers = []
+        for sequence in range(3):
+            scheduler.offer(key("a"), [item("a", sequence)])
+            batch = scheduler.poll()
+            assert batch is not None
+            numbers.append(batch.number)
+        assert numbers == [1, 2, 3]
 
     def test_a_silent_stream_is_not_waited_for(self) -> None:
         clock = ManualClock()
@@ -182,10 +241,127 @@ class TestSpecs:
             producer.start()
         for producer in producers:
             producer.join(10)
+        assert not any(producer.is_alive() for producer in producers)
         scheduler.finish()
         worker.join(10)
         assert not worker.is_alive()
         assert sum(sizes) == 18
+
+
+class TestWaking:
+    """Whoever waits is woken by the one event that it waits for, and by nothing later."""
+
+    def test_a_frame_wakes_a_worker_for_a_partial_batch(self) -> None:
+        scheduler = BatchScheduler(4)
+        scheduler.open(key("a"), policy="freshest")
+        worker = Background(scheduler.take).parked()
+        scheduler.offer(key("a"), [item("a")])
+        assert names(worker.result().items) == ["a"]
+
+    def test_the_frame_that_fills_a_fixed_batch_wakes_a_worker(self) -> None:
+        scheduler = BatchScheduler(2, fixed=True)
+        scheduler.open(key("a"))
+        worker = Background(scheduler.take).parked()
+        scheduler.offer(key("a"), [item("a", 0)])
+        scheduler.offer(key("a"), [item("a", 1)])
+        assert len(worker.result().items) == 2
+
+    def test_a_worker_that_waits_for_others_wakes_at_the_deadline_by_itself(self) -> None:
+        clock = ManualClock()
+        scheduler = BatchScheduler(4, clock=clock)
+        for name in ("a", "b"):
+            scheduler.open(key(name), policy="freshest")
+        for sequence in range(2):
+            for name in ("a", "b"):
+                scheduler.offer(key(name), [item(name, sequence)])
+            scheduler.poll()
+            clock.advance(40 * MS)
+        scheduler.served(20 * MS)
+        scheduler.offer(key("a"), [item("a", 2)])
+        worker = Background(scheduler.take).parked()
+        clock.advance(10 * MS)  # nothing else happens
+        assert names(worker.result().items) == ["a"]
+
+    @pytest.mark.parametrize("fixed", [True, False])
+    def test_a_worker_that_leaves_a_full_batch_wakes_the_next_one(self, fixed: bool) -> None:
+        scheduler = BatchScheduler(2, fixed=fixed, clock=ManualClock())
+        scheduler.open(key("a"))
+        workers = [Background(scheduler.take).parked() for _ in range(2)]
+        first = item("a")
+        tiles = [first, *(item("a", frame=first.frame, part=part) for part in range(1, 4))]
+        scheduler.offer(key("a"), tiles)  # one frame, two batches
+        batches = sorted((worker.result() for worker in workers), key=lambda batch: batch.number)
+        assert [[entry.part for entry in batch.items] for batch in batches] == [[0, 1], [2, 3]]
+
+    def test_the_rest_of_a_frame_is_not_left_lying_while_a_worker_is_free(self) -> None:
+        scheduler = BatchScheduler(2, clock=ManualClock())
+        scheduler.open(key("a"), policy="freshest")
+        workers = [Background(scheduler.take).parked() for _ in range(2)]
+        first = item("a")
+        scheduler.offer(key("a"), [first, *(item("a", frame=first.frame, part=part) for part in (1, 2))])
+        assert sorted(len(worker.result().items) for worker in workers) == [1, 2]
+
+    def test_a_batch_makes_room_for_a_producer(self) -> None:
+        scheduler = BatchScheduler(1, fixed=True, lane_capacity=1)
+        scheduler.open(key("a"))
+        scheduler.offer(key("a"), [item("a", 0)])
+        producer = Background(lambda: scheduler.offer(key("a"), [item("a", 1)])).parked()
+        assert scheduler.waiting == 1
+        assert scheduler.poll() is not None
+        assert producer.result() == []
+        assert scheduler.waiting == 1
+
+    def test_the_last_producer_to_block_wakes_a_worker_for_a_partial_batch(self) -> None:
+        scheduler = BatchScheduler(4, fixed=True, lane_capacity=1)
+        specs = {"a": SPEC, "b": OTHER}
+        for name in specs:
+            scheduler.open(key(name))
+        for sequence in range(2):
+            for name, spec in specs.items():
+                scheduler.offer(key(name), [item(name, sequence, spec)])
+        worker = Background(scheduler.take).parked()  # neither spec fills a batch, and more may come
+        producers = {}
+        for name, spec in specs.items():
+            third = item(name, 2, spec)
+            producers[name] = Background(lambda name=name, third=third: scheduler.offer(key(name), [third]))
+            if name == "a":
+                producers[name].parked()
+        batch = worker.result()
+        assert names(batch.items) == ["a", "a"]
+        assert (batch.size, batch.spec) == (4, SPEC)
+        assert producers["a"].result() == []
+
+    @pytest.mark.parametrize("last", ["close", "finish"])
+    def test_the_end_of_everything_wakes_every_worker(self, last: str) -> None:
+        scheduler = BatchScheduler(4, fixed=True)
+        scheduler.open(key("a"))
+        scheduler.offer(key("a"), [item("a")])
+        workers = [Background(scheduler.take).parked() for _ in range(3)]
+        if last == "close":
+            scheduler.finish()
+            scheduler.close(key("a"))
+        else:
+            scheduler.close(key("a"))
+            scheduler.finish()
+        ends: list[int | str] = []
+        for worker in workers:
+            try:
+                ends.append(len(worker.result().items))
+            except Closed:
+                ends.append("closed")
+        assert sorted(ends, key=str) == [1, "closed", "closed"]
+
+    def test_a_lane_that_ends_empty_leaves_the_others_their_turns(self) -> None:
+        scheduler = BatchScheduler(4, clock=ManualClock())
+        scheduler.open(key("a"), policy="freshest")
+        scheduler.open(key("b"), policy="freshest")
+        scheduler.close(key("a"))
+        scheduler.close(key("a"))  # said twice, it does no harm
+        scheduler.offer(key("b"), [item("b")])
+        batch = scheduler.poll()
+        assert batch is not None
+        assert names(batch.items) == ["b"]
+        scheduler.open(key("a"), policy="freshest")  # the same key may come again
 
 
 @given(
@@ -262,6 +438,22 @@ class TestEnds:
             thread.join(5)
         assert sorted(woken) == ["producer", "worker"]
         assert len(left) == 1
+
+    def test_after_an_abort_nothing_is_taken_or_given(self) -> None:
+        scheduler = BatchScheduler(2, fixed=True, lane_capacity=2)
+        for name in ("a", "b"):
+            scheduler.open(key(name))
+        first = item("a", 0)
+        scheduler.offer(key("a"), [first])
+        scheduler.offer(key("b"), [item("b", 0)])
+        scheduler.close(key("b"))  # ended, but what it holds is still there
+        assert not scheduler.aborted
+        assert [entry.frame.stream.name for entry in scheduler.abort()] == ["a", "b"]
+        assert (scheduler.aborted, scheduler.waiting) == (True, 0)
+        for call in (scheduler.take, scheduler.poll, lambda: scheduler.offer(key("a"), [item("a", 1)])):
+            with pytest.raises(Closed):
+                call()
+        assert scheduler.abort() == []
 
     def test_what_a_closed_lane_holds_is_still_served(self) -> None:
         scheduler = BatchScheduler(8, clock=ManualClock())

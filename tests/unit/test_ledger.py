@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accounts: every frame is somewhere, and the figures of the whole are those of the parts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.frame import SourceCounters, StreamInfo
+from pipeline.ledger import ENDED, Distribution, Latency, Ledger, SinkLedger, StreamLedger
+from pipeline.timing import Mark, new_trace
+
+MS = 1_000_000
+S = 1_000_000_000
+
+
+def distribution(*durations_ns: int) -> Distribution:
+    filled = Distribution()
+    for duration_ns in durations_ns:
+        filled.record(duration_ns)
+    return filled
+
+
+def trace(start_ns: int, *gaps_ns: int) -> list[int]:
+    """A frame read at ``start_ns``; each further mark comes a gap later, those beyond the gaps were not passed."""
+    marks = new_trace()
+    for mark, gap_ns in zip(Mark, (0, *gaps_ns), strict=False):
+        start_ns += gap_ns
+        marks[mark] = start_ns
+    return marks
+
+
+class TestDistribution:
+    def test_jitter_of_several_streams_is_weighted_by_their_counts(self) -> None:
+        shaky, steady = distribution(0, 160), distribution(*[50] * 6)
+        assert (shaky.jitter_ns, steady.jitter_ns) == (10.0, 0.0)
+        shaky.merge(steady)
+        assert shaky.jitter_ns == pytest.approx(10 * 2 / 8)
+        shaky.merge(distribution(0, 320))  # jitter 20 over two more
+        assert shaky.jitter_ns == pytest.approx((2.5 * 8 + 20 * 2) / 10)
+        assert shaky.histogram.count == 10
+
+    def test_merging_nothing_changes_nothing(self) -> None:
+        filled = distribution(0, 160)
+        filled.merge(Distribution())
+        assert (filled.jitter_ns, filled.histogram.count) == (10.0, 2)
+        empty = Distribution()
+        empty.merge(Distribution())
+        assert (empty.jitter_ns, empty.histogram.count, empty.as_dict()) == (0.0, 0, None)
+        empty.merge(filled)
+        assert empty.as_dict() == filled.as_dict()
+
+    def test_what_was_merged_is_left_as_it_was(self) -> None:
+        first, second = distribution(0, 160), distribution(1, 2, 3)
+        before = second.as_dict()
+        first.merge(second)
+        first.record(99)
+        assert second.as_dict() == before
+
+    def test_figures_are_milliseconds(self) -> None:
+        figures = distribution(1 * MS, 3 * MS, 2 * MS, 10 * MS).as_dict()
+        assert figures is not None
+        assert (figures["count"], figures["mean_ms"], figures["max_ms"]) == (4, 4.0, 10.0)
+        assert figures["p50_ms"] == pytest.approx(2, rel=0.01)
+        assert figures["p90_ms"] == figures["p95_ms"] == figures["p99_ms"] == pytest.approx(10, rel=0.01)
+        jitter = 0.0
+        for change in (2, 1, 8):
+            jitter += (change - jitter) / 16
+        assert figures["jitter_ms"] == pytest.approx(jitter)
+
+
+class TestLatency:
+    def test_merging_equals_recording_everything_but_for_the_jitter(self) -> None:
+        traces = [trace(0, *range(1, 11)), trace(5, *[3] * 10), trace(7, *[2] * 6)]
+        one, two, both = Latency(), Latency(), Latency()
+        for number, marks in enumerate(traces):
+            (one, two)[number % 2].record(marks)
+            both.record(marks)
+        one.merge(two)
+        assert list(one.as_dict()["stages"]) == list(both.as_dict()["stages"])
+        for stage, whole in {**both.stages, "end_to_end": both.end_to_end}.items():
+            merged = one.end_to_end if stage == "end_to_end" else one.stages[stage]
+            assert (merged.histogram.count, merged.histogram.total) == (whole.histogram.count, whole.histogram.total)
+
+
+class TestFramesOfAStream:
+    @pytest.mark.parametrize(
+        ("truncation", "at_limit", "asked", "state", "error"),
+        [
+            (None, False, False, "finished", None),
+            (None, True, False, "finished", None),
+            ("3 of 9", True, False, "finished", None),
+            (None, True, True, "finished", None),
+            ("3 of 9", False, False, "truncated", "3 of 9"),
+            ("3 of 9", False, True, "stopped", None),
+            (None, False, True, "stopped", None),
+        ],
+    )
+    def test_how_a_stream_ended(
+        self, truncation: str | None, at_limit: bool, asked: bool, state: str, error: str | None
+    ) -> None:
+        account = StreamLedger("a")
+        account.ended(truncation, at_limit=at_limit, asked=asked)
+        assert (account.state, account.error) == (state, error)
+        assert account.state in ENDED
+
+    def test_what_is_neither_published_nor_dropped_nor_thinned_is_in_flight(self) -> None:
+        account = StreamLedger("a")
+        assert account.in_flight == 0
+        for index in range(10):
+            account.arrived(index, 0.0, 0, corrupt=index == 3)
+        assert (account.decoded, account.corrupt, account.in_flight) == (10, 1, 10)
+        account.decimated += 2
+        account.published(trace(0, *[1] * 8))
+        account.dropped["overflow"] += 1
+        account.dropped["corrupt"] += 2
+        assert account.in_flight == 4
+
+    def test_the_first_and_the_last_result(self) -> None:
+        account = StreamLedger("a")
+        account.opened(
+            StreamInfo("a"), SourceCounters(decode_errors=4, skipped=5, discontinuities=6, reconnects=7), 2 * S
+        )
+        assert account.state == "live"
+        assert account.as_dict(S)["first_result_ms"] is None
+        assert account.as_dict(S)["fps"] is None
+        for at_ns in (3 * S, 4 * S, 6 * S):
+            account.published(trace(at_ns - 8, *[1] * 8))
+        report = account.as_dict(S)
+        assert report["first_result_ms"] == 2000.0
+        assert report["fps"] == 0.75  # three in the four seconds since it opened
+        assert report["jitter"]["departure_ms"] == 500.0  # intervals of 1 and 2 s
+        assert (report["frames"]["decode_errors"], report["frames"]["skipped"]) == (4, 5)
+        assert (report["discontinuities"], report["reconnects"]) == (6, 7)
+
+
+class TestArrivalJitter:
+    def jitter(self, account: StreamLedger) -> float | None:
+        value: float | None = account.as_dict(0)["jitter"]["arrival_ms"]
+        return value
+
+    def test_it_is_measured_where_frames_come_at_a_pace_of_their_own(self) -> None:
+        for account in (StreamLedger("a", live=True), StreamLedger("a", paced=True)):
+            account.arrived(0, 0.0, 0, False)
+            assert self.jitter(account) is None
+            account.arrived(40 * MS + 16 * MS, 0.04, 0, False)
+            assert self.jitter(account) == pytest.approx(1.0)
+        as_fast_as_possible = StreamLedger("a")
+        as_fast_as_possible.arrived(0, 0.0, 0, False)
+        as_fast_as_possible.arrived(56 * MS, 0.04, 0, False)
+        assert self.jitter(as_fast_as_possible) is None
+
+    def test_a_new_epoch_is_a_break_not_jitter(self) -> None:
+        account = StreamLedger("a", live=True)
+        account.arrived(0, 0.0, 0, False)
+        account.arrived(40 * MS, 0.04, 0, False)
+        assert self.jitter(account) == 0.0
+        account.arrived(60 * S, 0.08, 1, False)  # reconnected after a minute
+        assert self.jitter(account) == 0.0
+        account.arrived(60 * S + 40 * MS + 16 * MS, 0.12, 1, False)  # within the new epoch it is measured again
+        assert self.jitter(account) == pytest.approx(1.0)
+        account.arrived(99 * S, 0.16, 2, False)
+        assert self.jitter(account) == pytest.approx(1.0)  # the value is kept over the break
+
+
+class TestSettling:
+    def run(self) -> Ledger:
+        """Two streams with a few frames each; jitter and sums are whole numbers of 1/16 ns."""
+        ledger = Ledger()
+        for name, gaps in {"a": [16, 32, 48, 16], "b": [160, 160]}.items():
+            account = StreamLedger(name)
+            ledger.add(account)
+            for gap in gaps:
+                account.decoded += 1
+                account.published(trace(S, *[gap] * 10))
+                account.finished(trace(S, *[gap] * 10))
+        return ledger
+
+    def test_the_total_stays_the_same(self) -> None:
+        ledger = self.run()
+        merged = Latency()
+        for account in ledger.streams.values():
+            merged.merge(account.latency())
+        total = ledger.as_dict()["total"]
+        assert total == merged.as_dict()
+        assert total["end_to_end"]["count"] == 6
+        before = ledger.as_dict()
+        for account in ledger.streams.values():
+            ledger.settle(account)
+            assert ledger.as_dict()["total"] == total
+        assert ledger.as_dict()["streams"] == before["streams"]
+
+    def test_a_settled_stream_keeps_its_figures_and_gives_its_distributions_away(self) -> None:
+        ledger = self.run()
+        account = ledger.streams["a"]
+        figures = account.as_dict(0)
+        assert figures["end_to_end"]["count"] == 4
+        ledger.settle(account)
+        assert account.as_dict(0) == figures
+        assert account.latency().end_to_end.histogram.count == 0
+
+    def test_a_copy_is_a_copy(self) -> None:
+        account = self.run().streams["a"]
+        copy = account.latency()
+        copy.record(trace(0, 1, 2))
+        assert account.latency().end_to_end.histogram.count == 4
+
+    @given(st.lists(st.lists(st.integers(0, 10**9), min_size=1, max_size=5), min_size=1, max_size=4), st.data())
+    def test_whoever_has_settled_counts_and_sums_are_the_same(
+        self, streams: list[list[int]], data: st.DataObject
+    ) -> None:
+        ledger = Ledger()
+        for number, gaps in enumerate(streams):
+            account = StreamLedger(str(number))
+            ledger.add(account)
+            for gap in gaps:
+                account.finished(trace(0, gap))
+            if data.draw(st.booleans()):
+                ledger.settle(account)
+        total = ledger.as_dict()["total"]["end_to_end"]
+        everything = [gap for gaps in streams for gap in gaps]
+        assert total["count"] == len(everything)
+        assert total["mean_ms"] == pytest.approx(sum(everything) / len(everything) / MS, abs=1e-8)
+        assert total["max_ms"] == max(everything) / MS
+
+
+class TestBalance:
+    def ledger(self) -> Ledger:
+        ledger = Ledger()
+        for name, decoded, processed in (("sound", 5, 5), ("short", 9, 6), ("over", 2, 3)):
+            account = StreamLedger(name)
+            account.decoded, account.processed = decoded, processed
+            ledger.add(account)
+        return ledger
+
+    def test_only_streams_that_do_not_balance_are_named(self) -> None:
+        assert self.ledger().unbalanced() == {"short": 3, "over": -1}
+
+    def test_a_shutdown_accounts_for_what_was_under_way_and_hides_no_fault(self) -> None:
+        ledger = self.ledger()
+        ledger.streams["short"].dropped["shutdown"] += 1
+        ledger.account_for_shutdown()
+        assert [account.dropped for account in ledger.streams.values()] == [{}, {"shutdown": 3}, {}]
+        assert ledger.unbalanced() == {"over": -1}
+        ledger.account_for_shutdown()
+        assert ledger.streams["short"].dropped == {"shutdown": 3}
+
+    def test_after_a_shutdown_every_stream_has_ended(self) -> None:
+        ledger = self.ledger()
+        ledger.streams["sound"].state = "finished"
+        ledger.streams["short"].state = "failed"
+        ledger.account_for_shutdown()
+        states = {name: account.state for name, account in ledger.streams.items()}
+        assert states == {"sound": "finished", "short": "failed", "over": "stopped"}
+
+
+class TestRun:
+    def test_the_whole_run(self) -> None:
+        ledger = Ledger()
+        ledger.begin(10 * S)
+        for name, first_s in (("a", 12), ("b", 11)):
+            account = StreamLedger(name)
+            ledger.add(account)
+            for index in range(5):
+                account.published(trace((first_s + index) * S, *[0] * 8))
+        ledger.add(StreamLedger("silent"))
+        for size in (4, 4, 2):
+            ledger.batch(size)
+        ledger.end(14 * S)
+        report = ledger.as_dict()
+        assert (report["wall_s"], report["frames"], report["fps"], report["first_result_ms"]) == (4.0, 10, 2.5, 1000.0)
+        assert report["batches"] == {"count": 3, "mean_size": 3.3333, "sizes": {"2": 1, "4": 2}}
+        assert list(report["streams"]) == ["a", "b", "silent"]
+        assert report["cpu_s"] >= 0
+        json.dumps(report)
+
+    def test_a_run_without_anything(self) -> None:
+        report = Ledger().as_dict()
+        assert (report["frames"], report["fps"], report["first_result_ms"]) == (0, 0.0, None)
+        assert report["batches"] == {"count": 0, "mean_size": None, "sizes": {}}
+        assert report["total"] == {"stages": {}, "end_to_end": None}
+
+    def test_a_name_that_comes_again_keeps_the_accounts_of_its_earlier_lives(self) -> None:
+        ledger = Ledger()
+        lives = [StreamLedger("a") for _ in range(3)]
+        ledger.add(StreamLedger("b"))
+        for number, account in enumerate(lives):
+            account.processed = account.decoded = 10**number
+            ledger.add(account)
+        assert ledger.streams["a"] is lives[2]
+        kept = [account for name, account in ledger.streams.items() if name.startswith("a~")]
+        assert sorted(account.processed for account in kept) == [1, 10]
+        assert ledger.as_dict()["frames"] == 111
+        lives[0].decoded += 1
+        assert sum(ledger.unbalanced().values()) == 1
+
+    def test_what_a_sink_lost_is_counted_by_reason(self) -> None:
+        sink = SinkLedger("jsonl", received=9, written=5)
+        assert not sink.lost_data
+        sink.lost["write_error"] += 3
+        sink.lost["overflow"] += 1
+        assert sink.lost_data
+        report = sink.as_dict()
+        assert (report["received"], report["written"], report["state"], report["error"]) == (9, 5, "ok", None)
+        assert list(report["lost"].items()) == [("overflow", 1), ("write_error", 3)]
+        assert report["received"] == report["written"] + sum(report["lost"].values())
+        detached = SinkLedger("mp4", state="failed")
+        assert detached.lost_data
+        assert SinkLedger("csv", faults=1).lost_data
