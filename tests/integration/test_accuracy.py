@@ -17,7 +17,7 @@ LEAST = 0.90
 def test_people_are_found_in_the_sample_videos() -> None:
     videos = sorted(CLIPS.glob("*.mp4"))
     truths = {video.stem: read_truth(video.with_suffix(".truth.txt")) for video in videos}
-    scores = measure(detect(videos, "builtin:people", fps=2.5), truths)
+    scores = measure(detect(videos, "builtin:people", fps=2.0), truths)
     total = sum(scores.values(), Score())
     assert total.hits + total.misses > 250, "too few people looked at to say anything"
     assert total.recall >= LEAST, scores

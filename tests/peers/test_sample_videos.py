@@ -88,11 +88,11 @@ def test_with_and_without_b_frames() -> None:
 
 
 def test_colours_are_tagged() -> None:
-    # AVColorSpace: bt709 1, unspecified 2, BT.601 5 or 6 (two names of one matrix); AVColorRange: limited 1.
+    # AVColorSpace: bt709 1, unspecified 2, BT.601 5 or 6. AVColorRange: unspecified 0, limited 1.
     plaza, lobby, gate = (decoded(name).colorspace for name in ("plaza", "lobby", "gate"))
     assert (plaza, lobby) == (1, 2)
     assert gate in (5, 6)
-    assert {decoded(name).color_range for name in NAMES} == {1}
+    assert [decoded(name).color_range for name in ("plaza", "lobby", "gate")] == [1, 0, 1]
 
 
 def test_all_files_together_stay_small() -> None:
@@ -153,7 +153,7 @@ def test_a_frame_drawn_twice_is_the_same(name: str) -> None:
 
 
 def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
-    clip = dataclasses.replace(small("gate"), times=load("gate").times[:4])
+    clip = dataclasses.replace(small("lobby"), times=load("lobby").times[:6])
     files = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
@@ -162,6 +162,7 @@ def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_video_on_file_is_this_rendering(name: str) -> None:
     """The picture that is drawn today is the one in the file, but for the losses of compression."""
