@@ -5,7 +5,9 @@ streamvision is Roboflow's InferencePipeline as a package of its own; the handle
 network once per batch, and suppresses overlaps, as its documentation shows for custom models. Ultralytics predicts on a
 ``.streams`` list with buffering, its way of batching several sources; its licence is the AGPL: it is run here as a
 separate program to be compared with, nothing of this package uses it. Each runs in a process of its own on the same
-files with the same model; detections are compared before anything is timed.
+files with the same model; detections are compared before anything is timed. Both leave torch its default threads, as
+their users do; ``--torch-threads 1`` is fairer where other programs use the cores too, since torch's threads wait for
+each other by spinning.
 
     python -m benchmarks.peers [--rounds 3] [--seconds 4] [--out DIR]
 """
@@ -35,6 +37,7 @@ from pipeline.report import describe_machine
 PEERS = {"streamvision": "streamvision", "ultralytics": "ultralytics"}
 """Candidates and the packages that they need."""
 TOLERANCE_PX = 1.5
+THREADS = "BENCH_TORCH_THREADS"  # how --torch-threads reaches the child processes
 
 
 def _streamvision(task: Task) -> dict[str, Any]:
@@ -45,6 +48,7 @@ def _streamvision(task: Task) -> dict[str, Any]:
     from pipeline.bench import plain
 
     logging.disable(logging.WARNING)
+    _set_threads()
     network = plain.load(Path(task["model"]))
     found: list[list[plain.Boxes]] = [[] for _ in task["clips"]]
 
@@ -73,6 +77,7 @@ def _ultralytics(task: Task) -> dict[str, Any]:
         os.environ |= {"YOLO_CONFIG_DIR": folder, "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
         from ultralytics import YOLO
 
+        _set_threads()
         model = Path(folder, "detector.torchscript")
         model.write_bytes(Path(task["model"]).read_bytes())
         sources = Path(folder, "clips.streams")
@@ -94,6 +99,14 @@ def _ultralytics(task: Task) -> dict[str, Any]:
         return _with_detections(task, measured(work), found)
 
 
+def _set_threads() -> None:
+    threads = int(os.environ.get(THREADS, "0"))
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
 def _with_detections(task: Task, figures: dict[str, Any], found: list[list[Any]]) -> dict[str, Any]:
     if task.get("detections"):
         figures["detections"] = [clip[: task.get("limit")] for clip in found]
@@ -108,6 +121,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--only", choices=tuple(PEERS), help="this one only")
+    parser.add_argument("--torch-threads", type=int, default=0, metavar="N", help="of the peers (default: torch's own)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out", type=Path, help="folder for bench.json and chart.html")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -115,6 +129,7 @@ def main() -> None:
     if options.child:
         answer(CANDIDATES)
         return
+    os.environ[THREADS] = str(options.torch_threads)
     wanted = [options.only] if options.only else list(PEERS)
     installed = [name for name in wanted if importlib.util.find_spec(PEERS[name]) is not None]
     for name in set(wanted) - set(installed):
