@@ -49,5 +49,5 @@ def busy(report: Mapping[str, Any]) -> str | None:
         return None
     return (
         f"the machine was busy: only {share:.0%} of its {report['cores']} cores were free; "
-        "ratios within one run still mean something, frames per second do not"
+        "CPU per frame still means something, frames per second do not, and ratios only over many rounds"
     )
