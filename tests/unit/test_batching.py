@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import gc
 import math
-import threading
 from collections import Counter
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.batching import BatchScheduler
+from pipeline.batching import BatchScheduler, _Lane
 from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
 from pipeline.testing import ManualClock
 from pipeline.threads import Closed
@@ -63,11 +65,20 @@ class TestFixedBatches:
         with pytest.raises(Closed):
             scheduler.poll()
 
+    def test_a_lane_takes_its_capacity_and_no_more_once_a_batch_is_full(self) -> None:
+        scheduler = BatchScheduler(1, fixed=True, lane_capacity=3)
+        scheduler.open(key("a"))
+        for sequence in range(3):
+            Background(partial(scheduler.offer, key("a"), [item("a", sequence)])).result()
+        Background(lambda: scheduler.offer(key("a"), [item("a", 3)])).parked()
+        assert scheduler.waiting == 3
+        scheduler.abort()
+
     def test_a_lane_takes_more_than_its_capacity_while_no_batch_is_full(self) -> None:
         scheduler = BatchScheduler(5, fixed=True, lane_capacity=1)
         scheduler.open(key("a"))
         for sequence in range(5):  # would block for ever if one lane alone could not fill a batch
-            scheduler.offer(key("a"), [item("a", sequence)])
+            Background(partial(scheduler.offer, key("a"), [item("a", sequence)])).result()
         batch = scheduler.poll()
         assert batch is not None
         assert len(batch.items) == 5
@@ -178,17 +189,16 @@ class TestLiveBatches:
             numbers.append(batch.number)
         assert numbers == [1, 2, 3]
 
-    def test_a_silent_stream_is_not_waited_for(self) -> None:
+    def test_a_stream_is_waited_for_until_it_was_silent_for_two_of_its_intervals(self) -> None:
         clock = ManualClock()
         scheduler = self.scheduler(clock)
-        self.deliver(scheduler, clock)
-        for sequence in range(3, 6):  # b has fallen silent for more than two of its intervals
-            clock.advance(40 * MS)
+        self.deliver(scheduler, clock)  # b came last 40 ms ago
+        for sequence, waits in [(3, True), (4, True), (5, False)]:
             scheduler.offer(key("a"), [item("a", sequence)])
-            scheduler.poll()
-        clock.advance(40 * MS)
-        scheduler.offer(key("a"), [item("a", 6)])
-        assert scheduler.poll() is not None
+            assert (scheduler.poll() is None) == waits
+            clock.advance(10 * MS)
+            assert (scheduler.poll() is not None) == waits
+            clock.advance(30 * MS)
 
     def test_freshest_pushes_out_the_oldest_whole_frame(self) -> None:
         scheduler = BatchScheduler(8, clock=ManualClock(), lane_capacity=1)
@@ -216,36 +226,27 @@ class TestSpecs:
 
     def test_blocked_lanes_of_different_specs_do_not_deadlock(self) -> None:
         scheduler = BatchScheduler(4, fixed=True, lane_capacity=1)
-        sizes = []
 
-        def work() -> None:
-            while True:
-                try:
+        def work() -> list[int]:
+            sizes = []
+            with suppress(Closed):
+                while True:
                     sizes.append(len(scheduler.take().items))
-                except Closed:
-                    return
-
-        worker = threading.Thread(target=work)
-        worker.start()
+            return sizes
 
         def produce(name: str, spec: InputSpec) -> None:
             for sequence in range(9):
                 scheduler.offer(key(name), [item(name, sequence, spec)])
             scheduler.close(key(name))
 
-        producers = []
-        for name, spec in (("a", SPEC), ("b", OTHER)):
+        worker = Background(work)
+        specs = {"a": SPEC, "b": OTHER}
+        for name in specs:
             scheduler.open(key(name))
-            producers.append(threading.Thread(target=produce, args=(name, spec)))
-        for producer in producers:
-            producer.start()
-        for producer in producers:
-            producer.join(10)
-        assert not any(producer.is_alive() for producer in producers)
+        for producer in [Background(partial(produce, name, spec)) for name, spec in specs.items()]:
+            producer.result()
         scheduler.finish()
-        worker.join(10)
-        assert not worker.is_alive()
-        assert sum(sizes) == 18
+        assert sum(worker.result()) == 18
 
 
 class TestWaking:
@@ -329,20 +330,33 @@ class TestWaking:
         batch = worker.result()
         assert names(batch.items) == ["a", "a"]
         assert (batch.size, batch.spec) == (4, SPEC)
-        assert producers["a"].result() == []
+        for producer in producers.values():
+            assert producer.result() == []
+        assert scheduler.poll() is None  # nobody is blocked any more, so full batches may come again
+
+    def test_the_end_of_a_stream_that_leaves_only_blocked_ones_wakes_a_worker(self) -> None:
+        scheduler = BatchScheduler(4, fixed=True, lane_capacity=1)
+        for name, spec in (("a", SPEC), ("b", OTHER)):
+            scheduler.open(key(name))
+            for sequence in range(2):
+                scheduler.offer(key(name), [item(name, sequence, spec)])
+        producer = Background(lambda: scheduler.offer(key("a"), [item("a", 2)])).parked()
+        worker = Background(scheduler.take).parked()
+        scheduler.close(key("b"))
+        assert names(worker.result().items) == ["a", "a"]
+        assert producer.result() == []
 
     @pytest.mark.parametrize("last", ["close", "finish"])
     def test_the_end_of_everything_wakes_every_worker(self, last: str) -> None:
         scheduler = BatchScheduler(4, fixed=True)
         scheduler.open(key("a"))
         scheduler.offer(key("a"), [item("a")])
+        first, second = scheduler.finish, partial(scheduler.close, key("a"))
+        if last == "finish":
+            first, second = second, first
+        first()
         workers = [Background(scheduler.take).parked() for _ in range(3)]
-        if last == "close":
-            scheduler.finish()
-            scheduler.close(key("a"))
-        else:
-            scheduler.close(key("a"))
-            scheduler.finish()
+        second()
         ends: list[int | str] = []
         for worker in workers:
             try:
@@ -412,32 +426,20 @@ def test_contended_batches_are_shared_by_weight() -> None:
 
 
 class TestEnds:
-    def test_abort_wakes_a_blocked_producer_and_a_waiting_worker(self) -> None:
-        scheduler = BatchScheduler(1, fixed=True, lane_capacity=1)
-        scheduler.open(key("a"))
-        scheduler.offer(key("a"), [item("a")])
-        woken: list[str] = []
-
-        def blocked() -> None:
+    def test_abort_wakes_every_blocked_producer_and_every_waiting_worker(self) -> None:
+        full, empty = BatchScheduler(2, fixed=True, lane_capacity=1), BatchScheduler(1)
+        calls = []
+        for name in ("a", "b"):
+            full.open(key(name))
+            full.offer(key(name), [item(name)])
+            calls.append(Background(empty.take).parked())
+        for name in ("a", "b"):
+            calls.append(Background(partial(full.offer, key(name), [item(name, 1)])).parked())
+        assert len(full.abort()) == 2
+        assert empty.abort() == []
+        for call in calls:
             with pytest.raises(Closed):
-                scheduler.offer(key("a"), [item("a", 1)])
-            woken.append("producer")
-
-        def idle() -> None:
-            with pytest.raises(Closed):
-                empty.take()
-            woken.append("worker")
-
-        empty = BatchScheduler(1)
-        threads = [threading.Thread(target=blocked), threading.Thread(target=idle)]
-        for thread in threads:
-            thread.start()
-        left = scheduler.abort()
-        empty.abort()
-        for thread in threads:
-            thread.join(5)
-        assert sorted(woken) == ["producer", "worker"]
-        assert len(left) == 1
+                call.result()
 
     def test_after_an_abort_nothing_is_taken_or_given(self) -> None:
         scheduler = BatchScheduler(2, fixed=True, lane_capacity=2)
@@ -464,6 +466,19 @@ class TestEnds:
         batch = scheduler.poll()
         assert batch is not None
         assert len(batch.items) == 1
+
+    @pytest.mark.parametrize("frames", [0, 1])
+    def test_a_lane_that_has_ended_and_is_served_is_let_go(self, frames: int) -> None:
+        scheduler = BatchScheduler(1, clock=ManualClock())
+        ended = key("ended long ago")
+        scheduler.open(ended)
+        for _ in range(frames):
+            scheduler.offer(ended, [item("a")])
+        scheduler.close(ended)
+        for _ in range(frames):
+            assert scheduler.poll() is not None
+        holders = [kept for kept in gc.get_objects() if isinstance(kept, _Lane) and kept.key is ended]
+        assert holders == []  # a run over thousands of files stays small
 
     def test_bad_arguments(self) -> None:
         with pytest.raises(ValueError, match="at least one"):
