@@ -216,3 +216,19 @@ def test_every_worker_warms_itself_with_the_sizes_that_it_will_see() -> None:
         assert pipeline.join(DEADLINE_S)
     assert fixed.warmed == [[3], [3]]
     assert live.warmed == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_an_abort_gives_a_slow_sink_nothing_more() -> None:
+    gate = threading.Event()
+    sink = ListSink(gate=gate)
+    pipeline = started(FakeDetector(), [sink], batch_size=1, outlet_capacity=2)
+    pipeline.add(stream("a", [0.1 * index for index in range(50)]))
+    account = pipeline.ledger.sinks["list"]
+    until(lambda: account.received >= 4, "a full outlet behind a held sink")
+    pipeline.abort()
+    gate.set()
+    assert pipeline.join(DEADLINE_S)
+    assert sink.frames("a") == [0]  # the one that it had in hand
+    assert account.lost["shutdown"] >= 2
+    assert sink.events == ["open", "begin a", "close"]
+    assert pipeline.ledger.unbalanced() == {}

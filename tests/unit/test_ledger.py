@@ -128,6 +128,7 @@ class TestFramesOfAStream:
         assert account.as_dict(S)["first_result_ms"] is None
         assert account.as_dict(S)["fps"] is None
         for at_ns in (3 * S, 4 * S, 6 * S):
+            assert account.as_dict(S)["jitter"]["departure_ms"] is None  # before the second interval
             account.published(trace(at_ns - 8, *[1] * 8))
         report = account.as_dict(S)
         assert report["first_result_ms"] == 2000.0
@@ -201,6 +202,17 @@ class TestSettling:
         ledger.settle(account)
         assert account.as_dict(0) == figures
         assert account.latency().end_to_end.histogram.count == 0
+
+    def test_while_the_run_goes_on_a_recording_is_live_until_its_last_sink_has_finished_it(self) -> None:
+        ledger = self.run()
+        for account in ledger.streams.values():
+            account.state = "finished"
+        ledger.settle(ledger.streams["a"])
+        states = {name: report["state"] for name, report in ledger.as_dict()["streams"].items()}
+        assert states == {"a": "finished", "b": "live"}
+        ledger.end(9 * S)
+        states = {name: report["state"] for name, report in ledger.as_dict()["streams"].items()}
+        assert states == {"a": "finished", "b": "finished"}
 
     def test_a_copy_is_a_copy(self) -> None:
         account = self.run().streams["a"]

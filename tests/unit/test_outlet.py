@@ -263,3 +263,10 @@ class TestClose:
         assert (closing.account.state, closing.account.error) == ("failed", "disk full")
         assert closing.account.faults == 1
         assert closing.account.lost_data
+
+    def test_a_sink_that_failed_before_has_its_last_word(self, caplog: pytest.LogCaptureFixture) -> None:
+        closing = outlet(Breaks("write", "close", error=lambda: SinkError("disk full")))
+        with caplog.at_level(logging.ERROR, "pipeline"):
+            closing.write(delivery(), ManualClock().now_ns)
+            closing.close()
+        assert caplog.text.count("disk full") == 2  # lost results, and then the end of the file
