@@ -22,6 +22,7 @@ from pipeline.config.outputs import (
 from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.ledger import StreamLedger
+from pipeline.naming import shown
 from pipeline.protocols import Sink, Source
 from pipeline.redact import SourceUrl
 from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, Rotate, VideoSink
@@ -94,7 +95,7 @@ def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: 
     return Stream(
         Paced(reader) if paced else reader,
         [_letterbox(settings)],
-        StreamLedger(name, paced=paced),
+        StreamLedger(name, source=shown(source), paced=paced),
         policy="every_frame",
         weight=settings.weight,
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 from pipeline.config.models import Config, ModelConfig, StreamSettings
 from pipeline.errors import SourceError, UsageError
 from pipeline.frame import Result
-from pipeline.redact import SourceUrl
+from pipeline.naming import resolve
 from pipeline.threads import Channel, Closed
 from pipeline.timing import now_ns
 
@@ -96,9 +95,11 @@ class Replay:
         )
         self._batch = config.batch if options.config is not None else None
         self._settings = _override(config.defaults, pace=options.pace, fps=options.fps, loop=False)
-        self._sources, self._missing = _resolve(options.sources)
+        earlier = _report_before(options) if options.resume else {}
+        names = {entry["source"]: name for name, entry in earlier.get("streams", {}).items() if entry.get("source")}
+        self._sources, self._missing = resolve(options.sources, names)
         self.streams = [*self._sources, *self._missing]
-        self.resumed = _finished_before(options) if options.resume else {}
+        self.resumed = self._finished_before(earlier)
         self._extra_sinks = extra_sinks
         self._pipeline: Pipeline | None = None
         self._model_info: dict[str, Any] = {}
@@ -194,6 +195,17 @@ class Replay:
             "model": self._model_info | self._oddities(),
             "startup_s": {key: round(value, 4) for key, value in self._startup_s.items()},
             "resumed": self.resumed,
+            "options": _options_that_matter(self.options),
+        }
+
+    def _finished_before(self, earlier: Mapping[str, Any]) -> dict[str, Any]:
+        """Streams of this run that an earlier one finished, with what its report says of them."""
+        return {
+            name: entry
+            for name, entry in earlier.get("streams", {}).items()
+            if name in self._sources
+            and entry["state"] == "finished"
+            and all(path.exists() for path in _outputs(self.options, name))
         }
 
     def _oddities(self) -> dict[str, int]:
@@ -223,6 +235,8 @@ def replay(sources: Sequence[str | Path] | str | Path, **options: Any) -> Iterat
     The generator may be closed early; everything it started ends with it.
     """
     many = [sources] if isinstance(sources, str | Path) else list(sources)
+    if isinstance(options.get("classes"), str):
+        options["classes"] = (options["classes"],)
     collector = _Collector()
     run = Replay(ReplayOptions(sources=tuple(map(str, many)), **options), [collector])
     if run.options.inline:
@@ -285,19 +299,6 @@ class _Collector:
         self.results.close()
 
 
-def stream_name(stem: str, taken: set[str]) -> str:
-    """A name that fits ``[A-Za-z0-9_-]{1,64}`` and, case aside, is not in ``taken``; ``-2``, ``-3`` on a clash."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_")[:64] or "stream"
-    number = 1
-    candidate = name
-    while candidate.lower() in taken:
-        number += 1
-        suffix = f"-{number}"
-        candidate = name[: 64 - len(suffix)] + suffix
-    taken.add(candidate.lower())
-    return candidate
-
-
 SectionT = TypeVar("SectionT", ModelConfig, StreamSettings)
 
 
@@ -316,61 +317,38 @@ def _override(section: SectionT, **values: Any) -> SectionT:
     return section.model_copy(update={key: getattr(checked, key) for key in given})
 
 
-def _resolve(sources: Sequence[str]) -> tuple[dict[str, SourceUrl], dict[str, str]]:
-    """Named sources, and names of what cannot be found with the reason; raises UsageError when nothing can be found.
-
-    One missing file among good ones is a failed stream, not a reason to do nothing.
-    """
-    from pipeline.sources import expand, looks_live
-
-    found: list[str] = []
-    faults: list[tuple[str, str]] = []
-    for source in sources:
-        try:
-            found += [str(path) for path in expand([source])]
-        except UsageError as error:
-            faults.append((source, str(error)))
-    if not found:
-        raise UsageError("; ".join(reason for _, reason in faults) or "no source was given")
-    taken: set[str] = set()
-    named = {}
-    for text in found:
-        url = SourceUrl.parse(text)
-        if looks_live(text):
-            raise UsageError(
-                f"{url}: a live feed has no end to replay to; put it into streams.yaml and use 'pipeline run'"
-            )
-        named[stream_name(_stem(url), taken)] = url
-    return named, {stream_name(_safe_stem(source), taken): reason for source, reason in faults}
-
-
-def _stem(url: SourceUrl) -> str:
-    return Path(str(url).split("?", 1)[0]).stem or url.scheme
-
-
-def _safe_stem(source: str) -> str:
-    """A name for what was refused; its text may hold credentials."""
-    try:
-        return _stem(SourceUrl.parse(source))
-    except ValueError:
-        return "refused"
-
-
-def _finished_before(options: ReplayOptions) -> dict[str, Any]:
-    """Streams that the report in ``out`` calls finished, with what it says of them."""
+def _report_before(options: ReplayOptions) -> dict[str, Any]:
+    """The report that an earlier run left in ``out``, or nothing; raises UsageError when it is of other options."""
     if options.out is None:
         raise UsageError("--resume needs --out: the folder of the run to go on with")
     path = options.out / "report.json"
     if not path.exists():
         return {}
     try:
-        report = json.loads(path.read_text())
-        if any(sink["lost"] or sink["faults"] or sink["state"] == "failed" for sink in report["sinks"].values()):
-            return {}  # nobody knows which results are missing
-        return {
-            name: entry
-            for name, entry in report["streams"].items()
-            if entry["state"] == "finished" and all(path.exists() for path in _outputs(options, name))
-        }
+        report: dict[str, Any] = json.loads(path.read_text())
+        before, lost = report.get("options", {}), [sink for sink in report["sinks"].values() if _lost(sink)]
+        for entry in report["streams"].values():
+            entry["state"]
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UsageError(f"{path}: not a report that can be resumed from: {error}") from error
+    now = _options_that_matter(options)
+    differ = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
+    if differ:
+        raise UsageError(
+            f"--resume: other options than in {path} ({'; '.join(differ)}); use the same, or another --out"
+        )
+    return {} if lost else report  # where a sink lost data, nobody knows which results are missing
+
+
+def _lost(sink: Mapping[str, Any]) -> bool:
+    return bool(sink["lost"] or sink["faults"]) or sink["state"] == "failed"
+
+
+def _options_that_matter(options: ReplayOptions) -> dict[str, Any]:
+    """Those that change results, as JSON would give them back."""
+    names = ("config", "model", "fps", "limit", "confidence", "iou", "classes", "precision", "batch")
+    chosen = {name: getattr(options, name) for name in names}
+    return {
+        name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+        for name, value in chosen.items()
+    }

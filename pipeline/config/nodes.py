@@ -124,6 +124,8 @@ def _mark_of_offset(before: str) -> Mark:
 
 def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "not understood"
+    if r"'\t'" in problem:
+        return "not valid YAML: a tab stands here; indent with spaces"
     remedy = next((remedy for sign, remedy in _REMEDIES.items() if sign in problem), None)
     words = _without_text(problem)
     if error.context:

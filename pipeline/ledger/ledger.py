@@ -28,8 +28,10 @@ ENDED: frozenset[str] = frozenset({"failed", "finished", "truncated", "stopped"}
 class StreamLedger:
     """Everything that is counted and timed about one stream."""
 
-    def __init__(self, name: str, *, live: bool = False, paced: bool = False) -> None:
+    def __init__(self, name: str, *, source: str = "", live: bool = False, paced: bool = False) -> None:
+        """``source`` is what people are shown: a path, or an address without credentials."""
         self.name = name
+        self.source = source
         self.info = StreamInfo(name, live=live)
         self.paced = paced or live
         self.state: StreamState = "connecting"
@@ -130,6 +132,7 @@ class StreamLedger:
         under_way = not final and self.state == "finished" and self._settled is None
         span_s = (self.last_result_ns - self.opened_ns) / 1e9 if self.last_result_ns else 0.0
         return {
+            "source": self.source or None,
             "state": "live" if under_way else self.state,
             "error": self.error,
             "frames": {

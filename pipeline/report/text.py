@@ -26,7 +26,7 @@ _COLUMNS = ("count", "p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
 _STYLES = {"finished": "green", "failed": "bold red", "truncated": "yellow", "stopped": "yellow"}
 _FINDING_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 _SHOWN_FINDINGS = 12
-_SHOWN_FILES = 3
+_SHOWN_FILES = 12
 
 
 def tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:

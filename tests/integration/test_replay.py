@@ -13,7 +13,8 @@ import pytest
 import pipeline
 from pipeline.bench.material import Material, make
 from pipeline.errors import SourceError, UsageError
-from pipeline.replaying import Replay, ReplayOptions, stream_name
+from pipeline.naming import stream_name
+from pipeline.replaying import Replay, ReplayOptions
 
 FRAMES = 23  # not a multiple of the batch size: the tail is padded
 
@@ -118,7 +119,7 @@ def test_resume_skips_what_is_finished(material: tuple[list[Path], Path], tmp_pa
     clips, _ = material
     first = run(material, tmp_path)
     before = records(tmp_path)
-    report = first.ledger.as_dict()
+    report = first.ledger.as_dict() | first.facts()
     report["streams"][clips[1].stem]["state"] = "stopped"
     (tmp_path / "report.json").write_text(json.dumps(report))
     (tmp_path / f"{clips[1].stem}.jsonl").write_bytes(b'{"stream":"half a line')
@@ -126,6 +127,41 @@ def test_resume_skips_what_is_finished(material: tuple[list[Path], Path], tmp_pa
     assert list(again.ledger.streams) == [clips[1].stem]
     assert set(again.resumed) == {clips[0].stem, clips[2].stem}
     assert records(tmp_path) == before
+
+
+def test_resume_knows_recordings_by_their_path_not_their_name(
+    material: tuple[list[Path], Path], tmp_path: Path
+) -> None:
+    clips, _ = material
+    folders = [tmp_path / name for name in ("cam0", "cam1", "cam2")]
+    for folder, clip in zip(folders, clips, strict=True):
+        folder.mkdir()
+        (folder / "001.mp4").symlink_to(clip)
+    out = tmp_path / "out"
+    first = run(material, out, sources=[str(folder / "001.mp4") for folder in folders[1:]])
+    (out / "report.json").write_text(json.dumps(first.ledger.as_dict() | first.facts()))
+    before = records(out)
+    again = run(material, out, sources=[str(folder / "001.mp4") for folder in folders], resume=True)
+    assert set(again.resumed) == {"001", "001-2"}
+    assert {name: account.source for name, account in again.ledger.streams.items()} == {
+        "001-3": str(folders[0] / "001.mp4")
+    }
+    assert before.items() <= records(out).items()
+
+
+def test_resume_refuses_other_options(material: tuple[list[Path], Path], tmp_path: Path) -> None:
+    first = run(material, tmp_path, limit=3)
+    (tmp_path / "report.json").write_text(json.dumps(first.ledger.as_dict() | first.facts()))
+    with pytest.raises(UsageError, match="limit was 3, is None"):
+        run(material, tmp_path, resume=True)
+
+
+def test_resume_trusts_no_run_whose_sink_lost_data(material: tuple[list[Path], Path], tmp_path: Path) -> None:
+    first = run(material, tmp_path)
+    report = first.ledger.as_dict() | first.facts()
+    report["sinks"]["jsonl"]["lost"] = {"write_error": 1}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    assert run(material, tmp_path, resume=True).resumed == {}
 
 
 class TestPython:

@@ -69,7 +69,7 @@ def test_marks_count_from_one() -> None:
         ("a: 1\n---\nb: 2\n", "f.yaml:2:1: not valid YAML: a second document begins here; one was expected"),
         ("a: [1\nb: 2\n", "f.yaml:2:2: not valid YAML: expected ',' or ']', but got ':'"),
         ("a: b: c\n", "f.yaml:1:5: not valid YAML: mapping values are not allowed here"),
-        ("a:\n\t- b\n", "f.yaml:2:1: not valid YAML: found character this that cannot start any token"),
+        ("a:\n\t- b\n", "f.yaml:2:1: not valid YAML: a tab stands here; indent with spaces"),
         ("a: 'x\n", "f.yaml:2:1: not valid YAML: found unexpected end of stream"),
         ('a: "\\U00110000"\n', "f.yaml:1:7: this escape is no character"),
         (b"a: 1\nb: \xff\n", "f.yaml:2:4: this is not UTF-8; save the file as UTF-8"),

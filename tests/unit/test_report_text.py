@@ -85,7 +85,7 @@ def test_the_end_names_failures_drops_and_outputs(tmp_path: Path) -> None:
         "cut: truncated: it ends 2 s early",
         "15 frames of 3 streams in 200 ms, 75.0 fps, first result after 8.00 ms, mean batch 5",
         "2 frames dropped: inference_error 2",
-        f"outputs in {tmp_path}/: a.jsonl, b.jsonl, c.jsonl, 1 more, report.json, report.html",
+        f"outputs in {tmp_path}/: a.jsonl, b.jsonl, c.jsonl, d.jsonl, report.json, report.html",
     ]
 
 
