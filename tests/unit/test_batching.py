@@ -170,6 +170,21 @@ class TestLiveBatches:
         clock.advance(1)
         assert scheduler.poll() is not None
 
+    def test_the_interval_of_a_stream_is_smoothed(self) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock, max_wait_ns=100 * MS)
+        for sequence, gap_ms in enumerate((40, 80, 80)):  # 40, then 40 + (80 - 40) / 8 = 45
+            for name in ("a", "b"):
+                scheduler.offer(key(name), [item(name, sequence)])
+            scheduler.poll()
+            clock.advance(gap_ms * MS)
+        scheduler.served(100 * MS)
+        scheduler.offer(key("a"), [item("a", 3)])
+        clock.advance(45 * MS // 4 - 1)
+        assert scheduler.poll() is None
+        clock.advance(1)
+        assert scheduler.poll() is not None
+
     def test_a_stream_that_ended_is_not_waited_for(self) -> None:
         clock = ManualClock()
         scheduler = self.scheduler(clock)
