@@ -173,7 +173,7 @@ class TestLiveBatches:
     def test_the_interval_of_a_stream_is_smoothed(self) -> None:
         clock = ManualClock()
         scheduler = self.scheduler(clock, max_wait_ns=100 * MS)
-        for sequence, gap_ms in enumerate((40, 80, 80)):  # 40, then 40 + (80 - 40) / 8 = 45
+        for sequence, gap_ms in enumerate((40, 80, 70)):  # 40, then 40 + (80 - 40) / 8 = 45
             for name in ("a", "b"):
                 scheduler.offer(key(name), [item(name, sequence)])
             scheduler.poll()
