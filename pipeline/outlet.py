@@ -150,7 +150,7 @@ class Outlet:
     def _fail(self, event: Event | None, reason: str, state: SinkState, error: Exception) -> None:
         if self.account.state == "ok":  # said once, until it has recovered
             unforeseen = None if isinstance(error, SinkError) else error
-            log.error("sink %s: %s", self.sink.name, error or type(error).__name__, exc_info=unforeseen)
+            log.error("sink %s: %s", self.sink.name, str(error) or type(error).__name__, exc_info=unforeseen)
         self.account.state, self.account.error = state, str(error) or type(error).__name__
         if not isinstance(event, Delivery):
             self.account.faults += 1
