@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bounded sample of real frames, evenly spread over a video, and what a detector finds in them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from pipeline.errors import SourceError, UsageError
+from pipeline.frame import Batch, Capture, Detections, Frame, InputSpec, Item, StreamKey
+from pipeline.protocols import Detector, Source
+from pipeline.sources import FileSource, PatternSource, PatternSpec, expand, looks_live
+from pipeline.stages import Letterbox
+from pipeline.threads import StopFlag
+from pipeline.timing import new_trace
+
+PATTERN: Final = "pattern:?size=640x360&frames=240&people=6"
+"""What is looked at where no video was given."""
+
+MAX_BYTES: Final = 256 << 20
+"""Pictures in memory at a time, at most; of very large ones fewer are kept than asked for."""
+
+_WHOLE: Final = 2000  # recordings up to so many frames are decoded wholly; of longer ones the key frames only
+_MOST_READ: Final = 20_000  # key frames of about a day
+
+
+def sample(video: str | Path | None, count: int) -> list[Capture]:
+    """Decode up to ``count`` frames that are evenly spread over a video.
+
+    Of a recording of more than 2000 frames only key frames are decoded. Nothing has to be known of its length: every
+    n-th frame is kept, and n doubles whenever twice as many as wanted have been kept.
+
+    Args:
+        video: a recording (path, ``file:`` URL, finite ``pattern:``), or None for the rendered test pattern.
+        count: from 1; fewer come from a shorter video, and from one whose pictures would need more than 256 MB.
+
+    Raises:
+        UsageError: no such file, or not a video that can be read.
+    """
+    if count < 1:
+        raise UsageError(f"{count} frames were asked for; at least 1 was expected")
+    shown = PATTERN if video is None else str(video)
+    try:
+        with contextlib.closing(_source(shown)) as source:
+            kept = _spread(source, count)
+    except SourceError as error:
+        raise UsageError(f"{error}; a video to take frames from was expected") from error
+    if not kept:
+        raise UsageError(f"{shown}: not one frame could be read; a video to take frames from was expected")
+    return [kept[round(index)] for index in np.linspace(0, len(kept) - 1, min(count, len(kept)))]
+
+
+def items(captures: Sequence[Capture], spec: InputSpec) -> list[Item]:
+    """The frames as inputs of a network: each in a buffer of its own, uint8 of ``spec.shape``; raises StageError."""
+    stage = Letterbox()
+    made = []
+    for number, capture in enumerate(captures):
+        picture = capture.picture
+        buffer = np.empty(spec.shape, np.uint8)
+        geometry = stage.prepare(picture, spec, buffer)
+        key = StreamKey("sample", 0)
+        frame = Frame(
+            key, number, capture.index, capture.pts_s, None, 0, picture.width, picture.height, None, new_trace()
+        )
+        made.append(Item(frame, spec, buffer, geometry))
+    return made
+
+
+def detect(detector: Detector, inputs: Sequence[Item], batch: int = 1) -> list[Detections]:
+    """What a warm detector finds in each input, in pixels of the source picture; raises InferenceError."""
+    size = min(batch, detector.max_batch)
+    found: list[Detections] = []
+    for number, begin in enumerate(range(0, len(inputs), size)):
+        part = tuple(inputs[begin : begin + size])
+        results = detector.submit(Batch(part, len(part), number)).result()
+        for item, detections in zip(part, results, strict=True):
+            found.append(replace(detections, xyxy=item.geometry.to_source(detections.xyxy)))
+    return found
+
+
+def _source(video: str) -> Source:
+    """A reader that needs bounded time for a video of any length."""
+    if video.startswith("pattern:"):
+        spec = PatternSpec.parse(video)
+        return PatternSource(spec if spec.frames is not None else replace(spec, frames=240))
+    if looks_live(video):
+        raise UsageError(f"{video}: this is a live feed; a recording was expected (record some seconds of it first)")
+    paths = expand([video])
+    if len(paths) > 1:
+        raise UsageError(f"{video}: these are {len(paths)} videos; one was expected, such as {paths[0]}")
+    whole = FileSource(paths[0])
+    with contextlib.closing(whole):
+        info = whole.open(StopFlag())
+    frames = info.frames or (int(info.duration_s * (info.fps or 30.0)) if info.duration_s else 0)
+    return FileSource(paths[0], skip="nonkey" if frames > _WHOLE else "none")
+
+
+def _spread(source: Source, count: int) -> list[Capture]:
+    source.open(StopFlag())
+    kept: list[Capture] = []
+    most, step = 2 * count, 1
+    for number in range(_MOST_READ):
+        capture = source.read()
+        if capture is None:
+            break
+        if number == 0:
+            size = sum(plane.nbytes for plane in capture.picture.planes)
+            most = max(2, min(most, MAX_BYTES // size))
+        if number % step:
+            continue
+        kept.append(capture)
+        if len(kept) > most:
+            kept = kept[::2]
+            step *= 2
+    return kept

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sample is bounded, evenly spread, and of real frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.frame import InputSpec
+from pipeline.testing import FakeDetector
+from pipeline.workshop import frames
+from tests.media import Media, media
+
+__all__ = ["media"]
+
+
+def test_frames_are_evenly_spread(media: Media) -> None:
+    found = [capture.index for capture in frames.sample(media.clip(count=25), 5)]
+    assert len(found) == 5
+    assert found[0] == 0
+    assert found[-1] >= 22
+    assert max(np.diff(found)) <= 2 * min(np.diff(found))
+
+
+def test_a_short_video_gives_all_it_has(media: Media) -> None:
+    assert [capture.index for capture in frames.sample(media.clip(count=3), 8)] == [0, 1, 2]
+
+
+def test_of_a_long_video_only_key_frames_are_decoded(media: Media, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_WHOLE", 10)
+    found = frames.sample(media.clip(count=25), 30)
+    assert 1 <= len(found) < 25
+
+
+def test_large_pictures_are_fewer(media: Media, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "MAX_BYTES", 3 * 64 * 48 * 3 // 2)
+    assert len(frames.sample(media.clip(count=25), 16)) <= 3
+
+
+def test_without_a_video_the_pattern_is_used() -> None:
+    found = frames.sample(None, 4)
+    assert len(found) == 4
+    assert (found[0].picture.planes[0] != found[3].picture.planes[0]).any()
+
+
+@pytest.mark.parametrize(("video", "said"), [("no.mp4", "no such file"), ("rtsp://10.0.0.1/x", "live feed")])
+def test_what_cannot_be_sampled_is_refused(video: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        frames.sample(video, 2)
+
+
+def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(UsageError, match="a video to take frames from was expected"):
+        frames.sample(tmp_path / "text.mp4", 2)
+
+
+def test_detections_come_back_in_source_pixels(media: Media) -> None:
+    captures = frames.sample(media.clip(count=5), 5)
+    detector = FakeDetector(spec=InputSpec(32, 32), max_batch=2)
+    found = frames.detect(detector, frames.items(captures, detector.spec), batch=4)
+    assert len(found) == 5
+    assert detector.sizes == [2, 2, 1]
+    # 64 x 48 letterboxed into 32 x 32 is half the size with 4 rows above: the box (8, 8, 24, 24) lies at (16, 8).
+    np.testing.assert_allclose(found[0].xyxy, [[16, 8, 48, 40]])
