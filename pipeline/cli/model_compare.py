@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline model compare``: do two detectors find the same, which is faster, which is smaller."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.parser import Parser, fraction, whole_number
+from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import print_json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+EXAMPLES = """\
+  pipeline model compare detector.pt detector-int8.pt clip.mp4
+  pipeline model compare old.pt new.pt clip.mp4 --frames 200 --out differences/   with pictures
+  pipeline model compare a.pt b.pt clip.mp4 --json | jq .agreement.map
+"""
+
+WORST = 6
+"""Pictures of the least agreeing frames."""
+
+
+def configure(parser: Parser) -> None:
+    """Add the options of this command."""
+    parser.usage = "pipeline model compare A B VIDEO [options]"
+    parser.add_argument("a", metavar="A", help="the detector to compare with: what it finds is taken as the truth")
+    parser.add_argument("b", metavar="B", help="the other detector")
+    parser.add_argument("video", metavar="VIDEO", help="a recording to take frames from, or a pattern:")
+    parser.add_argument("--frames", type=whole_number, default=64, metavar="N", help="frames looked at (default 64)")
+    parser.add_argument("--conf", type=fraction, default=0.25, metavar="F", help="lowest confidence (default 0.25)")
+    parser.add_argument("--iou", type=fraction, default=0.5, metavar="F", help="overlap of two boxes (default 0.5)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"write compare.json and pictures of the {WORST} worst frames there"
+    )
+    parser.epilog = (
+        "matched at IoU t: pairs of boxes of one class that overlap by t or more, as a share of the larger count.\n"
+        "mAP: COCO's average precision of B with A's detections as the truth. Times: one picture, one thread, median,\n"
+        "both models in turns.\n\n"
+        "exit codes: 0 compared; 1 a model failed on a frame; 2 a model or the video was refused"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look, count, time, tell."""
+    from pipeline.cli.folder import output_folder
+
+    level = logging.CRITICAL if options.quiet else logging.WARNING
+    with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
+        from pipeline.workshop.compare import Limits, compare, open_detector
+        from pipeline.workshop.frames import sample
+        from pipeline.workshop.side_by_side import save_worst
+
+        captures = sample(options.video, options.frames)
+        limits = Limits(options.conf, options.iou)
+        a, b = (open_detector(path, limits, options.device) for path in (options.a, options.b))
+        out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
+        found = compare(a, b, captures)
+        pictures = save_worst(found, captures, out, WORST) if out is not None else []
+        report = {"video": str(options.video), "frames": len(captures), **found.as_dict()}
+        report["worst"] = [
+            {"frame": captures[index].index, "matched": round(found.agreement.per_frame[index], 6)}
+            for index in found.agreement.worst(WORST)
+        ]
+        report["pictures"] = [str(path) for path in pictures]
+        if out is not None:
+            _save(report, out)
+    if options.json:
+        print_json(report)
+    elif not options.quiet:
+        from rich.console import Console
+
+        console = Console(highlight=False, emoji=False)
+        for part in in_words(report):
+            console.print(part)
+        if pictures:
+            console.print(f"pictures of the worst frames: {', '.join(map(str, pictures))}", soft_wrap=True)
+    return 0
+
+
+def in_words(report: dict[str, Any]) -> Iterator[RenderableType]:
+    """Tables for a terminal of 80 columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    models = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for column, justify in (("", "left"), ("model", "left"), ("precision", "left"), ("input", "left")):
+        models.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for column in ("MB", "ms/frame", "found"):
+        models.add_column(column, justify="right", no_wrap=True)
+    for name in ("a", "b"):
+        side = report[name]
+        size = "-" if side["size_bytes"] is None else f"{side['size_bytes'] / 1e6:.2f}"
+        height, width = side["input"]
+        models.add_row(
+            name.upper(),
+            side["path"],
+            side["precision"],
+            f"{width}x{height}",
+            size,
+            f"{side['ms_per_frame']:.2f}",
+            f"{report['agreement']['detections'][name]:,}",
+        )
+    yield models
+    yield Text()
+    yield _agreement_table(report)
+    yield Text(_verdict(report), style="bold")
+
+
+def _agreement_table(report: dict[str, Any]) -> RenderableType:
+    from rich.table import Table
+
+    agreement = report["agreement"]
+    thresholds = list(agreement["matched"])
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(f"over {report['frames']} frames", overflow="ellipsis", no_wrap=True)
+    for column in ("A", "B", *(f"IoU {threshold}" for threshold in thresholds), "mAP50", "mAP"):
+        table.add_column(column, justify="right", no_wrap=True)
+
+    def row(name: str, part: dict[str, Any], ap50: float | None, ap: float | None, style: str = "") -> None:
+        shares = [f"{part['matched'][threshold]:.1%}" for threshold in thresholds]
+        counts = [f"{part['detections'][side]:,}" for side in ("a", "b")]
+        precisions = ["-" if value is None else f"{value:.3f}" for value in (ap50, ap)]
+        table.add_row(name, *counts, *shares, *precisions, style=style)
+
+    for part in agreement["classes"][:20]:
+        row(f"{part['class_id']} {part['label']}", part, part["ap50"], part["ap"])
+    row("all", agreement, agreement["map50"], agreement["map"], "bold")
+    return table
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    faster = report["speedup"]
+    text = f"B takes {1 / faster:.2f} x the time of A ({faster:.2f} x as fast)"
+    if report["size_ratio"] is not None:
+        text += f" and {1 / report['size_ratio']:.2f} x its space"
+    return f"{text}; {report['agreement']['matched']['0.75']:.1%} of their boxes are the same (IoU 0.75)"
+
+
+def _save(report: dict[str, Any], folder: Path) -> None:
+    """``compare.json``; raises SinkError."""
+    from pipeline.errors import SinkError
+    from pipeline.report import to_json
+
+    path = folder / "compare.json"
+    try:
+        path.write_bytes(to_json(report))
+    except OSError as error:
+        raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
