@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import signal
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import load_config_quarantining
 from pipeline.errors import ConfigError, SinkError
 from pipeline.ledger import Ledger, StreamLedger
-from pipeline.timing import SYSTEM, Clock
+from pipeline.timing import SYSTEM, Clock, now_ns
 
 if TYPE_CHECKING:
     from pipeline.config import LoadedConfig
@@ -29,6 +28,8 @@ log = logging.getLogger("pipeline")
 RECORDS_WAITING = 256
 PICTURES_WAITING = 16
 """Results that may wait for one sink. Those with pictures are large: 16 of 1080p are 50 MB."""
+FIRST_STATUS_S = 5.0
+"""After so long the first status line of each stream is due: whoever started it by hand is still watching."""
 
 
 class _Early(BaseException):
@@ -40,9 +41,14 @@ class Daemon:
 
     Args:
         config_path: the streams.yaml.
-        status_every_s: pause between two status lines of a stream.
+        status_every_s: pause between two status lines of a stream; the first comes after :data:`FIRST_STATUS_S`.
         grace_s: how long a stop may take to serve what is under way before it is given up.
         clock: where time comes from.
+
+    Attributes:
+        ready: the detector is loaded and warm, the sinks are open: from here on there is something to report.
+        stuck: threads hang in native code and were left behind. They would hang the end of the interpreter as well, so
+            the process is to be ended by ``os._exit``.
     """
 
     def __init__(
@@ -54,7 +60,8 @@ class Daemon:
         self._now = clock.now_ns
         self._signals: list[int] = []
         self._pipeline: Pipeline | None = None
-        self._ready = False
+        self.ready = False
+        self.stuck = False
         self._refused = False  # a stream entry was faulty and is not run
         self._last_count: dict[str, int] = {}
         self._model: dict[str, Any] = {}
@@ -73,10 +80,14 @@ class Daemon:
                 return self._leave(0)
             return self._watch(pipeline)
 
-    @property
-    def ledger(self) -> Ledger | None:
-        """Counts and times, once the detector is loaded."""
-        return None if self._pipeline is None else self._pipeline.ledger
+    def accounts(self) -> dict[str, Any]:
+        """Counts and times of a run that was ``ready`` and has ended, as :func:`pipeline.report.compose` takes them."""
+        assert self._pipeline is not None, "run() comes first"
+        ledger = self._pipeline.ledger
+        if not ledger.end_ns:  # threads were left behind
+            ledger.account_for_shutdown()
+            ledger.end(now_ns())
+        return ledger.as_dict()
 
     def facts(self) -> dict[str, Any]:
         """What a report needs to know beside the ledger."""
@@ -93,7 +104,7 @@ class Daemon:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
-        if not self._ready and len(self._signals) == 1:
+        if not self.ready and len(self._signals) == 1:
             raise _Early
 
     def _begin(self, loaded: LoadedConfig) -> Pipeline:
@@ -132,7 +143,7 @@ class Daemon:
         except SinkError as error:  # as `check` calls it: a path in the file that cannot be used
             raise ConfigError(f"{self._path}: sinks: {error}") from error
         log.info("detector ready: %s on %s; %d streams", config.model.path, self._model["device"], len(streams))
-        self._ready = True
+        self.ready = True
         for stream in streams:
             pipeline.add(stream)
         pipeline.finish()
@@ -154,13 +165,13 @@ class Daemon:
         return feeds
 
     def _watch(self, pipeline: Pipeline) -> int:
-        next_status_ns = self._now() + self._status_every_ns
+        next_status_ns = self._now() + min(int(FIRST_STATUS_S * 1e9), self._status_every_ns)
         stopped_ns: int | None = None
         while not pipeline.join(0.2):
             now_ns = self._now()
             if now_ns >= next_status_ns:
                 self._say_status(pipeline.ledger)
-                next_status_ns += self._status_every_ns
+                next_status_ns = now_ns + self._status_every_ns
             if len(self._signals) > 1:
                 return self._leave(128 + self._signals[1])
             if self._signals and stopped_ns is None:
@@ -180,8 +191,8 @@ class Daemon:
         return self._verdict(pipeline.ledger)
 
     def _leave(self, code: int, deadline_ns: int | None = None) -> int:
-        """Give up what is under way. Readers that are stuck in native code do not keep the process, nor does anything
-        after the deadline (1 s unless given)."""
+        """Give up what is under way. Nobody waits for readers that are stuck in native code, nor for anything after the
+        deadline (1 s unless given)."""
         pipeline = self._pipeline
         if pipeline is None:
             return code
@@ -190,8 +201,8 @@ class Daemon:
         while not pipeline.join(0.1):
             if self._now() >= deadline_ns or all(name.startswith("read:") for name in pipeline.alive()):
                 log.warning("left behind: %s", ", ".join(pipeline.alive()))
-                logging.shutdown()
-                os._exit(code)
+                self.stuck = True
+                break
         return code
 
     def _verdict(self, ledger: Ledger) -> int:

@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "cameras and files of a streams.yaml, until it is stopped",
     "check": "find every fault in a streams.yaml, and open every source in it",
     "probe": "codec, size, frame rate, key frames and jitter of one source",
+    "model": "the model workshop: look into model files, export them",
     "schema": "the JSON Schema of streams.yaml, for editors",
     "bench": "this machine: the pipeline against plain loops, and against the sum of its own parts",
 }
@@ -30,13 +31,13 @@ _EXAMPLES = """\
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. ``argv`` without the program's name; that of the process by default."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _dispatch(arguments), debug="--debug" in arguments)
+    return guarded(lambda: _dispatch(arguments), debug="--debug" in arguments, as_json="--json" in arguments)
 
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         if arguments[1:2] and arguments[1] in COMMANDS:
-            return _dispatch([arguments[1], "--help"])
+            return _dispatch([*arguments[1:], "--help"])
         print(_help(), end="")
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
@@ -48,6 +49,8 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         _refuse(name, arguments)
     module = import_module(f"pipeline.cli.{name}")
+    if hasattr(module, "dispatch"):  # a command with verbs of its own
+        return int(module.dispatch(rest))
     parser = Parser(name, COMMANDS[name], module.EXAMPLES)
     module.configure(parser)
     return int(module.run(parser.parse(rest)))
@@ -56,6 +59,8 @@ def _dispatch(arguments: list[str]) -> int:
 def _refuse(name: str, arguments: list[str]) -> None:
     parser = Parser("", "", "")
     command = next((word for word in arguments if word in COMMANDS), None)
+    if name in ("--json", "--quiet", "--debug"):
+        command = command or "COMMAND"
     if name.startswith("-") and command is not None:
         parser.error(f"options follow the command: pipeline {command} {name} ...")
     if name.startswith("-"):
@@ -63,7 +68,8 @@ def _refuse(name: str, arguments: list[str]) -> None:
     if "." in name or "/" in name:
         verb = "run" if name.endswith((".yaml", ".yml")) else "replay"
         parser.error(f"{name!r} is no command; for a file: pipeline {verb} {name}")
-    parser.error(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}; commands are {', '.join(COMMANDS)}")
+    remedy = did_you_mean(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+    parser.error(f"unknown command {name!r}{remedy}")
 
 
 def _help() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.cli.parser import Parser, positive, whole_number
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import print_json_report
 
 EXAMPLES = """\
   pipeline bench                                  a first answer, in about two minutes
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         report = _measure(options)
         files = _save(report, out) if out is not None else []
     if options.json:
-        _print_json(report)
+        print_json_report(report)
     elif not options.quiet:
         from rich.console import Console
 
@@ -110,11 +111,3 @@ def _save(report: dict[str, Any], folder: Path) -> list[Path]:
         except OSError as error:
             raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
     return list(files)
-
-
-def _print_json(report: dict[str, Any]) -> None:
-    from pipeline.report import to_json
-
-    sys.stdout.flush()
-    sys.stdout.buffer.write(to_json(report))
-    sys.stdout.buffer.flush()

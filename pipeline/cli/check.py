@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import fault_as_data, print_json
 from pipeline.errors import ConfigError, ModelLoadError, SourceError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     with logging_to_stderr(logging.CRITICAL, debug=options.debug):
         found = _check(options.config, options.offline)
     if options.json:
-        print(json.dumps(_as_data(options.config, found), indent=2))
+        print_json(_as_data(options.config, found))
     else:
         _tell(options.config, found, quiet=options.quiet)
     return found.exit_code
@@ -172,22 +172,11 @@ def _as_data(path: Path, found: Findings) -> dict[str, Any]:
     return {
         "file": str(path),
         "ok": found.exit_code == 0,
-        "faults": [_line_as_data(fault) for fault in found.faults],
-        "warnings": [_line_as_data(warning) for warning in found.warnings],
+        "faults": [fault_as_data(fault) for fault in found.faults],
+        "warnings": [fault_as_data(warning) for warning in found.warnings],
         "model": found.model,
         "streams": found.streams,
     }
-
-
-def _line_as_data(line: str) -> dict[str, Any]:
-    from pipeline.config import Fault
-
-    data: dict[str, Any] = {"text": str(line), "line": None, "column": None, "path": [], "message": str(line)}
-    if isinstance(line, Fault):
-        data |= {"path": list(line.path), "message": line.message}
-        if line.mark.line:
-            data |= {"line": line.mark.line, "column": line.mark.column}
-    return data
 
 
 def _tell(path: Path, found: Findings, *, quiet: bool) -> None:

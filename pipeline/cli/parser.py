@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
+
+from pipeline.cli.running import CommandLineError
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         self._examples = examples
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The options; ends the program (SystemExit 2) where they are wrong."""
+        """The options; raises CommandLineError where they are wrong."""
         common = self.add_argument_group("common options")
         common.add_argument("-h", "--help", action="help", help="this text")
         common.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -46,10 +47,8 @@ class Parser(argparse.ArgumentParser):
         return f"examples:\n{self._examples}\n{super().format_help()}" if self._examples else super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        """One line, the way to help, exit code 2."""
-        help_command = f"{self.prog} --help"
-        print(f"{self.prog}: {_in_plain_words(message)}\nTry '{help_command}'.", file=sys.stderr)
-        raise SystemExit(2)
+        """Raise CommandLineError: one line, the way to help, exit code 2."""
+        raise CommandLineError(self.prog, _in_plain_words(message))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from typing import TYPE_CHECKING
 
 from pipeline.cli.parser import Parser, one_of, positive
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import print_json
 
 if TYPE_CHECKING:
     from pipeline.config import StreamConfig
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
         found = probe(glance(config), seconds=options.seconds, frames=100_000)
     if options.json:
-        print(json.dumps({"source": str(config.source), **as_data(found)}, indent=2))
+        print_json({"source": str(config.source), **as_data(found)})
         return 0
     if not options.quiet:
         pairs = list(in_words(found))

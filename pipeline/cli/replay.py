@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser, comma_separated, fraction, one_of, positive, several_of, whole_number
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import print_json_report, print_report
 
 if TYPE_CHECKING:
     from pipeline.cli.signals import StopRequests
@@ -207,11 +208,7 @@ def _window(options: argparse.Namespace) -> Any:
 
 def _tell(options: argparse.Namespace, report: dict[str, Any], files: list[Path]) -> None:
     if options.json:
-        from pipeline.report import to_json
-
-        sys.stdout.flush()
-        sys.stdout.buffer.write(to_json(report))
-        sys.stdout.buffer.flush()
+        print_json_report(report)
     if options.quiet:
         from pipeline.report import findings
 
@@ -219,12 +216,4 @@ def _tell(options: argparse.Namespace, report: dict[str, Any], files: list[Path]
             if finding.severity != "note":
                 print(f"pipeline: {finding}", file=sys.stderr)
     elif not options.json:
-        from rich.console import Console
-
-        from pipeline.report.text import ending, tables
-
-        console = Console(highlight=False, emoji=False)
-        for part in tables(report):
-            console.print(part)
-        for line in ending(report, files):
-            console.print(line, soft_wrap=True)
+        print_report(report, files)

@@ -5,14 +5,22 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import print_json_report, print_report
+
+if TYPE_CHECKING:
+    from pipeline.daemon import Daemon
 
 EXAMPLES = """\
   pipeline check streams.yaml && pipeline run streams.yaml
+  pipeline run streams.yaml --out results     a report in results/ when it ends
 """
 
 
@@ -20,6 +28,7 @@ def configure(parser: Parser) -> None:
     """Add the options of this command."""
     parser.usage = "pipeline run STREAMS.yaml [options]"
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="cameras, model and sinks")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json and report.html there at the end")
     parser.epilog = (
         "The first SIGTERM or Ctrl-C finishes what is under way, the second ends at once.\n\n"
         "exit codes:\n"
@@ -30,15 +39,51 @@ def configure(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run until stopped."""
-    with logging_to_stderr(logging.WARNING if options.quiet else logging.INFO, debug=options.debug):
-        from pipeline.daemon import Daemon
+    """Run until stopped, then tell how it went."""
+    from pipeline.cli.folder import output_folder
+    from pipeline.daemon import Daemon
 
+    level = logging.WARNING if options.quiet else logging.INFO
+    with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
+        out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         daemon = Daemon(options.config)
-        code = daemon.run()
-    if options.json and daemon.ledger is not None:
-        from pipeline.report import compose, to_json
-
-        sys.stdout.buffer.write(to_json(compose(daemon.ledger.as_dict(), daemon.facts())))
-        sys.stdout.buffer.flush()
+        error = None
+        try:
+            code = daemon.run()
+        except Exception as failure:
+            if not daemon.ready:
+                raise
+            logging.getLogger("pipeline").debug("the run failed", exc_info=True)
+            error, code = str(failure) or type(failure).__name__, 1
+        if daemon.ready and not _report(options, daemon, out, error):
+            code = code or 1
+    if daemon.stuck:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return code
+
+
+def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error: str | None) -> bool:
+    """Write and print the report; False where it could not be written."""
+    from pipeline.errors import SinkError
+    from pipeline.report import compose, save_html, save_json
+
+    measured: dict[str, Any] = daemon.accounts()
+    report = compose(measured, daemon.facts(), error=error)
+    files: list[Path] = []
+    written = True
+    if out is not None:
+        try:
+            files = [save_json(report, out), save_html(report, out)]
+        except SinkError as failure:
+            written = False
+            print(f"pipeline: {failure}", file=sys.stderr)
+    if not options.quiet:
+        print_report(report, files, to_stderr=True)
+    elif error is not None:
+        print(f"pipeline: {error}", file=sys.stderr)
+    if options.json:
+        print_json_report(report)
+    return written

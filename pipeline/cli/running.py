@@ -9,12 +9,27 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
+from pipeline.cli.telling import fault_as_data, print_json
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
 
 _REFUSALS = (ConfigError, ModelLoadError, UsageError)
+
+
+class CommandLineError(UsageError):
+    """The command line could not be understood.
+
+    Attributes:
+        program: as which command it was read, such as ``pipeline replay``.
+    """
+
+    def __init__(self, program: str, message: str) -> None:
+        super().__init__(message)
+        self.program = program
 
 
 class Stopped(BaseException):
@@ -29,34 +44,63 @@ class Stopped(BaseException):
         self.signum = signum
 
 
-def guarded(command: Callable[[], int], *, debug: bool = False) -> int:
-    """Run ``command`` and turn whatever it raises into a line on stderr and an exit code."""
+def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = False) -> int:
+    """Run ``command`` and turn whatever it raises into a line on stderr and an exit code.
+
+    With ``as_json`` stdout then holds ``{"error": {"kind", "message", "exit_code"}}``, for a ConfigError with
+    ``faults`` too. ``kind`` is the name of the class in :mod:`pipeline.errors`, ``InternalError`` or ``Stopped``.
+    """
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
     _survive_any_encoding()
     try:
         code = command()
         sys.stdout.flush()
         return code
-    except SystemExit as ending:  # argparse
+    except SystemExit as ending:  # argparse's help
         return ending.code if isinstance(ending.code, int) else 2
     except KeyboardInterrupt:
-        return _say("stopped", code=130)
+        error = _Refusal("Stopped", ["stopped"], 130)
     except Stopped as stopped:
-        return _say("stopped", code=128 + stopped.signum)
+        error = _Refusal("Stopped", ["stopped"], 128 + stopped.signum)
     except BrokenPipeError:
         # Whoever read our output has gone. What is still buffered must not fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except PipelineError as error:
-        if debug:
-            print(scrub(traceback.format_exc()), end="", file=sys.stderr)
-        lines = error.faults if isinstance(error, ConfigError) else [str(error)]
-        return _say(*lines, code=2 if isinstance(error, _REFUSALS) else 1)
-    except Exception as error:  # noqa: BLE001 - the last word of the program
-        if debug:
-            print(scrub(traceback.format_exc()), end="", file=sys.stderr)
+    except CommandLineError as wrong:
+        error = _Refusal("UsageError", [str(wrong)], 2, wrong.program)
+    except PipelineError as known:
+        _trace(debug)
+        lines = known.faults if isinstance(known, ConfigError) else [str(known)]
+        error = _Refusal(type(known).__name__, lines, 2 if isinstance(known, _REFUSALS) else 1)
+    except Exception as unknown:  # noqa: BLE001 - the last word of the program
+        _trace(debug)
         remedy = "" if debug else " (--debug shows where; please report it)"
-        return _say(f"internal error: {type(error).__name__}: {error}{remedy}", code=1)
+        error = _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
+    return error.say(as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a command ended without its result; ``command_line`` is the program whose options were wrong."""
+
+    kind: str
+    lines: list[str]
+    code: int
+    command_line: str | None = None
+
+    def say(self, as_json: bool) -> int:
+        """On stderr, and as data on stdout where that was asked for; returns the exit code."""
+        for line in self.lines:
+            print(f"{self.command_line or 'pipeline'}: {scrub(line)}", file=sys.stderr)
+        if self.command_line is not None:
+            print(f"Try '{self.command_line} --help'.", file=sys.stderr)
+        if as_json:
+            error: dict[str, Any] = {"kind": self.kind, "message": scrub("\n".join(self.lines))}
+            if self.kind == "ConfigError":
+                error["faults"] = [fault_as_data(line) for line in self.lines]
+            with suppress(BrokenPipeError):
+                print_json({"error": error | {"exit_code": self.code}})
+        return self.code
 
 
 @contextmanager
@@ -102,10 +146,9 @@ class _OneLine(logging.Formatter):
         return f"pipeline: {level}{text}"
 
 
-def _say(*lines: str, code: int) -> int:
-    for line in lines:
-        print(f"pipeline: {scrub(line)}", file=sys.stderr)
-    return code
+def _trace(debug: bool) -> None:
+    if debug:
+        print(scrub(traceback.format_exc()), end="", file=sys.stderr)
 
 
 def _survive_any_encoding() -> None:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pipeline.cli.parser import Parser
+from pipeline.cli.telling import print_json
 
 EXAMPLES = """\
   pipeline schema > streams.schema.json
@@ -22,5 +22,5 @@ def run(options: argparse.Namespace) -> int:
     """Print it."""
     from pipeline.config import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    print_json(json_schema())
     return 0

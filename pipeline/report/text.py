@@ -15,38 +15,40 @@ from rich.text import Text
 from pipeline.report.figures import NOTHING, aligned, count, duration, milliseconds, rate
 from pipeline.report.verdict import dropped, findings, reasons
 
-DETAILED = 6
-"""Up to so many streams get a table of stages each; more get one row each."""
-WIDTH = 80
-"""Columns of the narrowest terminal that the tables fit."""
-ROWS = 10
-"""Of so many streams at most there is a row; the slowest ones are shown."""
+EVERY_STREAM = 12
+"""Up to so many streams have a row each, in their order."""
+SLOWEST = 10
+"""Of more streams only so many have a row: those with the greatest end-to-end p95."""
 
 _COLUMNS = ("count", "p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
+_SHORT = {"preprocess": "prep", "postprocess": "post"}
 _STYLES = {"finished": "green", "failed": "bold red", "truncated": "yellow", "stopped": "yellow"}
 _FINDING_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
+_NAME = 20
 _SHOWN_FINDINGS = 12
 _SHOWN_FILES = 12
 
 
 def tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Stage tables: per stream where there are few, a row per stream where there are many, and of all together."""
+    """A row per stream, then where its time went, then the stages of all together; report.html has every figure."""
     streams = report["streams"]
-    if len(streams) <= DETAILED:
-        for name, stream in streams.items():
-            yield _heading(name, stream)
-            if stream.get("end_to_end"):
-                yield _stage_table(stream)
-            yield Text()
-        if len(streams) == 1:
-            return
-    else:
-        yield from _overview(streams)
+    shown = dict(streams)
+    if len(streams) > EVERY_STREAM:
+        shown = dict(sorted(streams.items(), key=_slowness, reverse=True)[:SLOWEST])
+        title = f"the {SLOWEST} slowest of {len(streams)} streams, by end-to-end p95 (report.html has all)"
+        yield Text(title, style="bold")
+    if shown:
+        yield _stream_table(shown)
         yield Text()
-    if report["total"].get("end_to_end"):
-        yield Text(f"all {len(streams)} streams", style="bold")
-        yield _stage_table(report["total"])
+    total = report["total"]
+    if not total.get("end_to_end"):
+        return
+    timed = {name: stream for name, stream in shown.items() if stream.get("end_to_end")}
+    if len(streams) > 1 and timed:
+        yield _share_table(timed, [stage for stage, stats in total["stages"].items() if stats])
         yield Text()
+    yield _stage_table(total, f"all {len(streams):,} streams, ms" if len(streams) > 1 else "stages, ms")
+    yield Text()
 
 
 def ending(report: Mapping[str, Any], files: Sequence[Path] = ()) -> Iterator[RenderableType]:
@@ -92,33 +94,48 @@ def _places(files: Sequence[Path]) -> str:
     return f"outputs in {folders.pop()}{os.sep}: {', '.join([*shown, *reports])}"
 
 
-def _heading(name: str, stream: Mapping[str, Any]) -> Text:
-    state = stream["state"]
-    text = Text.assemble((name, "bold"), "  ", (state, _STYLES.get(state, "")))
-    if stream.get("resumed"):
-        return text.append(" earlier, skipped now", "dim")
-    frames, jitter = stream["frames"], stream["jitter"]
-    facts = [count(frames["processed"], "frame")]
-    if stream["fps"] is not None:
-        facts.append(f"{rate(stream['fps'])} fps")
-    if frames["decimated"]:
-        facts.append(f"{frames['decimated']:,} decimated")
-    for kind in ("arrival", "departure"):
-        if jitter[f"{kind}_ms"] is not None:
-            facts.append(f"{kind} jitter {milliseconds(jitter[f'{kind}_ms'])} ms")
-    details = ", ".join(facts)
-    line_break = "\n" if len(text) + len(details) + 2 > WIDTH else ""
-    return text.append(f"{line_break}  {details}", "dim")
+def _stream_table(streams: Mapping[str, Mapping[str, Any]]) -> Table:
+    """How each stream went; the percentiles are of the whole way, in milliseconds."""
+    table = _table("stream", ("state", 11), ("frames", 9), ("fps", 8), ("p50 ms", 10), ("p95 ms", 10), ("dropped", 9))
+    for name, stream in streams.items():
+        stats = stream.get("end_to_end") or {}
+        state = "resumed" if stream.get("resumed") else stream["state"]
+        table.add_row(
+            name,
+            Text(state, style=_STYLES.get(state, "dim")),
+            f"{stream['frames']['processed']:,}",
+            rate(stream["fps"]),
+            *(aligned(stats.get(column)) for column in ("p50_ms", "p95_ms")),
+            f"{sum(stream['frames']['dropped'].values()):,}",
+        )
+    return table
 
 
-def _stage_table(part: Mapping[str, Any]) -> Table:
+def _share_table(streams: Mapping[str, Mapping[str, Any]], stages: Sequence[str]) -> Table:
+    """Each stage of each stream, p95 in milliseconds."""
+    names = [_SHORT.get(stage, stage) for stage in stages]
+    table = _table("stages, p95 ms", *((name, 8) for name in names))
+    for name, stream in streams.items():
+        stats = [stream["stages"].get(stage) or {} for stage in stages]
+        table.add_row(name, *(milliseconds(each.get("p95_ms")) for each in stats))
+    return table
+
+
+def _table(first: str, *columns: tuple[str, int]) -> Table:
+    """A table of names, which break where they are long, and figures of fixed widths."""
     table = Table(box=None, padding=(0, 0), pad_edge=False, header_style="dim")
-    table.add_column("  ms per frame", width=16, no_wrap=True)
-    for column in _COLUMNS:
-        table.add_column(column.removesuffix("_ms"), width=10, justify="right", no_wrap=True)
+    table.add_column(first, width=_NAME, overflow="fold")
+    for name, width in columns:
+        table.add_column(name, width=width, justify="right", no_wrap=True)
+    return table
+
+
+def _stage_table(part: Mapping[str, Any], title: str) -> Table:
+    """Each stage of all frames together, in milliseconds."""
+    table = _table(title, *((column.removesuffix("_ms"), 10) for column in _COLUMNS))
     for stage, stats in part["stages"].items():
-        table.add_row(f"  {stage}", *_cells(stats))
-    table.add_row("  end to end", *_cells(part["end_to_end"]), style="bold")
+        table.add_row(stage, *_cells(stats))
+    table.add_row("end to end", *_cells(part["end_to_end"]), style="bold")
     return table
 
 
@@ -126,30 +143,6 @@ def _cells(stats: Mapping[str, Any] | None) -> list[str]:
     if stats is None:
         return [NOTHING] * len(_COLUMNS)
     return [f"{stats['count']:,}", *(aligned(stats[column]) for column in _COLUMNS[1:])]
-
-
-def _overview(streams: Mapping[str, Mapping[str, Any]]) -> Iterator[RenderableType]:
-    slowest = sorted(streams.items(), key=_slowness, reverse=True)[:ROWS]
-    if len(slowest) < len(streams):
-        title = f"the {ROWS} slowest of {len(streams)} streams, by end-to-end p95 in ms (report.html has all)"
-    else:
-        title = f"{len(streams)} streams, slowest first: end to end in ms (report.html has their stages)"
-    yield Text(title, style="bold")
-    table = Table(box=None, padding=(0, 0), pad_edge=False, header_style="dim")
-    table.add_column("  stream", width=19, no_wrap=True, overflow="ellipsis")
-    table.add_column("state", width=10, no_wrap=True)
-    for column, width in (("frames", 8), ("fps", 7), ("p50", 8), ("p95", 8), ("p99", 8), ("max", 8)):
-        table.add_column(column, width=width, justify="right", no_wrap=True)
-    for name, stream in slowest:
-        stats = stream.get("end_to_end") or {}
-        table.add_row(
-            f"  {name}",
-            Text(stream["state"], style=_STYLES.get(stream["state"], "")),
-            f"{stream['frames']['processed']:,}",
-            rate(stream["fps"]),
-            *(aligned(stats.get(column)) for column in ("p50_ms", "p95_ms", "p99_ms", "max_ms")),
-        )
-    yield table
 
 
 def _slowness(item: tuple[str, Mapping[str, Any]]) -> float:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -59,6 +60,25 @@ def test_exit_codes(error: BaseException, code: int, lines: list[str], capsys: p
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (SourceUnavailable("rtsp://me:pa55-as-data@host: refused"), "SourceUnavailable", 1),
+        (ModelLoadError("not a model"), "ModelLoadError", 2),
+        (Stopped(signal.SIGTERM), "Stopped", 143),
+        (ZeroDivisionError("division by zero"), "InternalError", 1),
+    ],
+)
+def test_errors_as_data(error: BaseException, kind: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    register_secret("pa55-as-data")
+    assert guarded(lambda: raising(error), as_json=True) == code
+    out, err = capsys.readouterr()
+    found = json.loads(out)["error"]
+    assert (found["kind"], found["exit_code"]) == (kind, code)
+    assert err == f"pipeline: {found['message']}\n"
+    assert "pa55" not in out + err
 
 
 @pytest.mark.parametrize("by", ["option", "environment"])

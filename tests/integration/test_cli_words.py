@@ -91,11 +91,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "expected"),
     [
         (["replya", "a.mp4"], "did you mean replay?"),
-        (["chekc"], "did you mean check?"),
+        (["chekc"], "unknown command 'chekc'; did you mean check?\n"),
+        (["sing"], "unknown command 'sing'; expected one of replay, run, check, probe, schema, bench"),
         (["a.mp4"], "pipeline replay a.mp4"),
         (["streams.yaml"], "pipeline run streams.yaml"),
         (["--json", "replay"], "options follow the command: pipeline replay --json"),
         (["--verison"], "did you mean --version?"),
+        (["--quiet"], "options follow the command: pipeline COMMAND --quiet"),
         (["replay"], "required: SOURCE"),
         (["replay", "a", "--cnof", "0.5"], "unknown option --cnof; did you mean --conf?"),
         (["replay", "a", "--limt=3"], "unknown option --limt; did you mean --limit?"),
@@ -115,7 +117,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_refusals_name_the_remedy(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = spoken(capsys, *arguments)
-    assert (code, out) == (2, "")
+    assert (code, bool(out)) == (2, "--json" in arguments)
     assert expected in err
     lines = err.splitlines()
     assert len(lines) == 2
@@ -155,6 +157,44 @@ def test_what_cannot_start_is_refused_in_one_line_and_leaves_nothing(
     assert len(err.splitlines()) == 1
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        (["replay", "nowhere.mp4"], "UsageError", "nowhere.mp4: no such file or folder"),
+        (["replay", "x", "--conf", "7"], "UsageError", "--conf: expected a number from 0 to 1, found '7'"),
+        (["sing"], "UsageError", "unknown command 'sing'; expected one of"),
+        (["probe", "nowhere.mp4"], "UsageError", "nowhere.mp4: no such file or folder"),
+        (["bench", "--out", "file.txt"], "UsageError", "file.txt: is a file; --out needs a folder"),
+        (["schema", "--draft"], "UsageError", "unknown option --draft"),
+        (["run", "nowhere.yaml"], "ConfigError", "nowhere.yaml: no such file"),
+        (["run", "faulty.yaml"], "ConfigError", "faulty.yaml:1:1: cameras: unknown key; did you mean 'streams'?"),
+    ],
+)
+def test_with_json_a_refusal_is_one_document_as_well(
+    arguments: list[str],
+    kind: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "faulty.yaml").write_text("cameras: []\nmodle: {}\n")
+    code, out, err = spoken(capsys, *arguments, "--json")
+    error = json.loads(out)["error"]
+    assert (code, error["kind"], error["exit_code"]) == (2, kind, 2)
+    assert error["message"].startswith(message)
+    lines = error["message"].splitlines()
+    assert [line.split(": ", 1)[1] for line in err.splitlines() if not line.startswith("Try ")] == lines
+    assert [fault["text"] for fault in error.get("faults", [])] == (lines if kind == "ConfigError" else [])
+    if arguments[-1] == "faulty.yaml":
+        assert [(fault["line"], fault["path"]) for fault in error["faults"]][::2] == [
+            (1, ["cameras"]),
+            (2, ["modle"]),
+        ]
 
 
 def test_show_needs_a_display(

@@ -26,16 +26,14 @@ LIVE_KEYS += ["run", "epoch", "latency_ms", "dropped_before"]
 SHIPPED = Path(__file__).parents[2] / "streams.yaml"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 RUN = """
-import logging, sys
-from pathlib import Path
-from pipeline.cli.running import guarded, logging_to_stderr
-from pipeline.daemon import Daemon
-def run():
-    with logging_to_stderr(logging.INFO):
-        return Daemon(Path(sys.argv[1]), status_every_s=0.2, grace_s=float(sys.argv[2])).run()
-sys.exit(guarded(run))
+import sys
+from functools import partial
+from pipeline import daemon
+from pipeline.cli import main
+daemon.Daemon = partial(daemon.Daemon, status_every_s=0.2, grace_s=float(sys.argv[2]))
+sys.exit(main(["run", sys.argv[1]]))
 """
-"""As the command does it, with a shorter pause between status lines."""
+"""The command, with a shorter pause between status lines."""
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +191,8 @@ def test_a_camera_that_never_answers_does_not_hold_the_stop_up(
         code, _, err = run.end()
     assert code == 0
     assert "left behind: read:deaf\n" in err
+    assert re.search(r"^bars +stopped +[1-9]", err, re.MULTILINE), "the tables come all the same"
+    assert re.search(r"^deaf +stopped +0 ", err, re.MULTILINE)
     in_all = re.findall(r"bars: stopped, \d+ results, (\d+) in all", err)
     assert len(records(tmp_path / "out" / "bars.jsonl")) == int(in_all[-1])
 

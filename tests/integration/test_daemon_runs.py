@@ -18,7 +18,7 @@ import pytest
 from pipeline import build, daemon
 from pipeline.cli import main
 from pipeline.daemon import Daemon
-from pipeline.testing import FakeDetector
+from pipeline.testing import FakeDetector, ManualClock
 from tests.daemons import GOP_OF_A_SECOND, JSONL, config, records
 from tests.media import Media, media
 
@@ -114,6 +114,63 @@ def test_status_lines(fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureF
     assert sum(int(line.split(" results")[0].split()[-1]) for line in said) == 40
 
 
+class Hurried(ManualClock):
+    """Every look at it takes three seconds."""
+
+    def now_ns(self) -> int:
+        self.advance(3_000_000_000)
+        return super().now_ns()
+
+
+def test_the_first_status_line_comes_after_seconds_not_after_a_minute(
+    fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = config(tmp_path, tmp_path / "none.pt", [PATTERN.replace("fps=200", "fps=40")], [JSONL])
+    with caplog.at_level(logging.INFO):
+        assert Daemon(path, clock=Hurried()).run() == 0
+    said = [text for text in caplog.messages if text.startswith("bars: ")]
+    assert [text.split(",")[0] for text in said] == ["bars: live", "bars: finished"]
+
+
+def test_a_run_ends_with_its_tables_and_leaves_reports_where_they_are_wanted(
+    fake: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config(tmp_path, tmp_path / "none.pt", [PATTERN, PATTERN.replace("bars", "more")], [JSONL])
+    assert main(["run", str(path), "--out", str(tmp_path / "reports" / "today")]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    tables = err[err.index("stream  ") :].splitlines()
+    assert [line.split()[:3] for line in tables[1:3]] == [[name, "finished", "40"] for name in ("bars", "more")]
+    assert tables[4].startswith("stages, p95 ms")
+    assert any(line.split()[:4] == ["end", "to", "end", "80"] for line in tables)
+    assert tables[-1] == f"outputs in {tmp_path}/reports/today/: report.json, report.html"
+    report = json.loads((tmp_path / "reports" / "today" / "report.json").read_text())
+    assert (report["command"], report["frames"], report["error"]) == ("run", 80, None)
+    for stream in report["streams"].values():
+        frames = stream["frames"]
+        assert frames["decoded"] == frames["processed"] + sum(frames["dropped"].values()) + frames["decimated"] == 40
+    assert (tmp_path / "reports" / "today" / "report.html").read_text().startswith("<!doctype html>")
+
+    assert main(["run", str(path), "--quiet", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["frames"], err) == (80, "")
+    (tmp_path / "file").touch()
+    assert main(["run", str(path), "--out", str(tmp_path / "file")]) == 2
+
+
+def test_a_run_that_breaks_reports_what_it_had(
+    fake: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.ledger.Ledger.unbalanced", lambda self: {"bars": 1})
+    path = config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])
+    assert main(["run", str(path), "--json", "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report["frames"] == 40
+    assert "unaccounted" in report["error"]
+    assert "unaccounted" in err
+
+
 @pytest.mark.parametrize(
     ("streams", "sinks", "code"),
     [
@@ -187,14 +244,11 @@ def test_a_signal_while_the_detector_warms(fake: Detector, tmp_path: Path, monke
         os.kill(os.getpid(), signal.SIGTERM)
         warming.wait(20)
 
-    def leave(code: int) -> None:
-        raise SystemExit(code)
-
     monkeypatch.setattr(fake, "warm", warm)
-    monkeypatch.setattr(os, "_exit", leave)
+    daemon = Daemon(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL]))
     try:
-        with pytest.raises(SystemExit) as left:
-            Daemon(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])).run()
+        assert daemon.run() == 0
+        assert daemon.stuck, "its process is to be ended"
+        assert not daemon.ready, "there is nothing to report"
     finally:
         warming.set()
-    assert left.value.code == 0

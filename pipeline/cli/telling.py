@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every command says in the same way: one JSON document on stdout, faults as data, and how a run went."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout, in ASCII: it may hold the name of a file that is no valid text."""
+    print(json.dumps(document, indent=2))
+
+
+def print_json_report(report: Mapping[str, Any]) -> None:
+    """A report on stdout, byte for byte as ``report.json`` holds it."""
+    from pipeline.report import to_json
+
+    sys.stdout.flush()
+    sys.stdout.buffer.write(to_json(report))
+    sys.stdout.buffer.flush()
+
+
+def print_report(report: Mapping[str, Any], files: Sequence[Path], *, to_stderr: bool = False) -> None:
+    """The tables of a run, what went wrong, and where the outputs are."""
+    from rich.console import Console
+
+    from pipeline.report.text import ending, tables
+
+    console = Console(stderr=to_stderr, highlight=False, emoji=False)
+    for part in tables(report):
+        console.print(part)
+    for line in ending(report, files):
+        console.print(line, soft_wrap=True)
+
+
+def fault_as_data(line: str) -> dict[str, Any]:
+    """A line of a ConfigError or a warning: ``text``, and where it is a :class:`pipeline.config.Fault` its parts."""
+    data: dict[str, Any] = {"text": str(line), "line": None, "column": None, "path": [], "message": str(line)}
+    mark = getattr(line, "mark", None)  # asked so, because a plain line needs no configuration to be imported
+    if mark is not None:
+        data |= {"path": list(getattr(line, "path", ())), "message": getattr(line, "message", str(line))}
+        if mark.line:
+            data |= {"line": mark.line, "column": mark.column}
+    return data
