@@ -49,6 +49,9 @@ class NoStage:
 
     geometry = Geometry(1920, 1080, 352 / 1920, 198 / 1080, 0, 77)
 
+    def spec_for(self, picture: Picture, spec: InputSpec) -> InputSpec:
+        return spec
+
     def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
         return self.geometry
 

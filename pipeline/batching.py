@@ -11,21 +11,28 @@ a partial batch.
 **Who is in it.** Weighted round robin: each turn a lane may give up to its weight. A stream with a waiting item is
 served after at most ``ceil(sum of weights / max_size) + 1`` batches, whatever the others do (proved in the tests).
 
+A batch holds one input spec. With ``fixed``, the spec that fills a batch goes first, but the oldest item is passed over
+``PATIENCE`` times at most: then it goes in a padded batch.
+
 **What happens when a lane is full.** ``every_frame`` blocks its producer; ``freshest`` pushes its oldest frame out and
 hands it back to the producer, who accounts for it. Blocking cannot deadlock: a lane takes an item as long as all lanes
-together hold less than one batch.
+together hold less than one batch of its spec.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from pipeline.frame import Batch, InputSpec, Item, StreamKey
 from pipeline.threads import Closed, Policy
 from pipeline.timing import SYSTEM, Clock
+
+PATIENCE = 16
+"""How often the oldest item gives way to full batches of another spec: padding then costs at most 1/16 of the work."""
 
 
 @dataclass(slots=True)
@@ -36,7 +43,7 @@ class _Lane:
     space: threading.Condition
     items: deque[Item] = field(default_factory=deque)
     credit: int = 0  # what is left of this lane's turn
-    blocked: bool = False
+    blocked: InputSpec | None = None  # what its producer waits to put in
     last_ns: int = 0
     interval_ns: float = 0.0  # smoothed interval between its frames; 0 until two have come
 
@@ -75,6 +82,8 @@ class BatchScheduler:
         self._lanes: dict[StreamKey, _Lane] = {}
         self._turn: deque[_Lane] = deque()  # the lane at the left has the turn
         self._waiting = 0  # items in all lanes
+        self._of_spec: Counter[InputSpec] = Counter()  # the same, by spec
+        self._passed_over = 0  # full batches of other specs since the oldest item's turn
         self._number = 0
         self._service_ns = 0.0
         self._finished = False
@@ -103,12 +112,12 @@ class BatchScheduler:
             lane = self._lanes[key]
             pushed_out: list[Item] = []
             if lane.policy == "every_frame":
-                while not self._has_space(lane) and not self._aborted:
-                    lane.blocked = True
+                while not self._has_space(lane, items[0].spec) and not self._aborted:
+                    lane.blocked = items[0].spec
                     # If the blocked lanes together hold no full batch of one spec, a partial one must go.
                     self._ready.notify()
                     lane.space.wait()
-                lane.blocked = False
+                lane.blocked = None
             else:
                 while len(lane.items) >= self.lane_capacity * len(items):
                     pushed_out += self._pop_frame(lane)
@@ -120,6 +129,7 @@ class BatchScheduler:
                 item.queued_ns = now_ns
             lane.items.extend(items)
             self._waiting += len(items)
+            self._of_spec.update(item.spec for item in items)
             if not self.fixed or self._waiting >= self.max_size:
                 self._ready.notify()
             return pushed_out
@@ -149,6 +159,7 @@ class BatchScheduler:
             for lane in self._lanes.values():
                 lane.space.notify_all()
             self._waiting = 0
+            self._of_spec.clear()
             self._ready.notify_all()
             return left
 
@@ -186,16 +197,21 @@ class BatchScheduler:
 
     # Inside the lock
 
-    def _has_space(self, lane: _Lane) -> bool:
-        return len(lane.items) < self.lane_capacity or self._waiting < self.max_size
+    def _has_space(self, lane: _Lane, spec: InputSpec) -> bool:
+        held = len(lane.items)
+        return held < self.lane_capacity or (held < self.max_size and self._of_spec[spec] < self.max_size)
 
     def _pop_frame(self, lane: _Lane) -> list[Item]:
         frame = lane.items[0].frame
         popped = []
         while lane.items and lane.items[0].frame is frame:
             popped.append(lane.items.popleft())
-        self._waiting -= len(popped)
+        self._taken(popped)
         return popped
+
+    def _taken(self, items: Sequence[Item]) -> None:
+        self._waiting -= len(items)
+        self._of_spec.subtract(item.spec for item in items)
 
     def _seal(self, now_ns: int) -> tuple[Batch | None, int | None]:
         """A batch, or how many nanoseconds to wait for one (None: until something happens)."""
@@ -212,17 +228,28 @@ class BatchScheduler:
                 left_ns = oldest.queued_ns + self._wait_limit_ns(now_ns) - now_ns
                 if left_ns > 0:
                     return None, left_ns
-        elif self.fixed and not self._nothing_more_to_come() and not self._is_jammed():
-            ready = sum(item.spec == oldest.spec for lane in holding for item in lane.items)
-            if ready < self.max_size:  # several specs are under way and none fills a batch yet
-                return None, None
-        return self._collect(oldest.spec), None
+        spec = self._choose(oldest.spec, holding) if self.fixed else oldest.spec
+        return (None if spec is None else self._collect(spec)), None
+
+    def _choose(self, oldest: InputSpec, holding: Sequence[_Lane]) -> InputSpec | None:
+        """The spec of the next fixed batch; None while none fills a batch and more may come."""
+        ready: Counter[InputSpec] = Counter()
+        for lane in holding:
+            head = lane.items[0].spec
+            ready[head] += sum(1 for _ in takewhile(lambda item, head=head: item.spec == head, lane.items))  # type: ignore[misc]
+        full = [spec for spec, count in ready.items() if count >= self.max_size]
+        must_go = self._nothing_more_to_come() or (self._passed_over >= PATIENCE if full else self._is_jammed())
+        if oldest in full or must_go:
+            self._passed_over = 0
+            return oldest
+        self._passed_over += len(full[:1])
+        return full[0] if full else None
 
     def _nothing_more_to_come(self) -> bool:
         return self._finished and not self._lanes
 
     def _is_jammed(self) -> bool:
-        return bool(self._lanes) and all(lane.blocked for lane in self._lanes.values())
+        return bool(self._lanes) and all(lane.blocked is not None for lane in self._lanes.values())
 
     def _all_present(self, now_ns: int) -> bool:
         return all(lane.items for lane in self._lanes.values() if lane.is_delivering(now_ns))
@@ -249,11 +276,11 @@ class BatchScheduler:
                 break  # its turn goes on in the next batch
             lane.credit = 0
             self._turn.rotate(-1)
-        self._waiting -= len(chosen)
+        self._taken(chosen)
         for lane in [lane for lane in self._turn if not lane.items and lane.key not in self._lanes]:
             self._turn.remove(lane)
         for lane in self._lanes.values():
-            if lane.blocked and self._has_space(lane):
+            if lane.blocked is not None and self._has_space(lane, lane.blocked):
                 lane.space.notify()
         if self._waiting >= self.max_size or (self._waiting and not self.fixed):
             self._ready.notify()  # one frame may bring the items of several batches, but wakes one worker only

@@ -61,6 +61,7 @@ def detector(model: ModelConfig, *, max_batch: int) -> TorchScriptDetector:
         model.path,
         adapter=model.adapter,
         input_size=model.input,
+        trim=model.trim,
         confidence=model.confidence,
         iou=model.iou,
         classes=model.classes,

@@ -27,7 +27,7 @@ from functools import partial
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
 from pipeline.errors import PipelineError, SourceError
-from pipeline.frame import Capture, Frame, Item, Outcome
+from pipeline.frame import Capture, Frame, Item, Outcome, Uint8Array
 from pipeline.inference import BatchRunner, UnderWay
 from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool
@@ -195,10 +195,14 @@ class Pipeline:
         if not wanted:
             self._emit(Outcome(frame))
             return
-        spec = self.detector.spec
-        inputs = [self.buffers.acquire(spec.shape) for _ in stream.stages]
+        items: list[Item] = []
+        inputs: list[Uint8Array] = []
         try:
-            geometries = [stage.prepare(picture, spec, out) for stage, out in zip(stream.stages, inputs, strict=True)]
+            for part, stage in enumerate(stream.stages):
+                spec = stage.spec_for(picture, self.detector.spec)
+                inputs.append(self.buffers.acquire(spec.shape))
+                geometry = stage.prepare(picture, spec, inputs[part])
+                items.append(Item(frame, spec, inputs[part], geometry, part, len(stream.stages)))
         except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
             text = f"frame {frame.index}: {error}"
             self._complaints.say(logging.WARNING, stream.account.name, "stage", text)
@@ -206,10 +210,6 @@ class Pipeline:
                 self.buffers.release(out)
             self._emit(Outcome(frame, dropped="stage_error"))
             return
-        items = [
-            Item(frame, spec, out, geometry, part, len(inputs))
-            for part, (out, geometry) in enumerate(zip(inputs, geometries, strict=True))
-        ]
         trace[Mark.PREPARED] = self._now()
         for item in self._scheduler.offer(stream.key, items):
             self.buffers.release(item.input)

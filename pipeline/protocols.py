@@ -52,6 +52,10 @@ class Source(Protocol):
 class Stage(Protocol):
     """Turns a picture into a network input. One instance per stream; called by that stream's reading thread only."""
 
+    def spec_for(self, picture: Picture, spec: InputSpec) -> InputSpec:
+        """What this picture gets: ``spec``, or less of it (:meth:`InputSpec.trimmed`); raises StageError."""
+        ...
+
     def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
         """Fill ``out`` (uint8, spec.shape) wholly and say how to get back; raises StageError."""
         ...

@@ -127,6 +127,10 @@ class ScriptedSource:
 class CopyStage:
     """A stage that paints the picture's first pixel over the whole input."""
 
+    def spec_for(self, picture: Picture, spec: InputSpec) -> InputSpec:
+        """The padding that this picture does not need is left off."""
+        return spec.trimmed(picture.width, picture.height)
+
     def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
         """Fill ``out`` with one value; the geometry scales the picture to the input."""
         out[...] = picture.planes[0][0, 0]

@@ -141,6 +141,7 @@ def _export(side: int, path: Path) -> None:
 
     torch.manual_seed(0)
     metadata = {"task": "detect", "names": {"0": "left", "1": "right"}, "imgsz": [side, side], "stride": CELL}
+    metadata["args"] = {"dynamic": True}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(Bright().eval(), torch.rand(1, 3, side, side))  # type: ignore[no-untyped-call]

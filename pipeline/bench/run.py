@@ -91,6 +91,8 @@ def run_bench(
         "clips": [str(clip) for clip in clips],
         "model": str(model),
         "side": options.material.input,
+        "width": options.material.width,
+        "height": options.material.height,
         "batch": options.batch,
         "copies": options.cores,
         "frames": options.material.frames * options.material.files,

@@ -58,6 +58,10 @@ class ModelConfig(Section):
         default=None,
         description="Network input in pixels: `[height, width]`, or one number for both. Unset: as the model says.",
     )
+    trim: StrictBool = Field(
+        default=True,
+        description="Leave off padding that a stream's pictures do not need, where the model takes other shapes.",
+    )
     names: tuple[StrictStr, ...] | None = Field(
         default=None, min_length=1, description="Class names in the order of class ids, for a model that brings none."
     )

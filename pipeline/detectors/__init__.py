@@ -18,6 +18,7 @@ def build_detector(
     *,
     adapter: str | None = None,
     input_size: tuple[int, int] | None = None,
+    trim: bool = True,
     confidence: float = 0.4,
     iou: float = 0.5,
     classes: Sequence[str | int] | None = None,
@@ -35,6 +36,8 @@ def build_detector(
         model: path of a TorchScript file, or ``builtin:people``.
         adapter: the family of detectors that it belongs to, when its file and outputs do not tell, or tell wrong.
         input_size: network input (height, width) in pixels; None leaves it to the file.
+        trim: leave off padding that a picture does not need, where the model takes inputs of other shapes: a 16:9
+            picture in a square input is nearly half padding.
         confidence: lowest confidence of a detection, 0..1.
         iou: overlap above which the less confident of two boxes of a class is removed, 0..1.
         classes: names or ids of the classes to keep; None keeps all.
@@ -57,6 +60,7 @@ def build_detector(
         Request(
             adapter=adapter,
             input_size=input_size,
+            trim=trim,
             confidence=confidence,
             iou=iou,
             classes=classes,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pipeline.frame import Detections
+from pipeline.frame import Detections, InputSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ class Adapter(Protocol):
         """Raise InferenceError, naming what was expected and what came, unless ``outputs`` fit ``size`` pictures."""
         ...
 
-    def parse(self, outputs: Any, count: int, limits: Limits) -> Parsed:
-        """Detections of the first ``count`` pictures of checked outputs."""
+    def parse(self, outputs: Any, count: int, limits: Limits, spec: InputSpec) -> Parsed:
+        """Detections of the first ``count`` pictures of checked outputs; ``spec`` is their input's."""
         ...
 
 

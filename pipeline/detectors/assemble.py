@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from pipeline.detectors.network import Network
 from pipeline.detectors.placement import choose_device, choose_precision
 from pipeline.detectors.probe import COMMON_SIDES, BatchSizes, FirstRun, batch_sizes, first_run
 from pipeline.detectors.recognise import encoding_of, fit_adapter, known_before_running
+from pipeline.detectors.trimming import trim_of
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ConfigError, ModelLoadError
 from pipeline.frame import InputSpec
@@ -35,6 +36,7 @@ class Request:
 
     adapter: str | None
     input_size: tuple[int, int] | None
+    trim: bool
     confidence: float
     iou: float
     classes: Sequence[str | int] | None
@@ -67,10 +69,11 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
         run = first_run(loaded, _inputs(loaded, request), loaded.metadata.fixed_batch, connect)
         adapter = fit_adapter(loaded, wanted, known, run.outputs, run.batch, run.spec)
         sizes = batch_sizes(loaded, run, request.max_batch, connect)
+        spec = replace(run.spec, trim=trim_of(loaded, run, adapter, connect) if request.trim else 0)
     notes = [*loaded.notes, *_remarks(loaded, request, run, adapter, sizes)]
     labels = _labels(loaded, adapter, request)
     return TorchScriptDetector(
-        connect(run.spec, max(sizes.largest, sizes.fixed or 1)),
+        connect(spec, max(sizes.largest, sizes.fixed or 1)),
         adapter,
         Limits(request.confidence, request.iou, choose_classes(request.classes, labels), request.max_detections),
         labels,
@@ -134,8 +137,8 @@ def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adap
         remarks.append(f"{loaded.path}: batches are limited to {sizes.largest}: {sizes.why}")
     if not (request.input_size or loaded.metadata.size or loaded.signature.size):
         remarks.append(f"{loaded.path}: it does not say its input size; {height}x{width} works and is used")
-    if getattr(adapter, "box_scale", (1.0, 1.0)) != (1.0, 1.0):
-        remarks.append(f"{loaded.path}: its boxes are normalised (0..1); they are scaled to {width}x{height}")
+    if getattr(adapter, "normalised", False):
+        remarks.append(f"{loaded.path}: its boxes are normalised (0..1); they are scaled to the input")
     for remark in remarks:
         _log.warning("%s", remark)
     return remarks

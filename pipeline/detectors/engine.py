@@ -21,6 +21,9 @@ from pipeline.timing import SYSTEM, Clock
 
 _log = logging.getLogger(__name__)
 
+USUAL_SHAPES = ((16, 9), (4, 3))
+"""Width and height of the pictures that most sources have: a detector that takes trimmed inputs is warmed for them."""
+
 WARM_BUDGET_NS = 5_000_000_000
 """Warming a thread begins no further run after this long."""
 
@@ -84,6 +87,7 @@ class TorchScriptDetector:
             "sha256": self._digest or None,
             "adapter": self._adapter.name,
             "input": [self.spec.height, self.spec.width],
+            "trim": self.spec.trim,
             "device": str(self._network.device),
             "precision": self._network.precision,
             "max_batch": self.max_batch,
@@ -98,14 +102,14 @@ class TorchScriptDetector:
         torch.set_num_threads(self._intra_op_threads)
         with self._network.scope():
             suppressed(np.eye(2, 4, 2, dtype=np.float32), np.ones(2, np.float32), np.zeros(2, np.int64), 0.5)
-        grey = np.full(self.spec.shape, self.spec.pad_value, np.uint8)
         begun = self._clock.now_ns()
-        order = sorted({self._size(size) for size in sizes}, reverse=True)
-        for size in order * 2:
+        specs = dict.fromkeys(self.spec.trimmed(*shape) for shape in USUAL_SHAPES)
+        order = [(size, spec) for size in sorted({self._size(size) for size in sizes}, reverse=True) for spec in specs]
+        for size, spec in order * 2:
             if self._clock.now_ns() - begun > WARM_BUDGET_NS:
                 _log.debug("warming ended early, before batch size %d", size)
                 return
-            self._start([grey], size).result()
+            self._start([np.full(spec.shape, spec.pad_value, np.uint8)], size, spec).result()
 
     def submit(self, batch: Batch) -> Submitted:
         """Run (CPU) or queue (CUDA) a batch.
@@ -113,7 +117,8 @@ class TorchScriptDetector:
         Raises:
             InferenceError: the batch does not fit, the network raised, or its outputs do not fit the batch.
         """
-        return self._start([item.input for item in batch.items], self._size(max(batch.size, len(batch.items))))
+        size = self._size(max(batch.size, len(batch.items)))
+        return self._start([item.input for item in batch.items], size, batch.spec)
 
     def close(self) -> None:
         """Let go of the module and of all threads' buffers."""
@@ -122,15 +127,15 @@ class TorchScriptDetector:
     def _size(self, size: int) -> int:
         return size if self.fixed_batch is None else max(size, self.fixed_batch)
 
-    def _start(self, pictures: Sequence[Uint8Array], size: int) -> Submitted:
+    def _start(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
         outputs, ready = self._network.run(pictures, size)
         self._adapter.check(outputs, size)
-        return Submitted(lambda: self._parse(outputs, len(pictures)), ready)
+        return Submitted(lambda: self._parse(outputs, len(pictures), spec), ready)
 
-    def _parse(self, outputs: Any, count: int) -> list[Detections]:
+    def _parse(self, outputs: Any, count: int, spec: InputSpec) -> list[Detections]:
         try:
             with self._network.scope():
-                parsed = self._adapter.parse(outputs, count, self._limits)
+                parsed = self._adapter.parse(outputs, count, self._limits, spec)
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as exc:
             raise InferenceError(f"the model's outputs ({describe(outputs)}) cannot be read: {one_line(exc)}") from exc
         rows = sum(parsed.nonfinite)

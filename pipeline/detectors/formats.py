@@ -23,12 +23,13 @@ _MAGIC: tuple[tuple[bytes, int, str], ...] = (
 )
 
 
-def describe_foreign(data: bytes, suffix: str) -> tuple[str, str]:
+def describe_foreign(data: bytes, suffix: str, size: int | None = None) -> tuple[str, str]:
     """Name the format of bytes that are no zip archive.
 
     Args:
-        data: the whole file.
+        data: the whole file, or the beginning of a large one.
         suffix: of the file's name, lower case with its dot; decides only where the bytes do not.
+        size: bytes of the whole file, where ``data`` is only its beginning.
 
     Returns:
         what was found, and what to do about it; both fit into one line.
@@ -44,7 +45,7 @@ def describe_foreign(data: bytes, suffix: str) -> tuple[str, str]:
     if data[:2] == b"\x80\x02" or (data[:1] == b"\x80" and data[1:2] in b"\x03\x04\x05"):
         legacy = data.startswith(_LEGACY)
         return _describe_pickle(data, "a legacy PyTorch checkpoint (a pickle)" if legacy else "a pickle")
-    if _is_safetensors(data):
+    if _is_safetensors(data, len(data) if size is None else size):
         return "a safetensors file: weights without a program", EXPORT_REMEDY
     for magic, offset, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
@@ -55,7 +56,7 @@ def describe_foreign(data: bytes, suffix: str) -> tuple[str, str]:
         return "a tar archive (perhaps a PyTorch checkpoint from before 0.4)", EXPORT_REMEDY
     if _is_text(data[:4096]):
         return "a text file", "give a TorchScript file"
-    return f"{len(data)} bytes of an unknown format", EXPORT_REMEDY
+    return f"{len(data) if size is None else size} bytes of an unknown format", EXPORT_REMEDY
 
 
 def describe_zip(members: list[str], pickled: bytes) -> tuple[str, str] | None:
@@ -88,9 +89,9 @@ def _describe_pickle(pickled: bytes, otherwise: str) -> tuple[str, str]:
     return otherwise, EXPORT_REMEDY
 
 
-def _is_safetensors(data: bytes) -> bool:
+def _is_safetensors(data: bytes, size: int) -> bool:
     """Eight bytes of header length (little endian), then a JSON object."""
-    return len(data) > 9 and 2 <= int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{"
+    return len(data) > 9 and 2 <= int.from_bytes(data[:8], "little") <= size - 8 and data[8:9] == b"{"
 
 
 def _is_text(head: bytes) -> bool:

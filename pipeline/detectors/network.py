@@ -27,7 +27,7 @@ class Network:
     Attributes:
         module: takes (B, 3, H, W), or a list of B pictures, see ``encoding``.
         encoding: how pictures become its input.
-        spec: size and padding of the pictures.
+        spec: size and padding of the pictures; with ``spec.trim`` also trimmed ones.
         device: where it runs.
         precision: of the arithmetic; ``bf16`` and ``fp16`` are torch.autocast: weights and sensitive layers stay
             float32. ``int8`` runs a quantised file as it is.
@@ -55,7 +55,7 @@ class Network:
         """Show ``size`` pictures to the network: the given ones, then grey ones.
 
         Args:
-            pictures: 1 to ``size`` arrays of ``spec.shape``.
+            pictures: 1 to ``size`` arrays of one shape: ``spec.shape``, or less of it where ``spec.trim`` allows.
             size: at most ``capacity``.
 
         Returns:
@@ -67,7 +67,7 @@ class Network:
         if not 1 <= len(pictures) <= size <= self.capacity:
             raise InferenceError(f"a batch of {len(pictures)} padded to {size}: 1 to {self.capacity} were expected")
         for picture in pictures:
-            if picture.shape != self.spec.shape:
+            if picture.shape != pictures[0].shape or not self._fits(picture.shape):
                 raise InferenceError(f"an input of shape {picture.shape}; the detector takes {self.spec.shape}")
         module = self.module
         if module is None:
@@ -95,6 +95,15 @@ class Network:
         """Let go of the module and of all threads' buffers; later runs raise InferenceError."""
         self.module = None
         self._threads = threading.local()
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        spec = self.spec
+        if shape == spec.shape:
+            return True
+        if not spec.trim or len(shape) != 3 or shape[2] != 3:
+            return False
+        sides = zip(shape, spec.shape[:2], strict=False)
+        return all(side == most or (0 < side < most and side % spec.trim == 0) for side, most in sides)
 
     def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision not in _AUTOCAST:

@@ -77,7 +77,7 @@ def fit_adapter(
                 f"{describe(output)}. Remedy: {_REMEDY}"
             )
         known = told
-    return _checked(_make(known, output, spec), model, outputs, size)
+    return _checked(_make(known, output), model, outputs, size)
 
 
 def _agrees(model: LoadedModel, known: str, output: torch.Tensor) -> bool:
@@ -107,24 +107,22 @@ def _by_shape(model: LoadedModel, output: torch.Tensor, spec: InputSpec) -> str:
     raise ModelLoadError(f"{model.path}: the model returned {describe(output)}: {several}. Remedy: {_REMEDY}")
 
 
-def _make(name: str, output: torch.Tensor, spec: InputSpec) -> Adapter:
+def _make(name: str, output: torch.Tensor) -> Adapter:
     rows = output.float()
     if name == "ultralytics":
-        return Ultralytics(max(1, int(output.shape[1]) - 4), _box_scale(rows[:, :4], spec))
+        return Ultralytics(max(1, int(output.shape[1]) - 4), _normalised(rows[:, :4]))
     if name == "yolov5":
-        return Yolov5(max(1, int(output.shape[2]) - 5), _box_scale(rows[..., :4], spec))
+        return Yolov5(max(1, int(output.shape[2]) - 5), _normalised(rows[..., :4]))
     if name == "rows":
-        return Rows(_box_scale(rows[rows[..., 4] > 0.0][:, :4] if output.shape[2] > 4 else rows, spec))
+        return Rows(_normalised(rows[rows[..., 4] > 0.0][:, :4] if output.shape[2] > 4 else rows))
     from pipeline.detectors.adapters.people import People  # its tables are not needed for any other model
 
     return People()
 
 
-def _box_scale(boxes: torch.Tensor, spec: InputSpec) -> tuple[float, float]:
-    """Pixels per unit: (width, height) when no coordinate of any box leaves 0..1 by much, else 1."""
-    if boxes.numel() and 0.0 < float(boxes.abs().amax()) <= 2.0:
-        return float(spec.width), float(spec.height)
-    return 1.0, 1.0
+def _normalised(boxes: torch.Tensor) -> bool:
+    """Whether no coordinate of any box leaves 0..1 by much: so small no box in pixels is."""
+    return bool(boxes.numel()) and 0.0 < float(boxes.abs().amax()) <= 2.0
 
 
 def _checked(adapter: Adapter, model: LoadedModel, outputs: Any, size: int) -> Adapter:

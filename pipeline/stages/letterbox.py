@@ -37,12 +37,7 @@ class _Plan:
         rows, columns = picture.planes[0].shape[:2]
         rotation, self.rotation = picture.rotation, picture.rotation
         self.step_x, self.step_y = sampling(picture)
-        if region is None:
-            self.box = Box(0, 0, columns, rows)
-        else:
-            left, top, right, bottom = region.pixels(picture.width, picture.height)
-            wanted = to_stored(Box(left, top, right - left, bottom - top), columns, rows, rotation)
-            self.box = align(wanted, self.step_x, self.step_y, columns, rows)
+        self.box = Box(0, 0, columns, rows) if region is None else _stored_part(picture, region)
         self.whole = region is None
         displayed = to_displayed(self.box, columns, rows, rotation)
         self.geometry = fit(picture.width, picture.height, spec, displayed)
@@ -99,6 +94,19 @@ class Letterbox:
         self.region = region
         self.antialias = antialias
         self._plans: dict[tuple[object, ...], _Plan] = {}
+        self._asked: tuple[object, ...] = ()  # of the last `spec_for`, and the answer
+        self._answer: InputSpec | None = None
+
+    def spec_for(self, picture: Picture, spec: InputSpec) -> InputSpec:
+        """Without the padding that the picture, or the region of it, does not need, where ``spec.trim`` allows."""
+        asked = (spec, picture.width, picture.height, picture.rotation)
+        if self._answer is None or asked != self._asked:
+            width, height = picture.width, picture.height
+            if self.region is not None:
+                _, _, width, height = _displayed_part(picture, self.region)
+            self._answer = spec.trimmed(width, height)
+            self._asked = asked
+        return self._answer
 
     def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
         """Write the network input for ``picture`` into ``out`` and say how to get back.
@@ -128,3 +136,16 @@ class Letterbox:
         except cv2.error as error:
             raise StageError(f"OpenCV could not prepare the picture: {' '.join(str(error).split())}") from error
         return plan.geometry
+
+
+def _stored_part(picture: Picture, region: Region) -> Box:
+    """The region as the planes hold it, grown outwards to whole chroma samples."""
+    rows, columns = picture.planes[0].shape[:2]
+    left, top, right, bottom = region.pixels(picture.width, picture.height)
+    wanted = to_stored(Box(left, top, right - left, bottom - top), columns, rows, picture.rotation)
+    return align(wanted, *sampling(picture), columns, rows)
+
+
+def _displayed_part(picture: Picture, region: Region) -> Box:
+    rows, columns = picture.planes[0].shape[:2]
+    return to_displayed(_stored_part(picture, region), columns, rows, picture.rotation)

@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-import gc
-import math
-from collections import Counter
 from contextlib import suppress
 from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pipeline.batching import BatchScheduler, _Lane
+from pipeline.batching import PATIENCE, BatchScheduler
 from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
 from pipeline.testing import ManualClock
 from pipeline.threads import Closed
@@ -239,6 +234,31 @@ class TestSpecs:
         assert second is not None
         assert (first.spec, second.spec) == (SPEC, OTHER)
 
+    def test_every_spec_fills_its_own_batches(self) -> None:
+        """Each of two lanes may hold a batch of its own spec, so no batch is padded because the other lane is full."""
+        scheduler = BatchScheduler(4, fixed=True, lane_capacity=1)
+        for name, spec in (("a", SPEC), ("b", OTHER)):
+            scheduler.open(key(name))
+            for sequence in range(4):  # would block for ever if all lanes together were limited to a batch
+                Background(partial(scheduler.offer, key(name), [item(name, sequence, spec)])).result()
+        assert [len(scheduler.take().items) for _ in range(2)] == [4, 4]
+
+    def test_the_oldest_item_gives_way_to_full_batches_but_not_for_ever(self) -> None:
+        scheduler = BatchScheduler(2, fixed=True)
+        for name in ("a", "b"):
+            scheduler.open(key(name))
+        scheduler.offer(key("b"), [item("b", 0, OTHER)])
+        scheduler.close(key("b"))  # its only frame never fills a batch
+        for sequence in range(2):
+            scheduler.offer(key("a"), [item("a", sequence)])
+        specs = []
+        for sequence in range(PATIENCE + 2):
+            specs.append(scheduler.take().spec)
+            if specs[-1] == SPEC:
+                for more in range(2):
+                    scheduler.offer(key("a"), [item("a", 2 * sequence + more + 2)])
+        assert specs == [SPEC] * PATIENCE + [OTHER, SPEC]
+
     def test_blocked_lanes_of_different_specs_do_not_deadlock(self) -> None:
         scheduler = BatchScheduler(4, fixed=True, lane_capacity=1)
 
@@ -328,179 +348,31 @@ class TestWaking:
         assert scheduler.waiting == 1
 
     def test_the_last_producer_to_block_wakes_a_worker_for_a_partial_batch(self) -> None:
+        """Pictures that change size all the time: full lanes, and no spec that fills a batch."""
         scheduler = BatchScheduler(4, fixed=True, lane_capacity=1)
-        specs = {"a": SPEC, "b": OTHER}
-        for name in specs:
+        for name in ("a", "b"):
             scheduler.open(key(name))
-        for sequence in range(2):
-            for name, spec in specs.items():
+            for sequence, spec in enumerate([SPEC, OTHER, OTHER, SPEC] if name == "b" else [SPEC, OTHER] * 2):
                 scheduler.offer(key(name), [item(name, sequence, spec)])
         worker = Background(scheduler.take).parked()  # neither spec fills a batch, and more may come
-        producers = {}
-        for name, spec in specs.items():
-            third = item(name, 2, spec)
-            producers[name] = Background(lambda name=name, third=third: scheduler.offer(key(name), [third]))
-            if name == "a":
-                producers[name].parked()
+        producers = [Background(lambda: scheduler.offer(key("a"), [item("a", 4)])).parked()]
+        producers.append(Background(lambda: scheduler.offer(key("b"), [item("b", 4)])))
         batch = worker.result()
-        assert names(batch.items) == ["a", "a"]
+        assert names(batch.items) == ["a", "b"]
         assert (batch.size, batch.spec) == (4, SPEC)
-        for producer in producers.values():
+        for producer in producers:
             assert producer.result() == []
         assert scheduler.poll() is None  # nobody is blocked any more, so full batches may come again
 
     def test_the_end_of_a_stream_that_leaves_only_blocked_ones_wakes_a_worker(self) -> None:
         scheduler = BatchScheduler(4, fixed=True, lane_capacity=1)
-        for name, spec in (("a", SPEC), ("b", OTHER)):
+        for name in ("a", "b"):
             scheduler.open(key(name))
-            for sequence in range(2):
-                scheduler.offer(key(name), [item(name, sequence, spec)])
-        producer = Background(lambda: scheduler.offer(key("a"), [item("a", 2)])).parked()
+        for sequence in range(4):
+            scheduler.offer(key("a"), [item("a", sequence, OTHER if sequence % 2 else SPEC)])
+        scheduler.offer(key("b"), [item("b", 0, OTHER)])
+        producer = Background(lambda: scheduler.offer(key("a"), [item("a", 4)])).parked()
         worker = Background(scheduler.take).parked()
         scheduler.close(key("b"))
-        assert names(worker.result().items) == ["a", "a"]
+        assert names(worker.result().items) == ["a"]
         assert producer.result() == []
-
-    @pytest.mark.parametrize("last", ["close", "finish"])
-    def test_the_end_of_everything_wakes_every_worker(self, last: str) -> None:
-        scheduler = BatchScheduler(4, fixed=True)
-        scheduler.open(key("a"))
-        scheduler.offer(key("a"), [item("a")])
-        first, second = scheduler.finish, partial(scheduler.close, key("a"))
-        if last == "finish":
-            first, second = second, first
-        first()
-        workers = [Background(scheduler.take).parked() for _ in range(3)]
-        second()
-        ends: list[int | str] = []
-        for worker in workers:
-            try:
-                ends.append(len(worker.result().items))
-            except Closed:
-                ends.append("closed")
-        assert sorted(ends, key=str) == [1, "closed", "closed"]
-
-    def test_a_lane_that_ends_empty_leaves_the_others_their_turns(self) -> None:
-        scheduler = BatchScheduler(4, clock=ManualClock())
-        scheduler.open(key("a"), policy="freshest")
-        scheduler.open(key("b"), policy="freshest")
-        scheduler.close(key("a"))
-        scheduler.close(key("a"))  # said twice, it does no harm
-        scheduler.offer(key("b"), [item("b")])
-        batch = scheduler.poll()
-        assert batch is not None
-        assert names(batch.items) == ["b"]
-        scheduler.open(key("a"), policy="freshest")  # the same key may come again
-
-
-@given(
-    weights=st.lists(st.integers(1, 5), min_size=2, max_size=7),
-    max_size=st.integers(1, 9),
-    seed=st.randoms(use_true_random=False),
-)
-@settings(max_examples=60, deadline=None)
-def test_no_stream_waits_longer_than_the_bound(weights: list[int], max_size: int, seed: object) -> None:
-    """Every lane is always full, but one: it comes and goes at random and still is served within the bound."""
-    rng = np.random.default_rng(getattr(seed, "randint")(0, 2**32))  # noqa: B009
-    scheduler = BatchScheduler(max_size, clock=ManualClock(), lane_capacity=max_size + max(weights))
-    for index, weight in enumerate(weights):
-        scheduler.open(key(str(index)), weight=weight, policy="freshest")
-    bound = math.ceil(sum(weights) / max_size) + 1
-    waiting_since: dict[str, int] = {}
-    for number in range(60):
-        for index in range(len(weights)):
-            if index and rng.random() < 0.3:
-                continue
-            scheduler.offer(key(str(index)), [item(str(index), number)])
-            waiting_since.setdefault(str(index), number)
-        batch = scheduler.poll()
-        if batch is None:
-            continue
-        for name in set(names(batch.items)):
-            assert number - waiting_since.pop(name) <= bound
-            if scheduler._lanes[key(name)].items:
-                waiting_since[name] = number
-        for name, since in waiting_since.items():
-            assert number - since <= bound, f"stream {name} starved"
-
-
-def test_contended_batches_are_shared_by_weight() -> None:
-    weights = {"a": 1, "b": 2, "c": 5}
-    scheduler = BatchScheduler(3, clock=ManualClock(), lane_capacity=20)
-    for name, weight in weights.items():
-        scheduler.open(key(name), weight=weight, policy="freshest")
-    served: Counter[str] = Counter()
-    for sequence in range(800):
-        for name in weights:
-            for _ in range(3):
-                scheduler.offer(key(name), [item(name, sequence)])
-        batch = scheduler.poll()
-        assert batch is not None
-        served.update(names(batch.items))
-    assert {name: round(8 * count / served.total(), 1) for name, count in served.items()} == weights
-
-
-class TestEnds:
-    def test_abort_wakes_every_blocked_producer_and_every_waiting_worker(self) -> None:
-        full, empty = BatchScheduler(2, fixed=True, lane_capacity=1), BatchScheduler(1)
-        calls = []
-        for name in ("a", "b"):
-            full.open(key(name))
-            full.offer(key(name), [item(name)])
-            calls.append(Background(empty.take).parked())
-        for name in ("a", "b"):
-            calls.append(Background(partial(full.offer, key(name), [item(name, 1)])).parked())
-        assert len(full.abort()) == 2
-        assert empty.abort() == []
-        for call in calls:
-            with pytest.raises(Closed):
-                call.result()
-
-    def test_after_an_abort_nothing_is_taken_or_given(self) -> None:
-        scheduler = BatchScheduler(2, fixed=True, lane_capacity=2)
-        for name in ("a", "b"):
-            scheduler.open(key(name))
-        first = item("a", 0)
-        scheduler.offer(key("a"), [first])
-        scheduler.offer(key("b"), [item("b", 0)])
-        scheduler.close(key("b"))  # ended, but what it holds is still there
-        assert not scheduler.aborted
-        assert [entry.frame.stream.name for entry in scheduler.abort()] == ["a", "b"]
-        assert (scheduler.aborted, scheduler.waiting) == (True, 0)
-        for call in (scheduler.take, scheduler.poll, lambda: scheduler.offer(key("a"), [item("a", 1)])):
-            with pytest.raises(Closed):
-                call()
-        assert scheduler.abort() == []
-
-    def test_what_a_closed_lane_holds_is_still_served(self) -> None:
-        scheduler = BatchScheduler(8, clock=ManualClock())
-        scheduler.open(key("a"))
-        scheduler.offer(key("a"), [item("a")])
-        scheduler.close(key("a"))
-        scheduler.finish()
-        batch = scheduler.poll()
-        assert batch is not None
-        assert len(batch.items) == 1
-
-    @pytest.mark.parametrize("frames", [0, 1])
-    def test_a_lane_that_has_ended_and_is_served_is_let_go(self, frames: int) -> None:
-        scheduler = BatchScheduler(1, clock=ManualClock())
-        ended = key("ended long ago")
-        scheduler.open(ended)
-        for _ in range(frames):
-            scheduler.offer(ended, [item("a")])
-        scheduler.close(ended)
-        for _ in range(frames):
-            assert scheduler.poll() is not None
-        holders = [kept for kept in gc.get_objects() if isinstance(kept, _Lane) and kept.key is ended]
-        assert holders == []  # a run over thousands of files stays small
-
-    def test_bad_arguments(self) -> None:
-        with pytest.raises(ValueError, match="at least one"):
-            BatchScheduler(0)
-        scheduler = BatchScheduler(1)
-        with pytest.raises(ValueError, match="weight"):
-            scheduler.open(key("a"), weight=0)
-        scheduler.open(key("a"))
-        with pytest.raises(ValueError, match="open already"):
-            scheduler.open(key("a"))

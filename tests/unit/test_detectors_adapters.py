@@ -13,9 +13,10 @@ import torch
 from pipeline.detectors.adapter import Limits, describe
 from pipeline.detectors.adapters import Rows, Torchvision, Ultralytics, Yolov5
 from pipeline.errors import InferenceError
-from pipeline.frame import Detections
+from pipeline.frame import Detections, InputSpec
 
 Row = tuple[float, float, float, float, float, int]
+SPEC = InputSpec(192, 320)
 
 
 def overlap(a: Row, b: Row) -> float:
@@ -57,11 +58,9 @@ def dense_output(pictures: int, classes: int, anchors: int, seed: int) -> np.nda
     return np.concatenate((centre, size, scores), 2).astype(np.float32)
 
 
-@pytest.mark.parametrize("box_scale", [(1.0, 1.0), (320.0, 192.0)])
+@pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize(("classes", "anchors"), [(1, 40), (3, 200), (80, 300)])
-def test_ultralytics_equals_reading_anchor_by_anchor(
-    classes: int, anchors: int, box_scale: tuple[float, float]
-) -> None:
+def test_ultralytics_equals_reading_anchor_by_anchor(classes: int, anchors: int, normalised: bool) -> None:
     data = dense_output(3, classes, anchors, seed=classes)
     expected = []
     for picture in data:
@@ -72,11 +71,12 @@ def test_ultralytics_equals_reading_anchor_by_anchor(
                 rows.append((*corners(*map(float, anchor[:4])), float(anchor[4 + best]), best))
         expected.append(greedy(rows, 0.45))
     assert sum(map(len, expected)) > 10
-    scale = np.array([*box_scale, *box_scale, *[1.0] * classes], np.float32)
+    unit = (320.0, 192.0) if normalised else (1.0, 1.0)
+    scale = np.array([*unit, *unit, *[1.0] * classes], np.float32)
     output = torch.from_numpy((data / scale).transpose(0, 2, 1).copy())
-    adapter = Ultralytics(classes, box_scale)
+    adapter = Ultralytics(classes, normalised)
     adapter.check(output, 3)
-    parsed = adapter.parse(output, 3, Limits(0.5, 0.45))
+    parsed = adapter.parse(output, 3, Limits(0.5, 0.45), SPEC)
     assert parsed.nonfinite == [0, 0, 0]
     for found, rows in zip(parsed.detections, expected, strict=True):
         assert_same(found, rows)
@@ -101,7 +101,7 @@ def test_yolov5_multiplies_objectness_and_class(wrap: Any) -> None:
     outputs = wrap(torch.from_numpy(output))
     adapter = Yolov5(classes)
     adapter.check(outputs, 2)
-    for found, rows in zip(adapter.parse(outputs, 2, Limits(0.3, 0.6)).detections, expected, strict=True):
+    for found, rows in zip(adapter.parse(outputs, 2, Limits(0.3, 0.6), SPEC).detections, expected, strict=True):
         assert_same(found, rows)
 
 
@@ -110,17 +110,19 @@ def test_rows_are_taken_as_they_are_without_their_padding() -> None:
     output[0, 0] = torch.tensor([10.0, 20.0, 30.0, 60.0, 0.9, 2.0])
     output[0, 1] = torch.tensor([11.0, 20.0, 31.0, 60.0, 0.8, 2.0])  # overlaps: the network has decided already
     output[0, 2] = torch.tensor([1.0, 2.0, 3.0, 4.0, 0.1, 0.0])
-    parsed = Rows().parse(output, 2, Limits(0.25, 0.5))
+    parsed = Rows().parse(output, 2, Limits(0.25, 0.5), SPEC)
     assert_same(parsed.detections[0], [(10, 20, 30, 60, 0.9, 2), (11, 20, 31, 60, 0.8, 2)])
     assert len(parsed.detections[1]) == 0
-    assert len(Rows().parse(output, 2, Limits(0.0, 0.5)).detections[1]) == 0, "padding is no detection at any threshold"
-    scaled = Rows((2.0, 3.0)).parse(output, 1, Limits(0.85, 0.5))
+    assert len(Rows().parse(output, 2, Limits(0.0, 0.5), SPEC).detections[1]) == 0, (
+        "padding is no detection at any threshold"
+    )
+    scaled = Rows(normalised=True).parse(output, 1, Limits(0.85, 0.5), InputSpec(3, 2))
     assert_same(scaled.detections[0], [(20, 60, 60, 180, 0.9, 2)])
 
 
 def test_rows_with_impossible_class_ids_are_counted() -> None:
     output = torch.tensor([[[1.0, 1, 9, 9, 0.9, -3.0], [1, 1, 9, 9, 0.8, 1e12], [1, 1, 9, 9, 0.7, 65535.0]]])
-    parsed = Rows().parse(output, 1, Limits(0.5, 0.5))
+    parsed = Rows().parse(output, 1, Limits(0.5, 0.5), SPEC)
     assert parsed.nonfinite == [2]
     assert parsed.detections[0].class_id.tolist() == [65535]
 
@@ -139,7 +141,7 @@ def test_torchvision_dicts(scripted: bool) -> None:
     outputs = ({}, pictures) if scripted else pictures
     adapter = Torchvision()
     adapter.check(outputs, 2)
-    parsed = adapter.parse(outputs, 2, Limits(0.25, 0.5))
+    parsed = adapter.parse(outputs, 2, Limits(0.25, 0.5), SPEC)
     assert_same(parsed.detections[0], [(1, 2, 30, 40, 0.95, 1)])
     assert len(parsed.detections[1]) == 0
 
@@ -152,11 +154,11 @@ def test_rows_that_are_not_finite_neither_hide_nor_displace_others(layout: str, 
     if layout == "torchvision":
         good = (10.0, 10.0, 50.0, 50.0, 0.9, 3)
         outputs: Any = [torchvision_found((bad, 10, 50, 50, 0.95, 3), good, (10, 10, 50, 50, bad, 3))] * 2
-        parsed = Torchvision().parse(outputs, 2, limits)
+        parsed = Torchvision().parse(outputs, 2, limits, SPEC)
         removed = [2, 2]
     elif layout == "rows":
         rows = [[10, 10, 50, 50, bad, 3], [10, bad, 50, 50, 0.95, 3], [10, 10, 50, 50, 0.9, 3], [0] * 6]
-        parsed = Rows().parse(torch.tensor([rows, rows], dtype=torch.float32), 2, limits)
+        parsed = Rows().parse(torch.tensor([rows, rows], dtype=torch.float32), 2, limits, SPEC)
         removed = [2, 2]
     else:
         columns = [30.0, 30.0, 40.0, 40.0] + ([0.9] if layout == "yolov5" else [])
@@ -166,10 +168,10 @@ def test_rows_that_are_not_finite_neither_hide_nor_displace_others(layout: str, 
         bad_score[4] = bad
         output = torch.stack((bad_score, bad_box, good_row)).expand(2, 3, len(good_row)).contiguous()
         if layout == "yolov5":
-            parsed = Yolov5(4).parse(output, 2, limits)
+            parsed = Yolov5(4).parse(output, 2, limits, SPEC)
             removed = [1, 1] if bad == -math.inf else [2, 2]  # an objectness of -inf is simply low
         else:
-            parsed = Ultralytics(4).parse(output.transpose(1, 2).contiguous(), 2, limits)
+            parsed = Ultralytics(4).parse(output.transpose(1, 2).contiguous(), 2, limits, SPEC)
             # -inf is not the highest class score, so that row is a good one in the same place
             removed = [1, 1] if bad == -math.inf else [2, 2]
     assert parsed.nonfinite == removed
@@ -178,7 +180,7 @@ def test_rows_that_are_not_finite_neither_hide_nor_displace_others(layout: str, 
 
 
 def test_all_nan_gives_no_detections_and_counts_every_row() -> None:
-    parsed = Ultralytics(2).parse(torch.full((2, 6, 50), math.nan), 2, Limits())
+    parsed = Ultralytics(2).parse(torch.full((2, 6, 50), math.nan), 2, Limits(), SPEC)
     assert [len(found) for found in parsed.detections] == [0, 0]
     assert parsed.nonfinite == [50, 50]
 
@@ -186,14 +188,14 @@ def test_all_nan_gives_no_detections_and_counts_every_row() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_outputs_of_other_precisions_are_read(dtype: torch.dtype) -> None:
     output = torch.tensor([[[64.0], [64.0], [32.0], [16.0], [0.75], [0.25]]], dtype=dtype)
-    found = Ultralytics(2).parse(output, 1, Limits()).detections[0]
+    found = Ultralytics(2).parse(output, 1, Limits(), SPEC).detections[0]
     assert_same(found, [(48, 56, 80, 72, 0.75, 0)])
 
 
 def test_padding_pictures_are_not_parsed() -> None:
     output = torch.tensor([[[64.0], [64.0], [32.0], [16.0], [0.75]]]).repeat(4, 1, 1)
     output[2:] = math.nan
-    parsed = Ultralytics(1).parse(output, 2, Limits())
+    parsed = Ultralytics(1).parse(output, 2, Limits(), SPEC)
     assert [len(found) for found in parsed.detections] == [1, 1]
     assert parsed.nonfinite == [0, 0]
 

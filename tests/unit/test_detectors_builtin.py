@@ -39,6 +39,7 @@ def test_what_it_says_of_itself(people: Any) -> None:
         "sha256": None,
         "adapter": "people",
         "input": [INPUT_HEIGHT, INPUT_WIDTH],
+        "trim": 8,
         "device": "cpu",
         "precision": "fp32",
         "max_batch": 4,

@@ -285,6 +285,7 @@ def test_model_info_is_what_the_report_wants(tmp_path: Path) -> None:
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "adapter": "ultralytics",
         "input": [96, 128],
+        "trim": 0,
         "device": "cpu",
         "precision": "fp32",
         "max_batch": 4,

@@ -209,7 +209,7 @@ def test_configured_names_give_way_to_the_files(tmp_path: Path) -> None:
 
 def test_normalised_boxes_are_found_out_and_scaled(tmp_path: Path) -> None:
     detector = built(Normalised(), tmp_path, ultralytics_metadata((96, 128), NAMES))
-    assert any("normalised" in note and "128x96" in note for note in detector.notes)
+    assert any("normalised" in note for note in detector.notes)
     spec = detector.spec
     found = detector.submit(batch_of(spec, painted(spec, {(1, 2): RED}))).result()[0]
     np.testing.assert_allclose(found.xyxy, [[64, 32, 96, 64]], atol=1e-4)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.errors import StageError
 from pipeline.frame import InputSpec
 from pipeline.stages import fit
+from pipeline.stages.geometry import place
 
 SIZES = st.integers(2, 4096)
 NETWORKS = st.sampled_from([(352, 352), (384, 640), (640, 640), (321, 415), (32, 64), (1, 1)])
@@ -154,3 +155,29 @@ def test_no_scale_is_ever_zero_or_infinite():
         geometry = fit(4096, 2, InputSpec(32, 32, fit=how))
         assert math.isfinite(1 / geometry.scale_x)
         assert math.isfinite(1 / geometry.scale_y)
+
+
+@given(
+    width=st.integers(2, 8000),
+    height=st.integers(2, 8000),
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 40),
+    trim=st.sampled_from([8, 32, 64]),
+    how=st.sampled_from(["letterbox", "top_left"]),
+)
+def test_a_trimmed_input_shows_the_picture_at_the_same_scale(width, height, rows, columns, trim, how):
+    spec = InputSpec(rows * trim, columns * trim, fit=how, trim=trim)
+    trimmed = spec.trimmed(width, height)
+    whole, part = place(width, height, spec), place(width, height, trimmed)
+    assert (part.width, part.height) == (whole.width, whole.height)
+    assert trimmed.height % trim == trimmed.width % trim == trimmed.trim == 0
+    assert trimmed.height <= spec.height
+    assert trimmed.width <= spec.width
+    assert trimmed.height - part.height < trim or trimmed.height == spec.height == trim
+    assert trimmed.width - part.width <= trim
+
+
+def test_nothing_is_trimmed_unless_the_network_allows_it() -> None:
+    assert InputSpec(352, 352).trimmed(1920, 1080) == InputSpec(352, 352)
+    assert InputSpec(352, 352, fit="stretch", trim=32).trimmed(1920, 1080) == InputSpec(352, 352, fit="stretch")
+    assert InputSpec(352, 352, trim=32).trimmed(1920, 1080) == InputSpec(224, 352)

@@ -10,6 +10,7 @@ from pipeline.detectors.adapter import BYTES, Encoding, Limits, Parsed
 from pipeline.detectors.adapters.tensors import first_tensor, refuse_shape, shape_of
 from pipeline.detectors.people import decode_people
 from pipeline.detectors.suppress import finish
+from pipeline.frame import InputSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class People:
         if len(shape) != 3 or shape[0] != size or shape[2] != 6:
             raise refuse_shape(outputs, f"({size}, rows, 6)")
 
-    def parse(self, outputs: Any, count: int, limits: Limits) -> Parsed:
+    def parse(self, outputs: Any, count: int, limits: Limits, spec: InputSpec) -> Parsed:
         """Grouped windows, most confident first. The inputs are bytes, so every output is finite."""
         found = decode_people(first_tensor(outputs)[:count], limits.confidence, limits.iou)
         detections = [

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.detectors.adapter import UNIT, Encoding, Limits, Parsed
-from pipeline.detectors.adapters.tensors import first_tensor, refuse_shape, shape_of
+from pipeline.detectors.adapters.tensors import first_tensor, refuse_shape, shape_of, to_pixels
 from pipeline.detectors.suppress import finish
+from pipeline.frame import InputSpec
 
 _HIGHEST_CLASS = 65535.0
 
@@ -22,10 +23,10 @@ class Rows:
     The network has chosen already, so no further suppression takes place and ``limits.iou`` has no effect.
 
     Attributes:
-        box_scale: network pixels per unit of the output, (x, y); other than 1 when boxes come normalised.
+        normalised: boxes come in units of the input's width and height instead of in pixels.
     """
 
-    box_scale: tuple[float, float] = (1.0, 1.0)
+    normalised: bool = False
     name: str = "rows"
     encoding: Encoding = UNIT
 
@@ -35,7 +36,7 @@ class Rows:
         if len(shape) != 3 or shape[0] != size or shape[2] != 6:
             raise refuse_shape(outputs, f"({size}, rows, 6)")
 
-    def parse(self, outputs: Any, count: int, limits: Limits) -> Parsed:
+    def parse(self, outputs: Any, count: int, limits: Limits, spec: InputSpec) -> Parsed:
         """A row whose class id is no class id (negative, or beyond 65535) is treated like one that is not finite."""
         output = first_tensor(outputs)[:count].float().cpu().numpy()
         detections, invalid = [], []
@@ -44,7 +45,7 @@ class Rows:
                 usable = np.isfinite(rows).all(1) & (rows[:, 5] >= 0.0) & (rows[:, 5] <= _HIGHEST_CLASS)
             invalid.append(len(rows) - int(usable.sum()))
             rows = rows[usable]
-            xyxy = rows[:, :4] * np.array(self.box_scale * 2, np.float32)
+            xyxy = to_pixels(rows[:, :4], spec, self.normalised)
             class_ids = np.rint(rows[:, 5]).astype(np.int64)
             detections.append(finish(xyxy, rows[:, 4], class_ids, limits, overlap=False))
         return Parsed(detections, invalid)

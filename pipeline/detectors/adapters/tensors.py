@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.detectors.adapter import Limits, Parsed, describe
 from pipeline.detectors.suppress import finish
 from pipeline.errors import InferenceError
-from pipeline.frame import FloatArray, IntArray
+from pipeline.frame import FloatArray, InputSpec, IntArray
 
 
 def first_tensor(outputs: Any) -> Any:
@@ -35,6 +35,11 @@ def to_corners(boxes: FloatArray) -> FloatArray:
     return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
 
 
+def to_pixels(boxes: FloatArray, spec: InputSpec, normalised: bool) -> FloatArray:
+    """(k, 4) boxes in any form, x and y by turns, in network pixels."""
+    return boxes * np.array([spec.width, spec.height] * 2, np.float32) if normalised else boxes
+
+
 def candidates_to_detections(
     centred: FloatArray,
     scores: FloatArray,
@@ -42,18 +47,16 @@ def candidates_to_detections(
     pictures: IntArray,
     invalid: list[int],
     limits: Limits,
-    box_scale: tuple[float, float],
 ) -> Parsed:
     """Share candidates out to their pictures, without those that are not finite, and suppress overlaps.
 
     Args:
-        centred: (k, 4) boxes as centre and size, in units of ``box_scale`` network pixels.
+        centred: (k, 4) boxes as centre and size, in network pixels.
         scores: (k,).
         class_ids: (k,).
         pictures: (k,) ascending: which picture each belongs to.
         invalid: rows per picture that were already found not to be finite; its length is the number of pictures.
         limits: what to keep.
-        box_scale: (x, y).
     """
     finite = np.isfinite(centred).all(1) & np.isfinite(scores)
     if not finite.all():
@@ -61,8 +64,6 @@ def candidates_to_detections(
         invalid = [before + int(more) for before, more in zip(invalid, lost, strict=True)]
         centred, scores, class_ids, pictures = centred[finite], scores[finite], class_ids[finite], pictures[finite]
     xyxy = to_corners(centred)
-    if box_scale != (1.0, 1.0):
-        xyxy *= np.array(box_scale * 2, np.float32)
     ends = np.searchsorted(pictures, np.arange(len(invalid) + 1))
     detections = [
         finish(xyxy[start:end], scores[start:end], class_ids[start:end], limits, overlap=True)

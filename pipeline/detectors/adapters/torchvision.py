@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.detectors.adapter import UNIT_LIST, Encoding, Limits, Parsed, describe
 from pipeline.detectors.suppress import finish
 from pipeline.errors import InferenceError
+from pipeline.frame import InputSpec
 
 _KEYS = ("boxes", "scores", "labels")
 
@@ -37,7 +38,7 @@ class Torchvision:
             if shapes != [(rows, 4), (rows,), (rows,)]:
                 raise InferenceError(f"the model returned {describe(found)}; boxes (n, 4), scores (n,), labels (n,)")
 
-    def parse(self, outputs: Any, count: int, limits: Limits) -> Parsed:
+    def parse(self, outputs: Any, count: int, limits: Limits, spec: InputSpec) -> Parsed:
         """``limits.iou`` has no effect: suppression is part of the network."""
         detections, invalid = [], []
         for found in (_pictures(outputs) or [])[:count]:

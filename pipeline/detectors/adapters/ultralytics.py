@@ -9,8 +9,14 @@ from typing import Any
 import torch
 
 from pipeline.detectors.adapter import UNIT, Encoding, Limits, Parsed
-from pipeline.detectors.adapters.tensors import candidates_to_detections, first_tensor, refuse_shape, shape_of
-from pipeline.frame import Detections
+from pipeline.detectors.adapters.tensors import (
+    candidates_to_detections,
+    first_tensor,
+    refuse_shape,
+    shape_of,
+    to_pixels,
+)
+from pipeline.frame import Detections, InputSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +25,11 @@ class Ultralytics:
 
     Attributes:
         classes: number of classes.
-        box_scale: network pixels per unit of the output, (x, y); other than 1 when boxes come normalised.
+        normalised: boxes come in units of the input's width and height instead of in pixels.
     """
 
     classes: int
-    box_scale: tuple[float, float] = (1.0, 1.0)
+    normalised: bool = False
     name: str = "ultralytics"
     encoding: Encoding = UNIT
 
@@ -33,7 +39,7 @@ class Ultralytics:
         if len(shape) != 3 or shape[0] != size or shape[1] != 4 + self.classes:
             raise refuse_shape(outputs, f"({size}, {4 + self.classes}, anchors)")
 
-    def parse(self, outputs: Any, count: int, limits: Limits) -> Parsed:
+    def parse(self, outputs: Any, count: int, limits: Limits, spec: InputSpec) -> Parsed:
         """Each anchor's most probable class counts, as in the reference implementation's prediction mode."""
         output = first_tensor(outputs)[:count]
         # The maximum over classes of a whole batch runs along contiguous anchors; indices are sought for hits only.
@@ -48,5 +54,5 @@ class Ultralytics:
         class_ids = rows[:, 4:].argmax(1)
         scores = rows[:, 4:].max(1)
         return candidates_to_detections(
-            rows[:, :4], scores, class_ids, picture.cpu().numpy(), invalid, limits, self.box_scale
+            to_pixels(rows[:, :4], spec, self.normalised), scores, class_ids, picture.cpu().numpy(), invalid, limits
         )
