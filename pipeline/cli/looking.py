@@ -50,18 +50,21 @@ def in_words(found: SourceReport) -> Iterator[tuple[str, str]]:
     for name, number in faults.items():
         if number:
             yield name, f"{number:,}"
-    yield "looked at", f"{found.frames:,} frames, {duration(found.seen_s)}"
+    looked = f"{found.frames:,} frames, {duration(found.seen_s)}"
+    if found.timed_frames > found.frames:
+        looked += f"; at the time stamps of {found.timed_frames:,}, {duration(found.timed_s)}"
+    yield "looked at", looked
     if found.error:
         yield "ended early", found.error
 
 
 def in_a_line(found: SourceReport) -> str:
-    """``h264 1280 x 720, 25.0 fps (30.0 declared)``."""
+    """``h264 1280 x 720, 25.0 fps (30.0 declared), variable``."""
     fps = found.measured_fps or found.declared_fps
     text = f"{found.codec} {found.width} x {found.height}, {rate(fps)} fps"
     if fps and found.declared_fps and abs(fps - found.declared_fps) > 0.02 * fps:
         text += f" ({rate(found.declared_fps)} declared)"
-    return text.strip()
+    return text.strip() + (", variable" if found.variable_rate else "")
 
 
 def _fps(value: float | None) -> str:

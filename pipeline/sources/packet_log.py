@@ -13,8 +13,15 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from pipeline.sources.libav import Opened
+from pipeline.sources.reader import rate_of
+from pipeline.sources.rhythm import Moment, presented
 from pipeline.sources.skipping import SkipFacts
+from pipeline.threads import StopFlag
 from pipeline.timing import TransitJitter, now_ns
+
+MOST_PACKETS = 20_000
+MOST_BYTES = 64 << 20
+"""So far a file is read without being decoded: minutes of most recordings, well under a second of work."""
 
 _WITH_UNREFERENCED = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 
@@ -30,7 +37,10 @@ class PacketLog:
     def __init__(self) -> None:
         self.container = self.profile = self.pix_fmt = ""
         self.declared_bit_rate: int | None = None
+        self._opened: Opened | None = None
         self._time_base = Fraction(1, 90000)
+        self._interval_s: float | None = None
+        self._decoded_packets = 0
         self._stamps: list[int | None] = []
         self._keys: list[int] = []
         self._ends: list[int] = []
@@ -43,12 +53,15 @@ class PacketLog:
 
     def begin(self, opened: Opened) -> None:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""
+        self._opened = opened
         context = opened.stream.codec_context
         self.container = opened.format
         self.profile = context.profile or ""
         self.pix_fmt = context.pix_fmt or ""
         self.declared_bit_rate = context.bit_rate or opened.container.bit_rate or None
         self._time_base = opened.stream.time_base or self._time_base
+        rate = rate_of(opened)
+        self._interval_s = 1 / rate if rate else None
         if opened.codec in _WITH_UNREFERENCED:
             sparse = CodecContext.create(opened.codec, "r")
             assert isinstance(sparse, VideoCodecContext)
@@ -60,6 +73,34 @@ class PacketLog:
 
     def packet(self, packet: Packet[VideoStream]) -> None:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""
+        self._note(packet)
+        self._decoded_packets += 1
+        if self._sparse is not None:
+            self._keep(packet)
+
+    def read_on(self, stop: StopFlag) -> None:
+        """Read more of a local file, without decoding it, up to :data:`MOST_PACKETS` and :data:`MOST_BYTES` in all.
+
+        To be called while its source is still open, and reads no more itself.
+        """
+        opened = self._opened
+        if opened is None or not opened.container.name.startswith("file:"):
+            return
+        packets = opened.container.demux(opened.stream)
+        try:
+            while len(self._stamps) < MOST_PACKETS and self._bytes < MOST_BYTES and not stop.is_set():
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                if packet.size:
+                    self._note(packet)
+        except av.FFmpegError:
+            return  # what could be read counts
+
+    def _note(self, packet: Packet[VideoStream]) -> None:
+        self._bytes += packet.size
+        if packet.is_discard:  # an edit list leaves it out
+            return
         pts = packet.pts
         if packet.is_keyframe:
             self._keys.append(len(self._stamps))
@@ -69,15 +110,18 @@ class PacketLog:
             self._ends.append(pts + (packet.duration or 0))
             self._jitter.record(now_ns(), int(pts * self._time_base * 1_000_000_000))
         self._stamps.append(pts)
-        self._bytes += packet.size
-        if self._sparse is not None:
-            self._keep(packet)
 
     def finish(self) -> None:
         """No more packets will come."""
         if self._sparse is not None:
             self._keep(None)
             self._sparse = None
+        self._opened = None
+
+    @property
+    def moments(self) -> list[Moment]:
+        """When the frames of the packets are shown, in order; nothing where a packet does not say."""
+        return presented(self._stamps, self._time_base, self._interval_s)
 
     @property
     def b_frames(self) -> bool:
@@ -105,7 +149,7 @@ class PacketLog:
     def skip_facts(self) -> SkipFacts:
         """What leaving out frames in the decoder would do."""
         keys = [stamp for index in self._keys if (stamp := self._stamps[index]) is not None]
-        saves = 1.0 - len(self._kept) / len(self._stamps) if self._kept and self._stamps else 0.0
+        saves = 1.0 - len(self._kept) / self._decoded_packets if self._kept and self._decoded_packets else 0.0
         return SkipFacts(self._longest(keys), self._longest(self._kept), max(0.0, saves))
 
     def _longest(self, stamps: list[int]) -> float | None:

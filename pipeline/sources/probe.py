@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 from pipeline.errors import SourceError, SourceUnavailable
 from pipeline.protocols import Source
 from pipeline.sources.packet_log import PacketLog
 from pipeline.sources.reader import PacketWatcher
+from pipeline.sources.rhythm import intervals, same_beginning
 from pipeline.sources.skipping import SkipFacts
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
@@ -28,7 +28,9 @@ class SourceReport:
         rotation: clockwise degrees from the coded to the displayed picture.
         declared_fps, declared_frames, duration_s, declared_bit_rate: None where nothing is declared; bits per second.
         frames, seen_s: frames decoded, and their span in seconds of pts.
-        measured_fps: from the pts of these frames.
+        timed_frames, timed_s: frames whose time stamps were looked at, and their span: in a recording far more than
+            were decoded, since reading alone is cheap.
+        measured_fps: from the pts of these.
         bit_rate: bits per second of the video packets read.
         gop_mean, gop_max: packets from one key frame to the next; None where fewer than two were seen.
         b_frames: frames are coded in another order than they are shown.
@@ -55,6 +57,8 @@ class SourceReport:
     declared_bit_rate: int | None = None
     frames: int = 0
     seen_s: float = 0.0
+    timed_frames: int = 0
+    timed_s: float = 0.0
     measured_fps: float | None = None
     bit_rate: float | None = None
     gop_mean: float | None = None
@@ -84,6 +88,10 @@ class Watchable(Protocol):
 
 def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: StopFlag | None = None) -> SourceReport:
     """Open ``source``, read ``seconds`` of pts or ``frames`` frames or up to its end, close it, and report.
+
+    Of a local file more is read than decoded, up to ``MOST_PACKETS`` and ``MOST_BYTES`` of
+    :mod:`pipeline.sources.packet_log`: rate, intervals, key frames and bit rate come from all of it, so that they do
+    not depend on ``seconds`` and ``frames``.
 
     Raises SourceError where it does not open or yields no frame; a failure after the first frame is in the report.
     """
@@ -115,13 +123,18 @@ def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: Stop
                 width, height, rotation = picture.width, picture.height, picture.rotation
             corrupt += capture.corrupt
             stamps.append((capture.epoch, capture.pts_s))
+        if not info.live:
+            log.read_on(stop)
     finally:
         source.close()
     if not stamps:
         raise SourceUnavailable("the source delivered no frame", cause="decode")
     log.finish()
     gops = log.gops
-    mean_s, spread_s, longest_s = _intervals(stamps)
+    timed = log.moments
+    if info.live or not same_beginning(stamps, timed):
+        timed = stamps
+    mean_s, spread_s, longest_s = intervals(timed)
     return SourceReport(
         live=info.live,
         container=log.container,
@@ -137,6 +150,8 @@ def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: Stop
         declared_bit_rate=log.declared_bit_rate,
         frames=len(stamps),
         seen_s=stamps[-1][1],
+        timed_frames=len(timed),
+        timed_s=timed[-1][1],
         measured_fps=1 / mean_s if mean_s else None,
         bit_rate=log.bit_rate,
         gop_mean=statistics.fmean(gops) if gops else None,
@@ -154,11 +169,3 @@ def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: Stop
         skip=log.skip_facts(),
         error=error,
     )
-
-
-def _intervals(stamps: list[tuple[int, float]]) -> tuple[float, float, float]:
-    """Mean, standard deviation and maximum of the intervals inside epochs, in seconds; zeros where there is none."""
-    gaps = [after - before for (epoch, before), (next_epoch, after) in pairwise(stamps) if epoch == next_epoch]
-    if not gaps:
-        return 0.0, 0.0, 0.0
-    return statistics.fmean(gaps), statistics.pstdev(gaps), max(gaps)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,6 +146,20 @@ def test_probe_tells_what_a_source_really_is(cli: Any, media: Media) -> None:
     assert words["size"].strip() == "64 x 48"
     assert words["frame rate"].strip() == "25 declared, 25 measured, constant"
     assert "every 12.0 frames, 12 at most; with B-frames" in words["key frames"]
+
+
+def test_probe_and_check_agree_on_a_variable_rate(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
+    """Three seconds at 25 fps, then at 5: the look of ``check`` ends in the first part."""
+    pts = [*range(0, 3000, 40), *range(3000, 9200, 200)]
+    clip = media.clip("mkv", count=len(pts), pts=pts, time_base=Fraction(1, 1000))
+    probed = json.loads(cli("probe", clip, "--json").out)
+    path = written(tmp_path / "s.yaml", model, f"name: good, source: {clip}")
+    checked = json.loads(cli("check", path, "--json").out)["streams"][0]
+    assert probed["measured_fps"] == checked["probe"]["measured_fps"] == pytest.approx((len(pts) - 1) / 9.0, rel=0.001)
+    assert (probed["variable_rate"], checked["probe"]["variable_rate"]) == (True, True)
+    assert checked["summary"].startswith("h264 64 x 48, 11.7 fps (")
+    assert checked["summary"].endswith(", variable")
+    assert checked["probe"]["frames"] < 60, "a check only glances"
 
 
 @pytest.mark.parametrize(

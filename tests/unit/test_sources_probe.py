@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from pipeline.errors import SourceError, SourceUnavailable
-from pipeline.sources import FileSource, PatternSource, SkipFacts, decide_skip, probe
+from pipeline.sources import FileSource, PatternSource, SkipFacts, decide_skip, packet_log, probe
 from pipeline.testing import ScriptedSource
 from tests.media import B_FRAMES, Media, media, play
 
@@ -67,6 +67,39 @@ def test_the_look_is_bounded(media: Media) -> None:
     path = media.clip(count=60, options=B_FRAMES)
     assert probe(FileSource(path), frames=10).frames == 10
     assert probe(FileSource(path), seconds=1.0).seen_s == pytest.approx(1.0)
+
+
+def test_the_rate_is_that_of_the_whole_file_however_short_the_look(media: Media) -> None:
+    """A second at 25 fps, then five at 2 fps: what the first second shows is not what comes."""
+    pts = [*range(0, 1000, 40), *range(1000, 6500, 500)]
+    path = media.clip("mkv", count=len(pts), pts=pts, time_base=Fraction(1, 1000), options=B_FRAMES)
+    look, longer = (probe(FileSource(path), seconds=seconds) for seconds in (0.5, 60))
+    assert (look.frames, longer.frames) == (14, 36)
+    assert look.measured_fps == longer.measured_fps == pytest.approx(35 / 6.0, rel=0.001)
+    assert look.variable_rate
+    assert (look.timed_frames, look.timed_s) == (36, pytest.approx(6.0, abs=0.001))
+    names = ("interval_ms", "interval_spread_ms", "interval_max_ms", "gop_mean", "bit_rate")
+    assert [getattr(look, name) for name in names] == [getattr(longer, name) for name in names]
+    assert look.skip.saves <= 1.0
+
+
+def test_reading_on_is_bounded(media: Media, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = media.clip(count=60, options=B_FRAMES)
+    monkeypatch.setattr(packet_log, "MOST_PACKETS", 20)
+    assert probe(FileSource(path), frames=3).timed_frames == 20
+    monkeypatch.setattr(packet_log, "MOST_BYTES", 1)
+    assert probe(FileSource(path), frames=3).timed_frames < 10
+
+
+def test_frames_that_the_decoder_did_not_give_are_not_counted(media: Media) -> None:
+    """The first key frame is missing: no packet of the first group becomes a frame, so packets prove nothing."""
+    whole = media.clip("ts", count=60, options=B_FRAMES)
+    report = probe(FileSource(whole), seconds=0.4)
+    assert report.timed_frames == 60
+    data = whole.read_bytes()
+    late = media.file("late.ts", data[: 188 * 2] + data[len(data) // 3 // 188 * 188 :])
+    report = probe(FileSource(late), seconds=0.4)
+    assert report.measured_fps == pytest.approx(25, rel=0.01)
 
 
 def test_any_source_can_be_probed() -> None:
