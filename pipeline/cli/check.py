@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import fault_as_data, print_json
-from pipeline.errors import ConfigError, ModelLoadError, SourceError
+from pipeline.errors import ConfigError, ModelLoadError, SourceError, SourceInvalid
 
 if TYPE_CHECKING:
     from pipeline.config import Config, StreamConfig
@@ -30,6 +30,8 @@ EXAMPLES = """\
 
 AT_ONCE = 16
 """Sources that are opened at the same time."""
+NOT_OPENED = ("unreachable", "no such file", "no video")
+"""States of sources that did not open."""
 
 _LOOK_S = 1.0
 _LOOK_FRAMES = 50
@@ -55,7 +57,7 @@ class Findings:
         """2 for a fault in the configuration, 3 for a source that did not open, else 0."""
         if self.faults:
             return 2
-        return 3 if any(stream["state"] == "unreachable" for stream in self.streams) else 0
+        return 3 if any(stream["state"] in NOT_OPENED for stream in self.streams) else 0
 
 
 def configure(parser: Parser) -> None:
@@ -78,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(path: Path, offline: bool) -> Findings:
+    from pipeline.cli.writable import unwritable
     from pipeline.config import load_config_quarantining
 
     found = Findings()
@@ -91,7 +94,7 @@ def _check(path: Path, offline: bool) -> Findings:
         found.faults.extend(entry.faults)
         name = entry.name or f"streams[{entry.index}]"
         found.streams.append({"name": name, "state": "faulty", "error": "; ".join(f.message for f in entry.faults)})
-    found.faults.extend(_unwritable(loaded.config))
+    found.faults.extend(unwritable(loaded.config))
     if offline:
         found.streams.extend(_entry(stream, "not opened") for stream in loaded.config.streams)
     else:
@@ -133,8 +136,16 @@ def _looked_at(stream: StreamConfig, look: Future[SourceReport] | None) -> dict[
     try:
         report = look.result()
     except (SourceError, ConfigError) as error:
-        return _entry(stream, "unreachable", str(error))
+        return _entry(stream, _why(stream, error), str(error))
     return {**_entry(stream, "ok"), "summary": in_a_line(report), "probe": as_data(report)}
+
+
+def _why(stream: StreamConfig, error: Exception) -> str:
+    """One of NOT_OPENED."""
+    if isinstance(error, SourceInvalid):
+        return "no video"
+    missing = stream.source.is_file and isinstance(error, SourceError) and error.cause == "not_found"
+    return "no such file" if missing else "unreachable"
 
 
 def _entry(stream: StreamConfig, state: str, error: str | None = None) -> dict[str, Any]:
@@ -153,21 +164,6 @@ def _load(config: Config) -> tuple[dict[str, Any] | None, list[str]]:
     return info, []
 
 
-def _unwritable(config: Config) -> list[str]:
-    """Sinks whose folder could not be made or written to."""
-    faults = []
-    for index, sink in enumerate(config.sinks):
-        path = getattr(sink, "path", None)
-        if path is None:
-            continue
-        there = Path(str(path).split("{", 1)[0] + "x").parent
-        while not there.exists() and there != there.parent:
-            there = there.parent
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            faults.append(f"sinks[{index}].path: {there} cannot be written to")
-    return faults
-
-
 def _as_data(path: Path, found: Findings) -> dict[str, Any]:
     return {
         "file": str(path),
@@ -184,7 +180,7 @@ def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
         print(f"pipeline: {fault}", file=sys.stderr)
     if quiet:
         for stream in found.streams:
-            if stream["state"] == "unreachable":
+            if stream["state"] in NOT_OPENED:
                 print(f"pipeline: {stream['name']}: {stream['error']}", file=sys.stderr)
         return
     for warning in found.warnings:
@@ -197,8 +193,8 @@ def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
         )
     _table(found.streams)
     faults = f"{len(found.faults)} faults" if len(found.faults) != 1 else "1 fault"
-    missing = sum(stream["state"] == "unreachable" for stream in found.streams)
-    parts = [faults if found.faults else "no fault", *([f"{missing} not reachable"] if missing else [])]
+    closed = Counter(stream["state"] for stream in found.streams if stream["state"] in NOT_OPENED)
+    parts = [faults if found.faults else "no fault", *(f"{number} {state}" for state, number in closed.items())]
     print(f"{path}: {', '.join(parts)}")
 
 
@@ -207,7 +203,7 @@ def _table(streams: Sequence[dict[str, Any]]) -> None:
     from rich.text import Text
 
     console = Console(highlight=False, emoji=False)
-    styles = {"ok": "green", "unreachable": "red", "faulty": "red"}
+    styles = {"ok": "green", "faulty": "red"} | dict.fromkeys(NOT_OPENED, "red")
     widths = [max((len(stream[key]) for stream in streams), default=0) for key in ("name", "state")]
     for stream in streams:
         name, state = f"{stream['name']:<{widths[0]}}  ", f"{stream['state']:<{widths[1]}}  "

@@ -73,7 +73,7 @@ def test_check_opens_every_source_and_loads_the_model(cli: Any, model: Path, med
     assert lines[0].startswith(f"model {model}: ultralytics, 64 x 64, cpu")
     assert lines[1].split()[:3] == ["good", "ok", "h264"]
     assert lines[2].split()[:2] == ["nowhere", "unreachable"]
-    assert lines[-1] == f"{path}: no fault, 1 not reachable"
+    assert lines[-1] == f"{path}: no fault, 1 unreachable"
     quiet = cli("check", path, "--quiet")
     assert (quiet.code, quiet.out) == (3, "")
     assert quiet.err.startswith("pipeline: nowhere: ")
@@ -128,7 +128,48 @@ def test_check_sees_a_sink_that_could_not_write(cli: Any, model: Path, media: Me
     (tmp_path / "out").write_text("a file where a folder must be")
     run = cli("check", path, "--offline")
     assert run.code == 2
-    assert f"sinks[0].path: {tmp_path / 'out'} cannot be written to" in run.err
+    assert f"sinks[0].path: {tmp_path / 'out'} cannot be written to: it is no folder" in run.err
+
+
+@pytest.mark.parametrize(
+    ("sink", "fault"),
+    [
+        ("{type: jsonl, path: '/proc/here/{stream}.jsonl'}", "sinks[1].path: /proc cannot be written to: "),
+        ("{type: csv, path: '/proc/{stream}.csv'}", "sinks[1].path: /proc cannot be written to: "),
+        ("{type: coco, path: /proc/coco}", "sinks[1].path: /proc cannot be written to: "),
+        ("{type: csv, path: folder}", "folder is a folder; expected a file"),
+        ("{type: jsonl, path: /dev/null}", None),
+        ("{type: jsonl, path: 'new/deep/{stream}/x.jsonl'}", None),
+        ("{type: coco, path: folder}", None),
+    ],
+)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder in which even root can make nothing")
+def test_check_tries_whether_a_sink_can_write(
+    sink: str, fault: str | None, cli: Any, model: Path, media: Media, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    path = written(tmp_path / "s.yaml", model, f"name: good, source: {media.clip()}")
+    path.write_text(f"{path.read_text()}  - {sink}\n")
+    run = cli("check", path, "--offline")
+    assert (run.code, fault is None) == (2 if fault else 0, run.err == "")
+    assert (fault or "") in run.err
+    assert len(run.err.splitlines()) == bool(fault)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "s.yaml"], "nothing is left behind"
+
+
+def test_check_says_why_a_file_does_not_open(cli: Any, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    streams = ("name: away, source: away.mp4", "name: text, source: text.mp4")
+    path = written(tmp_path / "s.yaml", model, *streams)
+    run = cli("check", path)
+    assert run.code == 3
+    lines = run.out.splitlines()
+    assert lines[1] == f"away  no such file  {tmp_path / 'away.mp4'}: no such file"
+    assert lines[2].startswith(f"text  no video      {tmp_path / 'text.mp4'}: ")
+    assert lines[-1] == f"{path}: no fault, 1 no such file, 1 no video"
+    states = [stream["state"] for stream in json.loads(cli("check", path, "--json").out)["streams"]]
+    assert states == ["no such file", "no video"]
+    assert len(cli("check", path, "--quiet").err.splitlines()) == 2
 
 
 def test_probe_tells_what_a_source_really_is(cli: Any, media: Media) -> None:
