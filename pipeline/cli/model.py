@@ -11,6 +11,8 @@ from pipeline.cli.parser import Parser, did_you_mean
 VERBS = {
     "inspect": "what is inside a model file, without running it",
     "export": "a torchvision detector or a module of yours as a file that the pipeline runs",
+    "quantize": "a detector in INT8, kept only if it still finds the same",
+    "compare": "do two detectors find the same, which is faster, which is smaller",
 }
 """Verbs and what they do. ``pipeline.cli.model_<verb>`` has EXAMPLES, configure and run, as every command has."""
 

@@ -19,7 +19,7 @@ from pipeline.detectors.archive import read_archive
 from pipeline.detectors.metadata import Metadata, read_metadata
 from pipeline.detectors.operators import suppress_operator
 from pipeline.detectors.signature import Signature, read_signature
-from pipeline.detectors.wording import one_line, quiet
+from pipeline.detectors.wording import hush_int8, one_line, quiet
 from pipeline.errors import ModelLoadError
 
 _log = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ def load_model(path: str | Path, sha256: str | None = None, device: torch.device
     _compare(digest, sha256, name)
     archive = read_archive(data, name)
     metadata = read_metadata(archive.side_files, name)
+    if archive.quantized:
+        hush_int8()
     with quiet():
         suppress_operator()  # a model may contain torchvision's operators: they must be registered first
         raw = _deserialise(data, device or torch.device("cpu"), name)

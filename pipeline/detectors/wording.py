@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
+
+import torch
 
 _LONGEST = 240
 
@@ -29,3 +32,13 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@functools.cache
+def hush_int8() -> None:
+    """Let torch say now, into silence, what it says once per process: that its INT8 tensors are deprecated.
+
+    Said first inside a TorchScript program, it would go past Python's warnings straight to the terminal.
+    """
+    with quiet():
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
