@@ -28,8 +28,9 @@ EXAMPLES = """\
   pipeline replay videos/ --out results --resume        go on with what was not finished
 """
 
-ABORT_GRACE_NS = 5_000_000_000
+REPORTS = ("report.json", "report.html")
 SAVE_EVERY_NS = 10_000_000_000
+ABORT_GRACE_NS = 5_000_000_000
 """How long a run may take to end after it was told to give up; a thread stuck in native code is then left behind."""
 
 
@@ -52,7 +53,9 @@ def configure(parser: Parser) -> None:
     model.add_argument("--batch", type=whole_number, metavar="N", help="frames per batch")
     model.add_argument("--workers", type=whole_number, metavar="K", help="threads that run the model")
     output = parser.add_argument_group("output")
-    output.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default runs/<n>)")
+    output.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results (default runs/<n>); an earlier replay's go"
+    )
     kinds = ("jsonl", "csv", "mot", "coco", "video")
     output.add_argument(
         "--save", type=several_of(*kinds), default=("jsonl",), metavar="LIST", help=f"{','.join(kinds)} (default jsonl)"
@@ -148,7 +151,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         if not replay.ledger.end_ns:
             replay.ledger.account_for_shutdown()
             replay.ledger.end(now_ns())
-        report = compose(replay.ledger.as_dict(), replay.facts(), order=replay.streams, error=error)
+        report = compose(replay.ledger.as_dict(), replay.facts(REPORTS), order=replay.streams, error=error)
         code = exit_code(report, options.strict)
         files = replay.outputs
         try:
@@ -176,7 +179,8 @@ def save_so_far(replay: Replay, out: Path) -> None:
     from pipeline.report import compose, save_json
 
     with suppress(SinkError):  # said at the end, when it matters
-        save_json(compose(replay.ledger.as_dict(), replay.facts(), order=replay.streams, error="still running"), out)
+        facts = replay.facts(REPORTS[:1])
+        save_json(compose(replay.ledger.as_dict(), facts, order=replay.streams, error="still running"), out)
 
 
 def _wait(replay: Replay, requests: StopRequests, window: Any, save: Callable[[], None]) -> bool:

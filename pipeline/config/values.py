@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pipeline.config.wording import did_you_mean, kind_of
+from pipeline.config.wording import did_you_mean, kind_of, nearest, one_of
 from pipeline.redact import Secret, SourceUrl
 
 SCHEMES: Final = ("rtsp", "rtsps", "http", "https", "file", "v4l2", "pattern")
@@ -81,9 +81,12 @@ def local_path(text: str, info: ValidationInfo) -> str:
 def _model_path(text: str, info: ValidationInfo) -> str:
     if not text.startswith("builtin:"):
         return local_path(text, info)
-    if text.removeprefix("builtin:") not in BUILTIN_MODELS:
-        known = ", ".join(f"builtin:{name}" for name in BUILTIN_MODELS)
-        raise refusal(f"no built-in model has this name; there is {known}")
+    name = text.removeprefix("builtin:")
+    if name not in BUILTIN_MODELS:
+        near = nearest(name, BUILTIN_MODELS)
+        known = one_of(f"builtin:{name}" for name in BUILTIN_MODELS)
+        remedy = f"did you mean 'builtin:{near}'?" if near else f"there is {known}"
+        raise refusal(f"no built-in model has this name; {remedy}")
     return text
 
 

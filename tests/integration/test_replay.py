@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 
 import pipeline
 from pipeline.bench.material import Material, make
-from pipeline.errors import SourceError, UsageError
+from pipeline.errors import ConfigError, ModelLoadError, SourceError, UsageError
 from pipeline.naming import stream_name
 from pipeline.replaying import Replay, ReplayOptions
+from pipeline.replaying.earlier import clear
 
 FRAMES = 23  # not a multiple of the batch size: the tail is padded
 
@@ -164,6 +166,97 @@ def test_resume_trusts_no_run_whose_sink_lost_data(material: tuple[list[Path], P
     assert run(material, tmp_path, resume=True).resumed == {}
 
 
+def finish(replay: Replay, out: Path) -> None:
+    """Leave the report that the command leaves."""
+    facts = replay.facts(("report.json", "report.html"))
+    (out / "report.json").write_text(json.dumps(replay.ledger.as_dict() | facts))
+    (out / "report.html").write_text("<!doctype html>")
+
+
+class TestReusedFolder:
+    def test_what_the_earlier_run_wrote_goes_and_nothing_else(
+        self, material: tuple[list[Path], Path], tmp_path: Path
+    ) -> None:
+        clips, _ = material
+        out = tmp_path / "out"
+        first = run(material, out, limit=3, save=("jsonl", "csv", "coco", "video"))
+        wrote = {path.name for path in out.iterdir()}
+        finish(first, out)
+        assert set(first.facts()["outputs"]) == wrote
+        mine = ["notes.csv", f"{clips[0].stem}.mot.txt", f"{clips[1].stem}.2.mp4.bak"]
+        for name in mine:
+            (out / name).write_text("mine")
+        run(material, out, limit=3, sources=[str(clips[0])])
+        assert {path.name for path in out.iterdir()} == {f"{clips[0].stem}.jsonl", *mine}
+
+    def test_only_streams_that_were_begun_are_recorded(self, material: tuple[list[Path], Path], tmp_path: Path) -> None:
+        clips, _ = material
+        (tmp_path / "gone.jsonl").write_text("of somebody else")
+        replay = run(material, tmp_path, limit=3, sources=[str(clips[0]), str(tmp_path / "gone.mp4")])
+        assert replay.facts(("report.json",))["outputs"] == [f"{clips[0].stem}.jsonl", "report.json"]
+
+    @pytest.mark.parametrize(
+        "report",
+        [
+            None,
+            "not JSON",
+            "[1]",
+            '{"command":"run","outputs":["keep.csv"]}',
+            '{"command":"replay"}',
+            '{"command":"replay","outputs":"keep.csv"}',
+            '{"command":"replay","outputs":["../keep.csv","folder","link.csv",7,"","."]}',
+        ],
+    )
+    def test_a_folder_without_our_record_is_left_alone(self, report: str | None, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        (out / "folder").mkdir(parents=True)
+        for path in (tmp_path / "keep.csv", out / "keep.csv", out / "target"):
+            path.write_text("mine")
+        (out / "link.csv").symlink_to(out / "target")
+        if report is not None:
+            (out / "report.json").write_text(report)
+        before = sorted(tmp_path.rglob("*"))
+        clear(out, [])
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_a_refused_run_removes_nothing(self, material: tuple[list[Path], Path], tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        finish(run(material, out, limit=3), out)
+        before = sorted(out.iterdir())
+        (tmp_path / "bad.pt").write_bytes(b"not a model")
+        with pytest.raises(ModelLoadError):
+            Replay(ReplayOptions(sources=(str(material[0][0]),), model=str(tmp_path / "bad.pt"), out=out)).start()
+        assert sorted(out.iterdir()) == before
+
+    def test_resume_keeps_the_record_of_what_it_does_not_write(
+        self, material: tuple[list[Path], Path], tmp_path: Path
+    ) -> None:
+        finish(run(material, tmp_path, limit=3, save=("jsonl", "csv")), tmp_path)
+        again = run(material, tmp_path, limit=3, resume=True)
+        assert len(again.resumed) == 3
+        finish(again, tmp_path)
+        run(material, tmp_path, limit=3, save=("mot",))
+        assert {path.suffix for path in tmp_path.iterdir()} == {".txt"}
+
+    def test_a_source_in_the_folder_is_not_written_over(
+        self, material: tuple[list[Path], Path], tmp_path: Path
+    ) -> None:
+        clips, model = material
+        inside = tmp_path / "cam.mp4"
+        inside.write_bytes(clips[0].read_bytes())
+        (tmp_path / "cam.2.mp4").write_bytes(clips[0].read_bytes())
+        for sources in ([inside], [inside.with_name("cam.2.mp4"), tmp_path.parent / tmp_path.name / "cam.mp4"]):
+            with pytest.raises(UsageError, match=r"would be written over this source; give another --out"):
+                Replay(ReplayOptions(sources=tuple(map(str, sources)), model=str(model), out=tmp_path, save=("video",)))
+        replay = run(material, tmp_path, sources=[str(inside)], limit=3)
+        finish(replay, tmp_path)
+        report = json.loads((tmp_path / "report.json").read_text())
+        report["outputs"].append("cam.mp4")
+        (tmp_path / "report.json").write_text(json.dumps(report))
+        run(material, tmp_path, sources=[str(inside)], limit=3)
+        assert inside.read_bytes() == clips[0].read_bytes()
+
+
 class TestPython:
     def test_results_come_as_objects(self, material: tuple[list[Path], Path]) -> None:
         clips, model = material
@@ -196,7 +289,48 @@ class TestPython:
 
     def test_a_live_feed_cannot_be_replayed(self) -> None:
         with pytest.raises(UsageError, match="live feed"):
-            next(pipeline.replay("rtsp://127.0.0.1/x"))
+            pipeline.replay("rtsp://127.0.0.1/x")
+
+    @pytest.mark.parametrize(
+        ("options", "lines"),
+        [
+            ({"conf": 0.5}, ["a replay has no option 'conf'; did you mean 'confidence'?"]),
+            ({"limt": 5}, ["a replay has no option 'limt'; did you mean 'limit'?"]),
+            ({"confidence": 1.5}, ["confidence: expected a number at most 1, found 1.5"]),
+            ({"iou": "0.5"}, ["iou: expected a number, found text; a number stands without quotes"]),
+            ({"limit": 0}, ["limit: expected a whole number from 1, found 0"]),
+            ({"workers": True}, ["workers: expected a whole number from 1, found a truth value (YAML"]),
+            ({"save": "jsno"}, ["save: expected jsonl, csv, mot, coco or video, found 'jsno'; did you mean 'jsonl'?"]),
+            (
+                {"pace": "realtme", "fps": -1},
+                ["pace: expected asap or realtime; did", "fps: expected a number above 0"],
+            ),
+            ({"model": "builtin:peolpe"}, ["model: no built-in model has this name; did you mean 'builtin:people'?"]),
+            ({"model": "builtin:x"}, ["model: no built-in model has this name; there is builtin:people"]),
+        ],
+    )
+    def test_wrong_options_are_refused_at_once_in_our_words(
+        self, options: dict[str, Any], lines: list[str], material: tuple[list[Path], Path]
+    ) -> None:
+        with pytest.raises((UsageError, ConfigError)) as refused:
+            pipeline.replay(material[0], **options)
+        said = str(refused.value).splitlines()
+        assert len(said) == len(lines)
+        assert all(line.startswith(expected) for line, expected in zip(said, lines, strict=True)), said
+
+    def test_options_come_as_python_has_them(self, material: tuple[list[Path], Path], tmp_path: Path) -> None:
+        clips, model = material
+        found = list(
+            pipeline.replay(clips[:1], model=model, classes=[1], confidence=0, save="csv", out=str(tmp_path), limit=5)
+        )
+        assert [r.frame for r in found] == list(range(5))
+        assert {class_id for r in found for class_id in r.detections.class_id} == {1}
+        assert (tmp_path / f"{clips[0].stem}.csv").exists()
+
+    def test_every_option_is_explained(self) -> None:
+        text = ReplayOptions.__doc__ or ""
+        missing = [field.name for field in dataclasses.fields(ReplayOptions) if f"        {field.name}: " not in text]
+        assert missing == []
 
 
 def test_stream_names_are_made_to_fit() -> None:

@@ -150,7 +150,7 @@ GLOBAL_FAULTS = [
     ("model: yolo.pt\n" + GOOD, "1:8: model: expected a mapping, found text"),
     (
         "model: {path: builtin:peple}\n" + GOOD,
-        "1:15: model.path: no built-in model has this name; there is builtin:people",
+        "1:15: model.path: no built-in model has this name; did you mean 'builtin:people'?",
     ),
     ("model: {confidence: 40}\n" + GOOD, "1:21: model.confidence: expected a number at most 1, found 40"),
     (

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One replay, from its options to its accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.models import Config
+from pipeline.naming import resolve
+from pipeline.replaying import earlier
+from pipeline.replaying.options import ReplayOptions, sections
+from pipeline.sources import local_path
+from pipeline.timing import now_ns
+
+if TYPE_CHECKING:
+    from pipeline.flow import Pipeline
+    from pipeline.ledger import Ledger
+    from pipeline.protocols import Sink
+
+CPU_BATCH = 4
+"""Default batch size on a CPU: larger ones gain nothing there and hold more frames."""
+
+
+class Replay:
+    """One replay: resolve the sources, ``start``, ``wait`` until it has ended.
+
+    Attributes:
+        streams: names of all streams in order, those that ``resume`` skips included.
+        ledger: counts and times, once started.
+    """
+
+    def __init__(self, options: ReplayOptions, extra_sinks: Sequence[Sink] = ()) -> None:
+        """Raises UsageError or ConfigError; touches no model yet."""
+        from pipeline.config import load_config
+
+        self.options = options
+        self.out = options.out
+        config = Config() if options.config is None else load_config(options.config, streams_required=False)
+        self._model, self._settings = sections(options, config)
+        self._batch = config.batch if options.config is not None else None
+        before = earlier.report_before(options) if options.resume else {}
+        names = {entry["source"]: name for name, entry in before.get("streams", {}).items() if entry.get("source")}
+        self._sources, self._missing = resolve(options.sources, names)
+        self._files = {name: local_path(url.reveal()) for name, url in self._sources.items() if url.is_file}
+        earlier.refuse_to_overwrite(options, self._files)
+        self.streams = [*self._sources, *self._missing]
+        self.resumed = self._finished_before(before)
+        self._carried = earlier.recorded(before)
+        self._extra_sinks = extra_sinks
+        self._pipeline: Pipeline | None = None
+        self._model_info: dict[str, Any] = {}
+        self._startup_s: dict[str, float] = {}
+        self._parallel = 1
+        self.ledger: Ledger
+
+    def start(self) -> None:
+        """:meth:`prepare`, then :meth:`begin`."""
+        self.prepare()
+        self.begin()
+
+    def prepare(self) -> None:
+        """Load and warm the model and open the sinks.
+
+        What an earlier replay wrote into the same folder is removed as soon as the model is known to be good.
+
+        Raises ModelLoadError, ConfigError (a value that the model refuses), UsageError or SinkError.
+        """
+        begun_ns = now_ns()
+        import torch  # noqa: F401 - it is most of a cold start
+
+        from pipeline import build
+        from pipeline.flow import Pipeline
+        from pipeline.stream import FlowOptions
+
+        imported_ns = now_ns()
+
+        batch_size = self.options.batch or (self._batch.max_size if self._batch is not None else None)
+        detector = build.detector(self._model, max_batch=batch_size or 16)
+        info = detector.model_info()
+        if batch_size is None:
+            batch_size = CPU_BATCH if info["device"] == "cpu" else detector.max_batch
+        batch_size = min(batch_size, detector.max_batch)
+        wanted = self.options.workers or (self._batch.workers if self._batch is not None else "auto")
+        workers = 1 if self.options.inline else build.workers(wanted, info["device"])
+        self._parallel = self.options.parallel or max(4, 2 * build.processors())
+        self._model_info = info | {"max_batch": batch_size, "workers": workers}
+
+        sinks: list[Sink] = list(self._extra_sinks)
+        if self.out is not None:
+            if not self.options.resume:
+                earlier.clear(self.out, self._files.values())
+            sinks += build.saved(self.options.save, self.out, keep=list(self.resumed))
+        flow = FlowOptions(batch_size=batch_size, fixed_batch=True, workers=workers, parallel=self._parallel)
+        self._pipeline = Pipeline(detector, sinks, flow)
+        self.ledger = self._pipeline.ledger
+        loaded_ns = now_ns()
+
+        if not self.options.inline:
+            self._pipeline.start()
+        self._startup_s = {
+            "import": (imported_ns - begun_ns) / 1e9,
+            "load": detector.startup_s.get("load", (loaded_ns - imported_ns) / 1e9),
+            "probe": detector.startup_s.get("probe", 0.0),
+            "warm": (now_ns() - loaded_ns) / 1e9,
+        }
+
+    def begin(self) -> None:
+        """Open the sources. With ``inline`` it runs to the end here (and warms the model first)."""
+        from pipeline import build
+
+        assert self._pipeline is not None, "prepare() comes first"
+        to_do = {name: source for name, source in self._sources.items() if name not in self.resumed}
+        streams = [
+            build.recording(name, source, self._settings, limit=self.options.limit) for name, source in to_do.items()
+        ]
+        streams += [build.absent(name, reason) for name, reason in self._missing.items()]
+        if self.options.inline:
+            self._pipeline.run_inline(streams)
+            return
+        for stream in streams:
+            self._pipeline.add(stream)
+        self._pipeline.finish()
+
+    def wait(self, timeout_s: float) -> bool:
+        """True when everything has ended, False when ``timeout_s`` passed first. Raises what went wrong inside."""
+        assert self._pipeline is not None, "start() comes first"
+        if self.options.inline:
+            return True
+        return self._pipeline.join(timeout_s)
+
+    def stop(self) -> None:
+        """Read no further; what is under way is finished and kept."""
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    def abort(self) -> None:
+        """Give up at once; what is under way is lost and counted."""
+        if self._pipeline is not None:
+            self._pipeline.abort()
+
+    def facts(self, beside: Sequence[str] = ()) -> dict[str, Any]:
+        """What the report needs to know beside the ledger; ``beside``: names of reports that are written as well."""
+        return {
+            "command": "replay",
+            "model": self._model_info | self._oddities(),
+            "startup_s": {key: round(value, 4) for key, value in self._startup_s.items()},
+            "resumed": self.resumed,
+            "options": earlier.options_that_matter(self.options),
+            "outputs": self._recorded(beside),
+        }
+
+    def _finished_before(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """Streams of this run that an earlier one finished, with what its report says of them."""
+        return {
+            name: entry
+            for name, entry in before.get("streams", {}).items()
+            if name in self._sources
+            and entry["state"] == "finished"
+            and all(path.exists() for path in earlier.outputs(self.options, name))
+        }
+
+    def _oddities(self) -> dict[str, int]:
+        detector = self._pipeline.detector if self._pipeline is not None else None
+        return {name: getattr(detector, name, 0) for name in ("nonfinite_rows", "nonfinite_frames")}
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Files with results in ``out``: of streams that were opened, and of those that ``resume`` skipped."""
+        if self._pipeline is None:
+            return []
+        begun = {name for name, account in self.ledger.streams.items() if account.opened_ns}
+        return earlier.written(self.options, [name for name in self.streams if name in begun or name in self.resumed])
+
+    def _recorded(self, beside: Sequence[str]) -> list[str]:
+        """The names of all files in ``out`` that are a replay's, so that a later one knows what it may remove."""
+        if self.out is None:
+            return []
+        carried = [name for name in self._carried if (self.out / name).is_file()]
+        return list(dict.fromkeys([*carried, *(path.name for path in self.outputs), *beside]))
