@@ -12,7 +12,7 @@ from pipeline.errors import SinkError
 from pipeline.frame import Result, StreamInfo
 from pipeline.ledger import SinkLedger, SinkState, StreamLedger
 from pipeline.protocols import Sink
-from pipeline.threads import Channel, Policy
+from pipeline.threads import Channel, Closed, Policy
 from pipeline.timing import Mark
 
 log = logging.getLogger("pipeline")
@@ -93,10 +93,19 @@ class Outlet:
         self.channel: Channel[Event] = Channel(capacity, policy, spare=lambda event: isinstance(event, Delivery))
 
     def put(self, event: Event) -> None:
-        """Hand an event to the sink's thread; what is pushed out is counted as lost by overflow."""
+        """Hand an event to the sink's thread; what is pushed out is counted as lost by overflow.
+
+        Raises Closed when the channel was aborted; a result then counts as lost by the shutdown. Its frame was never
+        published, so it is no end of the frame's way.
+        """
         if isinstance(event, Delivery):
             self.account.received += 1
-        pushed_out = self.channel.put(event)
+        try:
+            pushed_out = self.channel.put(event)
+        except Closed:
+            if isinstance(event, Delivery):
+                self.account.lost["shutdown"] += 1
+            raise
         if isinstance(pushed_out, Delivery):
             self.lose(pushed_out, "overflow")
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a run is, in a terminal: a bar per stream that is open, and one of all."""
+"""How far a run is: in a terminal a bar per stream that is open and a line of all, elsewhere that line now and then."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,6 +22,9 @@ from pipeline.timing import now_ns
 EVERY_STREAM = 12
 """Up to so many streams have a bar each; of more only those that are open now, no more than this many."""
 
+PLAIN_EVERY_S = 30.0
+"""Pause between two lines where there is no terminal."""
+
 _REFRESH_PER_S = 5
 _STYLES = {"finished": "green", "failed": "red", "truncated": "yellow", "stopped": "yellow"}
 
@@ -28,7 +32,7 @@ _STYLES = {"finished": "green", "failed": "red", "truncated": "yellow", "stopped
 def progress(
     ledger: Callable[[], Ledger | None], streams: int, *, limit: int | None, quiet: bool, loading: str
 ) -> AbstractContextManager[object]:
-    """Show how the run is getting on while the block lasts; nothing without a terminal on stderr.
+    """Show how the run is getting on while the block lasts; without a terminal on stderr by a line every half minute.
 
     Args:
         ledger: the accounts, or None while the model is being loaded.
@@ -38,8 +42,10 @@ def progress(
         loading: what to say before the run has begun.
     """
     console = Console(stderr=True, highlight=False)
-    if quiet or not sys.stderr.isatty() or console.is_dumb_terminal:
+    if quiet:
         return nullcontext()
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
+        return _plain(ledger, streams, limit)
     spinner = Spinner("dots", Text(loading, style="dim"))
 
     def render() -> RenderableType:
@@ -51,6 +57,28 @@ def progress(
     return Live(
         get_renderable=render, console=console, refresh_per_second=_REFRESH_PER_S, transient=True, redirect_stdout=False
     )
+
+
+@contextmanager
+def _plain(ledger: Callable[[], Ledger | None], streams: int, limit: int | None) -> Iterator[None]:
+    """The line of all, again and again, from a thread of its own: an inline run leaves no other one free."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(PLAIN_EVERY_S):
+            accounts = ledger()
+            if accounts is not None and accounts.start_ns:
+                line = overall(accounts, list(accounts.streams.values()), streams, limit, now_ns())
+                with suppress(OSError, ValueError):  # nobody may be listening any more
+                    print(f"pipeline: {line}", file=sys.stderr, flush=True)
+
+    teller = threading.Thread(target=tell, name="progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
 
 
 def display(ledger: Ledger, streams: int, limit: int | None, at_ns: int, rows: int) -> RenderableType:
@@ -80,12 +108,12 @@ def display(ledger: Ledger, streams: int, limit: int | None, at_ns: int, rows: i
             f"{rate(account.processed / span_s)} fps" if span_s > 0 else "",
             Text(_word(account), style=_STYLES.get(account.state, "dim")),
         )
-    return Group(table, _overall(ledger, accounts, streams, limit, at_ns))
+    line = Text(overall(ledger, accounts, streams, limit, at_ns), style="bold", no_wrap=True, overflow="ellipsis")
+    return Group(table, line)
 
 
-def _overall(
-    ledger: Ledger, accounts: Sequence[StreamLedger], streams: int, limit: int | None, at_ns: int
-) -> RenderableType:
+def overall(ledger: Ledger, accounts: Sequence[StreamLedger], streams: int, limit: int | None, at_ns: int) -> str:
+    """All streams in one line: ``1/3 streams, 100 frames, 50.0 fps, 2.00 s, about 4.00 s left``."""
     elapsed_s = (at_ns - ledger.start_ns) / 1e9
     frames = sum(account.processed for account in accounts)
     done = sum(account.decoded - account.in_flight for account in accounts)
@@ -99,7 +127,7 @@ def _overall(
     known = [total for total in totals if total]
     if len(known) == streams and 0 < done < sum(known):
         parts.append(f"about {duration((sum(known) - done) / done * elapsed_s)} left")
-    return Text(", ".join(part for part in parts if part), style="bold", no_wrap=True, overflow="ellipsis")
+    return ", ".join(part for part in parts if part)
 
 
 def _total(account: StreamLedger, limit: int | None) -> int | None:

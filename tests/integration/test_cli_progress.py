@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from pipeline.cli import progress as module
 from pipeline.cli.progress import EVERY_STREAM, display, progress
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.ledger import Ledger, StreamLedger
@@ -86,11 +88,38 @@ def test_any_width(width: int) -> None:
     assert max(map(len, lines(ledger_of(3), 3, width=width))) <= width
 
 
-def test_nothing_is_shown_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_shown_of_a_short_run_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert not sys.stderr.isatty()
     with progress(lambda: ledger_of(1), 1, limit=None, quiet=False, loading="loading"):
         pass
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_long_run_without_a_terminal_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PLAIN_EVERY_S", 0.001)
+    monkeypatch.setattr(module, "now_ns", lambda: 3 * S)
+    looks: list[int] = []
+    looked = threading.Event()
+
+    def ledger() -> Ledger | None:
+        looks.append(1)
+        if len(looks) > 4:
+            looked.set()
+        return ledger_of(2) if len(looks) > 2 else None  # the model is still being loaded
+
+    with progress(ledger, 2, limit=None, quiet=False, loading="loading"):
+        assert looked.wait(10)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) >= 2
+    assert set(err.splitlines()) == {"pipeline: 0/2 streams, 100 frames, 50.0 fps, 2.00 s, about 2.00 s left"}
+    assert "progress" not in [thread.name for thread in threading.enumerate()]
+    looks.clear()
+    with progress(ledger, 2, limit=None, quiet=True, loading="loading"):
+        pass
+    assert (looks, capsys.readouterr()) == ([], ("", ""))
 
 
 def test_the_window_lays_pictures_out_in_a_grid() -> None:

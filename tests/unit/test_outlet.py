@@ -14,7 +14,7 @@ from pipeline.frame import Detections, Result, StreamInfo
 from pipeline.ledger import StreamLedger
 from pipeline.outlet import Began, Delivery, Ended, Outlet
 from pipeline.testing import ListSink, ManualClock
-from pipeline.threads import Policy
+from pipeline.threads import Closed, Policy
 from pipeline.timing import Mark, new_trace
 from tests.background import Background
 
@@ -163,6 +163,26 @@ class TestPut:
         producer.result()
         assert full.channel.drain() == [second]
         assert full.account.lost == {}
+
+    @pytest.mark.parametrize("blocked", [True, False])
+    def test_what_comes_too_late_for_an_abort_is_lost_not_forgotten(self, blocked: bool) -> None:
+        account, settled = StreamLedger("a"), []
+        full = outlet(ListSink(), capacity=1, policy="every_frame")
+        full.put(delivery(0, account))
+        if blocked:
+            producer = Background(lambda: full.put(delivery(1, account))).parked()
+            full.channel.abort()
+            with pytest.raises(Closed):
+                producer.result()
+        else:
+            full.channel.abort()
+            with pytest.raises(Closed):
+                full.put(delivery(1, account))
+        with pytest.raises(Closed):
+            full.put(Ended("a", 1, lambda: settled.append("a")))
+        full.close()
+        assert (full.account.received, full.account.written, full.account.lost) == (2, 0, {"shutdown": 2})
+        assert (finished(account), settled) == (1, []), "what was never published is no frame of the figures"
 
 
 class TestWrite:
