@@ -13,6 +13,7 @@ VERBS = {
     "export": "a torchvision detector or a module of yours as a file that the pipeline runs",
     "quantize": "a detector in INT8, kept only if it still finds the same",
     "compare": "do two detectors find the same, which is faster, which is smaller",
+    "profile": "where a detector's time and memory go, operator by operator",
 }
 """Verbs and what they do. ``pipeline.cli.model_<verb>`` has EXAMPLES, configure and run, as every command has."""
 

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ from pipeline.workshop.int8_graph import (
     quantized_operators,
 )
 from pipeline.workshop.speed import intra_op_threads
+from pipeline.workshop.swapping import running
 
 MATCH_AT: Final = 0.75
 """IoU from which a box of the INT8 model counts as the same as one of the float model."""
@@ -153,7 +154,7 @@ def quantize_file(
     def attempt(keep_float: frozenset[int], ranges: Ranges) -> Attempt:
         try:
             module = _convert(data, detector, inputs, keep_float, ranges)
-            with _running(detector, module):
+            with running(detector, module):
                 share = agreement(truth, detect(detector, other)).matched[MATCH_AT]
         except (ModelError, InferenceError) as error:
             tell(f"{_kept(keep_float)}, {ranges}: {error}")
@@ -249,22 +250,10 @@ def _convert(
     """Calibrated with what the detector feeds its network, whatever its encoding is."""
 
     def calibrate(prepared: torch.nn.Module) -> list[Detections]:
-        with _running(detector, prepared):
+        with running(detector, prepared):
             return detect(detector, inputs)
 
     return quantize_program(data, calibrate, keep_float=keep_float, ranges=ranges)
-
-
-@contextlib.contextmanager
-def _running(detector: TorchScriptDetector, module: torch.nn.Module) -> Iterator[None]:
-    """Let the detector run another program of the same inputs and outputs."""
-    network = detector._network
-    before = network.module
-    network.module = module
-    try:
-        yield
-    finally:
-        network.module = before
 
 
 def _side_files(data: bytes) -> dict[str, bytes]:

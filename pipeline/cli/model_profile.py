@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline model profile``: where a detector's time and memory go, operator by operator."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.cli.parser import Parser, whole_number
+from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import print_json
+
+if TYPE_CHECKING:
+    from pipeline.workshop.profiling import Profile
+
+EXAMPLES = """\
+  pipeline model profile detector.pt --frames clip.mp4
+  pipeline model profile detector.pt --frames clip.mp4 --out profile/   and look at profile/trace.json
+  pipeline model profile builtin:people --json | jq .convolution
+"""
+
+ROWS = 20
+"""Operators shown; --json has all."""
+
+
+def configure(parser: Parser) -> None:
+    """Add the options of this command."""
+    parser.usage = "pipeline model profile FILE [options]"
+    parser.add_argument("file", metavar="FILE", help="a TorchScript detector, or builtin:people")
+    parser.add_argument("--frames", metavar="VIDEO", help="a recording to take frames from (default: a test pattern)")
+    parser.add_argument("--count", type=whole_number, default=16, metavar="N", help="frames taken (default 16)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where trace.json goes (default runs/<n>)")
+    parser.epilog = (
+        "Times are an operator's own, without those that it calls; one picture at a time, one thread on a CPU. The\n"
+        "trace opens in ui.perfetto.dev or chrome://tracing.\n\n"
+        "exit codes: 0 profiled; 1 the model failed on a frame; 2 the model or the video was refused"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look, write the trace, tell."""
+    from pipeline.cli.folder import output_folder
+
+    level = logging.CRITICAL if options.quiet else logging.WARNING
+    with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
+        from pipeline.workshop.compare import Limits, open_detector
+        from pipeline.workshop.frames import sample
+        from pipeline.workshop.profiling import profile_detector
+
+        captures = sample(options.frames, options.count)
+        detector = open_detector(options.file, Limits(), options.device)
+        out = stack.enter_context(output_folder(options.out))
+        found = profile_detector(detector, captures, out / "trace.json")
+    if options.json:
+        print_json({"model": str(options.file), "video": options.frames, **found.as_dict()})
+    elif not options.quiet:
+        _tell(found)
+    return 0
+
+
+def _tell(found: Profile) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, emoji=False)
+    on_device = found.device != "cpu"
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("operator", overflow="ellipsis", no_wrap=True)
+    for column in ("calls", "CPU ms", *(("GPU ms", "GPU MiB") if on_device else ()), "MiB", "share"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for operator in found.operators[:ROWS]:
+        device = (f"{operator.device_ms:.3f}", f"{operator.device_mb:.2f}") if on_device else ()
+        table.add_row(
+            operator.name,
+            f"{operator.calls:g}",
+            f"{operator.cpu_ms:.3f}",
+            *device,
+            f"{operator.cpu_mb:.2f}",
+            f"{operator.share:.1%}",
+        )
+    console.print(table)
+    if len(found.operators) > ROWS:
+        console.print(f"and {len(found.operators) - ROWS} more (--json has all)", style="dim")
+    console.print(
+        f"{found.frames} frames, {found.device}, {found.precision}; per frame, operators' own time and memory"
+    )
+    console.print(f"convolution: {found.convolution:.1%} of the operators' time", style="bold")
+    console.print(
+        f"first call {found.first_ms:.1f} ms, second {found.second_ms:.1f} ms, then {found.steady_ms:.2f} ms"
+        " (median, without the profiler)"
+    )
+    console.print(f"trace: {found.trace}", soft_wrap=True)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a detector's time and memory go: torch's profiler over real frames, operator by operator."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from pipeline.detectors.builtin import PREFIX, load_builtin
+from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.load import load_model
+from pipeline.errors import SinkError
+from pipeline.frame import Batch, Capture
+from pipeline.timing import now_ns
+from pipeline.workshop.frames import items
+from pipeline.workshop.speed import intra_op_threads
+from pipeline.workshop.swapping import running
+
+_WARM = 3
+_CONVOLUTION = "conv"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One kind of operator, all its calls together, per frame.
+
+    Attributes:
+        name: as torch names it.
+        calls: per frame.
+        cpu_ms, device_ms: its own time (without the operators that it calls) per frame; the device is the GPU.
+        cpu_mb, device_mb: memory that it took minus what it gave back, per frame, in MiB.
+        share: of the time of all operators, 0..1: GPU time where a GPU was used, else CPU time.
+    """
+
+    name: str
+    calls: float
+    cpu_ms: float
+    device_ms: float
+    cpu_mb: float
+    device_mb: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What was found.
+
+    Attributes:
+        device, precision, adapter: as the report of a run names them.
+        frames: profiled ones.
+        first_ms, second_ms: time of the first two calls of a freshly loaded program.
+        steady_ms: median of later calls, without the profiler.
+        operators: the costliest first.
+        convolution: their share of the time of all operators, 0..1.
+        trace: Chrome trace file, for ``chrome://tracing`` or ui.perfetto.dev.
+    """
+
+    device: str
+    precision: str
+    adapter: str
+    frames: int
+    first_ms: float
+    second_ms: float
+    steady_ms: float
+    operators: tuple[Operator, ...]
+    convolution: float
+    trace: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        data = asdict(self)
+        data["trace"] = str(self.trace)
+        data["operators"] = [_rounded(asdict(operator)) for operator in self.operators]
+        return _rounded(data)
+
+
+def profile_detector(
+    detector: TorchScriptDetector, captures: Sequence[Capture], trace: Path, *, rounds: int = 1
+) -> Profile:
+    """Run every frame alone, one intra-op thread on a CPU, and write the trace.
+
+    Args:
+        detector: it need not be warm.
+        captures: frames to show it.
+        trace: where the Chrome trace goes, a ``.json`` file.
+        rounds: how often the frames are shown while the profiler looks on.
+
+    Raises:
+        InferenceError, StageError: a frame failed.
+        SinkError: the trace cannot be written.
+    """
+    info = detector.model_info()
+    path, device = str(info["path"]), torch.device(info["device"])
+    inputs = items(captures, detector.spec)
+    load = load_builtin if path.startswith(PREFIX) else load_model
+
+    def show(number: int) -> None:
+        item = inputs[number % len(inputs)]
+        detector.submit(Batch((item,), 1, number)).result()
+
+    with intra_op_threads(1):
+        with running(detector, load(path, None, device).module):
+            first_ms, second_ms = (_timed_ms(show, number) for number in range(2))
+        detector.warm([1])
+        for number in range(_WARM):
+            show(number)
+        steady_ms = statistics.median(_timed_ms(show, number) for number in range(max(5, len(inputs))))
+        kinds = [ProfilerActivity.CPU]
+        if device.type == "cuda":
+            kinds.append(ProfilerActivity.CUDA)
+        with profile(activities=kinds, profile_memory=True) as profiler:
+            for number in range(len(inputs) * rounds):
+                show(number)
+    try:
+        os.makedirs(trace.parent, exist_ok=True)
+        profiler.export_chrome_trace(str(trace))
+    except (OSError, RuntimeError) as error:
+        raise SinkError(f"{trace} cannot be written: {error}") from error
+    frames = len(inputs) * rounds
+    operators = _operators(profiler.key_averages(), frames, device.type == "cuda")
+    return Profile(
+        str(device),
+        info["precision"],
+        info["adapter"],
+        frames,
+        first_ms,
+        second_ms,
+        steady_ms,
+        operators,
+        sum(operator.share for operator in operators if _CONVOLUTION in operator.name.lower()),
+        trace,
+    )
+
+
+def _operators(rows: Any, frames: int, on_device: bool) -> tuple[Operator, ...]:
+    found = [row for row in rows if not row.is_user_annotation and row.key != "[memory]"]
+
+    def cost(row: Any) -> float:
+        return float(row.self_device_time_total if on_device else row.self_cpu_time_total)
+
+    total = sum(map(cost, found)) or 1.0
+    return tuple(
+        Operator(
+            row.key,
+            row.count / frames,
+            row.self_cpu_time_total / 1e3 / frames,
+            row.self_device_time_total / 1e3 / frames,
+            row.self_cpu_memory_usage / (1 << 20) / frames,
+            row.self_device_memory_usage / (1 << 20) / frames,
+            cost(row) / total,
+        )
+        for row in sorted(found, key=lambda row: (-cost(row), row.key))
+    )
+
+
+def _timed_ms(show: Any, number: int) -> float:
+    begun_ns = now_ns()
+    show(number)
+    return (now_ns() - begun_ns) / 1e6
+
+
+def _rounded(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in data.items()}
