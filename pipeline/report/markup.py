@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from pipeline.report.charts import share_bar
-from pipeline.report.figures import NOTHING, aligned
+from pipeline.report.figures import NOTHING, aligned, milliseconds
 
 COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
-CARD_COLUMNS = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
+_NARROW_COLUMNS = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
 _TONES = {
     "complete": "good",
     "finished": "good",
@@ -54,26 +54,42 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         f"<tr><th scope=row>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
         for first, *rest in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>'
+    return _scrolling(f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>")
 
 
-def stage_table(part: Mapping[str, Any], columns: Sequence[str] = COLUMNS) -> str:
-    """Every stage with its share of the time, these statistics, and the whole way in the last row."""
+def stage_table(part: Mapping[str, Any]) -> str:
+    """Every stage with its share of the time, all its statistics, and the whole way in the last row."""
+    return _stage_table(part, COLUMNS, aligned)
+
+
+def narrow_stage_table(part: Mapping[str, Any]) -> str:
+    """The same for half the width: fewer statistics, and no more than three digits that count."""
+    return _stage_table(part, _NARROW_COLUMNS, milliseconds)
+
+
+def _stage_table(part: Mapping[str, Any], columns: Sequence[str], figure: Callable[[float | None], str]) -> str:
     stages: Mapping[str, Mapping[str, Any]] = {stage: stats for stage, stats in part["stages"].items() if stats}
     whole = sum(stats["mean_ms"] * stats["count"] for stats in stages.values()) or 1.0
     rows = []
     for stage, stats in stages.items():
         share = stats["mean_ms"] * stats["count"] / whole
         name = f'<i class="key {escape(stage)}"></i>{escape(stage)}'
-        rows.append(f"<tr><th scope=row>{name}</th><td>{share_bar(stage, share)}</td>{_cells(stats, columns)}</tr>")
-    rows.append(f'<tr class="whole"><th scope=row>end to end</th><td></td>{_cells(part["end_to_end"], columns)}</tr>')
+        rows.append(
+            f"<tr><th scope=row>{name}</th><td>{share_bar(stage, share)}</td>{_cells(stats, columns, figure)}</tr>"
+        )
+    rows.append(
+        f'<tr class="whole"><th scope=row>end to end</th><td></td>{_cells(part["end_to_end"], columns, figure)}</tr>'
+    )
     names = "".join(f"<th scope=col>{column.removesuffix('_ms')}</th>" for column in columns)
     head = f"<tr><th scope=col>ms per frame</th><th scope=col>share</th><th scope=col>count</th>{names}</tr>"
-    return (
-        f'<div class="scroll"><table class="stages"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    return _scrolling(f'<table class="stages"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>')
 
 
-def _cells(stats: Mapping[str, Any], columns: Sequence[str]) -> str:
-    cells = [f"{stats['count']:,}", *(aligned(stats[column]) for column in columns)]
+def _scrolling(content: str) -> str:
+    """What may be wider than the page; with a tab stop, so that the keyboard can scroll it."""
+    return f'<div class="scroll" tabindex="0">{content}</div>'
+
+
+def _cells(stats: Mapping[str, Any], columns: Sequence[str], figure: Callable[[float | None], str]) -> str:
+    cells = [f"{stats['count']:,}", *(figure(stats[column]) for column in columns)]
     return "".join(f"<td>{cell}</td>" for cell in cells)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.report.charts import batch_bars, stage_bar
 from pipeline.report.figures import NOTHING, count, duration, memory, milliseconds, rate
-from pipeline.report.markup import CARD_COLUMNS, facts, pill, stage_table, table, tile
+from pipeline.report.markup import facts, narrow_stage_table, pill, stage_table, table, tile
 from pipeline.report.verdict import findings, reasons, verdict
 
 _HEAD = """<!doctype html>
@@ -135,7 +135,7 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool) -> str:
         opened = " open" if is_open else ""
         times = (
             f"{stage_bar(stream['stages'])}<details{opened}><summary>stages</summary>"
-            f"{stage_table(stream, CARD_COLUMNS)}</details>"
+            f"{narrow_stage_table(stream)}</details>"
         )
     return (
         f'<article class="card"><h3>{escape(name)} {pill(stream["state"])}</h3>{error}{resumed}'

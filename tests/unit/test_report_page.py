@@ -91,6 +91,24 @@ def test_every_text_is_escaped() -> None:
     assert EVIL in reader.texts
 
 
+def test_tables_that_may_be_wider_than_the_page_scroll_with_mouse_and_keyboard() -> None:
+    html = page(compose(a_run("a", "b").as_dict(), FACTS))
+    assert html.count("<table") == html.count('<div class="scroll" tabindex="0"><table') == 4  # all, two streams, sinks
+
+
+def test_the_table_of_a_stream_fits_half_a_page() -> None:
+    """Of a long run: six figures of frames, minutes of waiting."""
+    report = compose(a_run("a").as_dict(), FACTS)
+    stream = report["streams"]["a"]
+    for stats in (*stream["stages"].values(), stream["end_to_end"]):
+        stats.update({key: 123_456 if key == "count" else 45_678.901 for key in stats})
+    card = page(report).split('<article class="card">')[1].split("</article>")[0]
+    rows = re.findall(r"<tr.*?</tr>", card)
+    assert len(rows) == 9
+    for row in rows[1:]:
+        assert re.findall(r"<td>([^<]*)</td>", row)[-6:] == ["123,456", *["45,679"] * 5]
+
+
 def test_it_loads_nothing() -> None:
     reader = read(compose(a_run("a").as_dict(), FACTS))
     for tag, attributes in reader.tags:
