@@ -149,7 +149,7 @@ def test_the_code_comes_only_where_it_is_wanted(tmp_path: Path) -> None:
     path = save(Cells(), tmp_path / "m.pt")
     assert "text" not in inspect_model(path)["code"]
     text = inspect_model(path, code=True)["code"]["text"]
-    assert list(text) == ["__torch__/tests/models.py"]
+    assert [name.startswith("__torch__/tests/models") for name in text] == [True]
     assert "avg_pool2d" in "\n".join(described(inspect_model(path, code=True)))
 
 
