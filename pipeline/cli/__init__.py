@@ -16,6 +16,7 @@ COMMANDS = {
     "check": "find every fault in a streams.yaml, and open every source in it",
     "probe": "codec, size, frame rate, key frames and jitter of one source",
     "model": "the model workshop: look into model files, export them",
+    "doctor": "what is wrong with this environment or with a model, and what to do about it",
     "schema": "the JSON Schema of streams.yaml, for editors",
     "bench": "this machine: the pipeline against plain loops, and against the sum of its own parts",
 }

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline doctor``: what is wrong with this environment, or with a model, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from pipeline.cli.parser import Parser
+from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import print_json
+
+if TYPE_CHECKING:
+    from pipeline.workshop.doctor import Finding
+
+EXAMPLES = """\
+  pipeline doctor                              this environment
+  pipeline doctor detector.pt                  and this model, on a test pattern
+  pipeline doctor detector.pt --frames a.mp4   and on real pictures
+"""
+
+_STYLES = {"fault": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def configure(parser: Parser) -> None:
+    """Add the options of this command."""
+    parser.usage = "pipeline doctor [FILE] [options]"
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a detector to look at, too")
+    parser.add_argument("--frames", metavar="VIDEO", help="show it frames of this recording (default: a test pattern)")
+    parser.epilog = (
+        "Looks for: two OpenCV builds, missing system libraries, torch and torchvision that do not fit, more threads\n"
+        "than cores, a GPU that cannot be used; and with FILE: too large for memory, refused, NaN in its outputs,\n"
+        "memory that grows with every picture.\n\n"
+        "exit codes: 0 nothing that breaks results (there may be warnings); 1 a fault was found; 2 no such file"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look and tell."""
+    with logging_to_stderr(logging.CRITICAL, debug=options.debug):
+        from pipeline.workshop.doctor import examine_environment, examine_model
+
+        found = examine_environment()
+        broken = any(finding.severity == "fault" and finding.name in ("libgl", "torchvision") for finding in found)
+        if options.file is not None and not broken:
+            found += examine_model(options.file, options.frames)
+    code = 1 if any(finding.severity == "fault" for finding in found) else 0
+    if options.json:
+        print_json({"ok": code == 0, "model": options.file, "findings": [finding.as_dict() for finding in found]})
+    else:
+        _tell(found, quiet=options.quiet)
+    return code
+
+
+def _tell(found: list[Finding], *, quiet: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    if quiet:
+        for finding in found:
+            if finding.severity != "note":
+                print(f"pipeline: {finding.severity}: {finding.found}; remedy: {finding.remedy}", file=sys.stderr)
+        return
+    console = Console(highlight=False, emoji=False)
+    for finding in found:
+        style = _STYLES[finding.severity]
+        console.print(Text.assemble((f"{finding.severity:<8}", style), (finding.name, "bold"), f"  {finding.found}"))
+        console.print(Text(f"        remedy: {finding.remedy}"))
+    if not any(finding.severity != "note" for finding in found):
+        console.print("nothing wrong was found")
