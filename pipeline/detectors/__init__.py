@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.detectors.engine import TorchScriptDetector
@@ -17,6 +17,8 @@ def build_detector(
     model: str | Path,
     *,
     adapter: str | None = None,
+    adapter_options: Mapping[str, Any] | None = None,
+    input_spec: Mapping[str, Any] | None = None,
     input_size: tuple[int, int] | None = None,
     trim: bool = True,
     confidence: float = 0.4,
@@ -35,6 +37,11 @@ def build_detector(
     Args:
         model: path of a TorchScript file, or ``builtin:people``.
         adapter: the family of detectors that it belongs to, when its file and outputs do not tell, or tell wrong.
+            Also the name of an entry point of the group ``pipeline.adapters``, or ``package.module:factory``.
+        adapter_options: of the adapter, such as ``box`` of ``heatmap``.
+        input_spec: what of its input differs from what its file says or its family usually wants: ``colour``,
+            ``scale``, ``mean``, ``std``, ``fit``, ``pad_value``, ``stride``, ``dtype``, ``layout``; see
+            :class:`pipeline.detectors.preprocessing.Preprocessing`.
         input_size: network input (height, width) in pixels; None leaves it to the file.
         trim: leave off padding that a picture does not need, where the model takes inputs of other shapes: a 16:9
             picture in a square input is nearly half padding.
@@ -59,6 +66,8 @@ def build_detector(
         model,
         Request(
             adapter=adapter,
+            adapter_options=adapter_options or {},
+            input_spec=input_spec or {},
             input_size=input_size,
             trim=trim,
             confidence=confidence,

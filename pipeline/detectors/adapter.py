@@ -5,34 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.frame import Detections, InputSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How a batch of uint8 HWC pictures becomes the network's input.
-
-    Attributes:
-        dtype: ``float32``: (B, 3, H, W), every byte times ``scale``; ``uint8``: (B, 3, H, W), the bytes themselves.
-        scale: network value per grey level.
-        as_list: the network takes a list of B pictures (3, H, W) instead of one tensor.
-    """
-
-    dtype: Literal["float32", "uint8"] = "float32"
-    scale: float = 1.0 / 255.0
-    as_list: bool = False
-
-
-UNIT = Encoding()
-"""One tensor, 0..1."""
-
-UNIT_LIST = Encoding(as_list=True)
-"""A list of pictures, 0..1."""
-
-BYTES = Encoding(dtype="uint8", scale=1.0)
-"""One tensor of grey levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +46,10 @@ class Adapter(Protocol):
 
     Attributes:
         name: as in ``model.adapter`` of the configuration.
-        encoding: how to feed it.
+        preprocessing: what its networks want to be given, unless the file or the configuration say otherwise.
+
+    Two more attributes are read where they exist: ``classes``, the number of classes or None, and ``first_class``, the
+    lowest class id (1 where 0 is the background).
     """
 
     @property
@@ -79,8 +58,8 @@ class Adapter(Protocol):
         ...
 
     @property
-    def encoding(self) -> Encoding:
-        """How to feed it."""
+    def preprocessing(self) -> Preprocessing:
+        """What its networks want to be given, unless the file or the configuration say otherwise."""
         ...
 
     def check(self, outputs: Any, size: int) -> None:

@@ -8,19 +8,20 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipeline.detectors.adapter import Adapter, Limits
-from pipeline.detectors.adapters import Torchvision, Ultralytics, Yolov5
 from pipeline.detectors.builtin import PREFIX, load_builtin
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.load import LoadedModel, load_model
 from pipeline.detectors.names import choose_classes, choose_labels
 from pipeline.detectors.network import Network
 from pipeline.detectors.placement import choose_device, choose_precision
+from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.detectors.probe import COMMON_SIDES, BatchSizes, FirstRun, batch_sizes, first_run
-from pipeline.detectors.recognise import encoding_of, fit_adapter, known_before_running
+from pipeline.detectors.recognise import Wanted, fit_adapter, known_before_running, preprocessing_of, settled
 from pipeline.detectors.trimming import trim_of
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ConfigError, ModelLoadError
@@ -35,6 +36,8 @@ class Request:
     """What the user asks of a detector; see :func:`pipeline.detectors.build_detector`."""
 
     adapter: str | None
+    adapter_options: Mapping[str, Any]
+    input_spec: Mapping[str, Any]
     input_size: tuple[int, int] | None
     trim: bool
     confidence: float
@@ -58,16 +61,25 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
     loaded = load(str(model), request.sha256, device)
     precision = choose_precision(request.precision, device, loaded.quantized)
     ready = now_ns()
-    wanted = request.adapter
+    wanted = Wanted(request.adapter, request.adapter_options, request.input_spec, len(request.names or ()))
     known = known_before_running(loaded, wanted)
-    encoding = encoding_of(known)
+    rules = preprocessing_of(loaded, known, wanted)
 
     def connect(spec: InputSpec, capacity: int) -> Network:
+        """By the rules as they are when it is called."""
+        lists, sizes = loaded.signature.takes_list, loaded.signature.takes_sizes
+        encoding = rules.encoding(as_list=lists, sizes=sizes)
         return Network(loaded.module, encoding, spec, device, precision, capacity)
 
     with quiet(), intra_op_threads(request.threads):
-        run = first_run(loaded, _inputs(loaded, request), loaded.metadata.fixed_batch, connect)
-        adapter = fit_adapter(loaded, wanted, known, run.outputs, run.batch, run.spec)
+        run = first_run(loaded, _inputs(loaded, request, rules), loaded.metadata.fixed_batch, connect)
+        family = settled(loaded, wanted, known, run.outputs, run.batch, run.spec)
+        if family is not known:
+            rules, before = preprocessing_of(loaded, family, wanted), rules
+            if rules != before:  # what it was shown is not what such a network wants to see
+                again = rules.spec(run.spec.height, run.spec.width)
+                run = first_run(loaded, [again], run.batch, connect)
+        adapter = fit_adapter(loaded, family, wanted, run.outputs, run.batch, run.spec)
         sizes = batch_sizes(loaded, run, request.max_batch, connect)
         spec = replace(run.spec, trim=trim_of(loaded, run, adapter, connect) if request.trim else 0)
     notes = [*loaded.notes, *_remarks(loaded, request, run, adapter, sizes)]
@@ -112,21 +124,21 @@ def _check(request: Request) -> None:
         raise ConfigError(faults)
 
 
-def _inputs(loaded: LoadedModel, request: Request) -> list[InputSpec]:
+def _inputs(loaded: LoadedModel, request: Request, rules: Preprocessing) -> list[InputSpec]:
     """Inputs to try: the configured one, else the file's own, else the usual ones."""
     size = request.input_size or loaded.metadata.size or loaded.signature.size
     if size is None:
         sides = COMMON_SIDES[:1] if loaded.signature.takes_list else COMMON_SIDES
-        return [InputSpec(side, side) for side in sides]
+        return [rules.spec(side, side) for side in sides]
     height, width = size
-    stride = loaded.metadata.stride
+    stride = rules.stride
     if height % stride or width % stride:
         near = [max(stride, round(side / stride) * stride) for side in size]
         raise ModelLoadError(
             f"{loaded.path}: input {[height, width]} does not fit its stride; multiples of {stride} are needed, "
             f"such as {near}"
         )
-    return [InputSpec(height, width)]
+    return [rules.spec(height, width)]
 
 
 def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adapter, sizes: BatchSizes) -> list[str]:
@@ -145,7 +157,5 @@ def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adap
 
 
 def _labels(loaded: LoadedModel, adapter: Adapter, request: Request) -> dict[int, str]:
-    if isinstance(adapter, Torchvision):
-        return choose_labels(loaded.metadata.names, request.names, loaded.signature.classes, 1)
-    count = adapter.classes if isinstance(adapter, Ultralytics | Yolov5) else None
-    return choose_labels(loaded.metadata.names, request.names, count, 0)
+    count = getattr(adapter, "classes", None) or loaded.signature.classes
+    return choose_labels(loaded.metadata.names, request.names, count, getattr(adapter, "first_class", 0))

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.detectors.adapter import Adapter, Limits, describe
 from pipeline.detectors.network import Network
+from pipeline.detectors.preprocessing import describe_input
 from pipeline.detectors.suppress import suppressed
 from pipeline.detectors.wording import one_line
 from pipeline.errors import InferenceError
@@ -87,6 +88,7 @@ class TorchScriptDetector:
             "sha256": self._digest or None,
             "adapter": self._adapter.name,
             "input": [self.spec.height, self.spec.width],
+            "input_spec": describe_input(self.spec, self._network.encoding),
             "trim": self.spec.trim,
             "device": str(self._network.device),
             "precision": self._network.precision,

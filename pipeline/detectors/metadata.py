@@ -26,6 +26,9 @@ class Metadata:
         fixed_batch: the only batch size that the model takes, or None when any will do.
         fixed_size: the file says that it takes no input size but ``size``.
         source: the side file that this comes from; empty when there was none.
+        input_spec: what of the input differs from what is usual for the adapter, see
+            :meth:`pipeline.detectors.preprocessing.Preprocessing.overlaid`.
+        adapter_options: of the adapter.
     """
 
     adapter: str | None = None
@@ -35,6 +38,8 @@ class Metadata:
     fixed_batch: int | None = None
     fixed_size: bool = False
     source: str = ""
+    input_spec: dict[str, Any] = field(default_factory=dict)
+    adapter_options: dict[str, Any] = field(default_factory=dict)
 
 
 def read_metadata(side_files: Mapping[str, str], name: str) -> Metadata:
@@ -74,6 +79,8 @@ def _own(facts: dict[str, Any], name: str) -> Metadata:
         fixed_batch=None if fixed is None else _count(fixed, "fixed_batch", name),
         fixed_size=facts.get("fixed_size") is True,
         source=OWN_KEY,
+        input_spec=_mapping(facts.get("input_spec"), "input_spec", name),
+        adapter_options=_mapping(facts.get("adapter_options"), "adapter_options", name),
     )
 
 
@@ -115,6 +122,14 @@ def _names(value: Any, name: str) -> dict[int, str]:
         return {int(index): str(label) for index, label in value.items()}  # JSON makes strings of the keys
     except (AttributeError, ValueError) as exc:
         raise ModelLoadError(f"{name}: class names in its metadata are neither a list nor keyed by number") from exc
+
+
+def _mapping(value: Any, key: str, name: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {str(each): of for each, of in value.items()}
+    raise ModelLoadError(f"{name}: '{key}' in its metadata is {value!r}; a JSON object was expected")
 
 
 def _size(value: Any, key: str, name: str) -> tuple[int, int] | None:

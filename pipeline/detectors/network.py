@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import torch
 
-from pipeline.detectors.adapter import Encoding
-from pipeline.detectors.feeding import CpuFeed, CudaFeed
+from pipeline.detectors.feeding import CpuFeed, CudaFeed, arguments
+from pipeline.detectors.preprocessing import Encoding
 from pipeline.detectors.wording import one_line
 from pipeline.errors import InferenceError
 from pipeline.frame import InputSpec, Uint8Array
@@ -76,7 +76,7 @@ class Network:
             with self.scope():
                 given = self._feed().fill(pictures, size)
                 with self._arithmetic():
-                    outputs = module(list(given.unbind()) if self.encoding.as_list else given)
+                    outputs = module(*arguments(self.encoding, given))
                 return outputs, self._mark()
         except Exception as exc:
             raise InferenceError(f"the model failed on a batch of {size}: {one_line(exc)}") from exc

@@ -17,6 +17,7 @@ class Signature:
 
     Attributes:
         takes_list: a list of pictures (3, H, W) instead of one batch (B, 3, H, W).
+        takes_sizes: a second tensor follows, the sizes that boxes are scaled to, as deployed RT-DETR models have it.
         size: (height, width) that a scripted torchvision model resizes to inside, or None.
         classes: number of classes of a scripted torchvision model, background included, or None.
     """
@@ -24,13 +25,14 @@ class Signature:
     takes_list: bool
     size: tuple[int, int] | None = None
     classes: int | None = None
+    takes_sizes: bool = False
 
 
 def read_signature(module: Any, name: str) -> Signature:
     """Look at the schema of ``forward``; before freezing, which takes the attributes away.
 
     Raises:
-        ModelLoadError: no ``forward``, or one that does not take exactly one batch or list of pictures.
+        ModelLoadError: no ``forward``, or one that takes neither a batch, nor a batch and sizes, nor a list.
     """
     forward = getattr(module, "forward", None)
     schema = getattr(forward, "schema", None)
@@ -41,12 +43,15 @@ def read_signature(module: Any, name: str) -> Signature:
     kinds = [str(argument.type) for argument in needed]
     if kinds == ["Tensor"]:
         return Signature(takes_list=False)
+    if kinds == ["Tensor", "Tensor"]:
+        return Signature(takes_list=False, takes_sizes=True)
     if kinds == ["List[Tensor]"]:
         return Signature(True, _inner_size(module), _inner_classes(module))
     shown = ", ".join(f"{argument.name}: {argument.type}" for argument in needed)
     raise ModelLoadError(
-        f"{name}: forward({shown}) is not supported; forward(Tensor) with (B, 3, H, W), or forward(List[Tensor]) as "
-        "scripted torchvision detectors have it, was expected. Remedy: wrap the model and export it again"
+        f"{name}: forward({shown}) is not supported; forward(Tensor) with (B, 3, H, W), forward(Tensor, Tensor) "
+        "with their sizes as RT-DETR has it, or forward(List[Tensor]) as scripted torchvision detectors have it, was "
+        "expected. Remedy: wrap the model and export it again"
     )
 
 

@@ -270,9 +270,9 @@ def test_code_that_reads_files_is_refused_before_it_is_loaded(tmp_path: Path) ->
     assert "calls from_file, which reads and writes files" in refusal(path)
 
 
-class TwoTensors(nn.Module):
-    def forward(self, x: Tensor, sizes: Tensor) -> Tensor:
-        return x * sizes
+class ThreeTensors(nn.Module):
+    def forward(self, x: Tensor, sizes: Tensor, mask: Tensor) -> Tensor:
+        return x * sizes * mask
 
 
 class TakesText(nn.Module):
@@ -288,7 +288,7 @@ class TakesNothing(nn.Module):
 @pytest.mark.parametrize(
     ("module", "said"),
     [
-        (TwoTensors(), "forward(x: Tensor, sizes: Tensor) is not supported"),
+        (ThreeTensors(), "forward(x: Tensor, sizes: Tensor, mask: Tensor) is not supported"),
         (TakesText(), "forward(path: str) is not supported"),
         (TakesNothing(), "forward() is not supported"),
     ],

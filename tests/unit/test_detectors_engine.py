@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from pipeline.detectors import build_detector
-from pipeline.detectors.adapter import BYTES, UNIT, Encoding
 from pipeline.detectors.assemble import intra_op_threads
 from pipeline.detectors.feeding import CpuFeed
 from pipeline.detectors.network import Network
+from pipeline.detectors.preprocessing import Encoding
 from pipeline.errors import InferenceError
 from pipeline.frame import Detections, InputSpec, Uint8Array
 from tests.models import (
@@ -106,7 +106,9 @@ def test_a_result_outlives_the_next_batch(tmp_path: Path) -> None:
     assert second.result()[0].class_id.tolist() == [2]
 
 
-@pytest.mark.parametrize("encoding", [UNIT, BYTES, Encoding(scale=1.0)], ids=["unit", "bytes", "float bytes"])
+@pytest.mark.parametrize(
+    "encoding", [Encoding(), Encoding("uint8", 1.0), Encoding(scale=1.0)], ids=["unit", "bytes", "float bytes"]
+)
 def test_pictures_become_a_channels_last_batch_without_new_memory(encoding: Encoding) -> None:
     feed = CpuFeed(encoding, SPEC, 4)
     pictures = some_pictures(3)
@@ -139,7 +141,7 @@ def test_the_padding_has_the_colour_of_the_spec() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.mean((1, 2, 3))
 
-    network = Network(Means(), UNIT, InputSpec(8, 8, pad_value=51), torch.device("cpu"), "fp32", 4)
+    network = Network(Means(), Encoding(), InputSpec(8, 8, pad_value=51), torch.device("cpu"), "fp32", 4)
     bright = np.full((8, 8, 3), 255, np.uint8)
     network.run([bright] * 4, 4)
     outputs, event = network.run([bright], 3)
@@ -220,7 +222,7 @@ def test_warming_runs_every_size_twice_within_its_budget(step_s: float, runs: li
     from pipeline.detectors.engine import TorchScriptDetector
 
     module = Counting()
-    network = Network(module, UNIT, SPEC, torch.device("cpu"), "fp32", 4)
+    network = Network(module, Encoding(), SPEC, torch.device("cpu"), "fp32", 4)
     clock = Stepping(int(step_s * 1e9))
     detector = TorchScriptDetector(network, Ultralytics(3), Limits(), NAMES, path="m", max_batch=4, clock=clock)
     detector.warm([1, 2, 4])
@@ -285,6 +287,20 @@ def test_model_info_is_what_the_report_wants(tmp_path: Path) -> None:
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "adapter": "ultralytics",
         "input": [96, 128],
+        "input_spec": {
+            "size": [96, 128],
+            "layout": "nchw",
+            "dtype": "float32",
+            "colour": "rgb",
+            "scale": 1 / 255,
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+            "fit": "letterbox",
+            "pad_value": 114,
+            "stride": 32,
+            "as_list": False,
+            "extra_inputs": [],
+        },
         "trim": 0,
         "device": "cpu",
         "precision": "fp32",

@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.detectors.adapter import BYTES, Encoding, Limits, Parsed
+from pipeline.detectors.adapter import Limits, Parsed
 from pipeline.detectors.adapters.tensors import first_tensor, refuse_shape, shape_of
 from pipeline.detectors.people import decode_people
+from pipeline.detectors.preprocessing import BYTES, Preprocessing
 from pipeline.detectors.suppress import finish
 from pipeline.frame import InputSpec
 
@@ -18,7 +19,7 @@ class People:
     """One class, 0 = person. Windows of all scales come as rows and are grouped on the CPU."""
 
     name: str = "people"
-    encoding: Encoding = BYTES
+    preprocessing: Preprocessing = BYTES
 
     def check(self, outputs: Any, size: int) -> None:
         """See :class:`pipeline.detectors.adapter.Adapter`."""

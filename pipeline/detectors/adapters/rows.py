@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detectors.adapter import UNIT, Encoding, Limits, Parsed
-from pipeline.detectors.adapters.tensors import first_tensor, refuse_shape, shape_of, to_pixels
+from pipeline.detectors.adapter import Limits, Parsed
+from pipeline.detectors.adapters.family import Family, Options, only
+from pipeline.detectors.adapters.tensors import first_tensor, normalised, of_rank, refuse_shape, shape_of, to_pixels
+from pipeline.detectors.preprocessing import USUAL, Preprocessing
 from pipeline.detectors.suppress import finish
 from pipeline.frame import InputSpec
 
@@ -28,7 +30,7 @@ class Rows:
 
     normalised: bool = False
     name: str = "rows"
-    encoding: Encoding = UNIT
+    preprocessing: Preprocessing = USUAL
 
     def check(self, outputs: Any, size: int) -> None:
         """See :class:`pipeline.detectors.adapter.Adapter`."""
@@ -49,3 +51,12 @@ class Rows:
             class_ids = np.rint(rows[:, 5]).astype(np.int64)
             detections.append(finish(xyxy, rows[:, 4], class_ids, limits, overlap=False))
         return Parsed(detections, invalid)
+
+
+def _make(outputs: Any, spec: InputSpec, options: Options) -> Rows:
+    only(options)
+    rows = of_rank(outputs, 3, "(B, rows, 6)")
+    return Rows(normalised(rows[rows[..., 4] > 0.0][:, :4] if rows.shape[2] > 4 else rows))
+
+
+ROWS = Family("rows", USUAL, _make)

@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
 from pipeline.detectors.adapter import Limits, Parsed, describe
 from pipeline.detectors.suppress import finish
 from pipeline.errors import InferenceError
-from pipeline.frame import FloatArray, InputSpec, IntArray
+from pipeline.frame import Detections, FloatArray, InputSpec, IntArray
 
 
 def first_tensor(outputs: Any) -> Any:
@@ -29,10 +30,24 @@ def refuse_shape(outputs: Any, expected: str) -> InferenceError:
     return InferenceError(f"the model returned {describe(outputs)}; {expected} was expected")
 
 
+def of_rank(outputs: Any, rank: int, expected: str) -> torch.Tensor:
+    """:func:`first_tensor` as float32, if it has so many axes; else raises InferenceError."""
+    output = first_tensor(outputs)
+    if not isinstance(output, torch.Tensor) or output.dim() != rank:
+        raise refuse_shape(outputs, expected)
+    return output.float()
+
+
+def normalised(boxes: torch.Tensor) -> bool:
+    """Whether no coordinate of any box leaves 0..1 by much: so small no box in pixels is."""
+    return bool(boxes.numel()) and 0.0 < float(boxes.abs().amax()) <= 2.0
+
+
 def to_corners(boxes: FloatArray) -> FloatArray:
     """(k, 4) centre x, centre y, width, height to corners x1, y1, x2, y2."""
     half = boxes[:, 2:] * np.float32(0.5)
-    return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite ones are removed by `share_out`
+        return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
 
 
 def to_pixels(boxes: FloatArray, spec: InputSpec, normalised: bool) -> FloatArray:
@@ -40,33 +55,48 @@ def to_pixels(boxes: FloatArray, spec: InputSpec, normalised: bool) -> FloatArra
     return boxes * np.array([spec.width, spec.height] * 2, np.float32) if normalised else boxes
 
 
-def candidates_to_detections(
-    centred: FloatArray,
+def count_nan(scores: torch.Tensor) -> list[int]:
+    """How many of each picture's scores (B, ...) are NaN. One pass where none is: the rule."""
+    if torch.isnan(scores.sum()):
+        counts: list[int] = torch.isnan(scores).flatten(1).sum(1).tolist()
+        return counts
+    return [0] * len(scores)
+
+
+def nothing(invalid: list[int]) -> Parsed:
+    """No detections in any picture."""
+    return Parsed([Detections.empty() for _ in invalid], invalid)
+
+
+def share_out(
+    xyxy: FloatArray,
     scores: FloatArray,
     class_ids: IntArray,
     pictures: IntArray,
     invalid: list[int],
     limits: Limits,
+    *,
+    overlap: bool,
 ) -> Parsed:
-    """Share candidates out to their pictures, without those that are not finite, and suppress overlaps.
+    """Share candidates out to their pictures, without those that are not finite, and apply the limits.
 
     Args:
-        centred: (k, 4) boxes as centre and size, in network pixels.
+        xyxy: (k, 4) corners in network pixels.
         scores: (k,).
         class_ids: (k,).
         pictures: (k,) ascending: which picture each belongs to.
         invalid: rows per picture that were already found not to be finite; its length is the number of pictures.
         limits: what to keep.
+        overlap: whether overlapping boxes of one class are to be suppressed.
     """
-    finite = np.isfinite(centred).all(1) & np.isfinite(scores)
+    finite = np.isfinite(xyxy).all(1) & np.isfinite(scores)
     if not finite.all():
         lost = np.bincount(pictures[~finite], minlength=len(invalid))
         invalid = [before + int(more) for before, more in zip(invalid, lost, strict=True)]
-        centred, scores, class_ids, pictures = centred[finite], scores[finite], class_ids[finite], pictures[finite]
-    xyxy = to_corners(centred)
+        xyxy, scores, class_ids, pictures = xyxy[finite], scores[finite], class_ids[finite], pictures[finite]
     ends = np.searchsorted(pictures, np.arange(len(invalid) + 1))
     detections = [
-        finish(xyxy[start:end], scores[start:end], class_ids[start:end], limits, overlap=True)
+        finish(xyxy[start:end], scores[start:end], class_ids[start:end], limits, overlap=overlap)
         for start, end in pairwise(ends)
     ]
     return Parsed(detections, invalid)

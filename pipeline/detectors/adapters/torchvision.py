@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detectors.adapter import UNIT_LIST, Encoding, Limits, Parsed, describe
+from pipeline.detectors.adapter import Limits, Parsed, describe
+from pipeline.detectors.adapters.family import Family, Options, only
+from pipeline.detectors.preprocessing import USUAL, Preprocessing
 from pipeline.detectors.suppress import finish
 from pipeline.errors import InferenceError
 from pipeline.frame import InputSpec
@@ -24,7 +26,8 @@ class Torchvision:
     """
 
     name: str = "torchvision"
-    encoding: Encoding = UNIT_LIST
+    preprocessing: Preprocessing = USUAL
+    first_class: int = 1
 
     def check(self, outputs: Any, size: int) -> None:
         """See :class:`pipeline.detectors.adapter.Adapter`."""
@@ -50,6 +53,14 @@ class Torchvision:
                 xyxy, scores, class_ids = xyxy[finite], scores[finite], class_ids[finite]
             detections.append(finish(xyxy, scores, class_ids, limits, overlap=False))
         return Parsed(detections, invalid)
+
+
+def _make(outputs: Any, spec: InputSpec, options: Options) -> Torchvision:
+    only(options)
+    return Torchvision()
+
+
+TORCHVISION = Family("torchvision", USUAL, _make, takes_list=True)
 
 
 def _pictures(outputs: Any) -> list[dict[str, Any]] | None:

@@ -6,17 +6,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from pipeline.detectors.adapter import UNIT, Encoding, Limits, Parsed
+from pipeline.detectors.adapter import Limits, Parsed
+from pipeline.detectors.adapters.family import Family, Options, only
 from pipeline.detectors.adapters.tensors import (
-    candidates_to_detections,
+    count_nan,
     first_tensor,
+    normalised,
+    nothing,
+    of_rank,
     refuse_shape,
     shape_of,
+    share_out,
+    to_corners,
     to_pixels,
 )
-from pipeline.frame import Detections, InputSpec
+from pipeline.detectors.preprocessing import USUAL, Preprocessing
+from pipeline.frame import InputSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Ultralytics:
     classes: int
     normalised: bool = False
     name: str = "ultralytics"
-    encoding: Encoding = UNIT
+    preprocessing: Preprocessing = USUAL
 
     def check(self, outputs: Any, size: int) -> None:
         """See :class:`pipeline.detectors.adapter.Adapter`."""
@@ -45,14 +50,19 @@ class Ultralytics:
         # The maximum over classes of a whole batch runs along contiguous anchors; indices are sought for hits only.
         best = output[:, 4:].amax(1)
         picture, anchor = (best >= limits.confidence).nonzero().unbind(1)
-        invalid = [0] * count
-        if torch.isnan(best.sum()):
-            invalid = torch.isnan(best).sum(1).tolist()
+        invalid = count_nan(best)
         if not len(picture):
-            return Parsed([Detections.empty() for _ in range(count)], invalid)
+            return nothing(invalid)
         rows = output[picture, :, anchor].float().cpu().numpy()
-        class_ids = rows[:, 4:].argmax(1)
-        scores = rows[:, 4:].max(1)
-        return candidates_to_detections(
-            to_pixels(rows[:, :4], spec, self.normalised), scores, class_ids, picture.cpu().numpy(), invalid, limits
-        )
+        xyxy = to_corners(to_pixels(rows[:, :4], spec, self.normalised))
+        scores, class_ids = rows[:, 4:].max(1), rows[:, 4:].argmax(1)
+        return share_out(xyxy, scores, class_ids, picture.cpu().numpy(), invalid, limits, overlap=True)
+
+
+def _make(outputs: Any, spec: InputSpec, options: Options) -> Ultralytics:
+    only(options)
+    output = of_rank(outputs, 3, "(B, 4 + classes, anchors)")
+    return Ultralytics(max(1, output.shape[1] - 4), normalised(output[:, :4]))
+
+
+ULTRALYTICS = Family("ultralytics", USUAL, _make)

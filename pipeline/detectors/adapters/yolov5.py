@@ -6,17 +6,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from pipeline.detectors.adapter import UNIT, Encoding, Limits, Parsed
+from pipeline.detectors.adapter import Limits, Parsed
+from pipeline.detectors.adapters.family import Family, Options, only
 from pipeline.detectors.adapters.tensors import (
-    candidates_to_detections,
+    count_nan,
     first_tensor,
+    normalised,
+    nothing,
+    of_rank,
     refuse_shape,
     shape_of,
+    share_out,
+    to_corners,
     to_pixels,
 )
-from pipeline.frame import Detections, InputSpec
+from pipeline.detectors.preprocessing import USUAL, Preprocessing
+from pipeline.frame import InputSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Yolov5:
     classes: int
     normalised: bool = False
     name: str = "yolov5"
-    encoding: Encoding = UNIT
+    preprocessing: Preprocessing = USUAL
 
     def check(self, outputs: Any, size: int) -> None:
         """See :class:`pipeline.detectors.adapter.Adapter`."""
@@ -46,14 +51,19 @@ class Yolov5:
         output = first_tensor(outputs)[:count]
         objectness = output[..., 4]
         picture, anchor = (objectness >= limits.confidence).nonzero().unbind(1)
-        invalid = [0] * count
-        if torch.isnan(objectness.sum()):
-            invalid = torch.isnan(objectness).sum(1).tolist()
+        invalid = count_nan(objectness)
         if not len(picture):
-            return Parsed([Detections.empty() for _ in range(count)], invalid)
+            return nothing(invalid)
         rows = output[picture, anchor].float().cpu().numpy()
-        class_ids = rows[:, 5:].argmax(1)
-        scores = rows[:, 4] * rows[:, 5:].max(1)
-        return candidates_to_detections(
-            to_pixels(rows[:, :4], spec, self.normalised), scores, class_ids, picture.cpu().numpy(), invalid, limits
-        )
+        xyxy = to_corners(to_pixels(rows[:, :4], spec, self.normalised))
+        scores, class_ids = rows[:, 4] * rows[:, 5:].max(1), rows[:, 5:].argmax(1)
+        return share_out(xyxy, scores, class_ids, picture.cpu().numpy(), invalid, limits, overlap=True)
+
+
+def _make(outputs: Any, spec: InputSpec, options: Options) -> Yolov5:
+    only(options)
+    output = of_rank(outputs, 3, "(B, anchors, 5 + classes)")
+    return Yolov5(max(1, output.shape[2] - 5), normalised(output[..., :4]))
+
+
+YOLOV5 = Family("yolov5", USUAL, _make)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters that are not part of this program: by entry point, or as ``package.module:factory``."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pipeline.detectors.adapter import Adapter
+from pipeline.detectors.adapters.family import Family, Options
+from pipeline.detectors.preprocessing import Preprocessing
+from pipeline.detectors.wording import one_line
+from pipeline.errors import ModelLoadError
+from pipeline.frame import InputSpec
+
+GROUP = "pipeline.adapters"
+"""The entry-point group. Entry points are imported when one is asked for by its name, never before."""
+
+_NEEDED = ("name", "preprocessing", "check", "parse")
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Adapters that installed packages offer, by name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def load_plugin(name: str, options: Options) -> Family | None:
+    """The family of an adapter that the user brings, or None if ``name`` is neither installed nor a path to one.
+
+    Args:
+        name: of an entry point, or ``package.module:factory``.
+        options: keyword arguments of the factory.
+
+    Raises:
+        ModelLoadError: it cannot be imported or called, or what it returns is no adapter.
+    """
+    point = installed().get(name)
+    if point is None and ":" not in name:
+        return None
+    try:
+        factory = point.load() if point is not None else _find(name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise ModelLoadError(f"model.adapter: {name!r} cannot be imported: {one_line(exc)}") from exc
+    try:
+        adapter = factory(**options)
+    except Exception as exc:
+        given = f" with {', '.join(options)}" if options else ""
+        raise ModelLoadError(f"model.adapter: {name!r} failed when it was called{given}: {one_line(exc)}") from exc
+    return _family(name, adapter)
+
+
+def _find(name: str) -> Any:
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _family(name: str, adapter: Any) -> Family:
+    missing = [each for each in _NEEDED if not hasattr(adapter, each)]
+    if missing or not isinstance(adapter.preprocessing, Preprocessing):
+        lacks = f"it has no {', '.join(missing)}" if missing else "its preprocessing is no Preprocessing"
+        raise ModelLoadError(
+            f"model.adapter: {name!r} made a {type(adapter).__name__}, which is no adapter: {lacks}; see the class "
+            "Adapter in pipeline.detectors.adapter"
+        )
+
+    def make(outputs: Any, spec: InputSpec, options: Options) -> Adapter:
+        made: Adapter = adapter
+        return made
+
+    return Family(name, adapter.preprocessing, make, takes_list=None)
