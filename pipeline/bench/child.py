@@ -112,14 +112,13 @@ def _floors(task: Task) -> dict[str, Any]:
     import cv2
 
     from pipeline.bench import floors
-    from pipeline.bench.material import CELL
+    from pipeline.detectors import build_detector
     from pipeline.detectors.load import load_model
-    from pipeline.frame import InputSpec
 
     cv2.setNumThreads(1)
     clips = [Path(clip) for clip in task["clips"]]
     # What the pipeline gives this model for pictures of this shape: work that it need not do is no floor.
-    spec = InputSpec(task["side"], task["side"], trim=CELL).trimmed(task["width"], task["height"])
+    spec = build_detector(task["model"], device="cpu").spec.trimmed(task["width"], task["height"])
     batch, copies, frames = task["batch"], task["copies"], task["frames"]
     module = load_model(Path(task["model"])).module
     floors.network(module, spec, batch, 4 * batch * copies, copies)  # warm

@@ -52,7 +52,7 @@ def make(material: Material, folder: Path, say: Callable[[str], None] = lambda t
     """The clips and the detector, made unless they are there; (clips, model). Raises PipelineError."""
     stem = f"{material.width}x{material.height}-{material.fps}-{material.frames}-{material.mbit:g}-{material.input}"
     clips = [folder / f"{stem}-{number}.mp4" for number in range(material.files)]
-    model = folder / f"detector-{material.input}.pt"
+    model = folder / f"detector-{material.input}-any-shape.pt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, clip in enumerate(clips):
