@@ -209,5 +209,9 @@ def test_the_shipped_configuration_runs_as_it_stands(start: Callable[..., Proces
     assert code == 0, err
     for stream in ("plaza", "lobby"):
         found = records(tmp_path / "out" / f"{stream}.jsonl")
-        asked = 5 * (found[-1]["pts"] - found[0]["pts"])
-        assert len(found) - 1 + sum(line["dropped_before"] for line in found[1:]) == pytest.approx(asked, abs=1.5)
+        span_s = found[-1]["pts"] - found[0]["pts"]
+        # A busy machine needs several laps; in each of them lobby has a hole of 0.4 s, in which nothing comes.
+        slack = 1.5 * (1 + span_s // 12)
+        assert len(found) - 1 + sum(line["dropped_before"] for line in found[1:]) == pytest.approx(
+            5 * span_s, abs=slack
+        )
