@@ -60,6 +60,8 @@ def detector(model: ModelConfig, *, max_batch: int) -> TorchScriptDetector:
     return build_detector(
         model.path,
         adapter=model.adapter,
+        adapter_options=model.adapter_options,
+        input_spec=None if model.input_spec is None else model.input_spec.model_dump(exclude_none=True),
         input_size=model.input,
         trim=model.trim,
         confidence=model.confidence,

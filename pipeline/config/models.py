@@ -11,7 +11,10 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 from pipeline.config.outputs import ServerConfig, SinkConfig, sink_clash
 from pipeline.config.values import (
     CREDENTIAL_SCHEMES,
+    AdapterOptions,
+    Channels,
     ClassWanted,
+    Deviations,
     Device,
     Digest,
     InputSize,
@@ -20,6 +23,7 @@ from pipeline.config.values import (
     Name,
     Password,
     Region,
+    Scale,
     Section,
     Source,
     Workers,
@@ -29,6 +33,30 @@ from pipeline.redact import SourceUrl
 
 Policy = Literal["freshest", "every_frame"]
 PASSWORD_KEYS = ("password", "password_env", "password_file")
+
+
+class InputSpecConfig(Section):
+    """What the network wants to be given, where its file and its family do not say it, or say it wrong."""
+
+    colour: Literal["rgb", "bgr"] | None = Field(default=None, description="Order of the channels.")
+    scale: Scale = Field(default=None, description="The network's value per grey level.")
+    mean: Channels = Field(
+        default=None, description="Subtracted after scaling: one number, or one per channel in the order of `colour`."
+    )
+    std: Deviations = Field(default=None, description="What the difference is divided by, likewise.")
+    fit: Literal["letterbox", "top_left", "stretch"] | None = Field(
+        default=None,
+        description="How a picture gets into the input: `letterbox` keeps its shape and centres it, `top_left` keeps "
+        "it and pads right and below, `stretch` does not keep it.",
+    )
+    pad_value: StrictInt | None = Field(default=None, ge=0, le=255, description="Grey level of the padding.")
+    stride: StrictInt | None = Field(
+        default=None, ge=1, le=1024, description="Both sides of the input are multiples of it."
+    )
+    dtype: Literal["float32", "float16", "bfloat16", "uint8"] | None = Field(
+        default=None, description="Number format of the input tensor; `uint8` takes no scale, mean or std."
+    )
+    layout: Literal["nchw", "nhwc"] | None = Field(default=None, description="Order of the input tensor's axes.")
 
 
 class ModelConfig(Section):
@@ -52,7 +80,15 @@ class ModelConfig(Section):
     adapter: StrictStr | None = Field(
         default=None,
         min_length=1,
-        description="How the model's output is read. Unset: recognised when the model is loaded.",
+        description="How the model's output is read: a family such as `ultralytics`, an entry point of the group "
+        "`pipeline.adapters`, or `package.module:factory`. Unset: recognised when the model is loaded.",
+    )
+    adapter_options: AdapterOptions = Field(
+        default=None, description="Options of the adapter, such as `box` of `heatmap`; see the README."
+    )
+    input_spec: InputSpecConfig | None = Field(
+        default=None,
+        description="What the network wants to be given. What is unset of it is as the model or its family says.",
     )
     input: InputSize = Field(
         default=None,

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamConfig, StreamSettings
+from pipeline.config.models import BatchConfig, Config, InputSpecConfig, ModelConfig, StreamConfig, StreamSettings
 from pipeline.config.outputs import SINK_TYPES, RotateConfig, ServerConfig, TlsConfig
 from pipeline.config.values import SCHEMES, Section
 
@@ -42,6 +42,7 @@ def markdown() -> str:
         _INTRODUCTION,
         *_table("The file", Config, "Keys at the top of the file."),
         *_table("`model`", ModelConfig),
+        *_table("`input_spec` of the model", InputSpecConfig, level=3),
         *_table("`batch`", BatchConfig),
         *_table("`streams`", StreamConfig, "A list. Each entry also takes every key of `defaults`.", own),
         *_table("`defaults`", StreamSettings, "What every stream inherits unless it says otherwise."),

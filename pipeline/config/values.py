@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -137,6 +138,47 @@ def _input_size(value: Any) -> tuple[int, int] | None:
     return (size[0], size[1])
 
 
+def _scale(value: Any) -> float | str | None:
+    if value is None or value == "1/255":
+        return value  # type: ignore[no-any-return]
+    if not _is_number(value) or value <= 0:
+        raise refusal("expected 1/255, or a number above 0: the network's value per grey level")
+    return float(value)
+
+
+def _channels(value: Any) -> tuple[float, float, float] | None:
+    if value is None:
+        return None
+    numbers = value if isinstance(value, (tuple, list)) else (value,) * 3
+    if len(numbers) != 3 or not all(_is_number(number) for number in numbers):
+        raise refusal("expected three numbers, one per channel, or one number for all of them")
+    return (float(numbers[0]), float(numbers[1]), float(numbers[2]))
+
+
+def _deviations(value: Any) -> tuple[float, float, float] | None:
+    numbers = _channels(value)
+    if numbers is not None and min(numbers) <= 0:
+        raise refusal("expected numbers above 0")
+    return numbers
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _options(value: Any) -> dict[str, Any] | None:
+    """A flat mapping of text to text, numbers, truth values, and lists of those."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not all(isinstance(key, str) and key.isidentifier() for key in value):
+        raise refusal("expected a mapping of option names to values")
+    for key, each in value.items():
+        values = each if isinstance(each, (tuple, list)) else (each,)
+        if not all(isinstance(one, (str, bool)) or _is_number(one) for one in values):
+            raise refusal(f"{key}: expected text, a number, true, false, or a list of these")
+    return value
+
+
 def _workers(value: Any) -> int | str:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256):
         return value  # type: ignore[no-any-return]
@@ -189,6 +231,27 @@ InputSize = Annotated[
     WithJsonSchema(
         {"anyOf": [_SIDE, {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}, {"type": "null"}]}
     ),
+]
+_NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
+Scale = Annotated[
+    float | str | None,
+    PlainValidator(_scale),
+    WithJsonSchema({"anyOf": [{"const": "1/255"}, {"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]}),
+]
+Channels = Annotated[
+    tuple[float, float, float] | None,
+    PlainValidator(_channels),
+    WithJsonSchema({"anyOf": [{"type": "number"}, _NUMBERS, {"type": "null"}]}),
+]
+Deviations = Annotated[
+    tuple[float, float, float] | None,
+    PlainValidator(_deviations),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _NUMBERS, {"type": "null"}]}),
+]
+AdapterOptions = Annotated[
+    dict[str, Any] | None,
+    PlainValidator(_options),
+    WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
 ]
 Workers = Annotated[
     int | str,
