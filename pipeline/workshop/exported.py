@@ -32,6 +32,7 @@ _DTYPES: dict[int, tuple[str, int]] = {
     30: ("float8_e5m2", 1),
 }
 _SYMBOL = re.compile(r"Symbol\('(\w+)'[^()]*\)")
+_MOST_JSON = 32 << 20  # as objects of Python ten times as much
 _BUILT_IN = frozenset({"aten", "prim", "prims", "quantized", "quantized_decomposed", "torchvision", "higher_order"})
 
 
@@ -63,7 +64,7 @@ def read_exported(members: Members) -> dict[str, Any]:
 
 def _object(members: Members, inner: str) -> dict[str, Any]:
     try:
-        value = json.loads(members.read(inner))
+        value = json.loads(members.read(inner, _MOST_JSON))
     except (ValueError, RecursionError) as exc:
         raise ModelLoadError(f"{members.name}: {printable(inner)} is not valid JSON; export it again") from exc
     if not isinstance(value, dict):

@@ -19,6 +19,7 @@ from pipeline.workshop.tensors import TensorEntry, class_of, summarised, tensors
 
 _LARGEST = 5
 _LONGEST_SIDE_FILE = 1 << 20
+_MOST_SIDE_FILES = 50
 _SAFE_GLOBALS = ("torch", "__torch__", "collections")
 
 Format = Literal["torchscript", "lite", "pt2"]
@@ -84,7 +85,10 @@ def _script(members: Members, sizes: dict[str, int], doubts: list[str], code: bo
     sources = {
         inner.removeprefix("code/"): members.text(inner) for inner in members.below("code/") if inner.endswith(".py")
     }
-    program = read_program(sources)
+    try:
+        program = read_program(sources)
+    except ValueError as exc:
+        raise ModelLoadError(f"{members.name}: {exc}: refused") from exc
     root, attributes = _tensors(members, "data.pkl", doubts)
     _, constants = _tensors(members, "constants.pkl", doubts)
     main = [method for method in program.methods if method.owner == root]
@@ -158,7 +162,7 @@ def _metadata(members: Members, doubts: list[str]) -> dict[str, Any]:
     """The side files, and what the pipeline takes from them."""
     texts = {
         inner.removeprefix("extra/"): members.text(inner)
-        for inner in members.below("extra/")
+        for inner in members.below("extra/")[:_MOST_SIDE_FILES]
         if members.infos[inner].file_size <= _LONGEST_SIDE_FILE
     }
     told: dict[str, Any] = {"files": {}, "source": None}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_OPCODES = 2_000_000
+MOST_OPCODES = 500_000
 """A scripted detector has some ten thousand."""
 
 

@@ -9,17 +9,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 _CLASS = re.compile(r"class (\w+)\(")
-_DEF = re.compile(r"( *)def (\w+)\(")
+_DEF = re.compile(r"(| {2})def (\w+)\(")  # functions and methods; what is deeper is none of TorchScript's
 _ATTRIBUTES = re.compile(r"  __(parameters|buffers)__ = \[([^\]]*)\]")
 _NAME = re.compile(r'"([^"]*)"')
 _BRANCH = re.compile(r" +(if|elif|for|while)\b")
 _OPERATOR = re.compile(r"(?<![\w.])(?:ops\.(\w+)\.(\w+)|torch\.(\w+))\(")
 _SHAPED = re.compile(
-    r"\btorch\.(reshape|view|_unsafe_view|expand|repeat|zeros|ones|full|empty)\(([^\[\]]*)\[([^\[\]]*)\]"
+    r"\btorch\.(reshape|view|_unsafe_view|expand|repeat|zeros|ones|full|empty)\(([^\[\]]{0,300})\[([^\[\]]{0,300})\]"
 )
 _NUMBER = re.compile(r"\d+")
 _BUILT_IN = frozenset({"aten", "prim", "quantized", "_quantized", "torchvision"})
 _LONGEST_LINE = 20_000
+_LONGEST_HEAD = 200  # lines of a signature
+_MOST_BAKED = 10_000
+
+MOST_LINES = 1_000_000
+"""Lines of code in all; a traced loop of a thousand rounds has some ten thousand."""
+MOST_METHODS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +106,16 @@ def read_program(sources: Mapping[str, str]) -> Program:
 
     Args:
         sources: text by path below ``code/``.
+
+    Raises:
+        ValueError: there are more than ``MOST_LINES`` lines or ``MOST_METHODS`` methods.
     """
     program = Program(files=len(sources))
     for file, text in sources.items():
-        lines = text.splitlines()
-        program.lines += len(lines)
+        program.lines += text.count("\n") + (not text.endswith("\n"))
+        if program.lines > MOST_LINES:
+            raise ValueError(f"its code has more than {MOST_LINES:,} lines")
+        lines = text.removesuffix("\n").split("\n")  # splitlines would split at other characters, too
         module = file.removesuffix(".py").replace("/", ".")
         _read_file(program, file, module, lines)
     return program
@@ -125,6 +136,8 @@ def _read_file(program: Program, file: str, module: str, lines: list[str]) -> No
         found = _DEF.match(line)
         if found:
             inside = owner if found.group(1) else module
+            if len(program.methods) >= MOST_METHODS:
+                raise ValueError(f"its code has more than {MOST_METHODS:,} methods")
             program.methods.append(_method(inside, found.group(2), file, number, lines))
             continue
         found = _ATTRIBUTES.match(line)
@@ -144,7 +157,7 @@ def _read_statement(program: Program, file: str, number: int, line: str) -> None
         program.opens_files |= "from_file" in (operator, own)
     for operator, _, sizes in _SHAPED.findall(line):
         known = [size.strip() for size in sizes.split(",")]
-        if any(size.isdecimal() and int(size[:9]) > 1 for size in known):
+        if len(program.baked) < _MOST_BAKED and any(size.isdecimal() and int(size[:9]) > 1 for size in known):
             shape = f"[{', '.join(known)}]"
             program.baked.append(Baked(operator, shape, known[0].isdecimal(), file, number))
     if "CONSTANTS.c" in line:
@@ -156,9 +169,10 @@ def _method(owner: str, name: str, file: str, number: int, lines: list[str]) -> 
     """The method that begins at ``number``; its head may go over several lines and ends with a colon."""
     indent = len(lines[number - 1]) - len(lines[number - 1].lstrip(" "))
     head = number
-    while not lines[head - 1].endswith(":") and head < min(len(lines), number + 200):
+    most = min(len(lines), number + _LONGEST_HEAD)
+    while not lines[head - 1].endswith(":") and head < most and not _DEF.match(lines[head]):
         head += 1
-    signature = " ".join(line.strip() for line in lines[number - 1 : head]).removesuffix(":")
+    signature = " ".join(line[:500].strip() for line in lines[number - 1 : head]).removesuffix(":")[:5000]
     signature = signature.partition("(")[2]
     first, _, rest = signature.partition(",")
     if first.startswith("self"):

@@ -27,6 +27,7 @@ MOST_READ = 256 << 20
 
 _HEAD = 64 << 20  # of a file that is no archive: enough to tell what it is
 _BLOCK = 1 << 20
+_DOUBTS = 10  # are told one by one
 # What Python's zip reader raises on damaged archives, as found by changing bytes at random.
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, RuntimeError, EOFError, OSError)
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods expand without a bound, and torch has none
@@ -54,13 +55,14 @@ class Members:
     _archive: zipfile.ZipFile
     _left: int = field(default=MOST_READ)
 
-    def read(self, inner: str) -> bytes:
+    def read(self, inner: str, most: int | None = None) -> bytes:
         """All bytes of a member, checked against its checksum; raises ModelLoadError when there are too many."""
         info = self.infos[inner]
-        if info.file_size > min(MOST_MEMBER, self._left):
+        most = MOST_MEMBER if most is None else most
+        if info.file_size > min(most, self._left):
             raise ModelLoadError(
-                f"{self.name}: its member {printable(inner)} expands to {info.file_size:,} bytes; at most "
-                f"{MOST_MEMBER >> 20} MB are read of one, and {MOST_READ >> 20} MB of all: refused"
+                f"{self.name}: its member {printable(inner)} expands to {info.file_size:,} bytes; "
+                f"{most >> 20} MB are read of one such member, and {MOST_READ >> 20} MB of all: refused"
             )
         if info.compress_type not in _READABLE:
             raise ModelLoadError(
@@ -151,6 +153,8 @@ def _by_path(members: list[zipfile.ZipInfo], size: int, name: str) -> tuple[dict
             doubts.append(f"two members are called {printable(inner)}: torch may read the other one")
         else:
             infos[inner] = member
+    if len(doubts) > _DOUBTS:
+        doubts[_DOUBTS:] = [f"and {len(doubts) - _DOUBTS} more members like these"]
     return infos, doubts
 
 

@@ -10,6 +10,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -278,6 +279,28 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
         archive.filelist.extend([info] * 100)
     (tmp_path / "m.pt").write_bytes(buffer.getvalue())
     assert "overlap" in refusal(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (b"\n" * 2_000_000, "more than 1,000,000 lines"),
+        (b"def f(\n" * 200_000, "more than 50,000 methods"),
+        (b"".join(b" " * n + b"def f(x):\n" for n in range(3_000)), None),
+        (b"torch.view(" * 400_000, None),
+        ((b"x = " + b"torch.view(x, " * 1_400 + b"[\n") * 60, None),
+        (b"CONSTANTS.c" * 300_000, None),
+    ],
+    ids=["lines", "methods", "staircase", "long line", "many long lines", "constants"],
+)
+def test_code_that_is_made_to_take_long_does_not(code: bytes, said: str | None, tmp_path: Path) -> None:
+    begun = time.process_time()  # of this process alone: the machine may be busy
+    path = rezipped(save(Cells(), tmp_path / "m.pt"), code__slow_dot_py=code)
+    if said is None:
+        assert inspect_model(path)["format"] == "torchscript"
+    else:
+        assert said in refusal(path)
+    assert time.process_time() - begun < 20  # quadratic work here takes minutes
 
 
 def test_a_table_of_contents_without_measure_is_refused(tmp_path: Path) -> None:
