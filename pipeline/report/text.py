@@ -15,6 +15,8 @@ from rich.text import Text
 from pipeline.report.figures import NOTHING, aligned, count, duration, milliseconds, rate
 from pipeline.report.verdict import dropped, findings, reasons
 
+WHOLE_TABLES = 4
+"""Of up to so many streams each has a table of its stages; of more, a row."""
 EVERY_STREAM = 12
 """Up to so many streams have a row each, in their order."""
 SLOWEST = 10
@@ -44,7 +46,11 @@ def tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     if not total.get("end_to_end"):
         return
     timed = {name: stream for name, stream in shown.items() if stream.get("end_to_end")}
-    if len(streams) > 1 and timed:
+    if 1 < len(streams) <= WHOLE_TABLES:
+        for name, stream in timed.items():
+            yield _stage_table(stream, f"{name}, ms")
+            yield Text()
+    elif timed and len(streams) > 1:
         yield _share_table(timed, [stage for stage, stats in total["stages"].items() if stats])
         yield Text()
     yield _stage_table(total, f"all {len(streams):,} streams, ms" if len(streams) > 1 else "stages, ms")

@@ -141,7 +141,7 @@ def test_a_run_ends_with_its_tables_and_leaves_reports_where_they_are_wanted(
     assert out == ""
     tables = err[err.index("stream  ") :].splitlines()
     assert [line.split()[:3] for line in tables[1:3]] == [[name, "finished", "40"] for name in ("bars", "more")]
-    assert tables[4].startswith("stages, p95 ms")
+    assert tables[4].startswith("bars, ms")
     assert any(line.split()[:4] == ["end", "to", "end", "80"] for line in tables)
     assert tables[-1] == f"outputs in {tmp_path}/reports/today/: report.json, report.html"
     report = json.loads((tmp_path / "reports" / "today" / "report.json").read_text())

@@ -44,7 +44,7 @@ def test_one_stream_is_a_line_and_its_stages_with_their_percentiles() -> None:
 
 
 def test_several_streams_have_a_line_each_and_one_for_their_stages() -> None:
-    ledger = a_run("plaza", "gate", "gone")
+    ledger = a_run("plaza", "gate", "gone", "more", "still-more")
     ledger.streams["gate"].dropped["stale"] = 3
     ledger.streams["gone"] = StreamLedger("gone")
     ledger.streams["gone"].failed("no such file")
@@ -54,13 +54,18 @@ def test_several_streams_have_a_line_each_and_one_for_their_stages() -> None:
         ["gate", "finished", "5", "56.8", "10.00", "10.00", "3"],
         ["gone", "failed", "0", "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}", "0"],
     ]
-    assert lines[5].split() == ["stages,", "p95", "ms", "decode", "prep", "queue", "infer", "post", "follow", "sink"]
-    assert [line.split() for line in lines[6:8]] == [
+    assert lines[7].split() == ["stages,", "p95", "ms", "decode", "prep", "queue", "infer", "post", "follow", "sink"]
+    assert [line.split() for line in lines[8:10]] == [
         [name, "1.00", "1.00", "4.00", "1.00", "1.00", "1.00", "1.00"] for name in ("plaza", "gate")
     ]
-    assert lines[9].startswith("all 3 streams, ms ")
-    assert lines[-2].split()[:4] == ["end", "to", "end", "10"]
-    assert len(lines) == 4 + 1 + 3 + 1 + 9 + 1
+    assert lines[13].startswith("all 5 streams, ms ")
+    assert lines[-2].split()[:4] == ["end", "to", "end", "20"]
+    assert len(lines) == 6 + 1 + 5 + 1 + 9 + 1
+
+
+def test_a_few_streams_have_a_table_of_their_stages_each() -> None:
+    lines = shown(tables(report_of("plaza", "gate")))
+    assert [line.split(",")[0] for line in lines if line.endswith("jitter")] == ["plaza", "gate", "all 2 streams"]
 
 
 def test_a_long_name_is_whole() -> None:
