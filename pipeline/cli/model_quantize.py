@@ -125,7 +125,7 @@ def _tell(made: Quantized) -> None:
         size = "-" if side.size_bytes is None else f"{side.size_bytes / 1e6:.2f}"
         table.add_row(f"{name} ({side.precision})", size, f"{side.ms:.2f}", f"{boxes:,}")
     console.print(table)
-    kept_float = len(made.chosen.keep_float)
+    kept_float = len(made.float_layers)
     lines: list[Any] = [
         f"the same boxes at IoU 0.75: {made.share:.1%} of {max(agreement.count_a, agreement.count_b):,} in "
         f"{made.judged} frames ({made.wanted:.1%} asked for)",

@@ -30,6 +30,7 @@ from pipeline.workshop.int8_graph import (
     flatten,
     has_fast_int8,
     head_layers,
+    layers_without_kernel,
     quantize_program,
     quantized_operators,
 )
@@ -57,6 +58,7 @@ class Quantized:
         convolutions, operators: of the program; operators of the result that compute in INT8.
         attempts: the ways to convert that were tried.
         chosen: the one that was taken.
+        without_kernel: numbers of convolutions that stay in float because INT8 would be slower.
         comparison: the float file (A) with the INT8 file as it was stored (B).
         remarks: for the user, one line each.
     """
@@ -70,8 +72,14 @@ class Quantized:
     operators: int
     attempts: tuple[Attempt, ...]
     chosen: Attempt
+    without_kernel: frozenset[int]
     comparison: Comparison
     remarks: tuple[str, ...]
+
+    @property
+    def float_layers(self) -> list[int]:
+        """Numbers of the convolutions that stayed in float."""
+        return sorted(self.chosen.keep_float | self.without_kernel)
 
     @property
     def share(self) -> float:
@@ -93,7 +101,8 @@ class Quantized:
             "agreement": found["agreement"],
             "frames": {"calibrated": self.calibrated, "judged": self.judged},
             "convolutions": self.convolutions,
-            "float_layers": sorted(self.chosen.keep_float),
+            "float_layers": self.float_layers,
+            "without_kernel": sorted(self.without_kernel),
             "int8_operators": self.operators,
             "ranges": self.chosen.ranges,
             "attempts": [attempt.as_dict() for attempt in self.attempts],
@@ -191,6 +200,7 @@ def quantize_file(
         quantized_operators(module),
         tuple(attempts),
         chosen,
+        frozenset(layers_without_kernel(flat)),
         found,
         remarks,
     )

@@ -18,6 +18,7 @@ from pipeline.workshop.int8_graph import (
     convolution_count,
     flatten,
     head_layers,
+    layers_without_kernel,
     quantize_program,
     quantized_operators,
 )
@@ -88,6 +89,30 @@ def test_layers_stay_in_float() -> None:
     heads = quantize_program(data, calibrate, keep_float=frozenset([10]))
     assert "aten::convolution" in kinds(heads)
     assert quantized_operators(heads) < quantized_operators(quantize_program(data, calibrate))
+
+
+class Depthwise(torch.nn.Module):
+    """Depthwise convolutions of 116 channels, as ShuffleNet has them, and of 120."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [torch.nn.Conv2d(3, 116, 1), torch.nn.Conv2d(116, 116, 3, groups=116), torch.nn.Conv2d(116, 120, 1)]
+        self.body = torch.nn.Sequential(*layers, torch.nn.Conv2d(120, 120, 3, groups=120), torch.nn.Conv2d(120, 8, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.body(x)
+        return found
+
+
+@pytest.mark.skipif("x86" not in torch.backends.quantized.supported_engines, reason="not x86")
+def test_depthwise_layers_without_a_fast_kernel_stay_in_float() -> None:
+    made = from_module(Depthwise(), [pictures(1)], float_heads=False)
+    kept = [node for node in made.inlined_graph.nodes() if node.kind() == "aten::convolution"]
+    assert len(kept) == 1
+    stored = io.BytesIO()
+    with quiet():
+        torch.jit.save(torch.jit.script(Depthwise()), stored)
+    assert layers_without_kernel(flatten(stored.getvalue())) == [1]
 
 
 def test_from_a_module_at_export_with_float_heads() -> None:
