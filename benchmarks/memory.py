@@ -25,7 +25,7 @@ from pipeline.bench.child import CANDIDATES as BUILT_IN
 from pipeline.bench.child import CONFIDENCE, Task, answer
 from pipeline.bench.material import Material, make
 from pipeline.bench.run import measure
-from pipeline.cli.bench import cache_folder
+from pipeline.caches import cache_folder
 from pipeline.replaying import Replay, ReplayOptions
 from pipeline.report import peak_rss_mb
 
@@ -91,9 +91,9 @@ def _run(clips: Sequence[Path], model: Path, parallel: int | None) -> dict[str, 
 
 def measured(seconds: float) -> dict[str, Any]:
     """All figures; clips of ``seconds``."""
-    clips, model = make(Material(seconds=seconds), cache_folder())
+    clips, model = make(Material(seconds=seconds), cache_folder("bench"))
     small = Material(files=1, width=320, height=180, seconds=2.0, mbit=0.5)
-    (little,), _ = make(small, cache_folder())
+    (little,), _ = make(small, cache_folder("bench"))
     idle_mb = measure({"candidate": "idle", "model": str(model)})["peak_mb"]
     with tempfile.TemporaryDirectory() as folder:
         long = [repeated(clip, TIMES, Path(folder, f"long-{number}.mp4")) for number, clip in enumerate(clips)]

@@ -31,7 +31,7 @@ from pipeline.bench.child import CONFIDENCE, Task, answer, measured
 from pipeline.bench.material import Material
 from pipeline.bench.run import BenchOptions, Peer, run_bench
 from pipeline.bench.text import tables
-from pipeline.cli.bench import cache_folder
+from pipeline.caches import cache_folder
 from pipeline.report import describe_machine
 
 PEERS = {"streamvision": "streamvision", "ultralytics": "ultralytics"}
@@ -137,7 +137,7 @@ def main() -> None:
     child = (str(Path(__file__).resolve()), "--child")
     machine = describe_machine()
     report = run_bench(
-        BenchOptions(cache_folder(), Material(seconds=options.seconds), options.rounds, cores=machine["cores"]),
+        BenchOptions(cache_folder("bench"), Material(seconds=options.seconds), options.rounds, cores=machine["cores"]),
         lambda text: print(text, file=sys.stderr),
         [Peer(name, child, TOLERANCE_PX) for name in installed],
     )

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from pipeline.bench.material import Material, make
-from pipeline.cli.bench import cache_folder
+from pipeline.caches import cache_folder
 
 HELP = ("--help",)
 
@@ -30,7 +30,7 @@ def _pipeline(*arguments: str) -> tuple[float, str]:
 
 def measured(rounds: int) -> dict[str, Any]:
     """Medians in seconds."""
-    clips, model = make(Material(seconds=1.0), cache_folder())
+    clips, model = make(Material(seconds=1.0), cache_folder("bench"))
     helps = {
         " ".join(arguments): statistics.median(_pipeline(*arguments)[0] for _ in range(rounds))
         for arguments in (HELP, ("replay", "--help"), ("--version",))

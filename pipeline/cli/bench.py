@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -64,23 +63,17 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def cache_folder() -> Path:
-    """Where rendered clips are kept: ``$XDG_CACHE_HOME/video-pipeline/bench``, by default under ``~/.cache``."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
-    return root / "video-pipeline" / "bench"
-
-
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from pipeline.bench.material import Material
     from pipeline.bench.run import BenchOptions, run_bench
+    from pipeline.caches import cache_folder
     from pipeline.report import describe_machine
     from pipeline.report.machine import package_version
     from pipeline.timing import rfc3339, wall_ns
 
     machine = describe_machine()
     material = Material(files=options.files, seconds=options.seconds)
-    settings = BenchOptions(cache_folder(), material, options.rounds, options.batch, machine["cores"])
+    settings = BenchOptions(cache_folder("bench"), material, options.rounds, options.batch, machine["cores"])
     created = rfc3339(wall_ns())
     with ExitStack() as stack:
         figures = run_bench(settings, _progress(options, stack))

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache: a convenience that must never be in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.caches import cache_folder, read_cached, write_cached
+
+
+def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder("verdicts") == tmp_path / "video-pipeline" / "verdicts"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification says to ignore such a value
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache_folder("bench") == Path("/home/somebody/.cache/video-pipeline/bench")
+
+
+def test_what_is_written_is_read_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "entry.json"
+    write_cached(path, {"a": [1, 2]})
+    assert read_cached(path) == {"a": [1, 2]}
+    write_cached(path, {"b": None})
+    assert read_cached(path) == {"b": None}
+    assert [entry.name for entry in path.parent.iterdir()] == ["entry.json"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff\xfe", b"null"])
+def test_a_damaged_entry_is_as_good_as_none(damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "entry.json"
+    assert read_cached(path) is None
+    path.write_bytes(damage)
+    assert read_cached(path) is None
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    write_cached(tmp_path / "file" / "entry.json", {})
+    write_cached(Path("/proc/nothing/entry.json"), {})
