@@ -42,8 +42,8 @@ def load_plugin(name: str, options: Options) -> Family | None:
         factory = point.load() if point is not None else _find(name)
     except (ImportError, AttributeError, ValueError) as exc:
         raise ModelLoadError(
-            f"model.adapter: {name!r} cannot be imported: {one_line(exc)}; its package must be installed, or its folder "
-            "named in PYTHONPATH"
+            f"model.adapter: {name!r} cannot be imported: {one_line(exc)}; its package must be installed, or its "
+            "folder named in PYTHONPATH"
         ) from exc
     try:
         adapter = factory(**options)

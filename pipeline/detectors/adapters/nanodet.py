@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.detectors.adapter import Limits, Parsed
 from pipeline.detectors.adapters.family import Family, Options, flag, only, whole
@@ -16,11 +14,13 @@ from pipeline.detectors.adapters.grid import cells, grid, strides_of
 from pipeline.detectors.adapters.tensors import (
     count_nan,
     first_tensor,
+    least_logit,
     nothing,
     of_rank,
     refuse_shape,
     shape_of,
     share_out,
+    sigmoid,
 )
 from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.errors import InferenceError
@@ -73,23 +73,16 @@ class Nanodet:
         if output.shape[1] != expected:
             raise InferenceError(f"{output.shape[1]} rows; an input of {spec.height}x{spec.width} has {expected} cells")
         values = output[..., : self.classes]
-        picture, cell, class_id = (values >= self._least(limits.confidence)).nonzero().unbind(1)
+        least = least_logit(limits.confidence) if self.logits else limits.confidence
+        picture, cell, class_id = (values >= least).nonzero().unbind(1)
         invalid = count_nan(values.amax(2))
         if not len(picture):
             return nothing(invalid)
-        found = values[picture, cell, class_id].float()
-        scores = (torch.sigmoid(found) if self.logits else found).cpu().numpy()
+        found = values[picture, cell, class_id]
+        scores = sigmoid(found) if self.logits else found.float().cpu().numpy()
         sides = output[picture, cell, self.classes :].float().cpu().numpy()
         xyxy = self._boxes(sides.reshape(-1, 4, self.reg_max + 1), cell.cpu().numpy(), spec)
         return share_out(xyxy, scores, class_id.cpu().numpy(), picture.cpu().numpy(), invalid, limits, overlap=True)
-
-    def _least(self, confidence: float) -> float:
-        """The class value that a candidate needs; a little less as logit, since the scores are compared once more."""
-        if not self.logits:
-            return confidence
-        if confidence <= 0.0:
-            return -math.inf
-        return math.inf if confidence >= 1.0 else math.log(confidence / (1.0 - confidence)) - 1e-3
 
     def _boxes(self, sides: FloatArray, cell: IntArray, spec: InputSpec) -> FloatArray:
         """(k, 4, reg_max + 1) logits to corners (k, 4)."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,10 +12,12 @@ from pipeline.detectors.adapter import Limits, Parsed
 from pipeline.detectors.adapters.family import Family, Options, only
 from pipeline.detectors.adapters.tensors import (
     count_nan,
+    least_logit,
     normalised,
     nothing,
     refuse_shape,
     share_out,
+    sigmoid,
     to_corners,
     to_pixels,
 )
@@ -107,16 +108,16 @@ class Queries:
             best, label = scores.max(2)
             invalid = count_nan(best)
             picture, query = (best >= limits.confidence).nonzero().unbind(1)
-            class_id, values = label[picture, query], best[picture, query]
+            class_id, values = label[picture, query], best[picture, query].cpu().numpy()
         else:
             invalid = count_nan(logits.amax(2))
-            picture, query, class_id = (logits >= _logit(limits.confidence)).nonzero().unbind(1)
-            values = logits[picture, query, class_id].float().sigmoid()
+            picture, query, class_id = (logits >= least_logit(limits.confidence)).nonzero().unbind(1)
+            values = sigmoid(logits[picture, query, class_id])
         if not len(picture):
             return nothing(invalid)
         xyxy = to_corners(to_pixels(boxes[picture, query].float().cpu().numpy(), spec, normalised=True))
         ids, pictures = class_id.cpu().numpy(), picture.cpu().numpy()
-        return share_out(xyxy, values.cpu().numpy(), ids, pictures, invalid, limits, overlap=False)
+        return share_out(xyxy, values, ids, pictures, invalid, limits, overlap=False)
 
 
 def triple(outputs: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
@@ -166,13 +167,6 @@ def activation_of(logits: torch.Tensor) -> Literal["sigmoid", "softmax"] | None:
     if softmax == sigmoid:
         return None
     return "softmax" if softmax else "sigmoid"
-
-
-def _logit(confidence: float) -> float:
-    """A little less than the logit of ``confidence``: the scores are compared once more."""
-    if confidence <= 0.0:
-        return -math.inf
-    return math.inf if confidence >= 1.0 else math.log(confidence / (1.0 - confidence)) - 1e-3
 
 
 def _make_rtdetr(outputs: Any, spec: InputSpec, options: Options) -> Rtdetr:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -61,6 +62,20 @@ def count_nan(scores: torch.Tensor) -> list[int]:
         counts: list[int] = torch.isnan(scores).flatten(1).sum(1).tolist()
         return counts
     return [0] * len(scores)
+
+
+def least_logit(confidence: float) -> float:
+    """A little less than the logit of ``confidence``: candidates are chosen by it, and their scores compared again."""
+    if confidence <= 0.0:
+        return -math.inf
+    return math.log(confidence / (1.0 - confidence)) - 1e-3 if confidence < 1.0 - 1e-7 else 16.0
+
+
+def sigmoid(logits: torch.Tensor) -> FloatArray:
+    """Scores (k,) float32 of logits; NaN for infinite ones, which come from an overflow and not from certainty."""
+    values = logits.float()
+    scores: FloatArray = values.sigmoid().masked_fill(values.isinf(), torch.nan).cpu().numpy()
+    return scores
 
 
 def nothing(invalid: list[int]) -> Parsed:
