@@ -100,7 +100,7 @@ def _from_torchvision(name: str, weights: str, num_classes: int | None) -> Origi
         return Origin(evaluating(module, title), title, "DEFAULT", names)
     state = None if weights.lower() == "none" else read_weights(Path(weights))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)  # the same file at every export
+        torch.manual_seed(_SEED)  # the same weights at every export
         # Without weights_backbone=None torchvision downloads those of the backbone.
         module = build(weights=None, weights_backbone=None, **classes)
     if state is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -56,16 +57,21 @@ def exported_program(module: nn.Module, example: torch.Tensor, dynamic: bool) ->
 def write(made: Any, kind: Format, path: Path, metadata: Mapping[str, Any]) -> None:
     """Store a ScriptModule (torchscript, ptl) or an ExportedProgram (pt2) with its metadata; raises ModelError."""
     extra = {OWN_KEY: json.dumps(metadata, sort_keys=True)}
+    buffer = io.BytesIO()  # given a path, torch would name the archive's folder after the temporary file
     with quiet(), _silent_logs():
         try:
             if kind == "pt2":
-                torch.export.save(made, path, extra_files=extra)
+                torch.export.save(made, buffer, extra_files=extra)
             elif kind == "ptl":
-                made._save_for_lite_interpreter(str(path), _extra_files=extra)
+                buffer.write(made._save_to_buffer_for_lite_interpreter(_extra_files=extra))
             else:
-                torch.jit.save(made, str(path), _extra_files=extra)
+                torch.jit.save(made, buffer, _extra_files=extra)
         except Exception as exc:
             raise ModelError(f"it cannot be stored as {kind}: {one_line(exc)}") from exc
+    try:
+        path.write_bytes(buffer.getvalue())
+    except OSError as exc:
+        raise ModelError(f"{path.parent}: cannot be written: {exc.strerror or exc}") from exc
 
 
 def read(path: Path, kind: Format) -> tuple[Callable[[Any], Any], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,6 +123,8 @@ def test_a_traced_detector_runs_here_and_says_what_it_is(export: Any, tmp_path: 
     assert detector.labels == {0: "red", 1: "green", 2: "blue"}
     told = inspect_model(tmp_path / "m.pt")
     assert told["sha256"] == done["sha256"]
+    with zipfile.ZipFile(tmp_path / "m.pt") as archive:  # nothing in it comes from the temporary file's random name
+        assert {name.partition("/")[0] for name in archive.namelist()} == {"archive"}
     assert told["metadata"]["files"]["pipeline.json"]["exported"]["origin"] == f"{HERE}:cells"
     assert told["warnings"] == []
     clip = media.clip()
