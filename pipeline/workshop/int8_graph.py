@@ -24,6 +24,10 @@ Ranges = Literal["minmax", "histogram"]
 """How activations get their range: from the extremes seen, or from the part of them that loses least (slower)."""
 
 _CONVOLUTIONS: Final = ("aten::_convolution", "aten::conv2d")
+_OBJECTS: Final = (
+    "it makes objects of its own classes, as scripted torchvision detectors do, and torch's passes take none. Remedy: "
+    "convert the backbone before it is scripted (pipeline.workshop.quantize.from_module), or run it in bf16"
+)
 _RELU: Final = ("aten::relu", "aten::relu_")
 
 
@@ -98,7 +102,8 @@ def quantize_program(
             prepared = passes.prepare_jit(module, {"": _settings(ranges)})
             _observe_behind_relu(prepared.graph)
     except (RuntimeError, ValueError) as exc:
-        raise ModelError(f"torch cannot prepare this program for INT8: {one_line(exc)}") from exc
+        reason = _OBJECTS if "getModuleAccessPath" in str(exc) or "Object as arg" in str(exc) else one_line(exc)
+        raise ModelError(f"torch cannot prepare this program for INT8: {reason}") from exc
     with quiet():
         calibrate(prepared)
     try:

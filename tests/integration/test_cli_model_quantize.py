@@ -15,7 +15,7 @@ from pipeline.detectors.archive import read_archive
 from pipeline.detectors.wording import quiet
 from pipeline.workshop.quantize import NOTE
 from tests.learned import film, fitted
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import Cells, save, tiny_ssd, ultralytics_metadata
 
 FACTS = ultralytics_metadata((128, 128), {0: "red", 1: "green", 2: "blue"})
 
@@ -118,3 +118,13 @@ def test_a_program_without_convolutions(folder: Path, tmp_path: Path, capsys: py
     arguments = ["--frames", str(folder / "clip.mp4"), "-o", str(tmp_path / "out.pt")]
     assert main(["model", "quantize", str(model), *arguments]) == 1
     assert "no convolution" in capsys.readouterr().err
+
+
+def test_a_scripted_torchvision_detector_is_refused_with_a_remedy(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save(tiny_ssd(), tmp_path / "ssd.pt")
+    arguments = ["--frames", str(folder / "clip.mp4"), "-o", str(tmp_path / "out.pt"), "--conf", "0.05", "--count", "4"]
+    assert main(["model", "quantize", str(model), *arguments]) == 1
+    assert "convert the backbone" in capsys.readouterr().err
+    assert not (tmp_path / "out.pt").exists()
