@@ -17,7 +17,9 @@ from pipeline.frame import Detections, FloatArray, InputSpec, IntArray
 
 
 def first_tensor(outputs: Any) -> Any:
-    """The outputs themselves, or the first of a tuple or list: many exports return feature maps as well."""
+    """The outputs themselves, or the first of a tuple, list or dict: many exports return feature maps as well."""
+    if isinstance(outputs, dict) and outputs:
+        return next(iter(outputs.values()))
     return outputs[0] if isinstance(outputs, list | tuple) and outputs else outputs
 
 
