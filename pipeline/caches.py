@@ -27,7 +27,7 @@ def read_cached(path: Path) -> dict[str, Any] | None:
 
 
 def write_cached(path: Path, facts: dict[str, Any]) -> None:
-    """Keep a JSON object; readers see the old file or the whole new one. A folder that cannot be written is no error."""
+    """Keep a JSON object; readers see the old file or the whole new one. It is no error when that cannot be done."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

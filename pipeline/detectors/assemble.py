@@ -5,24 +5,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipeline.detectors import verdict as verdicts
 from pipeline.detectors.adapter import Adapter, Limits
 from pipeline.detectors.builtin import PREFIX, load_builtin
 from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.examine import examine
 from pipeline.detectors.load import LoadedModel, load_model
 from pipeline.detectors.names import choose_classes, choose_labels
 from pipeline.detectors.network import Network
 from pipeline.detectors.placement import choose_device, choose_precision
 from pipeline.detectors.preprocessing import Preprocessing
-from pipeline.detectors.probe import COMMON_SIDES, BatchSizes, FirstRun, batch_sizes, first_run
+from pipeline.detectors.probe import COMMON_SIDES, FirstRun, first_run
 from pipeline.detectors.recognise import Wanted, fit_adapter, known_before_running, preprocessing_of, settled
-from pipeline.detectors.trimming import trim_of
+from pipeline.detectors.verdict import Verdict
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ConfigError, ModelLoadError
 from pipeline.frame import InputSpec
@@ -80,23 +82,41 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
                 again = rules.spec(run.spec.height, run.spec.width)
                 run = first_run(loaded, [again], run.batch, connect)
         adapter = fit_adapter(loaded, family, wanted, run.outputs, run.batch, run.spec)
-        sizes = batch_sizes(loaded, run, request.max_batch, connect)
-        spec = replace(run.spec, trim=trim_of(loaded, run, adapter, connect) if request.trim else 0)
-    notes = [*loaded.notes, *_remarks(loaded, request, run, adapter, sizes)]
+        verdict = _verdict(loaded, request, run, adapter, connect, (str(device), precision, rules))
+    notes = [*loaded.notes, *_remarks(loaded, request, run, adapter, verdict)]
     labels = _labels(loaded, adapter, request)
     return TorchScriptDetector(
-        connect(spec, max(sizes.largest, sizes.fixed or 1)),
+        connect(replace(run.spec, trim=verdict.trim), max(verdict.largest, verdict.fixed or 1)),
         adapter,
         Limits(request.confidence, request.iou, choose_classes(request.classes, labels), request.max_detections),
         labels,
         path=loaded.path,
         digest=loaded.digest,
-        max_batch=sizes.largest,
-        fixed_batch=sizes.fixed,
+        verdict=verdict,
         threads=request.threads,
         notes=notes,
         startup_s={"load": (ready - begun) / 1e9, "probe": (now_ns() - ready) / 1e9},
     )
+
+
+def _verdict(
+    loaded: LoadedModel,
+    request: Request,
+    run: FirstRun,
+    adapter: Adapter,
+    connect: Callable[[InputSpec, int], Network],
+    circumstances: tuple[object, ...],
+) -> Verdict:
+    """From the cache, else by trying the model; what matters for the answer makes the key."""
+    facts = (*circumstances, run.spec, run.batch, adapter, request.max_batch, request.trim, request.threads)
+    path = verdicts.entry(loaded.digest, facts)
+    known = verdicts.recall(path) if loaded.digest else None
+    if known is not None:
+        return known
+    verdict = examine(loaded, run, adapter, request.max_batch, connect, trim=request.trim, threads=request.threads)
+    if loaded.digest:
+        verdicts.keep(path, verdict)
+    return verdict
 
 
 @contextlib.contextmanager
@@ -141,12 +161,10 @@ def _inputs(loaded: LoadedModel, request: Request, rules: Preprocessing) -> list
     return [rules.spec(height, width)]
 
 
-def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adapter, sizes: BatchSizes) -> list[str]:
+def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adapter, verdict: Verdict) -> list[str]:
     """What the user should know about how the model is used; logged, too."""
     height, width = run.spec.height, run.spec.width
-    remarks = []
-    if sizes.largest < request.max_batch:
-        remarks.append(f"{loaded.path}: batches are limited to {sizes.largest}: {sizes.why}")
+    remarks = [f"{loaded.path}: {remark}" for remark in verdict.remarks(request.max_batch)]
     if not (request.input_size or loaded.metadata.size or loaded.signature.size):
         remarks.append(f"{loaded.path}: it does not say its input size; {height}x{width} works and is used")
     if getattr(adapter, "normalised", False):

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from pipeline.detectors.adapter import Adapter, Limits, describe
-from pipeline.detectors.network import Network
+from pipeline.detectors.capacity import Capacity
+from pipeline.detectors.network import Network, OutOfMemory
 from pipeline.detectors.preprocessing import describe_input
 from pipeline.detectors.suppress import suppressed
+from pipeline.detectors.verdict import Verdict, not_finite_because
 from pipeline.detectors.wording import one_line
 from pipeline.errors import InferenceError
 from pipeline.frame import Batch, Detections, InputSpec, Uint8Array
@@ -40,9 +42,10 @@ class TorchScriptDetector:
         labels: class names by class id.
         max_batch: largest batch.
         depth: batches that one thread may have under way: 1 on a CPU, 2 on CUDA.
-        fixed_batch: the only batch size that the network takes, or None: every batch is padded to it.
+        verdict: what trying it before the first frame showed.
         nonfinite_rows: rows removed from outputs so far because of NaN or infinite values.
         nonfinite_frames: pictures that had such rows.
+        nonfinite_cause: the likely reason, once there were some.
         startup_s: seconds spent on ``load`` and ``probe``.
         notes: remarks for the user, one line each.
     """
@@ -56,8 +59,7 @@ class TorchScriptDetector:
         *,
         path: str,
         digest: str = "",
-        max_batch: int = 8,
-        fixed_batch: int | None = None,
+        verdict: Verdict,
         threads: int = 1,
         notes: Sequence[str] = (),
         startup_s: dict[str, float] | None = None,
@@ -65,11 +67,12 @@ class TorchScriptDetector:
     ) -> None:
         self.spec: InputSpec = network.spec
         self.labels = labels
-        self.max_batch = max_batch
+        self.max_batch = verdict.largest
         self.depth = 2 if network.device.type == "cuda" else 1
-        self.fixed_batch = fixed_batch
+        self.verdict = verdict
         self.nonfinite_rows = 0
         self.nonfinite_frames = 0
+        self.nonfinite_cause: str | None = None
         self.startup_s = startup_s or {}
         self.notes = list(notes)
         self._network = network
@@ -79,7 +82,9 @@ class TorchScriptDetector:
         self._digest = digest
         self._intra_op_threads = threads
         self._clock = clock
-        self._lock = threading.Lock()
+        self._capacity = Capacity(network.capacity)
+        self._lock = threading.Lock()  # of the counters
+        self._alone = threading.Lock()  # for a network that only one thread may run at a time
 
     def model_info(self) -> dict[str, Any]:
         """The model as ``report.json`` shows it."""
@@ -93,6 +98,7 @@ class TorchScriptDetector:
             "device": str(self._network.device),
             "precision": self._network.precision,
             "max_batch": self.max_batch,
+            "verdict": self.verdict.as_dict(),
         }
 
     def warm(self, sizes: Sequence[int]) -> None:
@@ -127,9 +133,37 @@ class TorchScriptDetector:
         self._network.release()
 
     def _size(self, size: int) -> int:
-        return size if self.fixed_batch is None else max(size, self.fixed_batch)
+        return max(size, self.verdict.fixed or 0)
 
     def _start(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
+        if self._capacity.now < size <= self._network.capacity and self.verdict.fixed is None:
+            return self._start_in_parts(pictures, spec)
+        try:
+            started = self._start_at_once(pictures, size, spec)
+        except OutOfMemory as exc:
+            smaller = 0 if self.verdict.fixed is not None else self._capacity.ran_out(size)
+            self._network.spare()
+            if not smaller:
+                raise
+            _log.warning("%s: %s; batches of %d for the time being", self._path, exc, smaller)
+            return self._start_in_parts(pictures, spec)
+        if self._capacity.went_well():
+            _log.info("%s: batches of %d are tried again", self._path, self._capacity.now)
+        return started
+
+    def _start_in_parts(self, pictures: Sequence[Uint8Array], spec: InputSpec) -> Submitted:
+        size = self._capacity.now
+        parts = [self._start(pictures[at : at + size], size, spec) for at in range(0, len(pictures), size)]
+        return Submitted(lambda: [found for part in parts for found in part.result()], parts[-1].ready)
+
+    def _start_at_once(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
+        if self.verdict.exclusive:
+            with self._alone:  # until its outputs are read: they may be what it keeps between calls
+                found = self._started(pictures, size, spec).result()
+                return Submitted(lambda: found, None)
+        return self._started(pictures, size, spec)
+
+    def _started(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
         outputs, ready = self._network.run(pictures, size)
         self._adapter.check(outputs, size)
         return Submitted(lambda: self._parse(outputs, len(pictures), spec), ready)
@@ -142,28 +176,38 @@ class TorchScriptDetector:
             raise InferenceError(f"the model's outputs ({describe(outputs)}) cannot be read: {one_line(exc)}") from exc
         rows = sum(parsed.nonfinite)
         if rows:
-            with self._lock:
-                self.nonfinite_rows += rows
-                self.nonfinite_frames += sum(1 for lost in parsed.nonfinite if lost)
+            self._count_not_finite(rows, sum(1 for lost in parsed.nonfinite if lost))
         return parsed.detections
+
+    def _count_not_finite(self, rows: int, frames: int) -> None:
+        """Said for the first picture, then whenever their number has doubled."""
+        with self._lock:
+            before = self.nonfinite_frames
+            self.nonfinite_rows += rows
+            self.nonfinite_frames += frames
+            self.nonfinite_cause = cause = not_finite_because(self._network.precision)
+            due = self.nonfinite_frames.bit_length() > before.bit_length()
+        if due:
+            text = "%s: NaN or infinite values removed from the outputs for %d pictures so far; %s"
+            _log.warning(text, self._path, self.nonfinite_frames, cause)
 
 
 class Submitted:
     """A batch under way; implements :class:`pipeline.protocols.Pending`. Belongs to the thread that submitted it."""
 
-    __slots__ = ("_detections", "_parse", "_ready")
+    __slots__ = ("_detections", "_parse", "ready")
 
     def __init__(self, parse: Callable[[], list[Detections]], ready: torch.cuda.Event | None) -> None:
         self._parse = parse
-        self._ready = ready
+        self.ready = ready
         self._detections: list[Detections] | None = None
 
     def wait(self) -> None:
         """Return when the network's outputs exist; raises InferenceError when the device failed meanwhile."""
-        if self._ready is None:
+        if self.ready is None:
             return
         try:
-            self._ready.synchronize()
+            self.ready.synchronize()
         except RuntimeError as exc:
             raise InferenceError(f"the device failed under a batch: {one_line(exc)}") from exc
 

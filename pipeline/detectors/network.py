@@ -21,6 +21,10 @@ Precision = Literal["fp32", "bf16", "fp16", "int8"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+class OutOfMemory(InferenceError):
+    """There was no memory for a batch; a smaller one may succeed."""
+
+
 class Network:
     """Runs batches. Safe to call from several threads; each has its own input buffers, made at its first call.
 
@@ -62,6 +66,7 @@ class Network:
             what the network returned, and on CUDA the event after which it is valid (then only within :meth:`scope`).
 
         Raises:
+            OutOfMemory: there was no memory for so many pictures.
             InferenceError: pictures do not fit, or the module raised.
         """
         if not 1 <= len(pictures) <= size <= self.capacity:
@@ -79,6 +84,8 @@ class Network:
                     outputs = module(*arguments(self.encoding, given))
                 return outputs, self._mark()
         except Exception as exc:
+            if _is_out_of_memory(exc):
+                raise OutOfMemory(f"no memory for a batch of {size}: {one_line(exc)}") from exc
             raise InferenceError(f"the model failed on a batch of {size}: {one_line(exc)}") from exc
 
     @contextlib.contextmanager
@@ -90,6 +97,11 @@ class Network:
                 return
             with torch.cuda.device(self.device), torch.cuda.stream(self._cuda_feed().stream):
                 yield
+
+    def spare(self) -> None:
+        """Give memory that torch keeps for later back to the device."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def release(self) -> None:
         """Let go of the module and of all threads' buffers; later runs raise InferenceError."""
@@ -133,3 +145,11 @@ class Network:
         if not isinstance(feed, CudaFeed):
             raise TypeError("the network does not run on CUDA")
         return feed
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On a CPU torch has no class for it; inside a TorchScript program no device has."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return "DefaultCPUAllocator: " in text or "CUDA out of memory" in text

@@ -11,7 +11,8 @@ import numpy as np
 from pipeline.detectors.adapter import Adapter, Limits
 from pipeline.detectors.load import LoadedModel
 from pipeline.detectors.network import Network
-from pipeline.detectors.probe import FirstRun, probe_picture
+from pipeline.detectors.probe import FirstRun
+from pipeline.detectors.scenes import probe_picture
 from pipeline.errors import InferenceError
 from pipeline.frame import Detections, FloatArray, InputSpec
 

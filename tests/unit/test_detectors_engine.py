@@ -20,6 +20,7 @@ from pipeline.detectors.assemble import intra_op_threads
 from pipeline.detectors.feeding import CpuFeed
 from pipeline.detectors.network import Network
 from pipeline.detectors.preprocessing import Encoding
+from pipeline.detectors.verdict import Verdict
 from pipeline.errors import InferenceError
 from pipeline.frame import Detections, InputSpec, Uint8Array
 from tests.models import (
@@ -224,7 +225,7 @@ def test_warming_runs_every_size_twice_within_its_budget(step_s: float, runs: li
     module = Counting()
     network = Network(module, Encoding(), SPEC, torch.device("cpu"), "fp32", 4)
     clock = Stepping(int(step_s * 1e9))
-    detector = TorchScriptDetector(network, Ultralytics(3), Limits(), NAMES, path="m", max_batch=4, clock=clock)
+    detector = TorchScriptDetector(network, Ultralytics(3), Limits(), NAMES, path="m", verdict=Verdict(4), clock=clock)
     detector.warm([1, 2, 4])
     assert module.seen == runs
 
@@ -282,7 +283,9 @@ def test_model_info_is_what_the_report_wants(tmp_path: Path) -> None:
 
     detector = built(Cells(), tmp_path, max_batch=4)
     path = tmp_path / "m.torchscript"
-    assert detector.model_info() == {
+    info = detector.model_info()
+    assert info.pop("verdict")["largest"] == 4
+    assert info == {
         "path": str(path),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "adapter": "ultralytics",

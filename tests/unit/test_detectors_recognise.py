@@ -140,7 +140,7 @@ def test_ultralytics_metadata_tell_adapter_size_and_names(
     assert adapter_of(detector) == expected
     assert detector.spec == InputSpec(96, 128)
     assert detector.labels == NAMES
-    assert detector.fixed_batch == (4 if extra.get("nms") else None)
+    assert detector.verdict.fixed == (4 if extra.get("nms") else None)
     detector.warm([1])
     spec = detector.spec
     found = detector.submit(batch_of(spec, painted(spec, {(1, 2): RED}))).result()[0]
@@ -265,15 +265,15 @@ def test_a_model_that_fills_in_the_first_picture_only_gets_batches_of_one(tmp_pa
 
 def test_a_model_that_takes_one_picture_only_gets_batches_of_one(tmp_path: Path) -> None:
     detector = built(FixedShape(1, *SMALL), tmp_path, input_size=SMALL, adapter="ultralytics", max_batch=8)
-    assert (detector.max_batch, detector.fixed_batch) == (1, None)
-    assert any("batches of two fail" in note for note in detector.notes)
+    assert (detector.max_batch, detector.verdict.fixed) == (1, None)
+    assert any("batches of 2 fail" in note for note in detector.notes)
 
 
 @pytest.mark.parametrize(("wanted", "largest"), [(8, 4), (2, 2)])
 def test_a_model_that_takes_four_pictures_only_is_always_shown_four(wanted: int, largest: int, tmp_path: Path) -> None:
     size = (32, 128)
     detector = built(FixedShape(4, *size), tmp_path, input_size=size, adapter="ultralytics", max_batch=wanted)
-    assert (detector.max_batch, detector.fixed_batch) == (largest, 4)
+    assert (detector.max_batch, detector.verdict.fixed) == (largest, 4)
     detector.warm([1, largest])
     spec = detector.spec
     pictures = [painted(spec, {(0, column): RED}) for column in range(largest)]
