@@ -18,7 +18,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pipeline.detectors.load import prepare
+from pipeline.detectors.preparing import prepare
 from pipeline.detectors.wording import quiet
 from pipeline.frame import InputSpec
 from pipeline.workshop.frames import items, sample

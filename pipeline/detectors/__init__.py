@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.detectors.engine import TorchScriptDetector
+    from pipeline.detectors.recipe import Recipe
 
 __all__ = ["build_detector"]
 
@@ -31,6 +32,7 @@ def build_detector(
     threads: int = 1,
     sha256: str | None = None,
     max_detections: int = 300,
+    recipe: Recipe | None = None,
 ) -> TorchScriptDetector:
     """Load a model and make a detector of it. Imports torch; loading a file runs code of its author.
 
@@ -55,12 +57,14 @@ def build_detector(
         threads: intra-op threads that :meth:`~pipeline.protocols.Detector.warm` gives to each calling thread.
         sha256: expected digest of the file, or None.
         max_detections: the most confident ones that are kept per picture.
+        recipe: how the program is made ready; None is the default one. Its precision is that of ``precision``.
 
     Raises:
         ModelLoadError: not a detector that can run here; the message says what was found and what to do.
         ConfigError: a value out of range, or a class that the model does not have.
     """
     from pipeline.detectors.assemble import Request, assemble  # torch is not imported before somebody needs it
+    from pipeline.detectors.recipe import DEFAULT
 
     return assemble(
         model,
@@ -80,5 +84,6 @@ def build_detector(
             threads=threads,
             sha256=sha256,
             max_detections=max_detections,
+            recipe=recipe or DEFAULT,
         ),
     )

@@ -23,6 +23,7 @@ from pipeline.detectors.network import Network
 from pipeline.detectors.placement import choose_device, choose_precision
 from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.detectors.probe import COMMON_SIDES, FirstRun, first_run
+from pipeline.detectors.recipe import DEFAULT, Recipe
 from pipeline.detectors.recognise import Wanted, fit_adapter, known_before_running, preprocessing_of, settled
 from pipeline.detectors.verdict import Verdict
 from pipeline.detectors.wording import quiet
@@ -52,6 +53,7 @@ class Request:
     threads: int
     sha256: str | None
     max_detections: int
+    recipe: Recipe = DEFAULT
 
 
 def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
@@ -60,7 +62,7 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
     device = choose_device(request.device)
     begun = now_ns()
     load = load_builtin if str(model).startswith(PREFIX) else load_model
-    loaded = load(str(model), request.sha256, device)
+    loaded = load(str(model), request.sha256, device, request.recipe)
     precision = choose_precision(request.precision, device, loaded.quantized)
     ready = now_ns()
     wanted = Wanted(request.adapter, request.adapter_options, request.input_spec, len(request.names or ()))
@@ -108,7 +110,7 @@ def _verdict(
     circumstances: tuple[object, ...],
 ) -> Verdict:
     """From the cache, else by trying the model; what matters for the answer makes the key."""
-    facts = (*circumstances, run.spec, run.batch, adapter, request.max_batch, request.trim, request.threads)
+    facts = (*circumstances, run.spec, run.batch, adapter, request.max_batch, request.trim, request.threads, request.recipe)
     path = verdicts.entry(loaded.digest, facts)
     known = verdicts.recall(path) if loaded.digest else None
     if known is not None:

@@ -7,8 +7,10 @@ import difflib
 
 import torch
 
-from pipeline.detectors.load import LoadedModel, prepare
+from pipeline.detectors.load import LoadedModel
 from pipeline.detectors.metadata import Metadata
+from pipeline.detectors.preparing import prepare
+from pipeline.detectors.recipe import DEFAULT, Recipe
 from pipeline.detectors.signature import Signature
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ModelLoadError
@@ -17,7 +19,7 @@ PREFIX = "builtin:"
 _KNOWN = ("people",)
 
 
-def load_builtin(model: str, sha256: str | None, device: torch.device) -> LoadedModel:
+def load_builtin(model: str, sha256: str | None, device: torch.device, recipe: Recipe = DEFAULT) -> LoadedModel:
     """Build ``builtin:NAME``.
 
     Raises:
@@ -35,6 +37,6 @@ def load_builtin(model: str, sha256: str | None, device: torch.device) -> Loaded
     from pipeline.detectors.people import INPUT_HEIGHT, INPUT_WIDTH, build_people  # compiling it takes a while
 
     with quiet():
-        module = prepare(build_people().to(device))
+        module = prepare(build_people().to(device), recipe)
     facts = Metadata(adapter="people", names={0: "person"}, size=(INPUT_HEIGHT, INPUT_WIDTH), source=model)
     return LoadedModel(model, module, "", facts, Signature(takes_list=False))

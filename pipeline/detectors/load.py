@@ -18,6 +18,8 @@ import torch
 from pipeline.detectors.archive import read_archive
 from pipeline.detectors.metadata import Metadata, read_metadata
 from pipeline.detectors.operators import suppress_operator
+from pipeline.detectors.preparing import prepare
+from pipeline.detectors.recipe import DEFAULT, Recipe
 from pipeline.detectors.signature import Signature, read_signature
 from pipeline.detectors.wording import hush_int8, one_line, quiet
 from pipeline.errors import ModelLoadError
@@ -32,7 +34,7 @@ class LoadedModel:
 
     Attributes:
         path: as it was given.
-        module: in evaluation mode, frozen where possible, weights laid out channels_last.
+        module: in evaluation mode, made ready by a :class:`~pipeline.detectors.recipe.Recipe`.
         digest: SHA-256 of the file, 64 hexadecimal digits; empty for a built-in model.
         metadata: what the file says about itself.
         signature: what its ``forward`` takes, and what its attributes tell.
@@ -49,21 +51,29 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
 
 
-def load_model(path: str | Path, sha256: str | None = None, device: torch.device | None = None) -> LoadedModel:
+def load_model(
+    path: str | Path, sha256: str | None = None, device: torch.device | None = None, recipe: Recipe = DEFAULT
+) -> LoadedModel:
     """Load a TorchScript file. A TorchScript file is a program: loading it runs code of its author.
 
     Args:
         path: the file.
         sha256: expected digest of the file, 64 hexadecimal digits, or None for any.
         device: where its tensors go; the CPU unless given.
+        recipe: how it is made ready. Where that names a quantised copy, the copy is loaded in place of the file.
 
     Raises:
-        ModelLoadError: the file cannot be read, is not what was pinned, or is no TorchScript detector.
+        ModelLoadError: the file cannot be read, anybody may change it and it is not pinned, it is not what was pinned,
+            or it is no TorchScript detector.
     """
     name = str(path)
-    data, notes = _read(Path(path), name)
+    data = _read(Path(path), name, sha256)
     digest = hashlib.sha256(data).hexdigest()
     _compare(digest, sha256, name)
+    if recipe.file is not None:
+        made = _read(Path(recipe.file), recipe.file, recipe.sha256)
+        _compare(hashlib.sha256(made).hexdigest(), recipe.sha256, recipe.file)
+        data = data if recipe.way == "aotinductor" else made
     archive = read_archive(data, name)
     metadata = read_metadata(archive.side_files, name)
     if archive.quantized:
@@ -72,36 +82,14 @@ def load_model(path: str | Path, sha256: str | None = None, device: torch.device
         suppress_operator()  # a model may contain torchvision's operators: they must be registered first
         raw = _deserialise(data, device or torch.device("cpu"), name)
         signature = read_signature(raw, name)
-        module = prepare(raw)
+        module = prepare(raw, recipe)
     if sha256 is None:
         _log.info("%s: SHA-256 is %s; the file is a program: pin it as model.sha256 to run no other", name, digest)
-    for note in notes:
-        _log.warning("%s", note)
-    return LoadedModel(name, module, digest, metadata, signature, archive.quantized, tuple(notes))
+    return LoadedModel(name, module, digest, metadata, signature, archive.quantized)
 
 
-def prepare(module: torch.nn.Module) -> torch.nn.Module:
-    """Evaluation mode, channels_last weights, constants folded: fits the layout of the batches, spares repacking.
-
-    Each step is left out where the module does not allow it: an already frozen module has no mode, quantised weights
-    have no layout.
-    """
-    with quiet():
-        module = module.eval()
-        for step in (_channels_last, torch.jit.freeze):
-            try:
-                module = step(module)
-            except (RuntimeError, AttributeError, ValueError, NotImplementedError) as exc:
-                _log.debug("left out: %s: %s", getattr(step, "__name__", step), one_line(exc))
-    return module
-
-
-def _channels_last(module: torch.nn.Module) -> torch.nn.Module:
-    return module.to(memory_format=torch.channels_last)
-
-
-def _read(path: Path, name: str) -> tuple[bytes, list[str]]:
-    """All bytes of the file, and remarks about who may change it; both through one descriptor."""
+def _read(path: Path, name: str, sha256: str | None) -> bytes:
+    """All bytes of the file, unless anybody may change it and nothing says what it must be; through one descriptor."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -114,9 +102,12 @@ def _read(path: Path, name: str) -> tuple[bytes, list[str]]:
         raise ModelLoadError(f"{name}: this is a directory; a TorchScript file was expected{_inside(path)}") from exc
     except OSError as exc:
         raise ModelLoadError(f"{name}: the model file cannot be read: {exc.strerror or exc}") from exc
-    if mode & stat.S_IWOTH:
-        return data, [f"{name}: every user of this machine can change this program; remedy: chmod o-w"]
-    return data, []
+    if mode & stat.S_IWOTH and sha256 is None:
+        raise ModelLoadError(
+            f"{name}: every user of this machine can change this program; remedy: chmod o-w {name}, "
+            "or pin its content as model.sha256"
+        )
+    return data
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes change how fast a program is, not what it says; a way that serves one shape leaves all others alone."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.detectors import build_detector
+from pipeline.detectors.preparing import Specialised, prepare
+from pipeline.detectors.recipe import DEFAULT, Recipe
+from pipeline.detectors.wording import quiet
+from pipeline.errors import ModelLoadError
+from tests.learned import SIDE, fitted
+from tests.models import save, ultralytics_metadata
+
+
+@pytest.fixture(scope="module")
+def stored() -> bytes:
+    """A small residual detector, traced."""
+    buffer = io.BytesIO()
+    with quiet():
+        torch.jit.save(torch.jit.trace(fitted("resnet"), torch.rand(1, 3, SIDE, SIDE)), buffer)
+    return buffer.getvalue()
+
+
+def loaded(stored: bytes) -> torch.nn.Module:
+    with quiet():
+        return torch.jit.load(io.BytesIO(stored))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_layout_and_freezing_change_nothing_but_roundings(stored: bytes, frozen: bool, channels_last: bool) -> None:
+    module = prepare(loaded(stored), Recipe(frozen=frozen, channels_last=channels_last))
+    assert bool(list(module.parameters())) is not frozen
+    if not frozen:
+        weight = next(value for name, value in module.named_parameters() if name.endswith("second.weight"))
+        assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+    given = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        torch.testing.assert_close(module(given), fitted("resnet")(given), atol=1e-4, rtol=1e-4)
+
+
+def test_one_shape_takes_the_special_way_and_all_others_the_plain_one(stored: bytes) -> None:
+    module = prepare(loaded(stored), Recipe(way="optimized", shape=(2, 3, SIDE, SIDE)))
+    assert isinstance(module, Specialised)
+    given = torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = fitted("resnet")(given)
+        for count in (2, 3):
+            torch.testing.assert_close(module(given[:count]), expected[:count], atol=1e-4, rtol=1e-4)
+    told = Specialised(module.shape, lambda given: "special", torch.nn.Identity())
+    assert told(given[:2]) == "special"
+    assert told(given) is given
+    pictures = [given[0]]
+    assert told(pictures) is pictures  # lists of pictures are none of its business
+
+
+def test_what_cannot_be_had_is_refused_in_one_line(stored: bytes) -> None:
+    with pytest.raises(ModelLoadError, match="AOTInductor is not to be had: there is no package"):
+        prepare(loaded(stored), Recipe(way="aotinductor", shape=(1, 3, SIDE, SIDE)))
+    with pytest.raises(ModelLoadError, match="serves one input shape"):
+        prepare(loaded(stored), Recipe(way="optimized"))
+
+
+def test_a_copy_is_run_in_place_of_the_file_and_only_if_it_is_the_one(tmp_path: Path) -> None:
+    facts = ultralytics_metadata((SIDE, SIDE), {0: "red", 1: "green", 2: "blue"})
+    model, copy = save(fitted("resnet"), tmp_path / "a.pt", facts), save(fitted("csp"), tmp_path / "b.pt", facts)
+    own = build_detector(model, device="cpu")
+    digest = build_detector(copy, device="cpu").model_info()["sha256"]
+    detector = build_detector(model, device="cpu", recipe=Recipe(file=str(copy), sha256=digest))
+    assert detector.model_info()["sha256"] == own.model_info()["sha256"]
+    assert detector.model_info()["path"] == str(model)
+    given = torch.rand(1, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        torch.testing.assert_close(detector._network.module(given), fitted("csp")(given), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ModelLoadError, match=r"b\.pt: the file's SHA-256 is"):
+        build_detector(model, device="cpu", recipe=Recipe(file=str(copy), sha256="0" * 64))
+
+
+def test_recipes_survive_json_and_have_names() -> None:
+    recipe = Recipe(way="optimized", shape=(4, 3, 224, 352), precision="bf16")
+    assert Recipe.of(recipe.as_dict()) == recipe
+    assert recipe.name == "optimize_for_inference bf16"
+    assert DEFAULT.name == "frozen channels_last"
+    assert Recipe(frozen=False, channels_last=False).name == "plain"
+    with pytest.raises(TypeError):
+        Recipe.of({"unknown": 1})
