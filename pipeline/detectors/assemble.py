@@ -85,7 +85,7 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
                 run = first_run(loaded, [again], run.batch, connect)
         adapter = fit_adapter(loaded, family, wanted, run.outputs, run.batch, run.spec)
         verdict = _verdict(loaded, request, run, adapter, connect, (str(device), precision, rules))
-    notes = [*loaded.notes, *_remarks(loaded, request, run, adapter, verdict)]
+    notes = _remarks(loaded, request, run, adapter, verdict)
     labels = _labels(loaded, adapter, request)
     return TorchScriptDetector(
         connect(replace(run.spec, trim=verdict.trim), max(verdict.largest, verdict.fixed or 1)),

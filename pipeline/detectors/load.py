@@ -39,7 +39,6 @@ class LoadedModel:
         metadata: what the file says about itself.
         signature: what its ``forward`` takes, and what its attributes tell.
         quantized: it computes in int8.
-        notes: remarks for the user, one line each.
     """
 
     path: str
@@ -48,7 +47,6 @@ class LoadedModel:
     metadata: Metadata
     signature: Signature
     quantized: bool = False
-    notes: tuple[str, ...] = ()
 
 
 def load_model(

@@ -340,15 +340,14 @@ def test_damaged_metadata(tmp_path: Path) -> None:
     assert "are not valid JSON" in refusal(save(Cells(), tmp_path / "m.pt", {"config.txt": "{..."}))
 
 
-def test_a_file_that_everybody_may_change_is_remarked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_everybody_may_change_is_refused_unless_its_content_is_pinned(tmp_path: Path) -> None:
     path = save(Cells(), tmp_path / "m.pt", FILES)
     path.chmod(0o644)
     assert build_detector(path, device="cpu").notes == []
     path.chmod(0o666)
-    notes = build_detector(path, device="cpu").notes
-    assert len(notes) == 1
-    assert "every user of this machine can change this program" in notes[0]
-    assert notes[0] in caplog.text
+    assert "every user of this machine can change this program; remedy: chmod o-w" in refusal(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert build_detector(path, device="cpu", sha256=digest).notes == []
 
 
 def test_frozen_and_traced_files_load(tmp_path: Path) -> None:
