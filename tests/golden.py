@@ -12,9 +12,8 @@ from pipeline.frame import Detections, InputSpec, Uint8Array
 
 def assert_equal(found: Detections, boxes: Any, scores: Any, class_ids: Any, *, atol: float = 1e-2) -> None:
     """The same detections; of nearly equal confidences the order may differ."""
-    expected = np.concatenate(
-        [np.asarray(each, np.float64).reshape(len(scores), -1) for each in (boxes, scores, class_ids)], axis=1
-    )
+    columns = ((boxes, 4), (scores, 1), (class_ids, 1))
+    expected = np.concatenate([np.asarray(each, np.float64).reshape(-1, width) for each, width in columns], axis=1)
     ours = np.concatenate((found.xyxy, found.confidence[:, None], found.class_id[:, None]), axis=1).astype(np.float64)
     assert len(ours) == len(expected)
     for class_id in np.unique(expected[:, 5]):
@@ -24,7 +23,7 @@ def assert_equal(found: Detections, boxes: Any, scores: Any, class_ids: Any, *, 
         for row in mine:
             nearest = min(left, key=lambda index, row=row: float(np.abs(theirs[index, :5] - row[:5]).max()))
             np.testing.assert_allclose(row[4], theirs[nearest, 4], atol=1e-4)
-            np.testing.assert_allclose(row[:4], theirs[nearest, :4], atol=atol)
+            np.testing.assert_allclose(row[:4], theirs[nearest, :4], atol=atol, rtol=1e-4)
             left.remove(nearest)
 
 

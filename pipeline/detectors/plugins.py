@@ -40,7 +40,7 @@ def load_plugin(name: str, options: Options) -> Family | None:
         return None
     try:
         factory = point.load() if point is not None else _find(name)
-    except (ImportError, AttributeError, ValueError) as exc:
+    except Exception as exc:
         raise ModelLoadError(
             f"model.adapter: {name!r} cannot be imported: {one_line(exc)}; its package must be installed, or its "
             "folder named in PYTHONPATH"
