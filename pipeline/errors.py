@@ -14,7 +14,8 @@
     ├── StageError               one frame could not be prepared; dropped and counted
     ├── ModelError
     │   ├── ModelLoadError       not a usable detector                                   exit 2
-    │   └── InferenceError       a batch failed; it is split until the bad frame is alone
+    │   ├── InferenceError       a batch failed; it is split until the bad frame is alone
+    │   └── ModelHung            a batch does not end; only the end of the process helps     exit 1
     └── SinkError                a sink lost data; it degrades and is reported
 
 Foreign errors (libav, OpenCV, torch, the operating system) are mapped to these in the adapter that meets them,
@@ -96,6 +97,10 @@ class ModelLoadError(ModelError):
 
 class InferenceError(ModelError):
     """The detector failed on a batch, or returned something that does not fit the batch."""
+
+
+class ModelHung(ModelError):
+    """A batch has been in the network for longer than ``model.timeout_s``; its thread cannot be stopped."""
 
 
 class SinkError(PipelineError):

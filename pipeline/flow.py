@@ -26,7 +26,7 @@ from functools import partial
 
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
-from pipeline.errors import PipelineError, SourceError
+from pipeline.errors import ModelHung, PipelineError, SourceError
 from pipeline.frame import Capture, Frame, Item, Outcome, Uint8Array
 from pipeline.inference import BatchRunner, UnderWay
 from pipeline.ledger import Ledger
@@ -290,6 +290,13 @@ class Pipeline:
             return False
         self._settle()
         return True
+
+    def check_model(self, limit_s: float) -> None:
+        """Abort and raise ModelHung when a batch has been in the network for longer than ``limit_s``."""
+        since_s = self._runner.longest_ns() / 1e9
+        if since_s > limit_s:
+            self.abort()
+            raise ModelHung(f"the model has not answered for {since_s:.0f} s (model.timeout_s is {limit_s:g})")
 
     def alive(self) -> list[str]:
         """Names of the threads that still run."""

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pipeline.batching import BatchScheduler
@@ -26,7 +28,7 @@ class UnderWay:
 
 
 class BatchRunner:
-    """Submits batches and completes them. Shared by all detect workers; holds no state of its own."""
+    """Submits batches and completes them. Shared by all detect workers."""
 
     def __init__(
         self,
@@ -45,14 +47,19 @@ class BatchRunner:
         self._emit = emit
         self._now = now
         self._complaints = complaints
+        self._since_ns: dict[int, int] = {}  # by thread: when the call that it is in began
+
+    def longest_ns(self) -> int:
+        """How long the call has taken so far that has been in the detector for longest; 0 when there is none."""
+        return max((self._now() - since_ns for since_ns in list(self._since_ns.values())), default=0)
 
     def submit(self, batch: Batch) -> UnderWay:
         """Start a batch; never raises InferenceError."""
-        began_ns = self._now()
-        try:
-            return UnderWay(batch, self._detector.submit(batch), began_ns)
-        except InferenceError as error:
-            return UnderWay(batch, error, began_ns)
+        with self._watched() as began_ns:
+            try:
+                return UnderWay(batch, self._detector.submit(batch), began_ns)
+            except InferenceError as error:
+                return UnderWay(batch, error, began_ns)
 
     def complete(self, under_way: UnderWay) -> None:
         """Wait for a batch and emit its outcomes. A failing batch is split until the bad item is alone."""
@@ -60,9 +67,10 @@ class BatchRunner:
         try:
             if isinstance(pending, InferenceError):
                 raise pending
-            pending.wait()
-            inferred_ns = self._now()
-            found = pending.result()
+            with self._watched():
+                pending.wait()
+                inferred_ns = self._now()
+                found = pending.result()
             if len(found) != len(batch.items):
                 raise InferenceError(f"the detector returned {len(found)} results for {len(batch.items)} pictures")
         except InferenceError as error:
@@ -91,6 +99,16 @@ class BatchRunner:
         self._complaints.say(logging.ERROR, item.frame.stream.name, "inference", text)
         self._release(batch.items)
         self._emit(Outcome(item.frame, dropped="inference_error", part=item.part, of=item.of))
+
+    @contextmanager
+    def _watched(self) -> Iterator[int]:
+        """Within it the calling thread counts for :meth:`longest_ns`; yields the time at which it began."""
+        thread = threading.get_ident()
+        began_ns = self._since_ns[thread] = self._now()
+        try:
+            yield began_ns
+        finally:
+            del self._since_ns[thread]
 
     def _release(self, items: tuple[Item, ...]) -> None:
         for item in items:

@@ -83,11 +83,12 @@ class Channel(Generic[T]):
                 return item
         return None
 
-    def get(self) -> T:
-        """Take the oldest element; waits for one. Raises Closed at the end."""
+    def get(self, timeout_s: float | None = None) -> T:
+        """Take the oldest element; waits for one. Raises Closed at the end, TimeoutError after ``timeout_s``."""
         with self._readable:
             while not self._items and not self._closed and not self._aborted:
-                self._readable.wait()
+                if not self._readable.wait(timeout_s):
+                    raise TimeoutError
             if self._aborted or not self._items:
                 raise Closed
             self._writable.notify()

@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace, out: Path) -> int:
     from pipeline.cli.progress import progress
     from pipeline.cli.signals import StopRequests
-    from pipeline.errors import SinkError
+    from pipeline.errors import ModelHung, SinkError
     from pipeline.replaying import Replay, ReplayOptions
     from pipeline.report import compose, exit_code, save_html, save_json
     from pipeline.timing import now_ns
@@ -140,6 +140,8 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
             try:
                 replay.start()
                 stuck = not _wait(replay, requests, window, lambda: save_so_far(replay, out))
+            except ModelHung as failure:
+                stuck, error = True, str(failure)
             except Exception as failure:
                 if not has_begun():
                     raise
@@ -147,7 +149,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
                 error = str(failure) or type(failure).__name__
         requests.hold()
         if stuck:
-            error = "gave up on threads that did not end"
+            error = error or "gave up on threads that did not end"
         if not replay.ledger.end_ns:
             replay.ledger.account_for_shutdown()
             replay.ledger.end(now_ns())

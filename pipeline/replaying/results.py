@@ -42,7 +42,12 @@ def _results(run: Replay, collector: _Collector) -> Iterator[Result]:
     try:
         with suppress(Closed):
             while True:
-                yield collector.results.get()
+                try:
+                    result = collector.results.get(1.0)
+                except TimeoutError:
+                    run.wait(0.0)  # raises what went wrong, a model that hangs included
+                else:
+                    yield result
         while not run.wait(1.0):
             pass
     finally:

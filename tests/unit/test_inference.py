@@ -215,3 +215,21 @@ def test_a_fault_that_is_no_inference_error_is_not_swallowed() -> None:
         with pytest.raises(MemoryError):
             bench.runner.complete(bench.runner.submit(bench.batch(0, 1)))
         assert bench.outcomes == []
+
+
+def test_how_long_a_call_has_been_in_the_detector_is_known_while_it_lasts() -> None:
+    bench = Bench()
+    seen: list[int] = []
+
+    def look(value: int) -> Detections:
+        seen.append(bench.runner.longest_ns())
+        bench.clock.advance(1_000)
+        return one_box(value)
+
+    bench.detector.find = look
+    bench.runner.complete(bench.runner.submit(bench.batch(1, 2)))
+    assert seen == [110, 1110], "10 ns of waiting and 100 ns of reading, then the first picture"
+    assert bench.runner.longest_ns() == 0
+    bench.detector.poison[3] = ("submit", InferenceError("no"))
+    bench.runner.complete(bench.runner.submit(bench.batch(3)))
+    assert bench.runner.longest_ns() == 0

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models that never return: the program says so and ends, instead of standing still for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import pipeline
+from pipeline.errors import ModelHung
+from tests.media import Media, media
+from tests.models import Cells, save, ultralytics_metadata
+
+__all__ = ["media"]
+
+COMMAND = [sys.executable, "-m", "pipeline"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+PATIENCE_S = 90  # importing torch on a busy machine
+FILES = ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"})
+
+
+class HangsOnGrey(Cells):
+    """Well with pictures; it never returns once the middle of one is of a single grey level, as in our clips, but for
+    the level of padding, with which it is warmed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        middle = x[:, :, 24:40, 24:40].flatten(1)
+        grey = (middle.amax(1) - middle.amin(1) < 0.03) & ((middle[:, 0] * 255.0).round() != 114.0)
+        while bool(grey.any()):
+            x = x + 0.0
+        boxes, scores = self.cells(x)
+        return torch.cat((boxes, scores), 1)
+
+
+class NeverAnswers(Cells):
+    """Does not return from its first run, the one that finds out which input it takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        while bool(x.sum() > -1.0):
+            x = x + 0.0
+        boxes, scores = self.cells(x)
+        return torch.cat((boxes, scores), 1)
+
+
+@pytest.fixture
+def config(media: Media, tmp_path: Path) -> Path:
+    model = save(HangsOnGrey(), tmp_path / "hangs.pt", FILES)
+    path = tmp_path / "streams.yaml"
+    path.write_text(
+        f"model: {{path: {model}, timeout_s: 1, device: cpu}}\n"
+        f"streams: [{{name: grey, source: {media.clip()}}}]\n"
+        f"sinks: [{{type: jsonl, path: '{tmp_path}/out/{{stream}}.jsonl'}}]\n"
+    )
+    return path
+
+
+def test_run_leaves_with_the_reason_so_that_a_supervisor_can_start_anew(config: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "run", config], capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=ENVIRONMENT
+    )
+    assert done.returncode == 1, done.stderr
+    assert "the model has not answered for" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_replay_leaves_a_report_that_names_the_reason(config: Path, media: Media, tmp_path: Path) -> None:
+    out = tmp_path / "replayed"
+    done = subprocess.run(
+        [*COMMAND, "replay", media.clip(), "--config", config, "--out", out],
+        capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert "the model has not answered for" in report["error"]
+    (stream,) = report["streams"].values()
+    frames = stream["frames"]
+    assert frames["decoded"] == frames["processed"] + sum(frames["dropped"].values()) + frames["decimated"]
+
+
+def test_from_python_it_is_an_exception(config: Path, media: Media) -> None:
+    program = (
+        "import os, sys, pipeline\n"
+        "try:\n"
+        "    list(pipeline.replay(sys.argv[1], config=sys.argv[2]))\n"
+        "except pipeline.errors.ModelHung as error:\n"
+        "    print(error, flush=True)\n"
+        "    os._exit(7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, media.clip(), config],
+        capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert done.returncode == 7, done.stderr
+    assert "timeout_s is 1" in done.stdout
+    assert issubclass(ModelHung, pipeline.errors.ModelError)
+
+
+def test_a_signal_is_heard_while_a_model_hangs_in_its_first_run(tmp_path: Path, media: Media) -> None:
+    model = save(NeverAnswers(), tmp_path / "never.pt", FILES)
+    path = tmp_path / "streams.yaml"
+    path.write_text(
+        f"model: {{path: {model}, device: cpu}}\nstreams: [{{name: a, source: {media.clip()}}}]\n"
+        f"sinks: [{{type: jsonl, path: '{tmp_path}/out/{{stream}}.jsonl'}}]\n"
+    )
+    with subprocess.Popen([*COMMAND, "run", path], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+        assert process.stderr is not None
+        said = ""
+        while "loading the model" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        process.send_signal(signal.SIGTERM)
+        said += process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 0, said
+    assert "stopped before anything ran" in said
