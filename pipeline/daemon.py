@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import secrets
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import load_config_quarantining
-from pipeline.errors import ConfigError, SinkError
+from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.timing import SYSTEM, Clock, now_ns
 
@@ -30,10 +31,10 @@ PICTURES_WAITING = 16
 """Results that may wait for one sink. Those with pictures are large: 16 of 1080p are 50 MB."""
 FIRST_STATUS_S = 5.0
 """After so long the first status line of each stream is due: whoever started it by hand is still watching."""
-
-
-class _Early(BaseException):
-    """A signal came while the detector was loaded or warmed: there is nothing to drain yet."""
+LOADING_TOO_LONG_NS = 60_000_000_000
+"""Loading and warming the model for so long is worth a word, then again after as long."""
+STOPPED_LOADING_S = 2.0
+"""How long a stop waits for a model that is being loaded before it leaves it behind."""
 
 
 class Daemon:
@@ -65,6 +66,7 @@ class Daemon:
         self._refused = False  # a stream entry was faulty and is not run
         self._last_count: dict[str, int] = {}
         self._model: dict[str, Any] = {}
+        self._timeout_s = 60.0  # of a batch
         self._startup_s: dict[str, float] = {}
 
     def run(self) -> int:
@@ -73,9 +75,8 @@ class Daemon:
         Raises ConfigError for a global fault or when no stream is left, ModelLoadError when the detector cannot be had.
         """
         with self._listening():
-            try:
-                pipeline = self._begin(load_config_quarantining(self._path))
-            except _Early:
+            pipeline = self._begun(load_config_quarantining(self._path))
+            if pipeline is None:
                 log.info("%s: stopped before anything ran", signal.Signals(self._signals[0]).name)
                 return self._leave(0)
             return self._watch(pipeline)
@@ -104,8 +105,35 @@ class Daemon:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
-        if not self.ready and len(self._signals) == 1:
-            raise _Early
+
+    def _begun(self, loaded: LoadedConfig) -> Pipeline | None:
+        """:meth:`_begin` in a thread of its own; None when a signal came first.
+
+        A model file is a program: its first run may never end, and in the main thread no signal would be heard.
+        """
+        outcome: list[Pipeline | BaseException] = []
+
+        def work() -> None:
+            try:
+                outcome.append(self._begin(loaded))
+            except BaseException as error:  # noqa: BLE001 - raised again by the main thread
+                outcome.append(error)
+
+        loader = threading.Thread(target=work, name="load", daemon=True)
+        loader.start()
+        since_ns = said_ns = self._now()
+        while loader.is_alive() and not self._signals:
+            loader.join(0.1)
+            if self._now() - said_ns > LOADING_TOO_LONG_NS:
+                said_ns = self._now()
+                log.warning("the model is still being loaded, after %.0f s", (said_ns - since_ns) / 1e9)
+        if self._signals:
+            loader.join(STOPPED_LOADING_S)
+            self.stuck = loader.is_alive()
+            return None
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
 
     def _begin(self, loaded: LoadedConfig) -> Pipeline:
         """Load and warm the detector, open the sinks, start the streams."""
@@ -116,10 +144,12 @@ class Daemon:
         from pipeline.stream import FlowOptions
 
         config = loaded.config
+        self._timeout_s = config.model.timeout_s
         if config.server is not None:
             log.warning("server: this version serves nothing yet; the section is checked and otherwise ignored")
         self._refused = bool(loaded.quarantined)
         streams = self._feeds(loaded)
+        log.info("loading the model: %s", config.model.path)
         detector = build.detector(config.model, max_batch=config.batch.max_size)
         self._startup_s = dict(detector.startup_s)
         workers = build.workers(config.batch.workers, detector.model_info()["device"])
@@ -169,6 +199,11 @@ class Daemon:
         stopped_ns: int | None = None
         while not pipeline.join(0.2):
             now_ns = self._now()
+            try:
+                pipeline.check_model(self._timeout_s)
+            except ModelHung as error:
+                log.error("%s; leaving, so that a supervisor can start anew", error)
+                return self._leave(1)
             if now_ns >= next_status_ns:
                 self._say_status(pipeline.ledger)
                 next_status_ns = now_ns + self._status_every_ns

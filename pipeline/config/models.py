@@ -101,6 +101,17 @@ class ModelConfig(Section):
     names: tuple[StrictStr, ...] | None = Field(
         default=None, min_length=1, description="Class names in the order of class ids, for a model that brings none."
     )
+    timeout_s: float = Field(
+        default=60.0,
+        ge=1,
+        le=3600,
+        strict=True,
+        description="Longest that a batch may take. A model that hangs ends the program, to be restarted.",
+    )
+    tuned: StrictBool = Field(
+        default=True,
+        description="Use what `pipeline model tune` found to be fastest on this machine, where it was asked.",
+    )
     sha256: Digest | None = Field(
         default=None, description="Digest of the model file; any other file is refused. Unset: any file."
     )

@@ -124,11 +124,15 @@ class Replay:
         self._pipeline.finish()
 
     def wait(self, timeout_s: float) -> bool:
-        """True when everything has ended, False when ``timeout_s`` passed first. Raises what went wrong inside."""
+        """True when everything has ended, False when ``timeout_s`` passed first. Raises what went wrong inside.
+
+        After ModelHung a thread is left in native code: the process is to be ended by ``os._exit``.
+        """
         assert self._pipeline is not None, "start() comes first"
-        if self.options.inline:
+        if self.options.inline or self._pipeline.join(timeout_s):
             return True
-        return self._pipeline.join(timeout_s)
+        self._pipeline.check_model(self._model.timeout_s)
+        return False
 
     def stop(self) -> None:
         """Read no further; what is under way is finished and kept."""

@@ -62,7 +62,9 @@ def inspect_model(path: Path, *, code: bool = False) -> dict[str, Any]:
     if told.get("compiled"):
         doubts.append("it holds machine code, which nothing here can look into")
     if told["world_writable"]:
-        doubts.append("every user of this machine can change this program; it runs only if model.sha256 pins it; remedy: chmod o-w")
+        doubts.append(
+            "every user of this machine can change this program: without model.sha256 it is refused; remedy: chmod o-w"
+        )
     return {**told, "warnings": doubts}
 
 

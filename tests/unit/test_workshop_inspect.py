@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import re
 import hashlib
 import io
 import json
 import random
+import re
 import struct
 import subprocess
 import sys
