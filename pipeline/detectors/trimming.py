@@ -36,7 +36,8 @@ def trim_of(model: LoadedModel, run: FirstRun, adapter: Adapter, connect: Callab
         return _BUILT_IN_STRIDE
     if model.signature.takes_list or model.metadata.fixed_size or spec.fit == "stretch":
         return 0
-    stride = model.metadata.stride if model.metadata.stride > 1 else USUAL_STRIDE
+    known = connect(spec, run.batch).encoding.stride
+    stride = known if known > 1 else USUAL_STRIDE
     network = connect(replace(spec, trim=stride), run.batch)
     try:
         agreed = all(_agrees(network, adapter, run.batch, *sides) for sides in _shapes(spec, stride))

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from pipeline.detectors import build_detector
+from pipeline.detectors.feeding import CpuFeed, CudaFeed, arguments
+from pipeline.detectors.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Encoding
 from pipeline.frame import Detections, InputSpec
 from tests.models import Cells, batch_of, painted, save, tiny_ssd, ultralytics_metadata
 
@@ -63,6 +65,21 @@ def test_torchvision_on_the_gpu(tmp_path: Path) -> None:
     assert sum(map(len, expected)) > 4
     for one, other in zip(expected, found, strict=True):
         assert_close(one, other)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_mean_and_deviation_are_applied_on_the_device(layout: Any) -> None:
+    encoding = Encoding(mean=IMAGENET_MEAN, std=IMAGENET_STD, layout=layout, sizes=True)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, SPEC.shape, dtype=np.uint8) for _ in range(2)]
+    expected = CpuFeed(encoding, SPEC, 4).fill(pictures, 3)
+    feed = CudaFeed(encoding, SPEC, 4, torch.device("cuda"))
+    with torch.cuda.stream(feed.stream):
+        given, sizes = arguments(encoding, feed.fill(pictures, 3))
+    feed.stream.synchronize()
+    np.testing.assert_allclose(given.cpu().numpy(), expected.numpy(), atol=1e-5)
+    assert sizes.device.type == "cuda"
+    assert sizes.tolist() == [[128, 96]] * 3
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

@@ -63,6 +63,10 @@ def test_a_model_that_takes_other_shapes_may_be_trimmed(module: nn.Module, tmp_p
     assert built(module, tmp_path).spec.trim == 32
 
 
+def test_by_the_stride_that_the_user_names(tmp_path: Path) -> None:
+    assert built(Cells(), tmp_path, input_spec={"stride": 64}).spec.trim == 64
+
+
 @pytest.mark.parametrize("module", [BakedHeight(), BakedWidth(), FixedGrid()], ids=["height", "width", "grid"])
 def test_a_model_with_its_size_baked_in_may_not(module: nn.Module, tmp_path: Path) -> None:
     detector = built(module, tmp_path)
