@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import load_config_quarantining
 from pipeline.errors import ConfigError, ModelHung, SinkError
+from pipeline.footprint import Footprint, resident_bytes
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.timing import SYSTEM, Clock, now_ns
 
@@ -197,6 +198,7 @@ class Daemon:
     def _watch(self, pipeline: Pipeline) -> int:
         next_status_ns = self._now() + min(int(FIRST_STATUS_S * 1e9), self._status_every_ns)
         stopped_ns: int | None = None
+        footprint = Footprint()
         while not pipeline.join(0.2):
             now_ns = self._now()
             try:
@@ -207,6 +209,9 @@ class Daemon:
             if now_ns >= next_status_ns:
                 self._say_status(pipeline.ledger)
                 next_status_ns = now_ns + self._status_every_ns
+                growth = footprint.look(resident_bytes())
+                if growth is not None:
+                    log.warning("%s", growth)
             if len(self._signals) > 1:
                 return self._leave(128 + self._signals[1])
             if self._signals and stopped_ns is None:

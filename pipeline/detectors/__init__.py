@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.detectors.engine import TorchScriptDetector
     from pipeline.detectors.recipe import Recipe
+    from pipeline.detectors.verdict import Verdict
 
 __all__ = ["build_detector"]
 
@@ -32,7 +33,9 @@ def build_detector(
     threads: int = 1,
     sha256: str | None = None,
     max_detections: int = 300,
+    probe: bool = True,
     recipe: Recipe | None = None,
+    verdict: Verdict | None = None,
 ) -> TorchScriptDetector:
     """Load a model and make a detector of it. Imports torch; loading a file runs code of its author.
 
@@ -57,7 +60,9 @@ def build_detector(
         threads: intra-op threads that :meth:`~pipeline.protocols.Detector.warm` gives to each calling thread.
         sha256: expected digest of the file, or None.
         max_detections: the most confident ones that are kept per picture.
+        probe: try it on pictures first (:mod:`pipeline.detectors.examine`); without, it gets single pictures only.
         recipe: how the program is made ready; None is the default one. Its precision is that of ``precision``.
+        verdict: how the model may be used, where that is known already; None tries it.
 
     Raises:
         ModelLoadError: not a detector that can run here; the message says what was found and what to do.
@@ -84,6 +89,8 @@ def build_detector(
             threads=threads,
             sha256=sha256,
             max_detections=max_detections,
+            probe=probe,
             recipe=recipe or DEFAULT,
+            verdict=verdict,
         ),
     )

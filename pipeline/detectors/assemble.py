@@ -53,7 +53,9 @@ class Request:
     threads: int
     sha256: str | None
     max_detections: int
+    probe: bool
     recipe: Recipe = DEFAULT
+    verdict: Verdict | None = None
 
 
 def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
@@ -63,6 +65,11 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
     begun = now_ns()
     load = load_builtin if str(model).startswith(PREFIX) else load_model
     loaded = load(str(model), request.sha256, device, request.recipe)
+    if loaded.quantized and device.type == "cuda":
+        if request.device != "auto":
+            raise ModelLoadError(f"{loaded.path}: an INT8 file runs on a CPU only; set device to cpu or auto")
+        device = torch.device("cpu")
+        loaded = load(str(model), request.sha256, device, request.recipe)
     precision = choose_precision(request.precision, device, loaded.quantized)
     ready = now_ns()
     wanted = Wanted(request.adapter, request.adapter_options, request.input_spec, len(request.names or ()))
@@ -109,8 +116,21 @@ def _verdict(
     connect: Callable[[InputSpec, int], Network],
     circumstances: tuple[object, ...],
 ) -> Verdict:
-    """From the cache, else by trying the model; what matters for the answer makes the key."""
-    facts = (*circumstances, run.spec, run.batch, adapter, request.max_batch, request.trim, request.threads, request.recipe)
+    """As given, else from the cache, else by trying the model; what matters for the answer makes the key."""
+    if request.verdict is not None:
+        return request.verdict
+    facts = (
+        *circumstances,
+        run.spec,
+        run.batch,
+        adapter,
+        request.max_batch,
+        request.trim,
+        request.threads,
+        request.recipe,
+    )
+    if not request.probe:
+        return Verdict(1, loaded.metadata.fixed_batch)
     path = verdicts.entry(loaded.digest, facts)
     known = verdicts.recall(path) if loaded.digest else None
     if known is not None:

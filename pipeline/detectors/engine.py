@@ -166,11 +166,11 @@ class TorchScriptDetector:
     def _started(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
         outputs, ready = self._network.run(pictures, size)
         self._adapter.check(outputs, size)
-        return Submitted(lambda: self._parse(outputs, len(pictures), spec), ready)
+        return Submitted(lambda: self._parse(outputs, len(pictures), spec, ready), ready)
 
-    def _parse(self, outputs: Any, count: int, spec: InputSpec) -> list[Detections]:
+    def _parse(self, outputs: Any, count: int, spec: InputSpec, ready: torch.cuda.Event | None) -> list[Detections]:
         try:
-            with self._network.scope():
+            with self._network.reading(ready):
                 parsed = self._adapter.parse(outputs, count, self._limits, spec)
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as exc:
             raise InferenceError(f"the model's outputs ({describe(outputs)}) cannot be read: {one_line(exc)}") from exc

@@ -101,6 +101,8 @@ class CudaFeed:
         self._pad = spec.pad_value
         self._nchw = encoding.layout == "nchw"
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # Of its own, so that reading the outputs of one batch does not wait for the network to end the next one.
+        self.reading = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         shape = (capacity, *spec.shape)
         self._staged = [torch.empty(shape, dtype=torch.uint8, pin_memory=True) for _ in range(self._STAGES)]
         self._copied: list[torch.cuda.Event | None] = [None] * self._STAGES

@@ -98,6 +98,22 @@ class Network:
             with torch.cuda.device(self.device), torch.cuda.stream(self._cuda_feed().stream):
                 yield
 
+    @contextlib.contextmanager
+    def reading(self, ready: torch.cuda.Event | None) -> Iterator[None]:
+        """Within it outputs may be read that are valid after ``ready``: not behind the next batch of this thread.
+
+        Whoever reads must have copied everything to the CPU when it ends, as the outputs' memory may then be used anew.
+        """
+        with torch.inference_mode():
+            if ready is None:
+                yield
+                return
+            stream = self._cuda_feed().reading
+            with torch.cuda.device(self.device), torch.cuda.stream(stream):
+                stream.wait_event(ready)
+                yield
+                stream.synchronize()
+
     def spare(self) -> None:
         """Give memory that torch keeps for later back to the device."""
         if self.device.type == "cuda":

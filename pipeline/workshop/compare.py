@@ -98,9 +98,11 @@ class Comparison:
         }
 
 
-def open_detector(path: str | Path, limits: Limits, device: str = "auto") -> TorchScriptDetector:
+def open_detector(path: str | Path, limits: Limits, device: str = "auto", *, probe: bool = True) -> TorchScriptDetector:
     """A detector with one intra-op thread and batches of one picture; raises ModelLoadError."""
-    return build_detector(path, confidence=limits.confidence, iou=limits.iou, max_batch=1, threads=1, device=device)
+    return build_detector(
+        path, confidence=limits.confidence, iou=limits.iou, max_batch=1, threads=1, device=device, probe=probe
+    )
 
 
 def compare(

@@ -56,7 +56,7 @@ def examine_model(model: str, video: str | None, count: int = 8) -> list[Finding
 
     captures = sample(video, count)
     try:
-        detector = open_detector(model, Limits())
+        detector = open_detector(model, Limits(), probe=False)
         detector.warm([1])
         inputs = items(captures, detector.spec)
         checks = (outputs_are_finite(detector, inputs), memory_grows(detector, inputs))

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.footprint import resident_bytes
 from pipeline.frame import Item
 from pipeline.workshop.doctor.finding import Finding
 from pipeline.workshop.frames import detect
@@ -19,7 +18,6 @@ LEAST_BYTES = 2 << 20
 """Growth per measurement from which it is one."""
 
 _MOST_BYTES = 1 << 30
-_PAGES = Path("/proc/self/statm")
 
 
 def memory_grows(detector: TorchScriptDetector, inputs: Sequence[Item]) -> Finding | None:
@@ -47,11 +45,3 @@ def memory_grows(detector: TorchScriptDetector, inputs: Sequence[Item]) -> Findi
         f"({per_call * 25 * 3600 / 1e9:,.0f} GB per hour at 25 pictures a second)",
         "it keeps tensors between calls (a list or a buffer that it appends to): remove that and export it again",
     )
-
-
-def resident_bytes() -> int | None:
-    """Resident memory of this process; None where the system does not tell."""
-    try:
-        return int(_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return None

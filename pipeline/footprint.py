@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory of this process over hours: is it still growing long after it should have settled?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.timing import SYSTEM, Clock
+
+SETTLED_NS = 300_000_000_000
+"""By then buffers, allocators and the files that are open have reached their size."""
+LEAST_GROWTH = 200_000_000
+"""Bytes above the settled size from which growth is worth a word; then whenever it has doubled."""
+
+_PAGES = Path("/proc/self/statm")
+
+
+def resident_bytes() -> int | None:
+    """Resident memory of this process; None where the system does not tell."""
+    try:
+        return int(_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+class Footprint:
+    """Compares now with what was settled. Asked every now and then, by one thread."""
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._now_ns = clock.now_ns
+        self._begun_ns = clock.now_ns()
+        self._settled: tuple[int, int] | None = None  # when, bytes
+        self._next = LEAST_GROWTH
+
+    def look(self, resident: int | None = None) -> str | None:
+        """What is to be said about memory now, or None. ``resident``: bytes, as :func:`resident_bytes` has them."""
+        now_ns = self._now_ns()
+        if resident is None or now_ns - self._begun_ns < SETTLED_NS:
+            return None
+        if self._settled is None:
+            self._settled = now_ns, resident
+        since_ns, before = self._settled
+        growth = resident - before
+        if growth < self._next:
+            return None
+        self._next = 2 * growth
+        minutes = max(1.0, (now_ns - since_ns) / 60e9)
+        return (
+            f"memory grew from {before / 1e6:,.0f} MB to {resident / 1e6:,.0f} MB in {minutes:,.0f} min "
+            f"({growth / 1e6 / minutes:,.1f} MB a minute); a model that keeps tensors between calls does that: "
+            "`pipeline doctor MODEL` looks for it"
+        )

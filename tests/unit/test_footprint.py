@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory that keeps growing is named, with the figure; memory that settles is not."""
+
+from __future__ import annotations
+
+from pipeline.footprint import Footprint, resident_bytes
+from pipeline.testing import ManualClock
+
+MINUTE = 60_000_000_000
+
+
+def test_growth_after_the_start_is_said_when_it_is_large_and_then_when_it_has_doubled() -> None:
+    clock = ManualClock(1)
+    footprint = Footprint(clock)
+    said = []
+    for minute in range(60):
+        text = footprint.look(500_000_000 + minute * 20_000_000)
+        if text is not None:
+            said.append((minute, text))
+        clock.advance(MINUTE)
+    assert [minute for minute, _ in said] == [15, 25, 45], "settled at 5 min; 200, 400 and 800 MB more"
+    assert said[0][1].startswith("memory grew from 600 MB to 800 MB in 10 min (20.0 MB a minute)")
+
+
+def test_what_is_taken_at_the_start_or_comes_and_goes_is_not_growth() -> None:
+    clock = ManualClock(1)
+    footprint = Footprint(clock)
+    for minute in range(120):
+        assert footprint.look(min(minute, 5) * 400_000_000 + (minute % 7) * 20_000_000) is None
+        clock.advance(MINUTE)
+
+
+def test_a_system_that_does_not_tell() -> None:
+    clock = ManualClock(1)
+    footprint = Footprint(clock)
+    clock.advance(10 * MINUTE)
+    assert footprint.look(None) is None
+
+
+def test_this_process_has_a_size() -> None:
+    before = resident_bytes()
+    assert before is not None
+    ballast = bytearray(b"x") * 50_000_000
+    after = resident_bytes()
+    assert after is not None
+    assert 40_000_000 < after - before < 200_000_000
+    assert len(ballast) == 50_000_000
