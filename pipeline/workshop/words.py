@@ -141,8 +141,34 @@ def _probed(probe: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
             f"batches up to {probe['max_batch']}"
         ),
     )
+    yield "is shown", _shown(probe["input_spec"])
+    yield from _tried(probe["verdict"])
     for note in probe["notes"]:
         yield "note", printable(note, 500)
+
+
+def _shown(spec: Mapping[str, Any]) -> str:
+    """What the network is given, in a line."""
+    numbers = f"bytes times {spec['scale']:.6g}" if spec["scale"] != 1.0 else "bytes"
+    if any(spec["mean"]) or any(std != 1.0 for std in spec["std"]):
+        mean, std = (", ".join(f"{value:.4g}" for value in spec[key]) for key in ("mean", "std"))
+        numbers += f", minus ({mean}), by ({std})"
+    fit = spec["fit"] if spec["fit"] == "stretch" else f"{spec['fit']} on {spec['pad_value']}"
+    form = "a list of pictures" if spec["as_list"] else spec["layout"].upper()
+    extra = f", and {', '.join(spec['extra_inputs'])}" if spec["extra_inputs"] else ""
+    return f"{spec['colour'].upper()}, {numbers}, {fit}, {spec['dtype']} {form}{extra}"
+
+
+def _tried(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not verdict["checked"]:
+        return
+    again = " (from an earlier start)" if verdict["cached"] else ""
+    yield "tried", f"{', '.join(verdict['checked'])}{again}"
+    shapes = f"any with sides that are multiples of {verdict['trim']}" if verdict["trim"] else "this one only"
+    yield "shapes", shapes
+    times = ", ".join(f"{ms:.3g} ms in batches of {size}" for size, ms in verdict["ms_per_picture"].items())
+    if times:
+        yield "a picture", times
 
 
 def _limit(value: Any) -> str:
