@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -21,6 +23,7 @@ from pipeline.config.outputs import (
 )
 from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.tuned import Fixed, Tuned, recall
 from pipeline.ledger import StreamLedger
 from pipeline.naming import shown
 from pipeline.protocols import Sink, Source
@@ -44,8 +47,13 @@ from pipeline.sources import (
 from pipeline.stages import Letterbox, Region
 from pipeline.stream import Stream
 
+_log = logging.getLogger(__name__)
+
 SAVED = ("jsonl", "csv", "mot", "coco", "video")
 """What ``--save`` knows."""
+
+USUAL_BATCH = 8
+"""Most frames in one batch of the daemon, where nobody set or measured it."""
 
 
 def processors() -> int:
@@ -53,33 +61,84 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def detector(model: ModelConfig, *, max_batch: int) -> TorchScriptDetector:
-    """Load the model and make it ready to be warmed; raises ModelLoadError or ConfigError."""
+def detector(model: ModelConfig, *, max_batch: int, tuned: Tuned | None = None) -> TorchScriptDetector:
+    """Load the model and make it ready to be warmed, as was measured to be fastest where that is given.
+
+    Raises ModelLoadError or ConfigError.
+    """
     # The pipeline's own threads are the parallelism: OpenCV's pool would fight with them for the cores.
     cv2.setNumThreads(1)
     return build_detector(
         model.path,
-        adapter=model.adapter,
-        adapter_options=model.adapter_options,
-        input_spec=None if model.input_spec is None else model.input_spec.model_dump(exclude_none=True),
-        input_size=model.input,
-        trim=model.trim,
-        confidence=model.confidence,
-        iou=model.iou,
-        classes=model.classes,
-        names=model.names,
+        **detector_arguments(model),
         device=model.device,
-        precision=model.precision,
+        precision=model.precision if tuned is None else tuned.recipe.precision,
         max_batch=max_batch,
-        sha256=model.sha256,
-        max_detections=model.max_detections,
+        recipe=None if tuned is None else tuned.recipe,
+        threads=1 if tuned is None else tuned.threads,
     )
 
 
-def workers(wanted: int | str, device: str) -> int:
-    """Detect threads: on a CPU one per core with one intra-op thread each, on a GPU one."""
+def detector_arguments(model: ModelConfig) -> dict[str, Any]:
+    """What the configuration says of the model, but for how it is to be run; fit for JSON."""
+    return {
+        "adapter": model.adapter,
+        "adapter_options": model.adapter_options,
+        "input_spec": None if model.input_spec is None else model.input_spec.model_dump(exclude_none=True),
+        "input_size": model.input,
+        "trim": model.trim,
+        "confidence": model.confidence,
+        "iou": model.iou,
+        "classes": model.classes,
+        "names": model.names,
+        "sha256": model.sha256,
+        "max_detections": model.max_detections,
+    }
+
+
+def tuned_key(model: ModelConfig) -> dict[str, Any]:
+    """Of the configuration, what a measurement depends on."""
+    names = ("adapter", "adapter_options", "input_spec", "input_size", "trim")
+    arguments = detector_arguments(model)
+    return {name: arguments[name] for name in names}
+
+
+def tuned(model: ModelConfig, *, batch: int | str, workers: int | str) -> Tuned | None:
+    """What ``model tune`` found to be fastest here, within what is set explicitly; None where nobody measured.
+
+    Raises ModelLoadError where there is no such device.
+    """
+    if not model.tuned:
+        return None
+    fixed = Fixed(
+        None if model.precision == "auto" else model.precision,
+        batch if isinstance(batch, int) else None,
+        workers if isinstance(workers, int) else None,
+    )
+    found = recall(model.path, model.device, tuned_key(model), fixed)
+    if found is not None:
+        _log.info("%s: run as measured on %s: %s (%s)", model.path, found.created, found.name, found.entry)
+    return found
+
+
+def tuned_facts(tuned: Tuned | None) -> dict[str, Any]:
+    """For the model's section of a report: which measured choice changed what."""
+    return {"tuned": None if tuned is None else tuned.as_dict()}
+
+
+def batch_size(wanted: int | str, tuned: Tuned | None, usual: int) -> int:
+    """Frames per batch: as set, else as measured, else ``usual``."""
     if isinstance(wanted, int):
         return wanted
+    return usual if tuned is None else tuned.batch
+
+
+def workers(wanted: int | str, device: str, tuned: Tuned | None = None) -> int:
+    """Detect threads: as measured, else on a CPU one per core with one intra-op thread each, on a GPU one."""
+    if isinstance(wanted, int):
+        return wanted
+    if tuned is not None:
+        return tuned.workers
     return processors() if device == "cpu" else 1
 
 

@@ -151,11 +151,13 @@ class Daemon:
         self._refused = bool(loaded.quarantined)
         streams = self._feeds(loaded)
         log.info("loading the model: %s", config.model.path)
-        detector = build.detector(config.model, max_batch=config.batch.max_size)
+        tuned = build.tuned(config.model, batch=config.batch.max_size, workers=config.batch.workers)
+        size = build.batch_size(config.batch.max_size, tuned, build.USUAL_BATCH)
+        detector = build.detector(config.model, max_batch=size, tuned=tuned)
         self._startup_s = dict(detector.startup_s)
-        workers = build.workers(config.batch.workers, detector.model_info()["device"])
-        size = min(config.batch.max_size, detector.max_batch)
-        self._model = detector.model_info() | {"max_batch": size, "workers": workers}
+        workers = build.workers(config.batch.workers, detector.model_info()["device"], tuned)
+        size = min(size, detector.max_batch)
+        self._model = detector.model_info() | {"max_batch": size, "workers": workers} | build.tuned_facts(tuned)
         sinks = build.sinks(config.sinks, run_id=secrets.token_hex(8))
         self._pipeline = pipeline = Pipeline(
             detector,

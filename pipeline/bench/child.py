@@ -60,6 +60,7 @@ def _pipeline(task: Task) -> dict[str, Any]:
                 batch=task["batch"],
                 workers=task.get("workers"),
                 limit=task.get("limit"),
+                tuned=False,
             )
         )
 

@@ -156,7 +156,9 @@ def _load(config: Config) -> tuple[dict[str, Any] | None, list[str]]:
     from pipeline import build
 
     try:
-        detector = build.detector(config.model, max_batch=config.batch.max_size)
+        tuned = build.tuned(config.model, batch=config.batch.max_size, workers=config.batch.workers)
+        size = build.batch_size(config.batch.max_size, tuned, build.USUAL_BATCH)
+        detector = build.detector(config.model, max_batch=size, tuned=tuned)
     except (ModelLoadError, ConfigError) as error:
         return None, [f"model: {line}" for line in str(error).splitlines()]
     info = detector.model_info()

@@ -11,6 +11,7 @@ from pipeline.cli.parser import Parser, did_you_mean
 VERBS = {
     "inspect": "what is inside a model file, without running it",
     "export": "a torchvision detector or a module of yours as a file that the pipeline runs",
+    "tune": "the fastest way to run a detector here, measured, and kept for later runs",
     "quantize": "a detector in INT8, kept only if it still finds the same",
     "compare": "do two detectors find the same, which is faster, which is smaller",
     "profile": "where a detector's time and memory go, operator by operator",

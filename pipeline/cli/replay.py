@@ -52,6 +52,7 @@ def configure(parser: Parser) -> None:
     model.add_argument("--precision", type=one_of(*precisions), metavar="P", help="|".join(precisions))
     model.add_argument("--batch", type=whole_number, metavar="N", help="frames per batch")
     model.add_argument("--workers", type=whole_number, metavar="K", help="threads that run the model")
+    model.add_argument("--no-tuned", action="store_true", help="ignore what 'pipeline model tune' found")
     output = parser.add_argument_group("output")
     output.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default runs/<n>); an earlier replay's go"
@@ -109,6 +110,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
             pace=options.pace, fps=options.fps, limit=options.limit, parallel=options.parallel, resume=options.resume,
             confidence=options.conf, iou=options.iou, classes=options.classes, device=options.device,
             precision=options.precision, batch=options.batch, workers=options.workers, inline=options.inline,
+            tuned=False if options.no_tuned else None,
         ),
         [window] if window is not None else [],
     )  # fmt: skip

@@ -21,12 +21,12 @@ from pipeline.config.values import (
     LocalPath,
     ModelPath,
     Name,
+    NumberOrAuto,
     Password,
     Region,
     Scale,
     Section,
     Source,
-    Workers,
     refusal,
 )
 from pipeline.redact import SourceUrl
@@ -120,7 +120,10 @@ class ModelConfig(Section):
 class BatchConfig(Section):
     """How frames of many streams go through the network together."""
 
-    max_size: StrictInt = Field(default=8, ge=1, le=256, description="Most frames in one batch.")
+    max_size: NumberOrAuto = Field(
+        default="auto",
+        description="Most frames in one batch. `auto`: as `pipeline model tune` found, else 8, in a replay 4.",
+    )
     max_wait_ms: float = Field(
         default=10.0,
         ge=0,
@@ -128,7 +131,10 @@ class BatchConfig(Section):
         strict=True,
         description="Longest that a frame waits for others to join its batch, in ms.",
     )
-    workers: Workers = Field(default="auto", description="Detector threads: `auto`, or 1 to 256.")
+    workers: NumberOrAuto = Field(
+        default="auto",
+        description="Detector threads. `auto`: as `pipeline model tune` found, else one per core, on a GPU one.",
+    )
 
 
 class StreamSettings(Section):

@@ -179,7 +179,7 @@ def _options(value: Any) -> dict[str, Any] | None:
     return value
 
 
-def _workers(value: Any) -> int | str:
+def _number_or_auto(value: Any) -> int | str:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256):
         return value  # type: ignore[no-any-return]
     raise refusal("expected auto, or a whole number from 1 to 256")
@@ -253,8 +253,8 @@ AdapterOptions = Annotated[
     PlainValidator(_options),
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
 ]
-Workers = Annotated[
+NumberOrAuto = Annotated[
     int | str,
-    PlainValidator(_workers),
+    PlainValidator(_number_or_auto),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]}),
 ]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,11 @@ def entry(digest: str, facts: Sequence[object]) -> Path:
 def recall(path: Path) -> Verdict | None:
     """What was kept there, or None where nothing fit for use is."""
     facts = read_cached(path)
-    if facts is None:
-        return None
+    return None if facts is None else verdict_of(facts)
+
+
+def verdict_of(facts: Mapping[str, Any]) -> Verdict | None:
+    """What :meth:`Verdict.as_dict` returned, or None where it is something else."""
     try:
         known = {**facts, "checked": tuple(facts["checked"]), "left_out": tuple(facts["left_out"]), "cached": True}
         verdict = Verdict(**known)

@@ -43,6 +43,7 @@ class ReplayOptions:
         batch: frames per batch.
         workers: threads that run the model.
         inline: everything in one thread.
+        tuned: use what ``pipeline model tune`` found to be fastest, where it was asked.
     """
 
     sources: tuple[str, ...]
@@ -63,6 +64,7 @@ class ReplayOptions:
     batch: int | None = None
     workers: int | None = None
     inline: bool = False
+    tuned: bool | None = None
 
 
 def options_of(sources: tuple[str, ...], given: Mapping[str, Any]) -> ReplayOptions:
@@ -90,6 +92,7 @@ def sections(options: ReplayOptions, config: Config) -> tuple[ModelConfig, Strea
         "path": options.model,
         "device": options.device,
         "precision": options.precision,
+        "tuned": options.tuned,
         "confidence": options.confidence,
         "iou": options.iou,
         "classes": None if options.classes is None else tuple(map(_class, options.classes)) or None,

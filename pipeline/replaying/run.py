@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CPU_BATCH = 4
 """Default batch size on a CPU: larger ones gain nothing there and hold more frames."""
+GPU_BATCH = 16
+"""Default batch size on a GPU."""
 
 
 class Replay:
@@ -76,16 +78,16 @@ class Replay:
 
         imported_ns = now_ns()
 
-        batch_size = self.options.batch or (self._batch.max_size if self._batch is not None else None)
-        detector = build.detector(self._model, max_batch=batch_size or 16)
+        wanted_batch: int | str = self.options.batch or (self._batch.max_size if self._batch is not None else "auto")
+        wanted: int | str = self.options.workers or (self._batch.workers if self._batch is not None else "auto")
+        tuned = build.tuned(self._model, batch=wanted_batch, workers=wanted)
+        detector = build.detector(self._model, max_batch=build.batch_size(wanted_batch, tuned, GPU_BATCH), tuned=tuned)
         info = detector.model_info()
-        if batch_size is None:
-            batch_size = CPU_BATCH if info["device"] == "cpu" else detector.max_batch
-        batch_size = min(batch_size, detector.max_batch)
-        wanted = self.options.workers or (self._batch.workers if self._batch is not None else "auto")
-        workers = 1 if self.options.inline else build.workers(wanted, info["device"])
+        usual = CPU_BATCH if info["device"] == "cpu" else detector.max_batch
+        batch_size = min(build.batch_size(wanted_batch, tuned, usual), detector.max_batch)
+        workers = 1 if self.options.inline else build.workers(wanted, info["device"], tuned)
         self._parallel = self.options.parallel or max(4, 2 * build.processors())
-        self._model_info = info | {"max_batch": batch_size, "workers": workers}
+        self._model_info = info | {"max_batch": batch_size, "workers": workers} | build.tuned_facts(tuned)
 
         sinks: list[Sink] = list(self._extra_sinks)
         if self.out is not None:

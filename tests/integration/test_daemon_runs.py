@@ -38,7 +38,7 @@ class Detector(FakeDetector):
 def fake(monkeypatch: pytest.MonkeyPatch) -> Detector:
     """No network is loaded."""
     detector = Detector()
-    monkeypatch.setattr(build, "detector", lambda model, max_batch: detector)
+    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: detector)
     return detector
 
 
@@ -227,7 +227,7 @@ def test_a_sink_that_cannot_work_is_refused(fake: Detector, tmp_path: Path, caps
 def test_a_signal_while_the_detector_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(build, "detector", lambda model, max_batch: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: signal.raise_signal(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     with caplog.at_level(logging.INFO):
         assert Daemon(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])).run() == 0
