@@ -95,11 +95,13 @@ def examine(
     budget.checked += ["finite outputs", "the same picture again"] + (["trimmed inputs"] if trim else [])
     repeatable = _alike(first, again, network)
     exclusive = repeatable and _keeps_state(budget, network, size, threads)
-    largest, why = wanted, ""
+    most = min(wanted, model.metadata.largest_batch or wanted)
+    largest, why = most, f"it was exported for batches of up to {most}" if most < wanted else ""
     if fixed is not None:
         largest, why = min(wanted, fixed), f"it was exported for batches of {fixed}"
-    elif wanted > 1 and repeatable and not model.signature.takes_list:
-        largest, why = _largest_batch(budget, network, wanted, again)
+    elif most > 1 and repeatable and not model.signature.takes_list:
+        good, fault = _largest_batch(budget, network, most, again)
+        largest, why = good, fault or why
     return Verdict(
         largest=largest,
         fixed=fixed,
@@ -255,5 +257,11 @@ def _close(one: torch.Tensor, other: torch.Tensor, *, exact: bool) -> bool:
     one, other = (tensor.reshape(len(tensor) if tensor.dim() == 2 else 1, -1) for tensor in (one, other))
     share, least = (0.01, 1e-3) if exact else (0.1, 1e-2)
     tolerance = torch.nan_to_num(one, 0.0, 0.0, 0.0).abs().amax(1, keepdim=True).mul(share).clamp(min=least)
+    # In ranked outputs near-ties may change places: then the same values must be there in another order.
+    ranked = (one.sort(1).values, other.sort(1).values)
+    return any(_agree(*pair, tolerance) for pair in ((one, other), ranked))
+
+
+def _agree(one: torch.Tensor, other: torch.Tensor, tolerance: torch.Tensor) -> bool:
     agree = ((one - other).abs() <= tolerance) | (one == other) | (one.isnan() & other.isnan())
     return bool((agree.float().mean(1) >= 0.98).all())

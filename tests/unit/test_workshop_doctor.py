@@ -201,14 +201,14 @@ class BadWeights(Cells):
 
 
 class Keeps(Cells):
-    """Keeps half a megabyte of every call."""
+    """Keeps two megabytes of every call: more than a long test run gives back meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kept = torch.jit.Attribute([], list[Tensor])
 
     def forward(self, x: Tensor) -> Tensor:
-        self.kept.append(x.amax() + torch.ones(1 << 17))
+        self.kept.append(x.amax() + torch.ones(1 << 19))
         boxes, scores = self.cells(x)
         return torch.cat((boxes, scores), 1)
 
@@ -234,9 +234,9 @@ def test_nan_in_the_weights(tmp_path: Path) -> None:
 
 def test_memory_that_grows(tmp_path: Path) -> None:
     (found,) = examine_model(model(Keeps(), tmp_path), VIDEO)
-    told = re.search(r"memory grows by (\d+) kB", only(found, "growth").found)
+    told = re.search(r"memory grows by ([\d,]+) kB", only(found, "growth").found)
     assert told is not None
-    assert 400 < int(told[1]) < 700, "half a megabyte, give or take what the allocator had left"
+    assert 1500 < int(told[1].replace(",", "")) < 2600, "two megabytes, give or take what the allocator had left"
 
 
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:
