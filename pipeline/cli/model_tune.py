@@ -117,6 +117,16 @@ def _progress(options: argparse.Namespace, stack: ExitStack) -> Callable[[str], 
     return status.update
 
 
+def _reasons(report: dict[str, Any]) -> dict[str, str]:
+    """Why what is out is out: by recipe, or by candidate where the recipe's other candidates are not out."""
+    found = dict(report["left_out"])
+    inside = {row["recipe_name"] for row in report["candidates"] if row["left_out"] is None}
+    for row in report["candidates"]:
+        if row["left_out"] is not None:
+            found.setdefault(row["name"] if row["recipe_name"] in inside else row["recipe_name"], row["left_out"])
+    return found
+
+
 def _tell(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -126,7 +136,7 @@ def _tell(report: dict[str, Any]) -> None:
     table.add_column("candidate", overflow="fold")
     for column in ("batch", "workers", "ms/batch", "pictures/s", "ratio", "the same"):
         table.add_column(column, justify="right", no_wrap=True)
-    measured = [row for row in report["candidates"] if row["fps"] is not None]
+    measured = [row for row in report["candidates"] if row["fps"] is not None and row["left_out"] is None]
     shown = measured[:ROWS]
     for row in (*shown, *([] if report["baseline"] in shown else [report["baseline"]])):
         chosen, base = row == report["choice"], row == report["baseline"]
@@ -139,12 +149,12 @@ def _tell(report: dict[str, Any]) -> None:
             f"{row['fps']:.1f}",
             f"{row['ratio']:.2f}",
             same,
-            style="bold" if chosen else "dim" if base or row["left_out"] else "",
+            style="bold" if chosen else "dim" if base else "",
         )
     console.print(table)
     if len(measured) > ROWS:
         console.print(f"and {len(measured) - len(shown)} more (--json has all)", style="dim")
-    lines = [f"left out: {name}: {reason}" for name, reason in report["left_out"].items()]
+    lines = [f"left out: {name}: {reason}" for name, reason in _reasons(report).items()]
     choice = report["choice"]
     lines.append(
         f"chosen: {choice['name']}: {choice['fps']:.1f} pictures/s, {choice['ratio']:.2f} x the file as it comes"

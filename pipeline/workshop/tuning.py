@@ -28,6 +28,7 @@ from pipeline.workshop.tuning_nursery import Nursery
 from pipeline.workshop.tuning_space import (
     BATCHES,
     PLAIN,
+    QUICK,
     USUAL_BATCH,
     About,
     Effort,
@@ -164,11 +165,7 @@ class Tuner:
         self.tell("the file as it comes")
         cores = self.subject.cores
         look = Contender(Setting(PLAIN, 1, 1, 1), False)
-        facts = look.open(self.nursery, self.task | {"max_batch": max(BATCHES)})
-        if facts is None:
-            precision = "int8" if "is quantised" in str(look.left_out) else ""
-            look = Contender(Setting(replace(PLAIN, precision="int8"), 1, 1, 1), False) if precision else look
-            facts = look.open(self.nursery, self.task | {"max_batch": max(BATCHES)}) if precision else None
+        facts = look.open(self.nursery, self.task | {"max_batch": max(BATCHES), "precision": "auto"})
         if facts is None:
             raise ModelLoadError(str(look.left_out))
         self.about = about = About.of(facts, cores)
@@ -260,13 +257,14 @@ class Tuner:
             sized = [one.with_batch(size, about) for one in every for size in sizes]
             self.enter(one.with_threads(*share) for one in sized for share in shares)
         else:
-            best = self._ranked(found)[: 3 if effort.finalists > 3 else 1]
+            # Which recipe is fastest hardly depends on the batch size, so a limit of latency does not matter yet.
+            followed = 1 if effort.finalists <= QUICK.finalists else 3
+            best = sorted((one for one in found if one.counts), key=lambda one: -one.fps)[:followed]
             self.enter(one.setting.with_batch(size, about) for one in best for size in sizes)
-            if not self._ranked():
-                return
-            top = self._ranked()[0].setting
-            self.enter(top.with_batch(size, about).with_threads(*share) for share in shares[1:] for size in sizes)
-            self.enter(one.setting.with_threads(*share) for one in self._ranked()[1:3] for share in shares[1:2])
+            top = [one.setting for one in (*self._ranked(), *best)]
+            sized = [one.with_batch(size, about) for one in top[:1] for size in sizes]
+            self.enter(one.with_threads(*share) for one in sized for share in shares[1:])
+            self.enter(one.with_threads(*share) for one in top[1:3] for share in shares[1:2])
         exact = [one for one in self._ranked() if not one.reduced]
         if exact:
             for contender in self.enter(add_compiled(bench, exact[0].setting)):
@@ -276,7 +274,9 @@ class Tuner:
     def _final(self, first: Contender) -> Contender:
         """Heats in turns, the baseline among them; after each the worse half goes."""
         field: list[Contender] = []
-        for contender in [one for one in self._ranked() if one is not first]:
+        ranked = [one for one in self._ranked() if one is not first]
+        exact = [one for one in ranked if not one.reduced][:1]  # so that the plainer one can win
+        for contender in dict.fromkeys((*exact, *ranked)):
             if len(field) < self.effort.finalists and self._awake(contender):
                 field.append(contender)
         if not self._awake(first):
@@ -297,7 +297,8 @@ class Tuner:
             if len(field) <= 2:
                 break
             field = field[: (len(field) + 1) // 2]
-        equal = [one for one in field if one.fps >= field[0].fps * (1 - SAME)]
+        measured = self._within([one for one in self._tried.values() if one.counts and one.finals])
+        equal = [one for one in measured if one.fps >= field[0].fps * (1 - SAME)]
         return min(equal, key=lambda one: (one.reduced, one.setting.recipe.way != "as_is", one.setting.batch, -one.fps))
 
     def _awake(self, contender: Contender) -> bool:

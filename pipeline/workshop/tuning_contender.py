@@ -65,13 +65,13 @@ class Contender:
         """Start its process and load the model; None where that fails, and then it is left out."""
         setting = self.setting
         command = {
-            **task,
             "do": "open",
             "recipe": setting.recipe.as_dict(),
             "precision": setting.recipe.precision,
             "workers": setting.workers,
             "threads": setting.threads,
             "batch": setting.batch,
+            **task,
         }
         self.child = nursery.child()
         return self._asked(command, COMPILE_S if setting.recipe.way == "compiled" else OPEN_S)

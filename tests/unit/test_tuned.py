@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of measured choices: found again for the same model, machine and settings only; what is explicit wins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.caches import cache_folder
+from pipeline.detectors import tuned
+from pipeline.detectors.recipe import Recipe
+from pipeline.detectors.tuned import Fixed, digest_of, keep, key_of, recall
+
+CPU = torch.device("cpu")
+GIVEN: dict[str, Any] = {"adapter": None, "input_size": None}
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"a model")
+    return str(path)
+
+
+def candidate(fps: float, recipe: Recipe | None = None, *, batch: int = 4, workers: int = 2) -> dict[str, Any]:
+    facts = {"recipe": (recipe or Recipe()).as_dict(), "workers": workers, "threads": 1, "batch": batch}
+    return {**facts, "fps": fps, "ms": 1.0, "ratio": fps / 10}
+
+
+def kept(model: str, choice: int, *candidates: dict[str, Any]) -> Path:
+    return keep(key_of(digest_of(model), CPU, GIVEN), "2026-01-02T03:04:05Z", choice, candidates)
+
+
+def test_nothing_is_known_of_a_model_that_nobody_measured(model: str) -> None:
+    assert recall(model, "cpu", GIVEN, Fixed()) is None
+    kept(model, 0, candidate(10.0))
+    Path(model).write_bytes(b"another model")
+    assert recall(model, "cpu", GIVEN, Fixed()) is None
+    assert recall(model + "x", "cpu", GIVEN, Fixed()) is None
+
+
+def test_the_choice_is_found_again_with_its_entry_and_date(model: str) -> None:
+    recipe = Recipe(way="optimized", shape=(8, 3, 64, 96), precision="fp32")
+    entry = kept(model, 1, candidate(99.0), candidate(50.0, recipe, batch=8, workers=1))
+    found = recall(model, "cpu", GIVEN, Fixed())
+    assert found is not None
+    assert (found.recipe, found.batch, found.workers, found.fps) == (recipe, 8, 1, 50.0)
+    assert found.as_dict()["entry"] == str(entry)
+    assert found.as_dict()["created"] == "2026-01-02T03:04:05Z"
+    assert entry.parent == cache_folder("tuned")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("_cpu_model", "another CPU"), ("EDITION", 99)], ids=["another machine", "another edition"]
+)
+def test_other_circumstances_are_other_entries(
+    model: str, name: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(model, 0, candidate(10.0))
+    assert recall(model, "cpu", {**GIVEN, "input_size": [64, 64]}, Fixed()) is None
+    assert recall(model, "cpu", GIVEN, Fixed()) is not None
+    monkeypatch.setattr(tuned, name, value if name == "EDITION" else lambda: value)
+    assert recall(model, "cpu", GIVEN, Fixed()) is None
+
+
+def test_explicit_settings_win_and_the_fastest_of_what_fits_is_taken(model: str) -> None:
+    bf16 = Recipe(precision="bf16")
+    kept(model, 0, candidate(90.0, bf16, batch=8), candidate(40.0, batch=8), candidate(60.0, batch=2), candidate(70.0))
+    picked = {
+        Fixed(): 90.0,
+        Fixed(precision="fp32"): 70.0,
+        Fixed(precision="fp32", batch=8): 40.0,
+        Fixed(batch=2): 60.0,
+        Fixed(workers=2): 90.0,
+    }
+    for fixed, fps in picked.items():
+        found = recall(model, "cpu", GIVEN, fixed)
+        assert found is not None
+        assert found.fps == fps, fixed
+    assert recall(model, "cpu", GIVEN, Fixed(workers=3)) is None
+    assert recall(model, "cpu", GIVEN, Fixed(precision="bf16", batch=2)) is None
+
+
+def test_a_copy_that_is_gone_or_changed_is_not_taken(model: str, tmp_path: Path) -> None:
+    copy = tmp_path / "int8.pt"
+    copy.write_bytes(b"int8")
+    int8 = Recipe(precision="int8", file=str(copy), sha256=digest_of(str(copy)))
+    kept(model, 0, candidate(90.0, int8), candidate(40.0))
+    for change, fps in ((lambda: None, 90.0), (lambda: copy.write_bytes(b"other"), 40.0), (copy.unlink, 40.0)):
+        change()
+        found = recall(model, "cpu", GIVEN, Fixed())
+        assert found is not None
+        assert found.fps == fps
+
+
+def test_a_copy_that_no_candidate_names_any_more_goes(model: str, tmp_path: Path) -> None:
+    cache_folder("tuned").mkdir(parents=True)
+    ours, foreign = cache_folder("tuned") / "int8.pt", tmp_path / "users.pt"
+    for path in (ours, foreign):
+        path.write_bytes(b"int8")
+    recipes = [Recipe(precision="int8", file=str(path), sha256="0" * 64) for path in (ours, foreign)]
+    kept(model, 0, *(candidate(1.0, recipe) for recipe in recipes))
+    assert ours.exists()
+    kept(model, 0, candidate(1.0))
+    assert not ours.exists()
+    assert foreign.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts.update(choice=7),
+        lambda facts: facts.update(candidates=3),
+        lambda facts: facts["candidates"][0].update(workers=0),
+        lambda facts: facts["candidates"][0].update(batch="many"),
+        lambda facts: facts["candidates"][0]["recipe"].update(unknown=1),
+        lambda facts: facts.pop("created"),
+        lambda facts: facts["key"].update(cores=99),
+    ],
+)
+def test_damaged_entries_are_as_good_as_none(model: str, change: Any) -> None:
+    entry = kept(model, 0, candidate(10.0))
+    facts = json.loads(entry.read_text())
+    change(facts)
+    entry.write_text(json.dumps(facts))
+    assert recall(model, "cpu", GIVEN, Fixed()) is None
+
+
+def test_built_in_models_are_known_by_name() -> None:
+    assert digest_of("builtin:people") == "builtin:people"
+    kept("builtin:people", 0, candidate(10.0))
+    assert recall("builtin:people", "cpu", GIVEN, Fixed()) is not None

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contest of ``model tune``, with candidates that answer by a table instead of by processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.detectors.recipe import Recipe
+from pipeline.errors import ModelError, ModelLoadError
+from pipeline.workshop.frames import sample
+from pipeline.workshop.tuning import Tuner, Tuning
+from pipeline.workshop.tuning_nursery import Lost
+from pipeline.workshop.tuning_space import QUICK, USUAL, About, Effort, Subject, baseline, layouts, recipes
+
+Speed = Callable[[dict[str, Any]], float]
+BOXES = [[10.0 * number, 10.0, 10.0 * number + 8.0, 18.0, 0.9, 0.0] for number in range(20)]
+FACTS: dict[str, Any] = {
+    "spec": {"height": 48, "width": 64},
+    "shape": [3, 48, 64],
+    "tensor": True,
+    "largest": 16,
+    "fixed": None,
+    "exclusive": False,
+    "precision": "fp32",
+    "device": "cpu",
+    "verdict": {},
+    "input_size": [64, 64],
+    "key": {"model": "0" * 64},
+}
+
+
+class FakeChild:
+    def __init__(self, nursery: FakeNursery) -> None:
+        self.nursery = nursery
+        self.task: dict[str, Any] = {}
+
+    def ask(self, command: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        if command["do"] == "open":
+            self.task = command
+            self.nursery.opened.append(command)
+            self.nursery.alive += 1
+            self.nursery.most = max(self.nursery.most, self.nursery.alive)
+            if command["recipe"]["way"] in self.nursery.crashing:
+                raise Lost("it crashed (SIGSEGV)")
+            return self.nursery.facts
+        if command["do"] == "detect":
+            precision = self.task["recipe"]["precision"]
+            seen = self.nursery.seen.get(precision, BOXES)
+            return {"found": [[box for box in seen if box[4] >= command["confidence"]]] * 4}
+        if command["do"] == "measure":
+            fps = self.nursery.speed(self.task)
+            return {"fps": fps, "ms": 1e3 * self.task["batch"] * self.task["workers"] / fps}
+        return {}
+
+    def close(self) -> None:
+        self.nursery.alive -= 1
+
+
+class FakeNursery:
+    """``speed`` says the pictures per second of a task; ``seen`` what is found, by precision."""
+
+    def __init__(self, speed: Speed, **facts: Any) -> None:
+        self.speed = speed
+        self.facts = FACTS | facts
+        self.seen: dict[str, list[list[float]]] = {}
+        self.crashing: set[str] = set()
+        self.opened: list[dict[str, Any]] = []
+        self.alive = self.most = 0
+
+    def child(self) -> FakeChild:
+        return FakeChild(self)
+
+
+def speed(task: dict[str, Any]) -> float:
+    """bf16 at batch 8 with two workers is best: 100 x 2 x 1.5 x 2."""
+    recipe = task["recipe"]
+    base = 100.0 * (2.0 if task["workers"] == 2 else 1.0) * {1: 1.0, 8: 1.5}.get(task["batch"], 1.2)
+    return base * {"bf16": 2.0, "int8": 4.0}.get(recipe["precision"], 1.3 if recipe["frozen"] else 1.0)
+
+
+def contest(nursery: FakeNursery, effort: Effort = USUAL, latency_ms: float | None = None) -> Tuning:
+    given = {"confidence": 0.4}
+    subject = Subject("model.pt", "cpu", given, {}, None, cores=2)
+    captures = sample("pattern:?size=64x48&frames=4", 4)
+    return Tuner(subject, captures, effort, nursery, latency_ms=latency_ms).run()  # type: ignore[arg-type]
+
+
+def picked(found: Tuning) -> tuple[str, int, int]:
+    setting = found.choice.setting
+    return setting.recipe.name, setting.batch, setting.workers
+
+
+@pytest.mark.parametrize("effort", [QUICK, USUAL, replace(USUAL, every=True)], ids=["quick", "usual", "every"])
+def test_the_fastest_that_finds_the_same_wins(effort: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.workshop.tuning_extras._no_compiler", lambda bench: "not here")
+    nursery = FakeNursery(speed)
+    found = contest(nursery, effort)
+    assert picked(found) == ("frozen channels_last bf16", 8, 2)
+    assert found.choice.finals
+    row = found.choice.as_dict(found.baseline.fps)
+    assert row["ratio"] == pytest.approx(6.0)
+    assert row["agreement"] == 1.0
+    assert found.baseline.setting.name == "plain, batch 1, 1 x 2"
+    assert nursery.alive <= 0, "every process was ended"
+    assert nursery.most <= 12
+
+
+def test_reduced_precision_that_finds_something_else_is_left_out() -> None:
+    nursery = FakeNursery(speed)
+    nursery.seen["bf16"] = [[box[0] + 3.0, *box[1:]] for box in BOXES]  # IoU 0.45
+    found = contest(nursery)
+    assert picked(found) == ("frozen channels_last", 8, 2)
+    reasons = {one.left_out for one in found.contenders if one.setting.recipe.precision == "bf16"}
+    assert reasons == {"only 0.0% of its boxes are the same (IoU 0.75; 95% are needed)"}
+
+
+def test_a_little_less_is_enough_for_reduced_precision_only() -> None:
+    nursery = FakeNursery(speed)
+    nursery.seen["bf16"] = [[box[0] + 1.0, *box[1:]] for box in BOXES]  # IoU 0.78
+    assert picked(contest(nursery))[0] == "frozen channels_last bf16"
+    nursery = FakeNursery(speed, precision="int8")
+    nursery.seen["int8"] = BOXES
+    assert {one.setting.recipe.precision for one in contest(nursery).contenders} == {"int8"}
+
+
+def test_a_latency_limit_picks_smaller_batches() -> None:
+    found = contest(FakeNursery(speed), latency_ms=6.0)  # 2 workers, batch 1: 5 ms; batch 2: 8.3 ms
+    assert picked(found) == ("frozen channels_last bf16", 1, 2)
+    with pytest.raises(ModelError, match=r"nothing answers within 1 ms here; the nearest takes 5\.0 ms"):
+        contest(FakeNursery(speed), latency_ms=1.0)
+
+
+def test_what_crashes_is_said_and_left_out() -> None:
+    nursery = FakeNursery(lambda task: speed(task) * (9.0 if task["recipe"]["way"] == "optimized" else 1.0))
+    assert picked(contest(nursery))[0] == "optimize_for_inference"
+    nursery.crashing = {"optimized"}
+    found = contest(nursery)
+    assert picked(found)[0] == "frozen channels_last bf16"
+    assert [one.left_out for one in found.contenders if one.left_out] == ["it crashed (SIGSEGV)"]
+
+
+def test_equally_fast_means_the_plainer_one() -> None:
+    found = contest(FakeNursery(lambda task: 100.0 + (1.0 if task["recipe"]["precision"] == "bf16" else 0.0)))
+    assert found.choice.setting.recipe.exact
+
+
+def test_where_nothing_is_found_reduced_precision_is_not_trusted() -> None:
+    nursery = FakeNursery(speed)
+    nursery.seen = {"fp32": [], "bf16": []}
+    found = contest(nursery)
+    assert found.confidence is None
+    assert picked(found)[0] == "frozen channels_last"
+    nursery.seen = {}
+    weak = [[*box[:4], 0.02, 0.0] for box in BOXES]
+    nursery.seen = {"fp32": weak, "bf16": weak}
+    assert contest(nursery).confidence == 0.01
+
+
+def test_a_baked_in_batch_is_the_only_one_that_is_tried() -> None:
+    nursery = FakeNursery(speed, fixed=4, largest=4)
+    contest(nursery)
+    assert {task["batch"] for task in nursery.opened[1:]} == {4}
+    assert {task["max_batch"] for task in nursery.opened[1:]} == {4}
+
+
+def test_a_model_that_is_no_detector_is_refused() -> None:
+    nursery = FakeNursery(speed)
+    nursery.crashing = {"as_is"}
+    with pytest.raises(ModelLoadError, match="it crashed"):
+        contest(nursery)
+
+
+def test_the_space() -> None:
+    about = About((3, 64, 64), True, 16, None, False, "fp32", False, cores=6)
+    assert layouts(about) == [(6, 1), (3, 2), (1, 6)]
+    assert layouts(replace(about, exclusive=True)) == [(1, 6)]
+    assert layouts(replace(about, cores=1)) == [(1, 1)]
+    assert baseline(about).recipe == Recipe(frozen=False, channels_last=False)
+    known, missing = recipes(about)
+    assert [recipe.name for recipe in known] == [
+        "frozen channels_last",
+        "plain",
+        "frozen",
+        "channels_last",
+        "optimize_for_inference",
+        "frozen channels_last bf16",
+    ]
+    assert set(missing) == {"frozen channels_last fp16"}
+    assert "optimize_for_inference" in recipes(replace(about, tensor=False))[1]
+    assert "frozen channels_last fp16" in {recipe.name for recipe in recipes(replace(about, cuda=True))[0]}
+    assert {recipe.precision for recipe in recipes(replace(about, precision="int8"))[0]} == {"int8"}
