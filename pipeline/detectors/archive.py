@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A static look into a TorchScript file: what it holds and which side files came along. Nothing of it is run."""
+"""A static look into a model file: its format, and which side files came along. Nothing of it is run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from pipeline.detectors.formats import describe_foreign, describe_zip
+from pipeline.detectors.export_archive import read_export
+from pipeline.detectors.formats import ModelFormat, describe_foreign, describe_zip, format_of
 from pipeline.errors import ModelLoadError
 
 _LONGEST_SIDE_FILE = 1 << 20
@@ -24,15 +25,17 @@ _FILE_ACCESS = re.compile(r"\bfrom_file\(")
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What a TorchScript file holds.
+    """What a model file holds.
 
     Attributes:
+        format: ``torchscript``, ``torch.export`` or ``aotinductor``.
         members: number of files in the archive.
         side_files: text files that travel with the model (``extra/*``), by name.
         operators: operators outside PyTorch's own namespace that its code calls, such as ``torchvision::nms``.
         quantized: its code calls quantised operators.
     """
 
+    format: ModelFormat
     members: int
     side_files: dict[str, str]
     operators: frozenset[str]
@@ -47,7 +50,8 @@ def read_archive(data: bytes, name: str) -> Archive:
         name: how the messages call it.
 
     Raises:
-        ModelLoadError: it is not TorchScript (the message says what it is), or its code reads and writes files.
+        ModelLoadError: it is no model that can be run (the message says what it is), or its code reads and writes
+            files.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -61,27 +65,38 @@ def _look(archive: zipfile.ZipFile, name: str) -> Archive:
     members = archive.infolist()
     pickles = [member for member in members if member.filename.endswith("/data.pkl")]
     pickled = archive.read(pickles[0]) if pickles and pickles[0].file_size <= _LONGEST_CODE else b""
-    foreign = describe_zip([member.filename for member in members], pickled)
-    if foreign is not None:
-        raise _refused(name, *foreign)
+    names = [member.filename for member in members]
+    kind = format_of(names)
+    if kind is None:
+        raise _refused(name, *describe_zip(names, pickled))
     damaged = archive.testzip()  # torch does not compare checksums, and may crash on what it finds instead
     if damaged is not None:
         raise zipfile.BadZipFile(f"{damaged} is damaged")
+    operators: frozenset[str] = frozenset()
+    if kind == "torchscript":
+        operators = _read_code(archive, name)
+    elif kind == "torch.export":
+        operators = read_export(archive, name)
+    side_files = {}
+    for member in members:
+        inner = member.filename.partition("/")[2]
+        if inner.startswith("extra/") and member.file_size <= _LONGEST_SIDE_FILE:
+            side_files[inner.removeprefix("extra/")] = archive.read(member).decode("utf-8", "replace")
+    quantized = any(op.startswith(("quantized::", "_quantized::", "quantized_decomposed::")) for op in operators)
+    return Archive(kind, len(members), side_files, operators, quantized)
+
+
+def _read_code(archive: zipfile.ZipFile, name: str) -> frozenset[str]:
+    """The operators that TorchScript calls."""
+    members = archive.infolist()
     code = [m for m in members if m.filename.partition("/")[2].startswith("code/") and m.filename.endswith(".py")]
     if sum(member.file_size for member in code) > _LONGEST_CODE:
         raise _refused(name, f"TorchScript with more than {_LONGEST_CODE >> 20} MB of code", "this is no detector")
     text = "\n".join(archive.read(member).decode("utf-8", "replace") for member in code)
     if _FILE_ACCESS.search(text):
         raise ModelLoadError(f"{name}: its code calls from_file, which reads and writes files on this machine: refused")
-    operators = frozenset(f"{space}::{op}" for space, op in _OPERATOR.findall(text) if space not in ("prim", "aten"))
-    side_files = {}
-    for member in members:
-        inner = member.filename.partition("/")[2]
-        if inner.startswith("extra/") and member.file_size <= _LONGEST_SIDE_FILE:
-            side_files[inner.removeprefix("extra/")] = archive.read(member).decode("utf-8", "replace")
-    quantized = any(op.startswith(("quantized::", "_quantized::")) for op in operators)
-    return Archive(len(members), side_files, operators, quantized)
+    return frozenset(f"{space}::{op}" for space, op in _OPERATOR.findall(text) if space not in ("prim", "aten"))
 
 
 def _refused(name: str, found: str, remedy: str) -> ModelLoadError:
-    return ModelLoadError(f"{name}: this is {found}; a TorchScript detector was expected. Remedy: {remedy}")
+    return ModelLoadError(f"{name}: this is {found}; a TorchScript or .pt2 detector was expected. Remedy: {remedy}")

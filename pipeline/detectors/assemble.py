@@ -70,6 +70,11 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
             raise ModelLoadError(f"{loaded.path}: an INT8 file runs on a CPU only; set device to cpu or auto")
         device = torch.device("cpu")
         loaded = load(str(model), request.sha256, device, request.recipe)
+    if loaded.format == "aotinductor" and request.precision not in ("auto", "fp32"):
+        asked = f"precision: {request.precision} was asked for"
+        raise ModelLoadError(
+            f"{loaded.path}: {asked}, but an AOTInductor package computes as it was compiled; use auto"
+        )
     precision = choose_precision(request.precision, device, loaded.quantized)
     ready = now_ns()
     wanted = Wanted(request.adapter, request.adapter_options, request.input_spec, len(request.names or ()))
@@ -101,6 +106,7 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
         labels,
         path=loaded.path,
         digest=loaded.digest,
+        file_format=loaded.format,
         verdict=verdict,
         threads=request.threads,
         notes=notes,

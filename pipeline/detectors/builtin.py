@@ -39,4 +39,4 @@ def load_builtin(model: str, sha256: str | None, device: torch.device, recipe: R
     with quiet():
         module = prepare(build_people().to(device), recipe)
     facts = Metadata(adapter="people", names={0: "person"}, size=(INPUT_HEIGHT, INPUT_WIDTH), source=model)
-    return LoadedModel(model, module, "", facts, Signature(takes_list=False))
+    return LoadedModel(model, module, "", facts, Signature(takes_list=False), format="builtin")

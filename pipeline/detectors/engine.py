@@ -59,6 +59,7 @@ class TorchScriptDetector:
         *,
         path: str,
         digest: str = "",
+        file_format: str = "torchscript",
         verdict: Verdict,
         threads: int = 1,
         notes: Sequence[str] = (),
@@ -80,6 +81,7 @@ class TorchScriptDetector:
         self._limits = limits
         self._path = path
         self._digest = digest
+        self._format = file_format
         self._intra_op_threads = threads
         self._clock = clock
         self._capacity = Capacity(network.capacity)
@@ -91,6 +93,7 @@ class TorchScriptDetector:
         return {
             "path": self._path,
             "sha256": self._digest or None,
+            "format": self._format,
             "adapter": self._adapter.name,
             "input": [self.spec.height, self.spec.width],
             "input_spec": describe_input(self.spec, self._network.encoding),

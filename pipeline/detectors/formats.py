@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model file is when it is not TorchScript: told from its bytes, without running or unpickling anything."""
+"""What a model file is: told from its bytes, without running or unpickling anything."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+ModelFormat = Literal["torchscript", "torch.export", "aotinductor"]
 
 EXPORT_REMEDY = "load it in the program that made it and save it with torch.jit.trace(model.eval(), example).save(path)"
 _ULTRALYTICS_REMEDY = "export it first: `yolo export model=FILE.pt format=torchscript`"
@@ -59,18 +64,29 @@ def describe_foreign(data: bytes, suffix: str, size: int | None = None) -> tuple
     return f"{len(data) if size is None else size} bytes of an unknown format", EXPORT_REMEDY
 
 
-def describe_zip(members: list[str], pickled: bytes) -> tuple[str, str] | None:
-    """Name a zip archive that is no TorchScript, or None when it looks like TorchScript.
+def format_of(members: Iterable[str]) -> ModelFormat | None:
+    """The format of a zip archive that can be run, by the names of its members; None for anything else."""
+    names = set(members)
+    inner = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
+        return "torchscript"
+    if any(name.startswith("data/aotinductor/") for name in inner):
+        return "aotinductor"
+    if any(name.startswith("models/") for name in inner) or "serialized_exported_program.json" in names:
+        return "torch.export"
+    return None
+
+
+def describe_zip(members: list[str], pickled: bytes) -> tuple[str, str]:
+    """Name a zip archive that is none of the formats that can be run.
 
     Args:
         members: names of all members.
         pickled: the bytes of the member ``data.pkl``, or empty when there is none.
     """
     inner = {name.partition("/")[2] for name in members}
-    if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
-        return None
-    if "archive_format" in inner or any("exported_program" in name or name.startswith("models/") for name in inner):
-        return "a torch.export archive (.pt2)", "this version runs TorchScript only: save it with torch.jit.trace"
+    if "archive_format" in inner:
+        return "a .pt2 archive without a program", "export the model again with torch.export.save"
     if "data.pkl" in inner:
         return _describe_pickle(pickled, "a PyTorch checkpoint (torch.save), not TorchScript")
     if any(name.startswith("word/") or name == "[Content_Types].xml" for name in members):

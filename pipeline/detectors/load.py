@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a path to a TorchScript module: read once, looked at, compared with its pin, loaded and made fast."""
+"""From a path to a module that is ready to run: read once, compared with its pin, looked at, loaded by its format."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import io
 import logging
 import os
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from pipeline.detectors.archive import read_archive
+from pipeline.detectors.archive import Archive, read_archive
+from pipeline.detectors.formats import ModelFormat
 from pipeline.detectors.metadata import Metadata, read_metadata
 from pipeline.detectors.operators import suppress_operator
-from pipeline.detectors.preparing import prepare
 from pipeline.detectors.recipe import DEFAULT, Recipe
-from pipeline.detectors.signature import Signature, read_signature
-from pipeline.detectors.wording import hush_int8, one_line, quiet
+from pipeline.detectors.signature import Signature
+from pipeline.detectors.taken import with_taken
+from pipeline.detectors.wording import quiet
 from pipeline.errors import ModelLoadError
 
 _log = logging.getLogger(__name__)
-_UNKNOWN_OPERATOR = re.compile(r"Unknown builtin op: ([\w:]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class LoadedModel:
         metadata: what the file says about itself.
         signature: what its ``forward`` takes, and what its attributes tell.
         quantized: it computes in int8.
+        format: of its file; ``builtin`` where there is none.
     """
 
     path: str
@@ -47,12 +48,13 @@ class LoadedModel:
     metadata: Metadata
     signature: Signature
     quantized: bool = False
+    format: ModelFormat | Literal["builtin"] = "torchscript"
 
 
 def load_model(
     path: str | Path, sha256: str | None = None, device: torch.device | None = None, recipe: Recipe = DEFAULT
 ) -> LoadedModel:
-    """Load a TorchScript file. A TorchScript file is a program: loading it runs code of its author.
+    """Load a model file of any format. It is a program: loading it runs code of its author.
 
     Args:
         path: the file.
@@ -62,7 +64,7 @@ def load_model(
 
     Raises:
         ModelLoadError: the file cannot be read, anybody may change it and it is not pinned, it is not what was pinned,
-            or it is no TorchScript detector.
+            or it is no detector that torch can load.
     """
     name = str(path)
     data = _read(Path(path), name, sha256)
@@ -74,16 +76,29 @@ def load_model(
         data = data if recipe.way == "aotinductor" else made
     archive = read_archive(data, name)
     metadata = read_metadata(archive.side_files, name)
-    if archive.quantized:
-        hush_int8()
     with quiet():
         suppress_operator()  # a model may contain torchvision's operators: they must be registered first
-        raw = _deserialise(data, device or torch.device("cpu"), name)
-        signature = read_signature(raw, name)
-        module = prepare(raw, recipe)
+        module, signature, metadata = _loaded(archive, data, name, device or torch.device("cpu"), recipe, metadata)
     if sha256 is None:
         _log.info("%s: SHA-256 is %s; the file is a program: pin it as model.sha256 to run no other", name, digest)
-    return LoadedModel(name, module, digest, metadata, signature, archive.quantized)
+    return LoadedModel(name, module, digest, metadata, signature, archive.quantized, archive.format)
+
+
+def _loaded(
+    archive: Archive, data: bytes, name: str, device: torch.device, recipe: Recipe, metadata: Metadata
+) -> tuple[torch.nn.Module, Signature, Metadata]:
+    """By the loader of the file's format, which is imported when it is needed."""
+    if archive.format == "torchscript":
+        from pipeline.detectors.load_torchscript import load_torchscript
+
+        module, signature = load_torchscript(data, name, device, recipe, quantized=archive.quantized)
+        return module, signature, metadata
+    if archive.format == "torch.export":
+        from pipeline.detectors.load_export import load_export as load
+    else:
+        from pipeline.detectors.load_aotinductor import load_aotinductor as load
+    module, signature, taken = load(data, name, device, recipe)
+    return module, signature, with_taken(metadata, taken, name)
 
 
 def _read(path: Path, name: str, sha256: str | None) -> bytes:
@@ -92,12 +107,12 @@ def _read(path: Path, name: str, sha256: str | None) -> bytes:
         with open(path, "rb", opener=_without_waiting) as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
-                raise ModelLoadError(f"{name}: this is a pipe or a device; a TorchScript file was expected")
+                raise ModelLoadError(f"{name}: this is a pipe or a device; a model file was expected")
             data = file.read()
     except FileNotFoundError as exc:
         raise ModelLoadError(f"{name}: no such model file{_similar(path)}") from exc
     except IsADirectoryError as exc:
-        raise ModelLoadError(f"{name}: this is a directory; a TorchScript file was expected{_inside(path)}") from exc
+        raise ModelLoadError(f"{name}: this is a directory; a model file was expected{_inside(path)}") from exc
     except OSError as exc:
         raise ModelLoadError(f"{name}: the model file cannot be read: {exc.strerror or exc}") from exc
     if mode & stat.S_IWOTH and sha256 is None:
@@ -140,19 +155,3 @@ def _compare(digest: str, pinned: str | None, name: str) -> None:
             f"{name}: the file's SHA-256 is {digest}, but {expected} is pinned; "
             "get the right file, or change model.sha256 if the new one is meant"
         )
-
-
-def _deserialise(data: bytes, device: torch.device, name: str) -> torch.jit.ScriptModule:
-    try:
-        module: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(data), map_location=device)  # type: ignore[no-untyped-call]
-    except Exception as exc:
-        unknown = _UNKNOWN_OPERATOR.search(str(exc))
-        if unknown:
-            operator = unknown.group(1)
-            others = "; also torchvision must fit torch" if operator.startswith("torchvision::") else ""
-            raise ModelLoadError(
-                f"{name}: it needs the operator {operator}, which torch {torch.__version__} does not have{others}; "
-                "export it without that operator, or with a matching version"
-            ) from exc
-        raise ModelLoadError(f"{name}: torch {torch.__version__} cannot load it: {one_line(exc)}") from exc
-    return module

@@ -29,6 +29,7 @@ class Metadata:
         input_spec: what of the input differs from what is usual for the adapter, see
             :meth:`pipeline.detectors.preprocessing.Preprocessing.overlaid`.
         adapter_options: of the adapter.
+        largest_batch: the largest batch that the model takes, or None where there is no limit.
     """
 
     adapter: str | None = None
@@ -40,6 +41,7 @@ class Metadata:
     source: str = ""
     input_spec: dict[str, Any] = field(default_factory=dict)
     adapter_options: dict[str, Any] = field(default_factory=dict)
+    largest_batch: int | None = None
 
 
 def read_metadata(side_files: Mapping[str, str], name: str) -> Metadata:
@@ -70,7 +72,7 @@ def _parse(text: str, key: str, name: str) -> dict[str, Any]:
 
 
 def _own(facts: dict[str, Any], name: str) -> Metadata:
-    fixed = facts.get("fixed_batch")
+    fixed, most = facts.get("fixed_batch"), facts.get("max_batch")
     return Metadata(
         adapter=None if facts.get("adapter") is None else str(facts["adapter"]),
         names=_names(facts.get("names"), name),
@@ -81,6 +83,7 @@ def _own(facts: dict[str, Any], name: str) -> Metadata:
         source=OWN_KEY,
         input_spec=_mapping(facts.get("input_spec"), "input_spec", name),
         adapter_options=_mapping(facts.get("adapter_options"), "adapter_options", name),
+        largest_batch=None if most is None else _count(most, "max_batch", name),
     )
 
 

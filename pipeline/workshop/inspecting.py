@@ -79,7 +79,7 @@ def _format(members: Members) -> Format:
         return "pt2"
     pickled = members.read("data.pkl") if "data.pkl" in inner else b""
     names = [info.filename for info in members.infos.values()]
-    found, remedy = describe_zip(names, pickled) or ("a damaged TorchScript file", "copy or export it again")
+    found, remedy = describe_zip(names, pickled)
     raise ModelLoadError(f"{members.name}: this is {found}; a TorchScript or .pt2 file was expected. Remedy: {remedy}")
 
 

@@ -39,6 +39,7 @@ def test_what_it_says_of_itself(people: Any) -> None:
     assert {key: value for key, value in info.items() if key not in ("input_spec", "verdict")} == {
         "path": "builtin:people",
         "sha256": None,
+        "format": "builtin",
         "adapter": "people",
         "input": [INPUT_HEIGHT, INPUT_WIDTH],
         "trim": 8,

@@ -288,6 +288,7 @@ def test_model_info_is_what_the_report_wants(tmp_path: Path) -> None:
     assert info == {
         "path": str(path),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "format": "torchscript",
         "adapter": "ultralytics",
         "input": [96, 128],
         "input_spec": {
