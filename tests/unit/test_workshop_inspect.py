@@ -198,10 +198,17 @@ def test_baked_shapes_are_named(tmp_path: Path) -> None:
     assert "view [2, 3, 64, 64]" in "\n".join(described(told))
 
 
+class Clipped(nn.Module):
+    """Scripted by one test only: torch numbers the files of classes that it meets again."""
+
+    def forward(self, argument_1: torch.Tensor) -> torch.Tensor:
+        return argument_1.relu()
+
+
 def test_operators_of_an_unknown_library_and_of_files(tmp_path: Path) -> None:
-    path = save(nn.ReLU(), tmp_path / "m.pt")
+    path = save(Clipped(), tmp_path / "m.pt")
     with zipfile.ZipFile(path) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith("activation.py")]
+        (name,) = [name for name in archive.namelist() if name.endswith("test_workshop_inspect.py")]
         code = archive.read(name)
     line = code[code.rindex(b"    return") :]
     changed = code.replace(line, b"    _9 = ops.mylib.fast_nms(argument_1)\n    _8 = torch.from_file('x')\n" + line)
