@@ -111,13 +111,16 @@ def test_a_signal_is_heard_while_a_model_hangs_in_its_first_run(tmp_path: Path, 
         f"sinks: [{{type: jsonl, path: '{tmp_path}/out/{{stream}}.jsonl'}}]\n"
     )
     with subprocess.Popen([*COMMAND, "run", path], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
-        assert process.stderr is not None
-        said = ""
-        while "loading the model" not in said:
-            line = process.stderr.readline()
-            assert line, said
-            said += line
-        process.send_signal(signal.SIGTERM)
-        said += process.communicate(timeout=PATIENCE_S)[1]
+        try:
+            assert process.stderr is not None
+            said = ""
+            while "loading the model" not in said:
+                line = process.stderr.readline()
+                assert line, said
+                said += line
+            process.send_signal(signal.SIGTERM)
+            said += process.communicate(timeout=PATIENCE_S)[1]
+        finally:
+            process.kill()  # a model that hangs would keep a core busy for ever
     assert process.returncode == 0, said
     assert "stopped before anything ran" in said
