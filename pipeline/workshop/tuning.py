@@ -85,6 +85,7 @@ class Tuner:
         effort: how much is tried.
         nursery: where candidates are started.
         latency_ms: longest time that a batch may take, median; None for any.
+        invited: settings that are measured in any case, in the final too.
         tell: progress, a line at a time.
     """
 
@@ -96,6 +97,7 @@ class Tuner:
         nursery: Nursery,
         *,
         latency_ms: float | None = None,
+        invited: Sequence[Setting] = (),
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.subject = subject
@@ -108,7 +110,9 @@ class Tuner:
         self.inputs = ""
         self._captures = captures
         self._latency_ms = latency_ms
+        self._invited = tuple(invited)
         self._began_ns = now_ns()
+        self._apart_ns = 0  # for what is not measuring
         self._tried: dict[Setting, Contender] = {}
         self._shares: dict[Any, tuple[float | None, str | None]] = {}
         self._reference: list[Detections] = []
@@ -217,7 +221,7 @@ class Tuner:
         """Leave out what there is no time for."""
         if self.effort.budget_s is None:
             return False
-        spent_s = (now_ns() - self._began_ns) / 1e9
+        spent_s = (now_ns() - self._began_ns - self._apart_ns) / 1e9
         first = next(iter(self._tried.values()))
         batch_s = first.ms / first.setting.batch * first.setting.threads * setting.batch / setting.threads / 1e3
         reason = None
@@ -249,9 +253,12 @@ class Tuner:
         known, missing = recipes(about)
         self.missing |= missing
         bench = Bench(self.subject, effort, about, self.nursery, self.folder, self.missing, self.tell)
-        known += add_quantized(bench)
         start = [Setting(shaped(recipe, usual, about), *shares[0], usual) for recipe in known]
         found = self.enter(start)
+        before_ns = now_ns()
+        made = add_quantized(bench)
+        self._apart_ns = now_ns() - before_ns
+        found += self.enter(Setting(recipe, *shares[0], usual) for recipe in made)
         if effort.every:
             every = [one.setting for one in found if one.left_out is None]
             sized = [one.with_batch(size, about) for one in every for size in sizes]
@@ -265,6 +272,7 @@ class Tuner:
             sized = [one.with_batch(size, about) for one in top[:1] for size in sizes]
             self.enter(one.with_threads(*share) for one in sized for share in shares[1:])
             self.enter(one.with_threads(*share) for one in top[1:3] for share in shares[1:2])
+        self.enter(self._invited)
         exact = [one for one in self._ranked() if not one.reduced]
         if exact:
             for contender in self.enter(add_compiled(bench, exact[0].setting)):
@@ -276,7 +284,8 @@ class Tuner:
         field: list[Contender] = []
         ranked = [one for one in self._ranked() if one is not first]
         exact = [one for one in ranked if not one.reduced][:1]  # so that the plainer one can win
-        for contender in dict.fromkeys((*exact, *ranked)):
+        invited = [one for one in ranked if one.setting in self._invited]
+        for contender in dict.fromkeys((*invited, *exact, *ranked)):
             if len(field) < self.effort.finalists and self._awake(contender):
                 field.append(contender)
         if not self._awake(first):

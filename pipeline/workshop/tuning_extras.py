@@ -16,7 +16,7 @@ from pipeline.workshop.tuning_contender import COMPILE_S, REDUCED
 from pipeline.workshop.tuning_nursery import Lost, Nursery
 from pipeline.workshop.tuning_space import About, Effort, Setting, Subject, shaped
 
-CALIBRATED_ON: Final = 32
+CALIBRATED_ON: Final = 24
 """Frames for an INT8 copy: half of them give the ranges, the other half judges."""
 
 PER_START: Final = "measured for information: it would be compiled at every start"
@@ -112,7 +112,7 @@ def _no_int8(bench: Bench) -> str:
 
 
 def _no_compiler(bench: Bench) -> str:
-    if not bench.effort.every:
+    if not bench.effort.compilers:
         return "compiling takes minutes; --thorough tries it"
     if bench.about.cuda:
         return "TorchScript is converted for CPUs only here"

@@ -28,9 +28,10 @@ class Effort:
         finalists: candidates in the final.
         frames: frames whose detections are compared.
         batches: batch sizes.
-        budget_s: no candidate is started after about this long; None: everything is measured.
-        quantize_s: longest that an INT8 copy may take to be made; 0: none is made.
-        every: recipes x batches x threads, all of them, and compilers too.
+        budget_s: measuring should take about this long; candidates that do not fit are left out. None: no limit.
+        quantize_s: longest that an INT8 copy may take to be made, on top of that; 0: none is made.
+        every: recipes x batches x threads, all of them.
+        compilers: torch.compile and AOTInductor too, which take minutes.
     """
 
     window_s: float
@@ -42,11 +43,12 @@ class Effort:
     budget_s: float | None
     quantize_s: float
     every: bool = False
+    compilers: bool = False
 
 
 QUICK: Final = Effort(0.12, 1, 2, 3, 6, (1, 4, 8), 8.0, 0.0)
 USUAL: Final = Effort(0.25, 2, 3, 5, 16, BATCHES, 55.0, 40.0)
-THOROUGH: Final = Effort(0.4, 3, 5, 8, 32, BATCHES, None, 600.0, every=True)
+THOROUGH: Final = Effort(0.4, 3, 5, 8, 32, BATCHES, None, 600.0, every=True, compilers=True)
 
 
 @dataclass(frozen=True, slots=True)

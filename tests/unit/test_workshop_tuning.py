@@ -95,8 +95,7 @@ def picked(found: Tuning) -> tuple[str, int, int]:
 
 
 @pytest.mark.parametrize("effort", [QUICK, USUAL, replace(USUAL, every=True)], ids=["quick", "usual", "every"])
-def test_the_fastest_that_finds_the_same_wins(effort: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.workshop.tuning_extras._no_compiler", lambda bench: "not here")
+def test_the_fastest_that_finds_the_same_wins(effort: Effort) -> None:
     nursery = FakeNursery(speed)
     found = contest(nursery, effort)
     assert picked(found) == ("frozen channels_last bf16", 8, 2)
