@@ -171,7 +171,7 @@ def test_a_module_that_takes_one_batch_only(export: Any, tmp_path: Path) -> None
     run = export("fixed", "-o", "m.pt", "--input", "64,96", "--adapter", "ultralytics")
     assert (run.code, run.done["batch"]["fixed"], run.done["fixed_size"]) == (0, 2, True)
     detector = build_detector(tmp_path / "m.pt", device="cpu")
-    assert (detector.fixed_batch, detector.model_info()["adapter"]) == (2, "ultralytics")
+    assert (detector.verdict.fixed, detector.model_info()["adapter"]) == (2, "ultralytics")
 
 
 def test_neighbours_that_change_a_picture_are_noted(export: Any) -> None:
@@ -210,6 +210,18 @@ def test_an_exported_program_takes_any_batch_and_carries_the_metadata(export: An
         module = torch.export.load(tmp_path / "m.pt2").module()
     pictures = torch.rand(5, 3, 64, 96)
     assert torch.equal(module(pictures), Cells()(pictures))
+
+
+def test_both_formats_of_one_module_agree(
+    export: Any, media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in ("m.pt", "m.pt2"):
+        assert export("cells", "-o", out, "--input", "64,96", "--adapter", "ultralytics").done["detector"] is not None
+    clip = media.clip(count=6, texture=True)
+    assert main(["model", "compare", "m.pt", "m.pt2", str(clip), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["agreement"]["detections"]["a"] > 0
+    assert told["agreement"]["matched"]["0.9"] == 1.0
 
 
 def test_a_program_whose_batch_cannot_be_left_open(export: Any) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import json
 from pathlib import Path
@@ -328,8 +329,8 @@ class TestPython:
         assert (tmp_path / f"{clips[0].stem}.csv").exists()
 
     def test_every_option_is_explained(self) -> None:
-        text = ReplayOptions.__doc__ or ""
-        missing = [field.name for field in dataclasses.fields(ReplayOptions) if f"        {field.name}: " not in text]
+        text = inspect.getdoc(ReplayOptions) or ""
+        missing = [field.name for field in dataclasses.fields(ReplayOptions) if f"\n    {field.name}: " not in text]
         assert missing == []
 
 

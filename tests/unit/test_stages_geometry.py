@@ -173,7 +173,7 @@ def test_a_trimmed_input_shows_the_picture_at_the_same_scale(width, height, rows
     assert trimmed.height % trim == trimmed.width % trim == trimmed.trim == 0
     assert trimmed.height <= spec.height
     assert trimmed.width <= spec.width
-    assert trimmed.height - part.height < trim or trimmed.height == spec.height == trim
+    assert trimmed.height - part.height <= trim, "half a pixel may be rounded down after it was given room"
     assert trimmed.width - part.width <= trim
 
 
