@@ -41,7 +41,7 @@ def configure(parser: Parser) -> None:
         "source", nargs="+", metavar="SOURCE", help="video file, folder, glob, or URL of a finite video"
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--model", metavar="FILE", help="TorchScript file, or builtin:people (default)")
+    model.add_argument("--model", metavar="FILE", help="TorchScript or .pt2 file, or builtin:people (default)")
     model.add_argument("--conf", type=fraction, metavar="F", help="least confidence of a detection (default 0.4)")
     model.add_argument(
         "--iou", type=fraction, metavar="F", help="overlap above which the weaker box goes (default 0.5)"

@@ -62,7 +62,7 @@ class InputSpecConfig(Section):
 class ModelConfig(Section):
     """The detector that all streams share."""
 
-    path: ModelPath = Field(default="builtin:people", description="TorchScript file, or `builtin:people`.")
+    path: ModelPath = Field(default="builtin:people", description="TorchScript or `.pt2` file, or `builtin:people`.")
     device: Device = Field(default="auto", description="Where it runs: `auto`, `cpu`, `cuda` or `cuda:0`.")
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         default="auto", description="Number format of the network."

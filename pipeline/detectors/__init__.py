@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors: TorchScript files of several families, and the built-in people detector, behind one interface."""
+"""Detectors: TorchScript and ``.pt2`` files of several families, and the built-in people detector, behind one interface."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def build_detector(
     """Load a model and make a detector of it. Imports torch; loading a file runs code of its author.
 
     Args:
-        model: path of a TorchScript file, or ``builtin:people``.
+        model: path of a TorchScript or ``.pt2`` file, or ``builtin:people``.
         adapter: the family of detectors that it belongs to, when its file and outputs do not tell, or tell wrong.
             Also the name of an entry point of the group ``pipeline.adapters``, or ``package.module:factory``.
         adapter_options: of the adapter, such as ``box`` of ``heatmap``.

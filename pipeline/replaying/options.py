@@ -27,7 +27,7 @@ class ReplayOptions:
     Attributes:
         sources: paths, folders, globs and finite URLs.
         config: a streams.yaml whose ``model``, ``batch`` and ``defaults`` apply; its streams and sinks do not.
-        model: TorchScript file, or ``builtin:people``.
+        model: TorchScript or ``.pt2`` file, or ``builtin:people``.
         out: folder for results, or None to keep them in memory only (the Python interface).
         save: kinds of files to write: some of :data:`SAVED`.
         pace: as fast as possible, or at the time stamps' own pace.

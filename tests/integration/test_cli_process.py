@@ -11,10 +11,12 @@ import select
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.media import Media, media
 from tests.models import Cells, save, ultralytics_metadata
@@ -137,6 +139,38 @@ def test_a_signal_while_the_model_is_loaded_ends_at_once_and_leaves_nothing(
         assert "Traceback" not in rest(terminal)
         assert process.wait(PATIENCE_S) == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model as a torch.export archive."""
+    path = tmp_path_factory.mktemp("model") / "cells.pt2"
+    batch = torch.export.Dim("batch", min=1, max=64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(Cells().eval(), (torch.zeros(2, 3, 64, 64),), dynamic_shapes=({0: batch},))
+        files = ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"})
+        torch.export.save(program, path, extra_files={key: json.dumps(value) for key, value in files.items()})
+    return path
+
+
+def test_both_formats_find_the_same_and_no_warning_reaches_the_terminal(
+    model: Path, exported: Path, media: Media, tmp_path: Path
+) -> None:
+    clip = media.clip(texture=True)
+    for file in (model, exported):
+        process, terminal = in_terminal(tmp_path, "replay", clip, "--model", file, "--out", file.suffix[1:])
+        with process:
+            seen = rest(terminal)
+            assert process.wait(PATIENCE_S) == 0
+        assert "loading" in seen
+        assert "warning" not in seen.lower()
+        assert "deprecated" not in seen.lower()
+    report = json.loads((tmp_path / "pt2" / "report.json").read_text())
+    assert (report["model"]["format"], report["model"]["adapter"]) == ("torch.export", "ultralytics")
+    found = [json.loads(line) for line in (tmp_path / "pt2" / f"{clip.stem}.jsonl").read_text().splitlines()]
+    assert found == [json.loads(line) for line in (tmp_path / "pt" / f"{clip.stem}.jsonl").read_text().splitlines()]
+    assert any(line["detections"] for line in found)
 
 
 def test_without_a_terminal_there_is_no_progress_no_colour_and_no_warning(
