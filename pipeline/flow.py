@@ -30,7 +30,7 @@ from pipeline.errors import ModelHung, PipelineError, SourceError
 from pipeline.frame import Capture, Frame, Item, Outcome, Uint8Array
 from pipeline.inference import BatchRunner, UnderWay
 from pipeline.ledger import Ledger
-from pipeline.memory import BufferPool
+from pipeline.memory import BufferPool, aligned
 from pipeline.outlet import Event, Outlet
 from pipeline.protocols import Detector, Sink
 from pipeline.publishing import Closing, Opened, Publisher
@@ -55,7 +55,7 @@ class Pipeline:
         self.detector = detector
         self.options = options
         self.ledger = Ledger()
-        self.buffers = BufferPool()
+        self.buffers = BufferPool(allocate=getattr(detector, "allocate", aligned))
         self.failure: BaseException | None = None
         self._now = clock.now_ns
         self._scheduler = BatchScheduler(

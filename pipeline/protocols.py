@@ -76,6 +76,9 @@ class Pending(Protocol):
 class Detector(Protocol):
     """A batched detector. ``warm`` and ``submit`` are called from several threads at once.
 
+    One that wants its inputs in memory of a special kind also has ``allocate``, see
+    :class:`pipeline.memory.BufferPool`.
+
     Attributes:
         spec: what it wants to be given.
         labels: class names by class_id.

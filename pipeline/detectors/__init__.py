@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors: TorchScript and ``.pt2`` files of several families, and the built-in people detector, behind one interface."""
+"""Detectors of several families, as TorchScript and ``.pt2`` files, and the built-in one, behind one interface."""
 
 from __future__ import annotations
 

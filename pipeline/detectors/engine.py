@@ -14,6 +14,7 @@ import torch
 from pipeline.detectors.adapter import Adapter, Limits, describe
 from pipeline.detectors.capacity import Capacity
 from pipeline.detectors.network import Network, OutOfMemory
+from pipeline.detectors.pinned import allocator
 from pipeline.detectors.preprocessing import describe_input
 from pipeline.detectors.suppress import suppressed
 from pipeline.detectors.verdict import Verdict, not_finite_because
@@ -46,6 +47,7 @@ class TorchScriptDetector:
         nonfinite_rows: rows removed from outputs so far because of NaN or infinite values.
         nonfinite_frames: pictures that had such rows.
         nonfinite_cause: the likely reason, once there were some.
+        allocate: makes the memory of the pictures that it is given: page-locked where they cross to a GPU.
         startup_s: seconds spent on ``load`` and ``probe``.
         notes: remarks for the user, one line each.
     """
@@ -75,6 +77,7 @@ class TorchScriptDetector:
         self.nonfinite_frames = 0
         self.nonfinite_cause: str | None = None
         self.startup_s = startup_s or {}
+        self.allocate = allocator(network.device)
         self.notes = list(notes)
         self._network = network
         self._adapter = adapter

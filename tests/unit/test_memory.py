@@ -48,14 +48,62 @@ def test_two_loans_never_share_memory() -> None:
     assert (pool.stats.in_use, pool.stats.peak, pool.stats.peak_bytes) == (20, 20, 20 * BYTES)
 
 
-def test_a_shape_is_served_by_its_own_buffers_only() -> None:
+def test_a_shape_is_served_by_its_own_buffers_first() -> None:
     pool = BufferPool()
-    tall = pool.acquire((6, 4, 3))
-    pool.release(tall)
-    wide = pool.acquire((4, 6, 3))
-    assert wide is not tall
-    assert wide.shape == (4, 6, 3)
+    tall, wide = pool.acquire((6, 4, 3)), pool.acquire((4, 6, 3))
+    for array in (tall, wide):
+        pool.release(array)
+    assert pool.acquire((4, 6, 3)) is wide
+    assert pool.acquire((6, 4, 3)) is tall
     assert pool.stats.allocated == 2
+
+
+def test_a_shape_without_buffers_takes_over_the_memory_of_another() -> None:
+    pool = BufferPool()
+    large = pool.acquire((10, 10))
+    pool.release(large)
+    small = pool.acquire((6, 10))
+    assert small.shape == (6, 10)
+    assert small.flags.c_contiguous
+    assert np.shares_memory(small, large)
+    assert (pool.stats.allocated, pool.stats.in_use_bytes, pool.stats.idle_bytes) == (1, 100, 0)
+    pool.release(small)
+    assert (pool.stats.in_use_bytes, pool.stats.idle_bytes) == (0, 100)
+    again = pool.acquire((10, 10))
+    assert np.shares_memory(again, large), "the whole block is there again"
+    with pytest.raises(ValueError, match="not on loan"):
+        pool.release(small)
+
+
+@pytest.mark.parametrize("shape", [(49,), (101,)])
+def test_a_block_that_is_far_too_large_or_too_small_is_left_alone(shape: tuple[int, ...]) -> None:
+    pool = BufferPool()
+    pool.release(pool.acquire((100,)))
+    pool.acquire(shape)
+    assert (pool.stats.allocated, pool.stats.idle_bytes) == (2, 100)
+
+
+def test_any_number_of_shapes_lives_on_the_memory_of_those_in_use_together() -> None:
+    pool = BufferPool(max_idle=64)
+    rng = np.random.default_rng(0)
+    on_loan: list[np.ndarray] = []
+    for height in rng.integers(60, 100, 2000):
+        on_loan.append(pool.acquire((int(height), 100, 3)))
+        on_loan[-1][:] = len(on_loan)
+        if len(on_loan) == 8:
+            assert [int(array.min()) for array in on_loan] == list(range(1, 9)) == [int(a.max()) for a in on_loan]
+            for array in on_loan:
+                pool.release(array)
+            on_loan.clear()
+    assert pool.stats.allocated <= 24
+    assert pool.stats.idle_bytes <= 24 * 30_000
+
+
+def test_idle_bytes_are_bounded() -> None:
+    pool = BufferPool(max_idle_bytes=250)
+    for array in [pool.acquire((100,)) for _ in range(4)]:
+        pool.release(array)
+    assert (pool.stats.idle, pool.stats.idle_bytes) == (2, 200)
 
 
 def test_idle_buffers_are_bounded_and_the_shape_released_longest_ago_goes_first() -> None:
@@ -118,6 +166,8 @@ def test_foreign_arrays_and_views_are_refused() -> None:
 def test_a_negative_bound_is_refused() -> None:
     with pytest.raises(ValueError, match="-1"):
         BufferPool(max_idle=-1)
+    with pytest.raises(ValueError, match="-5"):
+        BufferPool(max_idle_bytes=-5)
 
 
 def test_the_allocation_function_is_injected() -> None:
