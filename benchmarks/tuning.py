@@ -31,7 +31,7 @@ WANTED = 0.9
 PEOPLE = Path(__file__).parents[1] / "sample_videos" / "plaza.mp4"
 
 EXHAUSTIVE = replace(
-    THOROUGH, window_s=0.3, screening=2, heats=9, finalists=6, frames=16, quantize_s=120.0, compilers=False
+    THOROUGH, window_s=0.2, screening=2, heats=9, finalists=5, frames=16, quantize_s=120.0, compilers=False
 )
 
 

@@ -64,6 +64,7 @@ class Tuning:
         frames: how many were compared.
         confidence: at which detections were compared; None where nothing is found at any.
         seconds: how long all of it took.
+        on_cpu: it runs on CPU cores.
     """
 
     contenders: tuple[Contender, ...]
@@ -74,6 +75,7 @@ class Tuning:
     frames: int
     confidence: float | None
     seconds: float
+    on_cpu: bool
 
 
 class Tuner:
@@ -147,7 +149,8 @@ class Tuner:
         order = sorted(self._tried.values(), key=lambda one: (one.left_out is not None, -one.fps))
         seconds = (now_ns() - self._began_ns) / 1e9
         frames = len(self._reference)
-        return Tuning(tuple(order), choice, first, key, self.missing, frames, self._confidence, seconds)
+        on_cpu = not self.about.cuda
+        return Tuning(tuple(order), choice, first, key, self.missing, frames, self._confidence, seconds, on_cpu)
 
     def enter(self, settings: Iterable[Setting]) -> list[Contender]:
         """Measure settings that were not measured yet, some at a time and in turns; all of them, the old ones too."""

@@ -32,7 +32,7 @@ from pipeline.detectors.verdict import verdict_of
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import PipelineError
 from pipeline.frame import Batch, Frame, Geometry, Item, StreamKey
-from pipeline.timing import new_trace, now_ns
+from pipeline.timing import cpu_ns, new_trace, now_ns
 
 Task = dict[str, Any]
 
@@ -58,7 +58,7 @@ class Candidate:
             verdict=verdict_of(task["verdict"]) if task.get("verdict") else None,
         )
         self._spec = self._detector.spec.trimmed(*task["picture"])
-        self._workers = int(task["workers"])
+        self._workers, self._intra_op = int(task["workers"]), int(task["threads"])
         self._threads = ThreadPoolExecutor(self._workers, "tune")
         self._items: list[Item] = []
         self._load_s = (now_ns() - begun_ns) / 1e9
@@ -107,12 +107,15 @@ class Candidate:
         return {"found": found}
 
     def measure(self, task: Task) -> dict[str, Any]:
-        """All workers at once for some time: pictures per second, and the median time of a batch."""
+        """All workers at once for some time: pictures per second, the median time of a batch, and which share of the
+        CPU time that they could have had they got."""
         span_ns = int(task["seconds"] * 1e9)
         start = threading.Barrier(self._workers)
+        begun_ns, used_ns = now_ns(), cpu_ns()
         runs = self._together(lambda worker: self._work(worker, span_ns, start))
+        used = (cpu_ns() - used_ns) / ((now_ns() - begun_ns) * self._workers * self._intra_op)
         fps = sum(len(times) * self._batch * 1e9 / sum(times) for times in runs)
-        return {"fps": fps, "ms": statistics.median([time for times in runs for time in times]) / 1e6}
+        return {"fps": fps, "ms": statistics.median([time for times in runs for time in times]) / 1e6, "used": used}
 
     def _together(self, work: Callable[[int], Any]) -> list[Any]:
         """``work`` once in every thread."""

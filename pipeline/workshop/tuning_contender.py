@@ -32,6 +32,7 @@ class Contender:
     reduced: it computes in less than the model's own precision.
     windows: pictures per second and milliseconds per batch, of each measurement while many are compared.
     finals: the same, of the final.
+    used: share of the CPU time of its threads that they really got, per measurement of the final.
     agreement: share of boxes that are the same as the baseline's, or None where that was not looked at.
     left_out: why it is out of the contest, or None.
     """
@@ -40,6 +41,7 @@ class Contender:
     reduced: bool
     windows: list[tuple[float, float]] = field(default_factory=list)
     finals: list[tuple[float, float]] = field(default_factory=list)
+    used: list[float] = field(default_factory=list)
     agreement: float | None = None
     left_out: str | None = None
     child: Child | None = None
@@ -86,6 +88,8 @@ class Contender:
         said = self._asked({"do": "measure", "seconds": seconds}, ANSWER_S + 10 * seconds)
         if said is not None:
             (self.finals if final else self.windows).append((said["fps"], said["ms"]))
+            if final:
+                self.used.append(said["used"])
 
     def detect(self, confidence: float) -> list[Detections] | None:
         """What it finds in the inputs, boxes in pixels of the network's input."""

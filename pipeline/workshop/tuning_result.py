@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any, Final
 
 from pipeline.timing import rfc3339, wall_ns
@@ -10,7 +11,8 @@ from pipeline.workshop.tuning import Tuning
 from pipeline.workshop.tuning_contender import Contender
 from pipeline.workshop.tuning_space import Subject
 
-_FEW: Final = 10
+BUSY: Final = 0.8
+"""With a smaller share of the CPU time than this, figures say little."""
 
 
 def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True) -> dict[str, Any]:
@@ -58,6 +60,11 @@ def _remarks(found: Tuning, subject: Subject) -> list[str]:
         remarks.append(
             f"nothing is found in these frames at confidence {subject.given['confidence']:g}; "
             f"boxes were compared at {found.confidence:g}"
+        )
+    used = statistics.median(found.choice.used) if found.choice.used and found.on_cpu else 1.0
+    if used < BUSY:
+        remarks.append(
+            f"other programs took {1 - used:.0%} of the CPU time meanwhile: measure again when the machine is quiet"
         )
     if subject.video is None:
         remarks.append("measured on a test pattern; --frames VIDEO takes frames of yours, and tries INT8 too")

@@ -53,7 +53,7 @@ class FakeChild:
             return {"found": [[box for box in seen if box[4] >= command["confidence"]]] * 4}
         if command["do"] == "measure":
             fps = self.nursery.speed(self.task)
-            return {"fps": fps, "ms": 1e3 * self.task["batch"] * self.task["workers"] / fps}
+            return {"fps": fps, "ms": 1e3 * self.task["batch"] * self.task["workers"] / fps, "used": 1.0}
         return {}
 
     def close(self) -> None:
