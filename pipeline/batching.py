@@ -174,10 +174,19 @@ class BatchScheduler:
                     return batch
                 self._ready.wait(None if wait_ns is None else wait_ns / 1e9)
 
-    def poll(self) -> Batch | None:
-        """A batch if one can be sealed now, else None. Raises Closed when no more will come."""
+    def poll(self, *, partial: bool = False) -> Batch | None:
+        """A batch if one can be sealed now, else None. Raises Closed when no more will come.
+
+        ``partial``: seal one that is not full, too, if nothing else can be had: for whoever cannot wait.
+        """
         with self._lock:
-            return self._seal(self._clock.now_ns())[0]
+            return self._seal(self._clock.now_ns(), partial)[0]
+
+    def has_space(self, key: StreamKey, spec: InputSpec) -> bool:
+        """Whether :meth:`offer` would take items of ``spec`` without waiting."""
+        with self._lock:
+            lane = self._lanes[key]
+            return lane.policy != "every_frame" or self._aborted or self._has_space(lane, spec)
 
     def served(self, duration_ns: int) -> None:
         """Tell how long a batch took from submission to detections; it bounds the wait for the next ones."""
@@ -213,7 +222,7 @@ class BatchScheduler:
         self._waiting -= len(items)
         self._of_spec.subtract(item.spec for item in items)
 
-    def _seal(self, now_ns: int) -> tuple[Batch | None, int | None]:
+    def _seal(self, now_ns: int, partial: bool = False) -> tuple[Batch | None, int | None]:
         """A batch, or how many nanoseconds to wait for one (None: until something happens)."""
         if self._aborted or (self._finished and not self._lanes and not self._waiting):
             raise Closed
@@ -221,24 +230,25 @@ class BatchScheduler:
             return None, None
         holding = [lane for lane in self._turn if lane.items]
         oldest = min(holding, key=lambda lane: lane.items[0].queued_ns).items[0]
-        if self._waiting < self.max_size and not self._nothing_more_to_come():
+        partial = partial or self._nothing_more_to_come()
+        if self._waiting < self.max_size and not partial:
             if self.fixed:
                 return None, None
             if not self._all_present(now_ns):
                 left_ns = oldest.queued_ns + self._wait_limit_ns(now_ns) - now_ns
                 if left_ns > 0:
                     return None, left_ns
-        spec = self._choose(oldest.spec, holding) if self.fixed else oldest.spec
+        spec = self._choose(oldest.spec, holding, partial) if self.fixed else oldest.spec
         return (None if spec is None else self._collect(spec)), None
 
-    def _choose(self, oldest: InputSpec, holding: Sequence[_Lane]) -> InputSpec | None:
-        """The spec of the next fixed batch; None while none fills a batch and more may come."""
+    def _choose(self, oldest: InputSpec, holding: Sequence[_Lane], partial: bool) -> InputSpec | None:
+        """The spec of the next fixed batch; None while none fills a batch and a partial one need not go."""
         ready: Counter[InputSpec] = Counter()
         for lane in holding:
             head = lane.items[0].spec
             ready[head] += sum(1 for _ in takewhile(lambda item, head=head: item.spec == head, lane.items))  # type: ignore[misc]
         full = [spec for spec, count in ready.items() if count >= self.max_size]
-        must_go = self._nothing_more_to_come() or (self._passed_over >= PATIENCE if full else self._is_jammed())
+        must_go = partial or (self._passed_over >= PATIENCE if full else self._is_jammed())
         if oldest in full or must_go:
             self._passed_over = 0
             return oldest

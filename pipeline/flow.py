@@ -27,11 +27,11 @@ from functools import partial
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
 from pipeline.errors import ModelHung, PipelineError, SourceError
-from pipeline.frame import Capture, Frame, Item, Outcome, Uint8Array
+from pipeline.frame import Capture, Frame, Item, Outcome, StreamKey, Uint8Array
 from pipeline.inference import BatchRunner, UnderWay
 from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool, aligned
-from pipeline.outlet import Event, Outlet
+from pipeline.outlet import Event, Outlet, open_all
 from pipeline.protocols import Detector, Sink
 from pipeline.publishing import Closing, Opened, Publisher
 from pipeline.roster import Roster
@@ -67,7 +67,7 @@ class Pipeline:
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
         self._wants_pictures = any(sink.wants_pictures for sink in sinks)
         self._complaints = Complaints(log, clock)
-        self._wire(self._inbox.put, Outlet.put, self._read_in_thread)
+        self._wire(self._inbox.put, Outlet.put, self._read_in_thread, self._scheduler.offer)
         self._roster = Roster(options.parallel)
         self._group = WorkerGroup()
         self._lock = threading.Lock()
@@ -78,6 +78,7 @@ class Pipeline:
         emit: Callable[[Outcome | Opened | Closing], object] | None,
         deliver: Callable[[Outlet, Event], None],
         start_reader: Callable[[Stream], None],
+        offer: Callable[[StreamKey, Sequence[Item]], list[Item]],
     ) -> None:
         """Say what stands between the bodies: channels and threads, or nothing (``run_inline``)."""
 
@@ -86,6 +87,7 @@ class Pipeline:
                 deliver(outlet, event)
 
         self._start_reader = start_reader
+        self._offer = offer
         self._publisher = Publisher(deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints)
         self._emit = emit = emit or self._publisher.handle
         self._runner = BatchRunner(
@@ -211,7 +213,7 @@ class Pipeline:
             self._emit(Outcome(frame, dropped="stage_error"))
             return
         trace[Mark.PREPARED] = self._now()
-        for item in self._scheduler.offer(stream.key, items):
+        for item in self._offer(stream.key, items):
             self.buffers.release(item.input)
             self._emit(Outcome(item.frame, dropped="overflow", part=item.part, of=item.of))
 
@@ -219,7 +221,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Open the sinks and warm the detector in the threads that will run it; raises SinkError or ModelError."""
-        self._open_sinks()
+        open_all(self._outlets)
         warm: Channel[BaseException | None] = Channel(self.options.workers)
         go = threading.Event()
 
@@ -305,12 +307,19 @@ class Pipeline:
     def run_inline(self, streams: Sequence[Stream]) -> None:
         """Everything in the calling thread, streams taking turns frame by frame: the reference for the threaded run."""
         readers: deque[Generator[None]] = deque()
+
+        def offer(key: StreamKey, items: Sequence[Item]) -> list[Item]:
+            while not self._scheduler.has_space(key, items[0].spec):  # nobody else could make some
+                self._runner.serve(self._scheduler.poll(partial=True))
+            return self._scheduler.offer(key, items)
+
         self._wire(
             None,
             lambda outlet, event: outlet.take(event, self._now),
             lambda stream: readers.append(self._read(stream)),
+            offer,
         )
-        self._open_sinks()
+        open_all(self._outlets)
         try:
             self.detector.warm(self._batch_sizes())
             self.ledger.begin(self._now())
@@ -324,8 +333,8 @@ class Pipeline:
                         with suppress(StopIteration):
                             next(reader)
                             readers.append(reader)
-                    while (batch := self._scheduler.poll()) is not None:
-                        self._runner.complete(self._runner.submit(batch))
+                    while self._runner.serve(self._scheduler.poll()):
+                        pass
         except BaseException as error:
             self.failure = error
             raise
@@ -335,17 +344,6 @@ class Pipeline:
             for outlet in self._outlets:
                 outlet.close()
             self._settle()
-
-    def _open_sinks(self) -> None:
-        opened: list[Outlet] = []
-        for outlet in self._outlets:
-            try:
-                outlet.sink.open()
-            except BaseException:
-                for earlier in opened:
-                    earlier.close()
-                raise
-            opened.append(outlet)
 
     def _batch_sizes(self) -> list[int]:
         largest = self.options.batch_size

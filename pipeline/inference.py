@@ -53,6 +53,12 @@ class BatchRunner:
         """How long the call has taken so far that has been in the detector for longest; 0 when there is none."""
         return max((self._now() - since_ns for since_ns in list(self._since_ns.values())), default=0)
 
+    def serve(self, batch: Batch | None) -> bool:
+        """Submit and complete a batch, for whoever has nothing else to do meanwhile; False when there is none."""
+        if batch is not None:
+            self.complete(self.submit(batch))
+        return batch is not None
+
     def submit(self, batch: Batch) -> UnderWay:
         """Start a batch; never raises InferenceError."""
         with self._watched() as began_ns:

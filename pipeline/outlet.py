@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import SinkError
@@ -180,3 +180,14 @@ class Outlet:
         """Account for a result that this sink will not keep."""
         self.account.lost[reason] += 1
         delivery.done()
+
+
+def open_all(outlets: Sequence[Outlet]) -> None:
+    """Open their sinks; when one refuses, close those before it and raise what it raised."""
+    for number, outlet in enumerate(outlets):
+        try:
+            outlet.sink.open()
+        except BaseException:
+            for earlier in outlets[:number]:
+                earlier.close()
+            raise

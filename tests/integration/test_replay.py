@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import io
 import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 import pipeline
@@ -18,6 +21,7 @@ from pipeline.errors import ConfigError, ModelLoadError, SourceError, UsageError
 from pipeline.naming import stream_name
 from pipeline.replaying import Replay, ReplayOptions
 from pipeline.replaying.earlier import clear
+from tests.models import Cells, save, ultralytics_metadata
 
 FRAMES = 23  # not a multiple of the batch size: the tail is padded
 
@@ -338,3 +342,31 @@ def test_stream_names_are_made_to_fit() -> None:
     taken: set[str] = set()
     names = [stream_name(stem, taken) for stem in ("a b", "a_b", "A_B", "ü", "", "x" * 70, "x" * 80)]
     assert names == ["a_b", "a_b-2", "A_B-3", "stream", "stream-2", "x" * 64, "x" * 62 + "-2"]
+
+
+def test_pictures_that_change_size_in_mid_stream_are_replayed_inline_too(tmp_path: Path) -> None:
+    """Three pictures of one shape, then many of another: neither fills a batch when the lane is full."""
+    clip, model = tmp_path / "change.h264", tmp_path / "cells.pt"
+    clip.write_bytes(b"".join(_annexb(*size, count) for size, count in (((64, 36), 3), ((64, 48), 12))))
+    save(Cells(), model, ultralytics_metadata((128, 128), {0: "red", 1: "green", 2: "blue"}, dynamic=True))
+    written = []
+    for inline in (True, False):
+        run = Replay(ReplayOptions(sources=(str(clip),), model=str(model), out=tmp_path / str(inline), inline=inline))
+        run.start()
+        while not run.wait(10.0):
+            pass
+        written.append((tmp_path / str(inline) / "change.jsonl").read_bytes())
+    assert len(written[0].splitlines()) == 15
+    assert written[0] == written[1]
+
+
+def _annexb(width: int, height: int, count: int) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(count):
+            picture = np.full((height, width, 3), 10 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
