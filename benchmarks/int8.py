@@ -18,11 +18,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pipeline.detectors.preparing import prepare
+from pipeline.detectors.loading.preparing import prepare
 from pipeline.detectors.wording import quiet
 from pipeline.frame import InputSpec
 from pipeline.workshop.frames import items, sample
-from pipeline.workshop.int8_graph import flatten, has_fast_int8, head_layers, quantize_program
+from pipeline.workshop.int8.graph import flatten, has_fast_int8, head_layers, quantize_program
 
 SIDE = 320
 

@@ -34,12 +34,12 @@ from benchmarks import networks
 from pipeline.build import processors
 from pipeline.caches import cache_folder
 from pipeline.detectors import build_detector
-from pipeline.detectors.preparing import prepare
-from pipeline.detectors.recipe import DEFAULT, Recipe
+from pipeline.detectors.loading.preparing import prepare
+from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.wording import hush_int8, quiet
 from pipeline.frame import Batch
 from pipeline.workshop.frames import items, sample
-from pipeline.workshop.int8_graph import flatten, head_layers, quantize_program
+from pipeline.workshop.int8.graph import flatten, head_layers, quantize_program
 
 BATCH = 4
 WANTED = {

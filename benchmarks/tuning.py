@@ -21,10 +21,10 @@ from benchmarks import networks
 from pipeline.build import processors
 from pipeline.caches import cache_folder
 from pipeline.workshop.frames import sample
-from pipeline.workshop.tuning import Tuner, Tuning
-from pipeline.workshop.tuning_contender import Contender
-from pipeline.workshop.tuning_nursery import Nursery
-from pipeline.workshop.tuning_space import THOROUGH, USUAL, Setting, Subject
+from pipeline.workshop.tuning.contender import Contender
+from pipeline.workshop.tuning.contest import Tuner, Tuning
+from pipeline.workshop.tuning.nursery import Nursery
+from pipeline.workshop.tuning.space import THOROUGH, USUAL, Setting, Subject
 
 MODELS = (*networks.TRACED, "ssdlite", "people")
 WANTED = 0.9

@@ -114,7 +114,7 @@ def _floors(task: Task) -> dict[str, Any]:
 
     from pipeline.bench import floors
     from pipeline.detectors import build_detector
-    from pipeline.detectors.load import load_model
+    from pipeline.detectors.loading.load import load_model
 
     cv2.setNumThreads(1)
     clips = [Path(clip) for clip in task["clips"]]
@@ -132,7 +132,7 @@ def _floors(task: Task) -> dict[str, Any]:
 
 def _idle(task: Task) -> dict[str, Any]:
     """A process that has imported torch and loaded the model, and does nothing: the base of the memory figure."""
-    from pipeline.detectors.load import load_model
+    from pipeline.detectors.loading.load import load_model
 
     loaded = load_model(Path(task["model"]))
     assert loaded.module is not None

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     """Export and tell."""
     with logging_to_stderr(logging.ERROR, debug=options.debug), ExitStack() as stack:
         say = _progress(options, stack)
-        from pipeline.workshop.exporting import ExportRequest, export_model, in_words
+        from pipeline.workshop.exports.exporting import ExportRequest, export_model, in_words
 
         done = export_model(
             ExportRequest(

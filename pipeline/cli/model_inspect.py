@@ -35,7 +35,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look and tell."""
-    from pipeline.workshop.inspecting import inspect_model
+    from pipeline.workshop.inspection.inspecting import inspect_model
 
     with logging_to_stderr(logging.ERROR, debug=options.debug):
         told = inspect_model(options.file, code=options.code)
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(told)
     elif not options.quiet:
-        from pipeline.workshop.words import described
+        from pipeline.workshop.inspection.words import described
 
         print("\n".join(described(told)))
     return 0

@@ -18,7 +18,7 @@ from pipeline.cli.telling import print_json
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.workshop.quantize import Quantized
+    from pipeline.workshop.int8.quantize import Quantized
 
 EXAMPLES = """\
   pipeline model quantize detector.pt --frames clip.mp4 -o detector-int8.pt
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
         from pipeline.workshop.compare import Limits
         from pipeline.workshop.frames import sample
-        from pipeline.workshop.quantize import quantize_file
+        from pipeline.workshop.int8.quantize import quantize_file
 
         captures = sample(options.frames, options.count)
         made = quantize_file(

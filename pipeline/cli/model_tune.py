@@ -18,7 +18,7 @@ from pipeline.cli.telling import print_json
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.workshop.tuning_space import Effort, Subject
+    from pipeline.workshop.tuning.space import Effort, Subject
 
 EXAMPLES = """\
   pipeline model tune detector.pt --frames clip.mp4       about a minute; run and replay use the choice from then on
@@ -59,9 +59,9 @@ def run(options: argparse.Namespace) -> int:
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
         from pipeline.workshop.frames import sample
-        from pipeline.workshop.tuning import Tuner
-        from pipeline.workshop.tuning_nursery import Nursery
-        from pipeline.workshop.tuning_result import report_of
+        from pipeline.workshop.tuning.contest import Tuner
+        from pipeline.workshop.tuning.nursery import Nursery
+        from pipeline.workshop.tuning.result import report_of
 
         effort, subject = _effort(options), _subject(options)
         captures = sample(options.frames, effort.frames)
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _effort(options: argparse.Namespace) -> Effort:
-    from pipeline.workshop.tuning_space import QUICK, THOROUGH, USUAL
+    from pipeline.workshop.tuning.space import QUICK, THOROUGH, USUAL
 
     return QUICK if options.quick else THOROUGH if options.thorough else USUAL
 
@@ -87,7 +87,7 @@ def _subject(options: argparse.Namespace) -> Subject:
     from pipeline.build import detector_arguments, processors, tuned_key
     from pipeline.config import load_config
     from pipeline.config.models import Config
-    from pipeline.workshop.tuning_space import Subject
+    from pipeline.workshop.tuning.space import Subject
 
     config = Config() if options.config is None else load_config(options.config, streams_required=False)
     wanted = {"path": options.file, "device": options.device, "confidence": options.conf}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.detectors.engine import TorchScriptDetector
-    from pipeline.detectors.recipe import Recipe
-    from pipeline.detectors.verdict import Verdict
+    from pipeline.detectors.loading.recipe import Recipe
+    from pipeline.detectors.trial.verdict import Verdict
 
 __all__ = ["build_detector"]
 
@@ -60,7 +60,7 @@ def build_detector(
         threads: intra-op threads that :meth:`~pipeline.protocols.Detector.warm` gives to each calling thread.
         sha256: expected digest of the file, or None.
         max_detections: the most confident ones that are kept per picture.
-        probe: try it on pictures first (:mod:`pipeline.detectors.examine`); without, it gets single pictures only.
+        probe: try it on pictures first (:mod:`pipeline.detectors.trial`); without, it gets single pictures only.
         recipe: how the program is made ready; None is the default one. Its precision is that of ``precision``.
         verdict: how the model may be used, where that is known already; None tries it.
 
@@ -69,7 +69,7 @@ def build_detector(
         ConfigError: a value out of range, or a class that the model does not have.
     """
     from pipeline.detectors.assemble import Request, assemble  # torch is not imported before somebody needs it
-    from pipeline.detectors.recipe import DEFAULT
+    from pipeline.detectors.loading.recipe import DEFAULT
 
     return assemble(
         model,

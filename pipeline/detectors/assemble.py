@@ -12,20 +12,20 @@ from typing import Any
 
 import torch
 
-from pipeline.detectors import verdict as verdicts
 from pipeline.detectors.adapter import Adapter, Limits
-from pipeline.detectors.builtin import PREFIX, load_builtin
 from pipeline.detectors.engine import TorchScriptDetector
-from pipeline.detectors.examine import examine
-from pipeline.detectors.load import LoadedModel, load_model
+from pipeline.detectors.loading.builtin import PREFIX, load_builtin
+from pipeline.detectors.loading.load import LoadedModel, load_model
+from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.names import choose_classes, choose_labels
 from pipeline.detectors.network import Network
 from pipeline.detectors.placement import choose_device, choose_precision
 from pipeline.detectors.preprocessing import Preprocessing
-from pipeline.detectors.probe import COMMON_SIDES, FirstRun, first_run
-from pipeline.detectors.recipe import DEFAULT, Recipe
 from pipeline.detectors.recognise import Wanted, fit_adapter, known_before_running, preprocessing_of, settled
-from pipeline.detectors.verdict import Verdict
+from pipeline.detectors.trial import verdict as verdicts
+from pipeline.detectors.trial.examine import examine
+from pipeline.detectors.trial.probe import COMMON_SIDES, FirstRun, first_run
+from pipeline.detectors.trial.verdict import Verdict
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ConfigError, ModelLoadError
 from pipeline.frame import InputSpec

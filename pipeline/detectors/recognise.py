@@ -13,7 +13,7 @@ import torch
 from pipeline.detectors.adapter import Adapter, describe
 from pipeline.detectors.adapters import ADAPTERS, Family
 from pipeline.detectors.adapters.tensors import first_tensor
-from pipeline.detectors.load import LoadedModel
+from pipeline.detectors.loading.load import LoadedModel
 from pipeline.detectors.plugins import installed, load_plugin
 from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.detectors.shapes import Unclear, tell

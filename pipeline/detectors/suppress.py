@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pipeline.detectors.adapter import Limits
-from pipeline.detectors.operators import suppress_operator
+from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.frame import Detections, FloatArray, IntArray
 
 MAX_CANDIDATES = 4096

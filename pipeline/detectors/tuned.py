@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.caches import cache_folder, read_cached, write_cached
-from pipeline.detectors.recipe import Recipe
+from pipeline.detectors.loading.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

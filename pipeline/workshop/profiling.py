@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pipeline.detectors.builtin import PREFIX, load_builtin
 from pipeline.detectors.engine import TorchScriptDetector
-from pipeline.detectors.load import load_model
+from pipeline.detectors.loading.builtin import PREFIX, load_builtin
+from pipeline.detectors.loading.load import load_model
 from pipeline.errors import SinkError
 from pipeline.frame import Batch, Capture
 from pipeline.timing import now_ns

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.detectors import build_detector
-from pipeline.detectors.archive import read_archive
-from pipeline.detectors.metadata import read_metadata
+from pipeline.detectors.loading.archive import read_archive
+from pipeline.detectors.loading.metadata import read_metadata
 from pipeline.errors import ModelLoadError
 from tests.models import Cells, save, script, ultralytics_metadata
 

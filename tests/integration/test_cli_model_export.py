@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.cli import main
 from pipeline.detectors import build_detector
-from pipeline.workshop.inspecting import inspect_model
+from pipeline.workshop.inspection.inspecting import inspect_model
 from tests.media import Media, media
 from tests.models import Cells, CellsAsRows, FirstOnly, FixedShape, RaisesOnWhite, tiny_ssd
 

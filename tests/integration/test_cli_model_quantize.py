@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from pipeline.cli import main
-from pipeline.detectors.archive import read_archive
+from pipeline.detectors.loading.archive import read_archive
 from pipeline.detectors.wording import quiet
-from pipeline.workshop.quantize import NOTE
+from pipeline.workshop.int8.quantize import NOTE
 from tests.learned import film, fitted
 from tests.models import Cells, save, tiny_ssd, ultralytics_metadata
 
@@ -81,7 +81,7 @@ def test_the_file_is_smaller_finds_the_same_and_runs(
 def test_what_disagrees_is_refused_and_leaves_nothing(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.workshop.quantize.search", lambda attempt, *_: [attempt(frozenset(), "minmax")])
+    monkeypatch.setattr("pipeline.workshop.int8.quantize.search", lambda attempt, *_: [attempt(frozenset(), "minmax")])
     out = tmp_path / "out.pt"
     assert quantize(folder, out, "--count", "8", model="brittle.pt") == 1
     assert "nothing was written" in capsys.readouterr().err

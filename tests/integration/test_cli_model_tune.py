@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main
-from pipeline.detectors.recipe import Recipe
+from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.tuned import digest_of
-from pipeline.workshop.tuning_nursery import Lost, Nursery
+from pipeline.workshop.tuning.nursery import Lost, Nursery
 from tests.learned import fitted
 from tests.models import save, ultralytics_metadata
 

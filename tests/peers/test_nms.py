@@ -10,7 +10,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detectors.operators import greedy
+from pipeline.detectors.loading.operators import greedy
 from pipeline.detectors.suppress import suppressed
 
 

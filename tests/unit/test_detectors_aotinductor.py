@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from pipeline.detectors import build_detector
-from pipeline.detectors.load_aotinductor import CompiledModule
-from pipeline.detectors.taken import Taken
+from pipeline.detectors.loading.aotinductor import CompiledModule
+from pipeline.detectors.loading.taken import Taken
 from pipeline.errors import ModelLoadError
 from pipeline.frame import InputSpec
 from tests.models import Cells, batch_of, painted
@@ -173,7 +173,7 @@ def test_a_package_that_was_compiled_here(
 
 
 def test_bytes_of_a_package_are_told_from_those_of_other_archives() -> None:
-    from pipeline.detectors.archive import read_archive
+    from pipeline.detectors.loading.archive import read_archive
 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

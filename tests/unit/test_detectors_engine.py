@@ -20,7 +20,7 @@ from pipeline.detectors.assemble import intra_op_threads
 from pipeline.detectors.feeding import CpuFeed
 from pipeline.detectors.network import Network
 from pipeline.detectors.preprocessing import Encoding
-from pipeline.detectors.verdict import Verdict
+from pipeline.detectors.trial.verdict import Verdict
 from pipeline.errors import InferenceError
 from pipeline.frame import Detections, InputSpec, Uint8Array
 from tests.models import (
@@ -365,7 +365,7 @@ def test_a_quantised_file_runs_as_int8(tmp_path: Path) -> None:
 
 
 def test_torch_is_not_imported_before_a_detector_is_built() -> None:
-    program = "import pipeline.detectors, pipeline.detectors.archive, pipeline.detectors.metadata, sys"
+    program = "import pipeline.detectors, pipeline.detectors.loading.archive, pipeline.detectors.loading.metadata, sys"
     check = "print(sorted({'torch', 'torchvision', 'cv2', 'av'} & set(sys.modules)))"
     command = [sys.executable, "-c", f"{program}; {check}"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)

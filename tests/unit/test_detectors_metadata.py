@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.detectors.metadata import Metadata, read_metadata
+from pipeline.detectors.loading.metadata import Metadata, read_metadata
 from pipeline.errors import ModelLoadError
 from tests.models import ultralytics_metadata
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pipeline.detectors import build_detector
-from pipeline.detectors.preparing import Specialised, prepare
-from pipeline.detectors.recipe import DEFAULT, Recipe
+from pipeline.detectors.loading.preparing import Specialised, prepare
+from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ModelLoadError
 from tests.learned import SIDE, fitted

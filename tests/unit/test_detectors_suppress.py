@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.detectors import operators
 from pipeline.detectors.adapter import Limits
-from pipeline.detectors.operators import suppress_operator
+from pipeline.detectors.loading import operators
+from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.suppress import MAX_CANDIDATES, finish, suppressed
 from pipeline.frame import Detections
 
@@ -138,7 +138,7 @@ def test_without_torchvision_suppression_works_all_the_same(
 
 def test_the_operators_come_without_the_rest_of_torchvision() -> None:
     program = (
-        "import sys; from pipeline.detectors.operators import suppress_operator; print(suppress_operator()); "
+        "import sys; from pipeline.detectors.loading.operators import suppress_operator; print(suppress_operator()); "
         "print(sorted({'torchvision', 'torch._dynamo'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)

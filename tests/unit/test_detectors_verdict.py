@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.caches import cache_folder
-from pipeline.detectors import build_detector, examine
+from pipeline.detectors import build_detector
 from pipeline.detectors.capacity import PATIENCE, Capacity
-from pipeline.detectors.scenes import probe_picture
-from pipeline.detectors.verdict import Verdict
+from pipeline.detectors.trial import examine
+from pipeline.detectors.trial.scenes import probe_picture
+from pipeline.detectors.trial.verdict import Verdict
 from pipeline.errors import InferenceError, ModelLoadError
 from pipeline.frame import InputSpec
 from tests.models import Cells, FirstOnly, batch_of, painted, save, tiny_ssd, ultralytics_metadata

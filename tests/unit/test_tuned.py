@@ -12,7 +12,7 @@ import torch
 
 from pipeline.caches import cache_folder
 from pipeline.detectors import tuned
-from pipeline.detectors.recipe import Recipe
+from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.tuned import Fixed, digest_of, keep, key_of, recall
 
 CPU = torch.device("cpu")

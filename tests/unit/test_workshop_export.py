@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError, ModelLoadError, UsageError
-from pipeline.workshop import saving
-from pipeline.workshop.compiling import compiled, takes_list
-from pipeline.workshop.equality import Case, Disagreement, compare
-from pipeline.workshop.origin import resolve
-from pipeline.workshop.saving import beside, format_of
-from pipeline.workshop.weights import read_weights
+from pipeline.workshop.exports import saving
+from pipeline.workshop.exports.compiling import compiled, takes_list
+from pipeline.workshop.exports.equality import Case, Disagreement, compare
+from pipeline.workshop.exports.origin import resolve
+from pipeline.workshop.exports.saving import beside, format_of
+from pipeline.workshop.exports.weights import read_weights
 from tests.models import Cells, RaisesOnWhite, tiny_ssd
 
 EXAMPLE = torch.rand(2, 3, 64, 64)

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ModelLoadError
-from pipeline.workshop import reading
-from pipeline.workshop.inspecting import inspect_model
-from pipeline.workshop.words import described
+from pipeline.workshop.inspection import reading
+from pipeline.workshop.inspection.inspecting import inspect_model
+from pipeline.workshop.inspection.words import described
 from tests.models import Cells, FixedShape, save, script, tiny_ssd, ultralytics_metadata
 
 NAMES = {0: "red", 1: "green", 2: "blue"}
@@ -403,7 +403,7 @@ def test_members_changed_at_random_are_described_or_refused(seed: int, tmp_path:
 def test_looking_needs_no_torch(tmp_path: Path) -> None:
     path = save(Cells(), tmp_path / "m.pt")
     program = (
-        "import sys; from pathlib import Path; from pipeline.workshop.inspecting import inspect_model\n"
+        "import sys; from pathlib import Path; from pipeline.workshop.inspection.inspecting import inspect_model\n"
         "inspect_model(Path(sys.argv[1])); print({'torch', 'numpy', 'cv2'} & set(sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True, timeout=60)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.workshop import pickles
-from pipeline.workshop.pickles import Global, Object, Pairs, Stored, Walk
-from pipeline.workshop.tensors import tensors_in
+from pipeline.workshop.inspection import pickles
+from pipeline.workshop.inspection.pickles import Global, Object, Pairs, Stored, Walk
+from pipeline.workshop.inspection.tensors import tensors_in
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

@@ -11,9 +11,9 @@ import torch
 
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ModelError
-from pipeline.workshop import float_layers
-from pipeline.workshop.float_layers import Attempt, best, search
-from pipeline.workshop.int8_graph import (
+from pipeline.workshop.int8 import float_layers
+from pipeline.workshop.int8.float_layers import Attempt, best, search
+from pipeline.workshop.int8.graph import (
     Ranges,
     convolution_count,
     flatten,
@@ -22,7 +22,7 @@ from pipeline.workshop.int8_graph import (
     quantize_program,
     quantized_operators,
 )
-from pipeline.workshop.quantize import from_module
+from pipeline.workshop.int8.quantize import from_module
 from tests.learned import fitted, scene
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.detectors.recipe import Recipe
+from pipeline.detectors.loading.recipe import Recipe
 from pipeline.errors import ModelError, ModelLoadError
 from pipeline.workshop.frames import sample
-from pipeline.workshop.tuning import Tuner, Tuning
-from pipeline.workshop.tuning_nursery import Lost
-from pipeline.workshop.tuning_space import QUICK, USUAL, About, Effort, Subject, baseline, layouts, recipes
+from pipeline.workshop.tuning.contest import Tuner, Tuning
+from pipeline.workshop.tuning.nursery import Lost
+from pipeline.workshop.tuning.space import QUICK, USUAL, About, Effort, Subject, baseline, layouts, recipes
 
 Speed = Callable[[dict[str, Any]], float]
 BOXES = [[10.0 * number, 10.0, 10.0 * number + 8.0, 18.0, 0.9, 0.0] for number in range(20)]

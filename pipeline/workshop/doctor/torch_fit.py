@@ -34,7 +34,7 @@ def operators_register() -> Finding | None:
     """torchvision's library cannot be loaded: models that contain its operators cannot run."""
     import torch
 
-    from pipeline.detectors.operators import suppress_operator
+    from pipeline.detectors.loading.operators import suppress_operator
 
     suppress_operator()
     if hasattr(torch.ops.torchvision, "nms"):

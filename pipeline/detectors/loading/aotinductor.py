@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AOTInductor packages (.pt2): machine code, told from the bytes of a file what it takes, loaded and guarded.
+
+A package runs with whatever it is given: other sizes or another memory layout than it was compiled for give wrong
+numbers, or reads beyond the picture, in silence. What it was compiled for is in the source that travels with it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+
+from pipeline.detectors.loading.call_spec import read_call_spec
+from pipeline.detectors.loading.export import silent_logs
+from pipeline.detectors.loading.recipe import Recipe
+from pipeline.detectors.loading.signature import Signature
+from pipeline.detectors.loading.taken import Side, Taken
+from pipeline.detectors.wording import one_line
+from pipeline.errors import ModelLoadError
+
+_CODE = "data/aotinductor/model/"
+_LONGEST_SOURCE = 64 << 20
+_GLUE = re.compile(r'"\s*<<\s*"')
+_FACT = {
+    "side": re.compile(r"input_handles\[(\d+)\]: unmatched dim value at (\d+), expected: (\d+)"),
+    "least": re.compile(r"input_handles\[(\d+)\]: dim value is too small at (\d+), expected it to be >= (\d+)"),
+    "most": re.compile(r"input_handles\[(\d+)\]: dim value is too large at (\d+), expected to be <= (\d+)"),
+    "stride": re.compile(r"input_handles\[(\d+)\]: unmatched stride value at (\d+), expected: (\d+)"),
+}
+_DTYPE = re.compile(r"_expected_dtype = aoti_torch_dtype_(\w+)\(\)")
+
+
+class CompiledModule(torch.nn.Module):
+    """A package that is given nothing but what it was compiled for."""
+
+    def __init__(self, package: Callable[..., Any], taken: Taken, channels_last: bool) -> None:
+        super().__init__()
+        self._package = package
+        self._taken = taken
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def forward(self, *given: Any) -> Any:
+        """As the package; raises ValueError for an input that it was not compiled for."""
+        first = given[0]
+        if isinstance(first, list):
+            for picture in first:
+                self._check(picture)
+            return self._package([picture.contiguous(memory_format=self._layout) for picture in first], *given[1:])
+        count, least = len(first), _least(self._taken.shape[0])
+        if count < least:  # torch compiles open batch sizes for 2 and more
+            given = tuple(torch.cat([each, each[-1:].expand(least - count, *each.shape[1:])]) for each in given)
+        self._check(given[0])
+        outputs = self._package(given[0].contiguous(memory_format=self._layout), *given[1:])
+        return outputs if count >= least else tree_map(lambda each: _cut(each, least, count), outputs)
+
+    def _check(self, picture: torch.Tensor) -> None:
+        shape, dtype = tuple(picture.shape), str(picture.dtype).removeprefix("torch.")
+        sides = self._taken.shape
+        if dtype != self._taken.dtype or len(shape) != len(sides) or not all(map(_within, shape, sides)):
+            raise ValueError(
+                f"it was compiled for {self._taken.dtype} {list(sides)}, but was given {dtype} {list(shape)}"
+            )
+
+
+def load_aotinductor(
+    data: bytes, name: str, device: torch.device, recipe: Recipe
+) -> tuple[torch.nn.Module, Signature, Taken]:
+    """The module, how it is called, and what it was compiled for.
+
+    Args:
+        data: the whole file.
+        name: how the messages call it.
+        device: must be the kind of device that it was compiled for.
+        recipe: cannot change machine code.
+
+    Raises:
+        ModelLoadError: it is for another machine, does not tell what it takes, or is no detector.
+    """
+    if recipe.way != "as_is":
+        raise ModelLoadError(f"{name}: {recipe.name} is not to be had for an AOTInductor package")
+    facts, sources = _read(data, name)
+    _fits(facts, device, name)
+    sides, strides, dtype = _input(sources, name)
+    package = _loaded(data, device, name)
+    try:
+        text = package.loader.get_call_spec()[0]
+    except (AttributeError, IndexError, RuntimeError) as exc:
+        raise ModelLoadError(f"{name}: it does not say what it takes; compile it again") from exc
+    signature, pictures = read_call_spec(text, name)
+    taken = Taken(sides, dtype, pictures)
+    return CompiledModule(package, taken, _channels_last(sides, strides, name)), signature, taken
+
+
+def _read(data: bytes, name: str) -> tuple[dict[str, str], str]:
+    """The machine that it is for, and the text of its wrapper."""
+    facts: dict[str, str] = {}
+    sources = ""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for info in archive.infolist():
+            inner = info.filename.partition("/")[2]
+            if not inner.startswith(_CODE) or info.file_size > _LONGEST_SOURCE:
+                continue
+            if inner.endswith("wrapper_metadata.json"):
+                try:
+                    facts = {key: str(value) for key, value in json.loads(archive.read(info)).items()}
+                except (ValueError, AttributeError, RecursionError) as exc:
+                    raise ModelLoadError(f"{name}: {inner} is damaged; compile it again") from exc
+            elif inner.endswith(".wrapper.cpp"):
+                sources = archive.read(info).decode("utf-8", "replace")
+    return facts, sources
+
+
+def _fits(facts: dict[str, str], device: torch.device, name: str) -> None:
+    """Machine code of another machine would crash the process instead of raising."""
+    from torch._inductor.codecache import get_device_information
+
+    here = {"AOTI_PLATFORM": sys.platform, "AOTI_MACHINE": platform.machine(), "AOTI_DEVICE_KEY": device.type}
+    for key, value in here.items():
+        if key in facts and facts[key] != value:
+            raise ModelLoadError(f"{name}: this AOTInductor package was compiled for {facts[key]}, but this is {value}")
+    with silent_logs():
+        has = str(get_device_information("cpu").get("AOTI_CPU_ISA", "")).split()
+    lacking = [word for word in facts.get("AOTI_CPU_ISA", "").split() if word not in [*has, *_implied(has)]]
+    if device.type == "cpu" and lacking:
+        raise ModelLoadError(
+            f"{name}: this AOTInductor package needs a processor with {' '.join(lacking)}; compile it on this machine"
+        )
+
+
+def _implied(has: list[str]) -> Iterator[str]:
+    if any(word.startswith("AVX512") for word in has):
+        yield "AVX2"
+
+
+def _input(sources: str, name: str) -> tuple[tuple[Side, ...], dict[int, int], str]:
+    """Sides, strides and dtype of the first input, from the checks in the wrapper's source."""
+    text = _GLUE.sub("", sources)
+    found: dict[str, dict[int, int]] = {
+        kind: {int(axis): int(value) for number, axis, value in fact.findall(text) if number == "0"}
+        for kind, fact in _FACT.items()
+    }
+    axes = sorted({axis for kind in ("side", "least", "most") for axis in found[kind]})
+    dtype = _DTYPE.search(text)
+    if dtype is None or not axes or axes != list(range(len(axes))):
+        raise ModelLoadError(
+            f"{name}: this AOTInductor package does not tell what input it was compiled for, and would run with "
+            "any, wrongly; compile it with torch._inductor.aoti_compile_and_package of this version of torch"
+        )
+    sides: list[Side] = []
+    for axis in axes:
+        fixed = found["side"].get(axis)
+        sides.append((found["least"].get(axis, 0), found["most"].get(axis)) if fixed is None else fixed)
+    return tuple(sides), found["stride"], dtype[1]
+
+
+def _channels_last(sides: tuple[Side, ...], strides: dict[int, int], name: str) -> bool:
+    """Whether channels lie next to each other in memory; else the picture must be contiguous."""
+    channels = len(sides) - 3
+    last = len(sides) - 1
+    if strides.get(last) == 1 or not strides:
+        return False
+    if strides.get(channels) == 1 and strides.get(last) == sides[channels]:
+        return True
+    raise ModelLoadError(f"{name}: it was compiled for a memory layout with strides {strides}; contiguous was expected")
+
+
+def _within(length: int, side: Side) -> bool:
+    if isinstance(side, int):
+        return length == side
+    return side[0] <= length and (side[1] is None or length <= side[1])
+
+
+def _least(side: Side) -> int:
+    return 0 if isinstance(side, int) else side[0]
+
+
+def _cut(output: Any, least: int, count: int) -> Any:
+    """The part of an output that belongs to the first ``count`` of ``least`` pictures."""
+    return output[:count] if isinstance(output, torch.Tensor) and output.dim() and len(output) == least else output
+
+
+def _loaded(data: bytes, device: torch.device, name: str) -> Any:
+    """The package; torch loads files only, so the very bytes that were looked at go into one of our own."""
+    from torch._inductor import aoti_load_package
+
+    runners = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with tempfile.NamedTemporaryFile(suffix=".pt2") as file, silent_logs():
+            file.write(data)
+            file.flush()
+            return aoti_load_package(
+                file.name, device_index=-1 if device.index is None else device.index, num_runners=runners
+            )
+    except Exception as exc:
+        raise ModelLoadError(
+            f"{name}: torch {torch.__version__} cannot load this AOTInductor package: {one_line(exc)}. "
+            "Remedy: compile it on this machine with this version of torch"
+        ) from exc

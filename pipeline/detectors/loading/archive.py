@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A static look into a model file: its format, and which side files came along. Nothing of it is run."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from pipeline.detectors.loading.export_archive import read_export
+from pipeline.detectors.loading.formats import ModelFormat, describe_foreign, describe_zip, format_of
+from pipeline.errors import ModelLoadError
+
+_LONGEST_SIDE_FILE = 1 << 20
+_LONGEST_CODE = 64 << 20
+# What Python's zip reader raises on damaged archives, as found by changing bytes at random.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, RuntimeError, EOFError, OSError)
+_OPERATOR = re.compile(r"\bops\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)\(")
+_FILE_ACCESS = re.compile(r"\bfrom_file\(")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What a model file holds.
+
+    Attributes:
+        format: ``torchscript``, ``torch.export`` or ``aotinductor``.
+        members: number of files in the archive.
+        side_files: text files that travel with the model (``extra/*``), by name.
+        operators: operators outside PyTorch's own namespace that its code calls, such as ``torchvision::nms``.
+        quantized: its code calls quantised operators.
+    """
+
+    format: ModelFormat
+    members: int
+    side_files: dict[str, str]
+    operators: frozenset[str]
+    quantized: bool
+
+
+def read_archive(data: bytes, name: str) -> Archive:
+    """Look at the bytes of a model file.
+
+    Args:
+        data: the whole file.
+        name: how the messages call it.
+
+    Raises:
+        ModelLoadError: it is no model that can be run (the message says what it is), or its code reads and writes
+            files.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _look(archive, name)
+    except _DAMAGE as exc:
+        found, remedy = describe_foreign(data, PurePath(name).suffix.lower())
+        raise _refused(name, found, remedy) from exc
+
+
+def _look(archive: zipfile.ZipFile, name: str) -> Archive:
+    members = archive.infolist()
+    pickles = [member for member in members if member.filename.endswith("/data.pkl")]
+    pickled = archive.read(pickles[0]) if pickles and pickles[0].file_size <= _LONGEST_CODE else b""
+    names = [member.filename for member in members]
+    kind = format_of(names)
+    if kind is None:
+        raise _refused(name, *describe_zip(names, pickled))
+    damaged = archive.testzip()  # torch does not compare checksums, and may crash on what it finds instead
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} is damaged")
+    operators: frozenset[str] = frozenset()
+    if kind == "torchscript":
+        operators = _read_code(archive, name)
+    elif kind == "torch.export":
+        operators = read_export(archive, name)
+    side_files = {}
+    for member in members:
+        inner = member.filename.partition("/")[2]
+        if inner.startswith("extra/") and member.file_size <= _LONGEST_SIDE_FILE:
+            side_files[inner.removeprefix("extra/")] = archive.read(member).decode("utf-8", "replace")
+    quantized = any(op.startswith(("quantized::", "_quantized::", "quantized_decomposed::")) for op in operators)
+    return Archive(kind, len(members), side_files, operators, quantized)
+
+
+def _read_code(archive: zipfile.ZipFile, name: str) -> frozenset[str]:
+    """The operators that TorchScript calls."""
+    members = archive.infolist()
+    code = [m for m in members if m.filename.partition("/")[2].startswith("code/") and m.filename.endswith(".py")]
+    if sum(member.file_size for member in code) > _LONGEST_CODE:
+        raise _refused(name, f"TorchScript with more than {_LONGEST_CODE >> 20} MB of code", "this is no detector")
+    text = "\n".join(archive.read(member).decode("utf-8", "replace") for member in code)
+    if _FILE_ACCESS.search(text):
+        raise ModelLoadError(f"{name}: its code calls from_file, which reads and writes files on this machine: refused")
+    return frozenset(f"{space}::{op}" for space, op in _OPERATOR.findall(text) if space not in ("prim", "aten"))
+
+
+def _refused(name: str, found: str, remedy: str) -> ModelLoadError:
+    return ModelLoadError(f"{name}: this is {found}; a TorchScript or .pt2 detector was expected. Remedy: {remedy}")

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""INT8 detectors: from a TorchScript file and the user's own frames, or from an ``nn.Module`` at export."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.loading.builtin import PREFIX
+from pipeline.detectors.wording import one_line, quiet
+from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
+from pipeline.frame import Capture, Detections, Item
+from pipeline.workshop.agreement import agreement
+from pipeline.workshop.compare import Comparison, Limits, compare, open_detector
+from pipeline.workshop.frames import detect, items
+from pipeline.workshop.int8.float_layers import Attempt, best, search
+from pipeline.workshop.int8.graph import (
+    Ranges,
+    convolution_count,
+    flatten,
+    has_fast_int8,
+    head_layers,
+    layers_without_kernel,
+    quantize_program,
+    quantized_operators,
+)
+from pipeline.workshop.speed import intra_op_threads
+from pipeline.workshop.swapping import running
+
+MATCH_AT: Final = 0.75
+"""IoU from which a box of the INT8 model counts as the same as one of the float model."""
+
+NOTE: Final = "quantize.json"
+"""Side file of a quantised model: what was done to it."""
+
+_FEW: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """What came of it.
+
+    Attributes:
+        out: the file; it exists only if ``kept``.
+        kept: the agreement was enough, or was not asked for.
+        wanted: the least agreement.
+        calibrated, judged: frames that gave the ranges, and other frames on which agreement was measured.
+        convolutions, operators: of the program; operators of the result that compute in INT8.
+        attempts: the ways to convert that were tried.
+        chosen: the one that was taken.
+        without_kernel: numbers of convolutions that stay in float because INT8 would be slower.
+        comparison: the float file (A) with the INT8 file as it was stored (B).
+        remarks: for the user, one line each.
+    """
+
+    out: Path
+    kept: bool
+    wanted: float
+    calibrated: int
+    judged: int
+    convolutions: int
+    operators: int
+    attempts: tuple[Attempt, ...]
+    chosen: Attempt
+    without_kernel: frozenset[int]
+    comparison: Comparison
+    remarks: tuple[str, ...]
+
+    @property
+    def float_layers(self) -> list[int]:
+        """Numbers of the convolutions that stayed in float."""
+        return sorted(self.chosen.keep_float | self.without_kernel)
+
+    @property
+    def share(self) -> float:
+        """Boxes matched at :data:`MATCH_AT`, as a share of the larger count."""
+        return self.comparison.agreement.matched[MATCH_AT]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found = self.comparison.as_dict()
+        return {
+            "out": str(self.out),
+            "kept": self.kept,
+            "wanted": self.wanted,
+            "matched": round(self.share, 6),
+            "before": found["a"],
+            "after": {**found["b"], "path": str(self.out)},
+            "speedup": found["speedup"],
+            "size_ratio": found["size_ratio"],
+            "agreement": found["agreement"],
+            "frames": {"calibrated": self.calibrated, "judged": self.judged},
+            "convolutions": self.convolutions,
+            "float_layers": self.float_layers,
+            "without_kernel": sorted(self.without_kernel),
+            "int8_operators": self.operators,
+            "ranges": self.chosen.ranges,
+            "attempts": [attempt.as_dict() for attempt in self.attempts],
+            "remarks": list(self.remarks),
+        }
+
+
+def quantize_file(
+    path: str | Path,
+    captures: Sequence[Capture],
+    out: Path,
+    *,
+    wanted: float = 0.95,
+    force: bool = False,
+    limits: Limits | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Quantized:
+    """Convert a detector to INT8 and keep it if it finds the same.
+
+    Every other frame calibrates, the others judge. Side files of the model (metadata) are carried over.
+
+    Args:
+        path: a float TorchScript detector.
+        captures: frames like those that it is to see.
+        out: where the result goes; what was there is replaced only if the result is kept.
+        wanted: least share of boxes matched at IoU 0.75.
+        force: keep it in any case.
+        limits: what counts as a detection.
+        tell: progress, a line at a time.
+
+    Raises:
+        ModelLoadError: not a detector, or already quantised.
+        ModelError: torch cannot convert it; or it finds nothing in the frames, so that nothing can be judged.
+        SinkError: the result cannot be written.
+    """
+    limits = limits or Limits()
+    if str(path).startswith(PREFIX):
+        raise ModelLoadError(f"{path}: a TorchScript file was expected; a built-in model cannot be quantised")
+    detector = open_detector(path, limits, "cpu")
+    if detector.model_info()["precision"] == "int8":
+        raise ModelLoadError(f"{path}: this model is quantised already; give the float model that it was made from")
+    data = Path(path).read_bytes()
+    calibration, judged = captures[::2], captures[1::2] or captures
+    inputs, other = items(calibration, detector.spec), items(judged, detector.spec)
+    with intra_op_threads(1):
+        truth = detect(detector, other)
+    boxes = sum(map(len, truth))
+    if not boxes and not force:
+        raise ModelError(
+            f"{path}: it finds nothing in {len(judged)} frames at confidence {limits.confidence:g}, so nothing can be "
+            "compared; give a video with something to find, or a lower --conf"
+        )
+    flat = flatten(data)
+    layers = convolution_count(flat)
+    if not layers:
+        raise ModelError(f"{path}: its program has no convolution that INT8 could speed up")
+
+    def attempt(keep_float: frozenset[int], ranges: Ranges) -> Attempt:
+        try:
+            module = _convert(data, detector, inputs, keep_float, ranges)
+            with running(detector, module):
+                share = agreement(truth, detect(detector, other)).matched[MATCH_AT]
+        except (ModelError, InferenceError) as error:
+            tell(f"{_kept(keep_float)}, {ranges}: {error}")
+            return Attempt(keep_float, ranges, 0.0, str(error))
+        tell(f"{_kept(keep_float)}, {ranges}: {share:.1%} of the boxes are the same")
+        return Attempt(keep_float, ranges, share)
+
+    attempts = search(attempt, layers, head_layers(flat), wanted)
+    chosen = best(attempts)
+    if chosen.failure:
+        raise ModelError(f"{path}: {attempts[0].failure}")
+    module = _convert(data, detector, inputs, chosen.keep_float, chosen.ranges)
+    note = {"source_sha256": detector.model_info()["sha256"], "attempt": chosen.as_dict(), "wanted": wanted}
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        _save(module, partial, _side_files(data) | {NOTE: json.dumps(note).encode()})
+        found = compare(detector, open_detector(partial, limits, "cpu"), judged)
+        remarks = _remarks(boxes, found.speedup)
+        kept = force or found.agreement.matched[MATCH_AT] >= wanted
+        if kept:
+            os.replace(partial, out)
+    except OSError as error:
+        raise SinkError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+    return Quantized(
+        out,
+        kept,
+        wanted,
+        len(calibration),
+        len(judged),
+        layers,
+        quantized_operators(module),
+        tuple(attempts),
+        chosen,
+        frozenset(layers_without_kernel(flat)),
+        found,
+        remarks,
+    )
+
+
+def from_module(
+    module: torch.nn.Module,
+    batches: Sequence[torch.Tensor],
+    *,
+    float_heads: bool = True,
+    ranges: Ranges = "histogram",
+) -> torch.jit.ScriptModule:
+    """Convert a module to INT8 while it is exported, by tracing it; it stays as it is.
+
+    The way over FX (``prepare_fx``, ``convert_fx``) was tried too: the same operators come out, and it refuses modules
+    with control flow that depends on data, which tracing takes.
+
+    Args:
+        module: takes one float tensor (B, 3, H, W); control flow is traced with the first batch.
+        batches: typical inputs, at least one.
+        float_heads: leave the last layer of each head in float: they cost little and say where boxes are.
+        ranges: of activations.
+
+    Returns:
+        a frozen TorchScript program; it is run on the CPU.
+
+    Raises:
+        ModelError: it cannot be traced or converted.
+    """
+    if not batches:
+        raise ModelError("no inputs were given; at least one batch is needed to find the ranges of activations")
+    stored = io.BytesIO()
+    try:
+        with quiet(), torch.no_grad():
+            traced = torch.jit.trace(module.eval(), (batches[0],), check_trace=False)  # type: ignore[no-untyped-call]
+            torch.jit.save(traced, stored)
+    except (RuntimeError, ValueError, TypeError) as exc:
+        raise ModelError(f"the module cannot be traced: {one_line(exc)}") from exc
+    data = stored.getvalue()
+
+    def calibrate(prepared: torch.nn.Module) -> None:
+        with torch.no_grad():
+            for batch in batches:
+                prepared(batch)
+
+    keep = frozenset(head_layers(flatten(data))) if float_heads else frozenset()
+    return quantize_program(data, calibrate, keep_float=keep, ranges=ranges)
+
+
+def _convert(
+    data: bytes,
+    detector: TorchScriptDetector,
+    inputs: Sequence[Item],
+    keep_float: frozenset[int],
+    ranges: Ranges,
+) -> torch.jit.ScriptModule:
+    """Calibrated with what the detector feeds its network, whatever its encoding is."""
+
+    def calibrate(prepared: torch.nn.Module) -> list[Detections]:
+        with running(detector, prepared):
+            return detect(detector, inputs)
+
+    return quantize_program(data, calibrate, keep_float=keep_float, ranges=ranges)
+
+
+def _side_files(data: bytes) -> dict[str, bytes]:
+    """What travels with the program, byte for byte."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        inner = {name: name.partition("/")[2] for name in archive.namelist()}
+        return {
+            below.removeprefix("extra/"): archive.read(name)
+            for name, below in inner.items()
+            if below.startswith("extra/") and below != "extra/"
+        }
+
+
+def _save(module: torch.jit.ScriptModule, path: Path, side_files: dict[str, bytes]) -> None:
+    stored = io.BytesIO()
+    with quiet():
+        torch.jit.save(module, stored, _extra_files=side_files)
+    path.write_bytes(stored.getvalue())
+
+
+def _remarks(boxes: int, speedup: float) -> tuple[str, ...]:
+    remarks = []
+    if boxes < _FEW:
+        remarks.append(f"only {boxes} boxes were compared; more frames, or a lower --conf, would say more")
+    if speedup < 1.0:
+        remarks.append("it is not faster than the float model on this machine; there is no reason to use it here")
+    if not has_fast_int8():
+        remarks.append("this CPU has no instructions for INT8 (VNNI): activations have 7 bits, and little time is won")
+    return tuple(remarks)
+
+
+def _kept(keep_float: frozenset[int]) -> str:
+    count = len(keep_float)
+    return f"{count} layer{'s' if count != 1 else ''} in float" if count else "everything in INT8"
