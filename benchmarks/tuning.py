@@ -24,7 +24,7 @@ from pipeline.workshop.frames import sample
 from pipeline.workshop.tuning.contender import Contender
 from pipeline.workshop.tuning.contest import Tuner, Tuning
 from pipeline.workshop.tuning.nursery import Nursery
-from pipeline.workshop.tuning.space import THOROUGH, USUAL, Setting, Subject
+from pipeline.workshop.tuning.space import BATCHES, THOROUGH, USUAL, Setting, Subject
 
 MODELS = (*networks.TRACED, "ssdlite", "people")
 WANTED = 0.9
@@ -44,20 +44,20 @@ def subject_of(name: str, folder: Path) -> Subject:
     return Subject(model, "cpu", given, {}, str(video), processors())
 
 
-def contest(subject: Subject, *, every: bool, invited: tuple[Setting, ...] = ()) -> Tuning:
-    effort = EXHAUSTIVE if every else USUAL
+def contest(subject: Subject, sizes: tuple[int, ...], *, every: bool, invited: tuple[Setting, ...] = ()) -> Tuning:
+    effort = replace(EXHAUSTIVE if every else USUAL, batches=sizes)
     with Nursery() as nursery:
         captures = sample(subject.video, effort.frames)
         tell = (lambda text: print(f"    {text}", file=sys.stderr)) if os.environ.get("VERBOSE") else lambda text: None
         return Tuner(subject, captures, effort, nursery, invited=invited, tell=tell).run()
 
 
-def measure(name: str, folder: Path) -> dict[str, Any]:
+def measure(name: str, folder: Path, sizes: tuple[int, ...]) -> dict[str, Any]:
     """The share, and both settings."""
     subject = subject_of(name, folder)
-    usual = contest(subject, every=False)
+    usual = contest(subject, sizes, every=False)
     chosen = usual.choice.setting
-    every = contest(subject, every=True, invited=(chosen,))
+    every = contest(subject, sizes, every=True, invited=(chosen,))
     finalists = [one for one in every.contenders if one.finals and one.left_out is None]
     ours = next((one for one in finalists if one.setting == chosen), None)
     if ours is None:
@@ -88,6 +88,9 @@ def together(one: Contender, other: Contender) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL", help=", ".join(MODELS))
+    parser.add_argument(
+        "--batches", nargs="*", type=int, default=list(BATCHES), metavar="N", help="sizes in both contests"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     folder = cache_folder("bench") / "networks"
@@ -95,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["XDG_CACHE_HOME"] = cache  # nothing that is measured here is kept
         for name in options.models:
-            row = measure(name, folder)
+            row = measure(name, folder, tuple(options.batches))
             rows.append(row)
             if not options.json:
                 print(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from pipeline.cli.running import CommandLineError
@@ -85,6 +86,13 @@ def comma_separated(text: str) -> tuple[str, ...]:
     if "" in words:
         raise argparse.ArgumentTypeError(f"expected words with commas between them, found {text!r}")
     return words
+
+
+def folder(text: str) -> Path:
+    """A folder's name. An empty one, as of a variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected the name of a folder, found an empty one")
+    return Path(text)
 
 
 def whole_number(text: str) -> int:

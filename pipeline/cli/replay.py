@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import Parser, comma_separated, fraction, one_of, positive, several_of, whole_number
+from pipeline.cli.parser import Parser, comma_separated, folder, fraction, one_of, positive, several_of, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report
 
@@ -55,7 +55,7 @@ def configure(parser: Parser) -> None:
     model.add_argument("--no-tuned", action="store_true", help="ignore what 'pipeline model tune' found")
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the results (default runs/<n>); an earlier replay's go"
+        "--out", type=folder, metavar="DIR", help="folder for the results (default runs/<n>); an earlier replay's go"
     )
     kinds = ("jsonl", "csv", "mot", "coco", "video")
     output.add_argument(

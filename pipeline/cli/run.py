@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import Parser
+from pipeline.cli.parser import Parser, folder
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report
 
@@ -28,7 +28,7 @@ def configure(parser: Parser) -> None:
     """Add the options of this command."""
     parser.usage = "pipeline run STREAMS.yaml [options]"
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="cameras, model and sinks")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json and report.html there at the end")
+    parser.add_argument("--out", type=folder, metavar="DIR", help="write report.json and report.html there at the end")
     parser.epilog = (
         "The first SIGTERM or Ctrl-C finishes what is under way, the second ends at once.\n\n"
         "exit codes:\n"

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from pipeline.cli import main
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.tuned import digest_of
+from pipeline.errors import PipelineError
 from pipeline.workshop.tuning.nursery import Lost, Nursery
 from tests.learned import fitted
 from tests.models import save, ultralytics_metadata
@@ -121,3 +124,13 @@ def test_a_file_that_is_no_model_is_refused_by_the_first_process(
     path.write_text("hello")
     assert main(["model", "tune", str(path), "--quick"]) == 2
     assert "text.pt" in capfd.readouterr().err
+
+
+def test_a_nursery_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with Nursery() as nursery, pytest.raises(PipelineError, match="no process for a candidate can be started"):
+        nursery.child()
+    monkeypatch.undo()
+    monkeypatch.setattr("pipeline.workshop.tuning.nursery.MODULE", "pipeline.no_such_module")
+    with Nursery() as nursery, pytest.raises(PipelineError, match="No module named pipeline.no_such_module"):
+        nursery.child()

@@ -249,3 +249,10 @@ def test_an_unbalanced_ledger_is_reported_not_hidden(replay: Any, clip: Path, mo
     run = replay(clip, "--json")
     assert run.code == 1
     assert "unaccounted" in run.report["error"]
+
+
+def test_an_empty_name_of_a_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """As ``--out "$UNSET"`` gives: results would be spilt into the current folder."""
+    for command in (["replay", "a.mp4"], ["run", "streams.yaml"]):
+        assert main([*command, "--out", ""]) == 2
+        assert "--out: expected the name of a folder" in capsys.readouterr().err

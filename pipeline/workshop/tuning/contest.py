@@ -112,7 +112,7 @@ class Tuner:
         self.inputs = ""
         self._captures = captures
         self._latency_ms = latency_ms
-        self._invited = tuple(invited)
+        self._invited: tuple[Setting, ...] = tuple(invited)
         self._began_ns = now_ns()
         self._apart_ns = 0  # for what is not measuring
         self._tried: dict[Setting, Contender] = {}
@@ -222,7 +222,7 @@ class Tuner:
 
     def _late(self, setting: Setting) -> bool:
         """Leave out what there is no time for."""
-        if self.effort.budget_s is None:
+        if self.effort.budget_s is None or setting in self._invited:
             return False
         spent_s = (now_ns() - self._began_ns - self._apart_ns) / 1e9
         first = next(iter(self._tried.values()))
@@ -257,6 +257,8 @@ class Tuner:
         self.missing |= missing
         bench = Bench(self.subject, effort, about, self.nursery, self.folder, self.missing, self.tell)
         start = [Setting(shaped(recipe, usual, about), *shares[0], usual) for recipe in known]
+        # What a run that nobody tuned does is measured in any case: a choice that did not beat it is none.
+        self._invited = (start[0], *self._invited)
         found = self.enter(start)
         before_ns = now_ns()
         made = add_quantized(bench)

@@ -10,10 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from types import TracebackType
 from typing import Any, Self
 
 from pipeline.errors import PipelineError
+
+MODULE = "pipeline.workshop.tuning.child"
 
 IMPORT_S = 120.0
 """How long importing torch may take on a slow disk."""
@@ -82,12 +85,13 @@ class Nursery:
 
     def __init__(self, *, debug: bool = False) -> None:
         ours, theirs = socket.socketpair()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the nursery is
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.workshop.tuning.child", str(theirs.fileno())],
+                [sys.executable, "-m", MODULE, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=None if debug else subprocess.DEVNULL,
+                stderr=None if debug else self._said,
                 pass_fds=[theirs.fileno()],
                 # It forks: no library may have threads by then.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"},
@@ -107,6 +111,7 @@ class Nursery:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._said.close()
 
     def child(self) -> Child:
         """A new process; raises PipelineError where none can be had."""
@@ -119,17 +124,26 @@ class Nursery:
         """How a process ended: its exit code, or minus the signal."""
         return int(self._request({"reap": pid})["status"])
 
+    def _failure(self, reason: str) -> PipelineError:
+        """With what the process wrote last, if anything."""
+        self._said.seek(0)
+        return PipelineError(f"no process for a candidate can be started: {_last_line(self._said.read()) or reason}")
+
     def _request(self, request: dict[str, Any], passed: socket.socket | None = None) -> dict[str, Any]:
         try:
             given = [] if passed is None else [passed.fileno()]
             socket.send_fds(self._asked, [json.dumps(request).encode()], given)
             said = self._asked.recv(4096)
         except OSError as exc:
-            raise PipelineError(f"no process for a candidate can be started: {exc}") from exc
+            raise self._failure(str(exc)) from exc
         if not said:
-            raise PipelineError("no process for a candidate can be started: the one that imports torch has ended")
+            raise self._failure("the one that imports torch has ended")
         answer: dict[str, Any] = json.loads(said)
         return answer
+
+
+def _last_line(said: bytes) -> str:
+    return said.decode(errors="replace").strip().rpartition("\n")[2]
 
 
 def _how(status: int) -> str:
