@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,10 +125,6 @@ def test_a_file_that_is_no_model_is_refused_by_the_first_process(
 
 
 def test_a_nursery_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with Nursery() as nursery, pytest.raises(PipelineError, match="no process for a candidate can be started"):
-        nursery.child()
-    monkeypatch.undo()
     monkeypatch.setattr("pipeline.workshop.tuning.nursery.MODULE", "pipeline.no_such_module")
-    with Nursery() as nursery, pytest.raises(PipelineError, match="No module named pipeline.no_such_module"):
+    with Nursery() as nursery, pytest.raises(PipelineError, match=r"No module named pipeline\.no_such"):
         nursery.child()

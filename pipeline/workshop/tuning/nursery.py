@@ -116,8 +116,12 @@ class Nursery:
     def child(self) -> Child:
         """A new process; raises PipelineError where none can be had."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            pid = self._request({"start": True}, theirs)["pid"]
+        try:
+            with theirs:
+                pid = self._request({"start": True}, theirs)["pid"]
+        except PipelineError:
+            ours.close()
+            raise
         return Child(self, int(pid), ours)
 
     def reap(self, pid: int) -> int:
