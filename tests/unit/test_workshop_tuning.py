@@ -192,3 +192,11 @@ def test_the_space() -> None:
     assert "optimize_for_inference" in recipes(replace(about, tensor=False))[1]
     assert "frozen channels_last fp16" in {recipe.name for recipe in recipes(replace(about, cuda=True))[0]}
     assert {recipe.precision for recipe in recipes(replace(about, precision="int8"))[0]} == {"int8"}
+
+
+def test_without_time_the_untuned_run_is_measured_all_the_same() -> None:
+    """Else the file as it comes would win unopposed, and runs would be slower than before."""
+    found = contest(FakeNursery(speed), replace(QUICK, budget_s=1e-9))
+    assert picked(found) == ("frozen channels_last", 4, 2)
+    reasons = {one.left_out for one in found.contenders if one.left_out}
+    assert reasons == {"no time was left; --thorough measures it"}
