@@ -7,7 +7,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,14 +117,16 @@ def _progress(options: argparse.Namespace, stack: ExitStack) -> Callable[[str], 
     return status.update
 
 
-def _reasons(report: dict[str, Any]) -> dict[str, str]:
+def _reasons(report: dict[str, Any]) -> Iterator[str]:
     """Why what is out is out: by recipe, or by candidate where the recipe's other candidates are not out."""
-    found = dict(report["left_out"])
+    out = dict(report["left_out"])
     inside = {row["recipe_name"] for row in report["candidates"] if row["left_out"] is None}
     for row in report["candidates"]:
         if row["left_out"] is not None:
-            found.setdefault(row["name"] if row["recipe_name"] in inside else row["recipe_name"], row["left_out"])
-    return found
+            out.setdefault(row["name"] if row["recipe_name"] in inside else row["recipe_name"], row["left_out"])
+    for reason in dict.fromkeys(out.values()):
+        names = [name for name in out if out[name] == reason]
+        yield f"left out: {', '.join(names) if len(names) < 4 else f'{len(names)} candidates'}: {reason}"
 
 
 def _tell(report: dict[str, Any]) -> None:
@@ -154,7 +156,7 @@ def _tell(report: dict[str, Any]) -> None:
     console.print(table)
     if len(measured) > ROWS:
         console.print(f"and {len(measured) - len(shown)} more (--json has all)", style="dim")
-    lines = [f"left out: {name}: {reason}" for name, reason in _reasons(report).items()]
+    lines = list(_reasons(report))
     choice = report["choice"]
     lines.append(
         f"chosen: {choice['name']}: {choice['fps']:.1f} pictures/s, {choice['ratio']:.2f} x the file as it comes"

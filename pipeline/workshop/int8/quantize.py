@@ -118,6 +118,7 @@ def quantize_file(
     wanted: float = 0.95,
     force: bool = False,
     limits: Limits | None = None,
+    quick: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Quantized:
     """Convert a detector to INT8 and keep it if it finds the same.
@@ -131,6 +132,7 @@ def quantize_file(
         wanted: least share of boxes matched at IoU 0.75.
         force: keep it in any case.
         limits: what counts as a detection.
+        quick: try one way only: the first layer and the last ones of the heads in float.
         tell: progress, a line at a time.
 
     Raises:
@@ -171,7 +173,10 @@ def quantize_file(
         tell(f"{_kept(keep_float)}, {ranges}: {share:.1%} of the boxes are the same")
         return Attempt(keep_float, ranges, share)
 
-    attempts = search(attempt, layers, head_layers(flat), wanted)
+    if quick:
+        attempts = [attempt(frozenset(head_layers(flat)) | {0}, "minmax")]
+    else:
+        attempts = search(attempt, layers, head_layers(flat), wanted)
     chosen = best(attempts)
     if chosen.failure:
         raise ModelError(f"{path}: {attempts[0].failure}")

@@ -166,7 +166,12 @@ def quantize(task: Task) -> dict[str, Any]:
     given = task["given"]
     limits = Limits(task["confidence"], given.get("iou", 0.5))
     made = quantize_file(
-        task["model"], sample(task["video"], task["count"]), Path(task["out"]), wanted=task["wanted"], limits=limits
+        task["model"],
+        sample(task["video"], task["count"]),
+        Path(task["out"]),
+        wanted=task["wanted"],
+        limits=limits,
+        quick=task["quick"],
     )
     return {"kept": made.kept, "agreement": made.share}
 

@@ -58,6 +58,7 @@ def add_quantized(bench: Bench) -> list[Recipe]:
             "count": CALIBRATED_ON,
             "confidence": bench.subject.given["confidence"],
             "wanted": REDUCED[1],
+            "quick": not bench.effort.every,
             "out": str(out),
         }
         made = _made(bench, command, bench.effort.quantize_s)
@@ -66,7 +67,7 @@ def add_quantized(bench: Bench) -> list[Recipe]:
         elif made["kept"]:
             return [replace(recipe, file=str(out), sha256=_digest(out))]
         else:
-            reason = f"only {made['agreement']:.1%} of its boxes are the same"
+            reason = f"only {made['agreement']:.1%} of its boxes are the same; 'pipeline model quantize' tries more"
     bench.missing[recipe.name] = reason
     return []
 
