@@ -140,7 +140,7 @@ def test_probing(open_door: str) -> None:
     found = probe(camera(open_door), seconds=1.2)
     assert (found.live, found.codec, found.container) == (True, "h264", "rtsp")
     assert found.measured_fps == pytest.approx(25, abs=0.1)
-    assert found.gop_max in (None, 25), "the clip may be joined anywhere"
+    assert found.gop_max == 25
     assert found.error is None
 
 
@@ -220,7 +220,7 @@ def test_the_pipeline_with_two_clients_of_one_camera(open_door: str) -> None:
         entry = {"name": transport, "source": open_door, "transport": transport}
         pipeline.add(build.feed(StreamConfig.model_validate(entry)))
     pipeline.finish()
-    assert pipeline.join(20), pipeline.alive()
+    assert pipeline.join(60), pipeline.alive()
     for account in pipeline.ledger.streams.values():
         assert (account.state, account.in_flight, account.counters.decode_errors) == ("stopped", 0, 0)
         assert account.processed >= 20
