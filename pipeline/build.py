@@ -75,6 +75,7 @@ def detector(model: ModelConfig, *, max_batch: int, tuned: Tuned | None = None) 
         precision=model.precision if tuned is None else tuned.recipe.precision,
         max_batch=max_batch,
         recipe=None if tuned is None else tuned.recipe,
+        whole_batches=tuned is not None,
         threads=1 if tuned is None else tuned.threads,
     )
 

@@ -41,7 +41,9 @@ def main(path, port, *login):
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(f'( filesrc location="{path}" ! matroskademux ! h264parse ! rtph264pay name=pay0 pt=96 )')
-    factory.set_shared(False)  # one that is shared refuses, or stalls, whom it meets while it starts or ends for another
+    factory.set_shared(
+        False
+    )  # one that is shared refuses, or stalls, whom it meets while it starts or ends for another
     if login:
         protect(server, factory, *login)
     server.get_mount_points().add_factory("/stream", factory)

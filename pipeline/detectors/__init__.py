@@ -35,6 +35,7 @@ def build_detector(
     max_detections: int = 300,
     probe: bool = True,
     recipe: Recipe | None = None,
+    whole_batches: bool = False,
     verdict: Verdict | None = None,
 ) -> TorchScriptDetector:
     """Load a model and make a detector of it. Imports torch; loading a file runs code of its author.
@@ -62,6 +63,8 @@ def build_detector(
         max_detections: the most confident ones that are kept per picture.
         probe: try it on pictures first (:mod:`pipeline.detectors.trial`); without, it gets single pictures only.
         recipe: how the program is made ready; None is the default one. Its precision is that of ``precision``.
+        whole_batches: a batch is one call of the network, because that was measured to be fast; else batches that would
+            push each other out of a CPU's cache are run in parts (:mod:`pipeline.detectors.capacity`).
         verdict: how the model may be used, where that is known already; None tries it.
 
     Raises:
@@ -91,6 +94,7 @@ def build_detector(
             max_detections=max_detections,
             probe=probe,
             recipe=recipe or DEFAULT,
+            whole_batches=whole_batches,
             verdict=verdict,
         ),
     )

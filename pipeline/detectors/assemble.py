@@ -55,6 +55,7 @@ class Request:
     max_detections: int
     probe: bool
     recipe: Recipe = DEFAULT
+    whole_batches: bool = False
     verdict: Verdict | None = None
 
 
@@ -109,6 +110,7 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
         file_format=loaded.format,
         verdict=verdict,
         threads=request.threads,
+        whole=request.whole_batches or request.recipe.way != "as_is",
         notes=notes,
         startup_s={"load": (ready - begun) / 1e9, "probe": (now_ns() - ready) / 1e9},
     )

@@ -1,9 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many pictures one call may hold: halved when memory runs out, raised again after a while."""
+"""How many pictures one call of the network holds: what fits the cache, and what fits into memory."""
 
 from __future__ import annotations
 
 import threading
+
+CALL_PIXELS = 5 << 16
+"""Most pixels that one call shows the network on a CPU in fp32, per intra-op thread, where nobody measured it.
+
+More of them push each other's activations out of the cache: a MobileNet at 640 x 640 takes 1.4 times as long per
+picture in batches of 4, and 1.8 times in batches of 8, as it does alone (``python -m benchmarks.network --sides``).
+"""
+
+
+def pictures_per_call(height: int, width: int, threads: int, *, halved: bool = False) -> int:
+    """Pictures of a size that one call on a CPU takes without becoming slower per picture; at least 1.
+
+    ``halved``: activations have two bytes instead of four (bf16, fp16), so twice as many fit.
+    """
+    return max(1, CALL_PIXELS * (2 if halved else 1) * threads // (height * width))
+
+
+def parts(size: int, most: int) -> list[int]:
+    """``size`` pictures in as few calls of at most ``most`` as there can be, about equally large: 5 by 2 is 2, 2, 1."""
+    calls = -(-size // most)
+    each = -(-size // calls)
+    return [min(each, size - at) for at in range(0, size, each)]
+
 
 PATIENCE = 200
 """Calls that must go well at a lowered capacity before twice as many pictures are tried again."""

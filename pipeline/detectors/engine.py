@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pipeline.detectors.adapter import Adapter, Limits, describe
-from pipeline.detectors.capacity import Capacity
+from pipeline.detectors.capacity import Capacity, parts, pictures_per_call
 from pipeline.detectors.network import Network, OutOfMemory
 from pipeline.detectors.pinned import allocator
 from pipeline.detectors.preprocessing import describe_input
@@ -37,6 +37,9 @@ class TorchScriptDetector:
 
     On a CPU the network runs inside ``submit``, in the thread that calls it; ``wait`` has nothing left to do. On CUDA
     ``submit`` only queues the work, and up to two batches per thread may be under way.
+
+    A batch is one call of the network, or several: where memory ran out, and on a CPU where a whole one would be slower
+    per picture than parts of it. How a batch is divided depends on its size alone, so results do not depend on speed.
 
     Attributes:
         spec: what it wants to be given.
@@ -64,6 +67,7 @@ class TorchScriptDetector:
         file_format: str = "torchscript",
         verdict: Verdict,
         threads: int = 1,
+        whole: bool = False,
         notes: Sequence[str] = (),
         startup_s: dict[str, float] | None = None,
         clock: Clock = SYSTEM,
@@ -86,6 +90,7 @@ class TorchScriptDetector:
         self._digest = digest
         self._format = file_format
         self._intra_op_threads = threads
+        self._whole = whole or network.device.type != "cpu"
         self._clock = clock
         self._capacity = Capacity(network.capacity)
         self._lock = threading.Lock()  # of the counters
@@ -123,7 +128,7 @@ class TorchScriptDetector:
             if self._clock.now_ns() - begun > WARM_BUDGET_NS:
                 _log.debug("warming ended early, before batch size %d", size)
                 return
-            self._start([np.full(spec.shape, spec.pad_value, np.uint8)], size, spec).result()
+            self._start([np.full(spec.shape, spec.pad_value, np.uint8)] * size, size, spec).result()
 
     def submit(self, batch: Batch) -> Submitted:
         """Run (CPU) or queue (CUDA) a batch.
@@ -142,8 +147,9 @@ class TorchScriptDetector:
         return max(size, self.verdict.fixed or 0)
 
     def _start(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
-        if self._capacity.now < size <= self._network.capacity and self.verdict.fixed is None:
-            return self._start_in_parts(pictures, spec)
+        most = self._most(spec)
+        if most < size <= self._network.capacity and self.verdict.fixed is None:
+            return self._start_in_parts(pictures, size, most, spec)
         try:
             started = self._start_at_once(pictures, size, spec)
         except OutOfMemory as exc:
@@ -152,15 +158,28 @@ class TorchScriptDetector:
             if not smaller:
                 raise
             _log.warning("%s: %s; batches of %d for the time being", self._path, exc, smaller)
-            return self._start_in_parts(pictures, spec)
+            return self._start_in_parts(pictures, size, smaller, spec)
         if self._capacity.went_well():
             _log.info("%s: batches of %d are tried again", self._path, self._capacity.now)
         return started
 
-    def _start_in_parts(self, pictures: Sequence[Uint8Array], spec: InputSpec) -> Submitted:
-        size = self._capacity.now
-        parts = [self._start(pictures[at : at + size], size, spec) for at in range(0, len(pictures), size)]
-        return Submitted(lambda: [found for part in parts for found in part.result()], parts[-1].ready)
+    def _most(self, spec: InputSpec) -> int:
+        """Pictures that one call holds at this moment."""
+        if self._whole:
+            return self._capacity.now
+        halved = self._network.precision in ("bf16", "fp16")
+        fits = pictures_per_call(spec.height, spec.width, self._intra_op_threads, halved=halved)
+        return min(self._capacity.now, fits)
+
+    def _start_in_parts(self, pictures: Sequence[Uint8Array], size: int, most: int, spec: InputSpec) -> Submitted:
+        """Parts are as large as ``size`` makes them; those without a picture are left out."""
+        started: list[Submitted] = []
+        at = 0
+        for part in parts(size, most):
+            if at < len(pictures):
+                started.append(self._start(pictures[at : at + part], part, spec))
+            at += part
+        return Submitted(lambda: [found for one in started for found in one.result()], started[-1].ready)
 
     def _start_at_once(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
         if self.verdict.exclusive:

@@ -55,6 +55,7 @@ class Candidate:
             device=task["device"],
             threads=task["threads"],
             max_batch=task["max_batch"],
+            whole_batches=True,
             verdict=verdict_of(task["verdict"]) if task.get("verdict") else None,
         )
         self._spec = self._detector.spec.trimmed(*task["picture"])
