@@ -12,9 +12,10 @@ import torch
 
 from pipeline.detectors import build_detector
 from pipeline.detectors.feeding import CpuFeed, CudaFeed, arguments
+from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Encoding
 from pipeline.frame import Detections, InputSpec
-from tests.models import Cells, batch_of, painted, save, tiny_ssd, ultralytics_metadata
+from tests.models import Cells, CellsAsRows, batch_of, painted, save, tiny_ssd, ultralytics_metadata
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
@@ -87,3 +88,32 @@ def test_reduced_precision(precision: str, tmp_path: Path) -> None:
     _, on_gpu = both(save(Cells(), tmp_path / "m.pt", FILES), precision=precision)
     found = on_gpu.submit(batch_of(SPEC, painted(SPEC, {(1, 2): COLOURS[0]}))).result()[0]
     np.testing.assert_allclose(found.xyxy, [[64, 32, 96, 64]], atol=1.0)
+
+
+def test_a_cuda_graph_answers_as_the_program_does(tmp_path: Path) -> None:
+    path = save(Cells(), tmp_path / "m.pt", FILES)
+    recipe = Recipe(way="cuda_graph", shape=(2, 3, *SPEC.shape[:2]))
+    plain = build_detector(path, device="cuda")
+    graphed = build_detector(path, device="cuda", recipe=recipe)
+    for detector in (plain, graphed):
+        detector.warm([1, 2])
+    assert graphed._network.module._special._threads.launch is not None, "recorded"
+    pictures = [painted(SPEC, {(i % 3, i % 4): COLOURS[i % 3]}) for i in range(24)]
+    before = graphed.submit(batch_of(SPEC, *pictures[:2]))
+    for index in range(2, 24, 2):
+        after = graphed.submit(batch_of(SPEC, *pictures[index : index + 2]))  # launched before the last one is read
+        expected = plain.submit(batch_of(SPEC, *pictures[index - 2 : index])).result()
+        for one, other in zip(expected, before.result(), strict=True):
+            assert_close(one, other)
+        before = after
+
+
+def test_what_cannot_be_recorded_is_run_as_it_was(tmp_path: Path) -> None:
+    """Suppression inside asks the CPU how many boxes there are."""
+    path = save(CellsAsRows(), tmp_path / "m.pt")
+    recipe = Recipe(way="cuda_graph", shape=(1, 3, *SPEC.shape[:2]))
+    on_cpu = build_detector(path, device="cpu", input_size=SPEC.shape[:2])
+    graphed = build_detector(path, device="cuda", recipe=recipe, input_size=SPEC.shape[:2])
+    graphed.warm([1])
+    batch = batch_of(SPEC, painted(SPEC, {(1, 2): COLOURS[0]}))
+    assert_close(on_cpu.submit(batch).result()[0], graphed.submit(batch).result()[0])

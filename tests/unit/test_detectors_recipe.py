@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pipeline.detectors import build_detector
+from pipeline.detectors.loading.graphs import alike, copied
 from pipeline.detectors.loading.preparing import Specialised, prepare
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.wording import quiet
@@ -63,6 +64,9 @@ def test_one_shape_takes_the_special_way_and_all_others_the_plain_one(stored: by
 def test_what_cannot_be_had_is_refused_in_one_line(stored: bytes) -> None:
     with pytest.raises(ModelLoadError, match="AOTInductor is not to be had: there is no package"):
         prepare(loaded(stored), Recipe(way="aotinductor", shape=(1, 3, SIDE, SIDE)))
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelLoadError, match="CUDA graph is not to be had: there is no GPU"):
+            prepare(loaded(stored), Recipe(way="cuda_graph", shape=(1, 3, SIDE, SIDE)))
     with pytest.raises(ModelLoadError, match="serves one input shape"):
         prepare(loaded(stored), Recipe(way="optimized"))
 
@@ -90,3 +94,19 @@ def test_recipes_survive_json_and_have_names() -> None:
     assert Recipe(frozen=False, channels_last=False).name == "plain"
     with pytest.raises(TypeError):
         Recipe.of({"unknown": 1})
+
+
+def test_outputs_of_a_graph_are_copied_out_and_compared() -> None:
+    one = {"boxes": [torch.rand(2, 4), torch.rand(2)], "count": 2, "rest": (torch.zeros(0), None)}
+    other = copied(one)
+    assert alike(one, other)
+    other["boxes"][0] += 1.0  # of its own memory
+    assert not alike(one, other)
+    for different in (
+        {**one, "count": 3},
+        {**one, "boxes": one["boxes"][:1]},
+        {"boxes": one["boxes"]},
+        {**one, "rest": (torch.zeros(1), None)},
+        list(one),
+    ):
+        assert not alike(one, different)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from pipeline.detectors.loading.graphs import Graphed
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import ModelLoadError
@@ -108,8 +109,15 @@ def _packaged(raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe) -> 
     return aoti_load_package(recipe.file, num_runners=runners)  # so many threads may be inside at a time
 
 
+def _graphed(raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe) -> Callable[..., Any]:
+    if not torch.cuda.is_available():
+        raise ValueError("there is no GPU")
+    return Graphed(module)
+
+
 _WAYS: dict[str, Callable[[torch.nn.Module, torch.nn.Module, Recipe], Callable[..., Any]]] = {
     "optimized": _optimized,
     "compiled": _compiled,
     "aotinductor": _packaged,
+    "cuda_graph": _graphed,
 }

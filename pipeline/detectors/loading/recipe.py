@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Way = Literal["as_is", "optimized", "compiled", "aotinductor"]
+Way = Literal["as_is", "optimized", "compiled", "aotinductor", "cuda_graph"]
 Arithmetic = Literal["fp32", "bf16", "fp16", "int8"]
 
 
@@ -19,8 +19,9 @@ class Recipe:
         frozen: constants are folded, attributes become part of the program.
         channels_last: weights are laid out as the batches are.
         way: ``optimized``: torch.jit.optimize_for_inference; ``compiled``: converted and given to torch.compile;
-            ``aotinductor``: a package that was compiled beforehand. All but ``as_is`` serve one ``shape``; inputs
-            of other shapes take the plain way, so that a batch size that was never seen costs no compilation.
+            ``aotinductor``: a package that was compiled beforehand; ``cuda_graph``: launches recorded as CUDA graphs.
+            All but ``as_is`` serve one ``shape``; inputs of other shapes take the plain way, so that a batch size that
+            was never seen costs no compilation.
         shape: of the input tensor that ``way`` is for.
         precision: of the arithmetic.
         file: what the program is read from in the place of the model's own file: a quantised copy, or the package.
@@ -39,7 +40,12 @@ class Recipe:
     def name(self) -> str:
         """In a few words, such as ``frozen channels_last bf16``."""
         steps = [word for word in ("frozen", "channels_last") if getattr(self, word)]
-        ways = {"optimized": "optimize_for_inference", "compiled": "torch.compile", "aotinductor": "AOTInductor"}
+        ways = {
+            "optimized": "optimize_for_inference",
+            "compiled": "torch.compile",
+            "aotinductor": "AOTInductor",
+            "cuda_graph": "CUDA graph",
+        }
         words = [ways[self.way]] if self.way != "as_is" else steps or ["plain"]
         return " ".join([*words, *([] if self.precision == "fp32" else [self.precision])])
 

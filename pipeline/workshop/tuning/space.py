@@ -174,13 +174,17 @@ def recipes(about: About) -> tuple[list[Recipe], dict[str, str]]:
         replace(own, frozen=False),
     ]
     left_out = {}
-    optimized = replace(own, way="optimized")
-    if about.cuda:
-        left_out[optimized.name] = "it packs weights for CPUs"
-    elif not about.tensor:
-        left_out[optimized.name] = "the model takes a list of pictures, which has no one shape"
-    else:
-        found.append(optimized)
+    optimized, graphed = replace(own, way="optimized"), replace(own, way="cuda_graph")
+    for recipe, fits, reason in (
+        (optimized, not about.cuda, "it packs weights for CPUs"),
+        (graphed, about.cuda, "CUDA graphs need a GPU"),
+    ):
+        if not fits:
+            left_out[recipe.name] = reason
+        elif not about.tensor:
+            left_out[recipe.name] = "the model takes a list of pictures, which has no one shape"
+        else:
+            found.append(recipe)
     for precision in ("bf16", "fp16"):
         reduced = replace(own, precision=precision)
         if about.precision != "fp32":
