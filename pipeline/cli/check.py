@@ -45,12 +45,14 @@ class Findings:
         faults, warnings: one line each.
         model: what the model is, or None where it was not loaded.
         streams: one entry per stream of the file, in its order.
+        unchecked: what could not be checked because of the faults.
     """
 
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     model: dict[str, Any] | None = None
     streams: list[dict[str, Any]] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -65,7 +67,10 @@ def configure(parser: Parser) -> None:
     parser.usage = "pipeline check STREAMS.yaml [options]"
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="the file to check")
     parser.add_argument("--offline", action="store_true", help="open no source and load no model")
-    parser.epilog = "exit codes: 0 all good; 2 a fault in the configuration or the model; 3 a source does not open"
+    parser.epilog = (
+        "Faults do not end the check: what can be read is checked, and the last line says what could not.\n\n"
+    )
+    parser.epilog += "exit codes: 0 all good; 2 a fault in the configuration or the model; 3 a source does not open"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,28 +86,31 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(path: Path, offline: bool) -> Findings:
     from pipeline.cli.writable import unwritable
-    from pipeline.config import load_config_quarantining
+    from pipeline.config import survey_config
 
     found = Findings()
     try:
-        loaded = load_config_quarantining(path)
+        loaded = survey_config(path)
     except ConfigError as error:
         found.faults.extend(error.faults)
+        if not offline and any(fault_as_data(fault)["line"] for fault in error.faults):  # it is there, but no YAML
+            found.unchecked.extend(("model", "streams"))
         return found
     found.warnings.extend(loaded.warnings)
+    found.faults.extend(loaded.faults)
+    found.unchecked.extend(() if offline else loaded.unread)
     for entry in loaded.quarantined:
-        found.faults.extend(entry.faults)
         name = entry.name or f"streams[{entry.index}]"
         found.streams.append({"name": name, "state": "faulty", "error": "; ".join(f.message for f in entry.faults)})
     found.faults.extend(unwritable(loaded.config))
     if offline:
         found.streams.extend(_entry(stream, "not opened") for stream in loaded.config.streams)
     else:
-        _open_all(loaded.config, found)
+        _open_all(loaded.config, found, with_model="model" not in loaded.unread)
     return found
 
 
-def _open_all(config: Config, found: Findings) -> None:
+def _open_all(config: Config, found: Findings, *, with_model: bool) -> None:
     """Open all sources in threads, and meanwhile load the model."""
     from pipeline.threads import StopFlag
 
@@ -111,8 +119,9 @@ def _open_all(config: Config, found: Findings) -> None:
     with ThreadPoolExecutor(max(1, min(AT_ONCE, len(streams))), "check") as pool:
         looks = {stream.name: pool.submit(_look, stream, stop) for stream in streams}
         try:
-            found.model, fault = _load(config)
-            found.faults.extend(fault)
+            if with_model:
+                found.model, fault = _load(config)
+                found.faults.extend(fault)
             for stream in config.streams:
                 found.streams.append(_looked_at(stream, looks.get(stream.name)))
         except BaseException:
@@ -174,6 +183,7 @@ def _as_data(path: Path, found: Findings) -> dict[str, Any]:
         "warnings": [fault_as_data(warning) for warning in found.warnings],
         "model": found.model,
         "streams": found.streams,
+        "unchecked": found.unchecked,
     }
 
 
@@ -197,7 +207,8 @@ def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
     faults = f"{len(found.faults)} faults" if len(found.faults) != 1 else "1 fault"
     closed = Counter(stream["state"] for stream in found.streams if stream["state"] in NOT_OPENED)
     parts = [faults if found.faults else "no fault", *(f"{number} {state}" for state, number in closed.items())]
-    print(f"{path}: {', '.join(parts)}")
+    unchecked = f"; not checked because of that: {', '.join(found.unchecked)}" if found.unchecked else ""
+    print(f"{path}: {', '.join(parts)}{unchecked}")
 
 
 def _table(streams: Sequence[dict[str, Any]]) -> None:

@@ -3,7 +3,14 @@
 
 from pipeline.config.credentials import resolve_source
 from pipeline.config.faults import Fault, StreamFault
-from pipeline.config.loader import LoadedConfig, load_config, load_config_quarantining, parse_config
+from pipeline.config.loader import (
+    LoadedConfig,
+    Survey,
+    load_config,
+    load_config_quarantining,
+    parse_config,
+    survey_config,
+)
 from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamConfig, StreamSettings
 from pipeline.config.outputs import (
     CocoSinkConfig,
@@ -34,6 +41,7 @@ __all__ = [
     "StreamConfig",
     "StreamFault",
     "StreamSettings",
+    "Survey",
     "TlsConfig",
     "VideoSinkConfig",
     "json_schema",
@@ -41,4 +49,5 @@ __all__ = [
     "load_config_quarantining",
     "parse_config",
     "resolve_source",
+    "survey_config",
 ]

@@ -20,6 +20,8 @@ from pipeline.errors import ConfigError
 from pipeline.redact import SourceUrl
 
 _log = logging.getLogger(__name__)
+_HEAD = 4096
+"""So many bytes tell what kind of file it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,25 @@ class LoadedConfig:
     config: Config
     quarantined: tuple[StreamFault, ...] = ()
     warnings: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that is to be said about a file, and what of it can be used.
+
+    Attributes:
+        config: what is valid; a section with a fault is as if it were not there.
+        faults: everything that is wrong, in file order.
+        quarantined: the stream entries that were left out.
+        unread: ``model`` and ``streams`` where they are in the file and could not be read.
+        warnings: accepted, but to be changed.
+    """
+
+    config: Config
+    faults: tuple[Fault, ...]
+    quarantined: tuple[StreamFault, ...]
+    unread: tuple[str, ...]
+    warnings: tuple[Fault, ...]
 
 
 def load_config(path: str | Path, *, environ: Mapping[str, str] | None = None, streams_required: bool = True) -> Config:
@@ -74,6 +95,24 @@ def load_config_quarantining(path: str | Path, *, environ: Mapping[str, str] | N
     return loaded
 
 
+def survey_config(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Survey:
+    """Read a streams.yaml as far as it can be read, whatever is wrong in it; it is not fit to be run.
+
+    Args:
+        path: the file. Relative paths in it start at its folder.
+        environ: environment variables; those of the process unless given.
+
+    Raises:
+        ConfigError: there is no such file, or it is no YAML: nothing of it is known.
+    """
+    data, shared = _content(path)
+    document = read_document(data, str(path))
+    reading = Reading(document, Path(path).absolute().parent, os.environ if environ is None else environ)
+    pieces = reading.pieces(True)
+    warnings = _warnings(document, pieces.config, shared)
+    return Survey(pieces.config, tuple(reading.faults), pieces.quarantined, pieces.unread, tuple(warnings))
+
+
 def parse_config(
     data: bytes,
     *,
@@ -107,6 +146,20 @@ def parse_config(
 def _load(
     path: str | Path, environ: Mapping[str, str] | None, streams_required: bool, *, credentials: bool
 ) -> LoadedConfig:
+    data, shared = _content(path)
+    return parse_config(
+        data,
+        file=str(path),
+        folder=Path(path).absolute().parent,
+        environ=environ,
+        streams_required=streams_required,
+        credentials=credentials,
+        shared=shared,
+    )
+
+
+def _content(path: str | Path) -> tuple[bytes, bool]:
+    """The bytes of a file, and whether other users can read it; raises ConfigError."""
     file = str(path)
     try:
         with open(path, "rb") as opened:
@@ -117,15 +170,13 @@ def _load(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "this is no usable path"
         raise ConfigError([Fault.at(file, NOWHERE, (), f"cannot be read: {reason}")]) from None
-    return parse_config(
-        data,
-        file=file,
-        folder=Path(path).absolute().parent,
-        environ=environ,
-        streams_required=streams_required,
-        credentials=credentials,
-        shared=bool(mode & (stat.S_IRGRP | stat.S_IROTH)),
-    )
+    if b"\0" in data[:_HEAD]:  # which no YAML in UTF-8 holds, and every container of video does
+        message = (
+            "this is no text; expected a streams.yaml. A video is looked at with 'pipeline probe', processed with "
+            "'pipeline replay'"
+        )
+        raise ConfigError([Fault.at(file, NOWHERE, (), message)])
+    return data, bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def _warnings(document: Document, config: Config, shared: bool) -> list[Fault]:
@@ -144,7 +195,7 @@ def _warnings(document: Document, config: Config, shared: bool) -> list[Fault]:
     if shared and secrets:
         message = "a password stands here, and other users of this machine can read the file; remedy: chmod 600"
         warnings.append(warning(secrets[0], message))
-    if not config.sinks:
+    if not config.sinks and not document.data.get("sinks"):
         warnings.append(warning(("sinks",), "none are given: results go nowhere"))
     return sorted(warnings, key=lambda fault: fault.mark)
 

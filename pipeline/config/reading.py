@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,21 @@ from pipeline.config.wording import did_you_mean, kind_of, one_of
 from pipeline.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What could be read of a document.
+
+    Attributes:
+        config: all that is valid; a section with a fault is as if it were not there. Not checked as a whole.
+        quarantined: the stream entries that were left out.
+        unread: ``model`` and ``streams`` where they are in the file and could not be read.
+    """
+
+    config: Config
+    quarantined: tuple[StreamFault, ...]
+    unread: tuple[str, ...]
 
 
 class Reading:
@@ -51,6 +67,14 @@ class Reading:
         Raises:
             ConfigError: a fault outside the stream entries, or no stream entry although one is required.
         """
+        pieces = self.pieces(streams_required)
+        if any(_entry(fault) is None for fault in self.faults):
+            raise ConfigError(list(self.faults))
+        sections = {name: getattr(pieces.config, name) for name in Config.model_fields}
+        return Config(**sections), pieces.quarantined
+
+    def pieces(self, streams_required: bool) -> Pieces:
+        """What is valid, whatever else is wrong; raises nothing."""
         raw = self._expanded(self._document.data, ())
         for key in raw.keys() - Config.model_fields.keys():
             self._explained((), unknown_key((key,), raw[key], Config))
@@ -64,10 +88,17 @@ class Reading:
             self._fault(("streams",), "at least one stream is needed, such as {name: lobby, source: lobby.mp4}")
         streams = self._streams(entries, raw.get("defaults"))
         self.faults.sort(key=lambda fault: fault.mark)
-        if model is None or batch is None or defaults is None or any(_entry(fault) is None for fault in self.faults):
-            raise ConfigError(list(self.faults))
-        config = Config(model=model, batch=batch, defaults=defaults, streams=streams, sinks=sinks, server=server)
-        return config, self._quarantined(entries)
+        unread = ["model"] if self._is_faulty(("model",)) else []
+        unread += ["streams"] if any(fault.path == ("streams",) for fault in self.faults) and raw.get("streams") else []
+        config = Config.model_construct(
+            model=model or ModelConfig(),
+            batch=batch or BatchConfig(),
+            defaults=defaults or StreamSettings(),
+            streams=streams,
+            sinks=sinks,
+            server=server,
+        )
+        return Pieces(config, self._quarantined(entries), tuple(unread))
 
     def _streams(self, entries: tuple[Any, ...], defaults: Any) -> tuple[StreamConfig, ...]:
         # What is wrong in defaults is told once, there.

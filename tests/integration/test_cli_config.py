@@ -114,6 +114,43 @@ def test_check_names_all_faults_one_line_each(cli: Any, model: Path, media: Medi
     }  # fmt: skip
 
 
+def test_a_global_fault_does_not_end_the_check(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "s.yaml",
+        model,
+        f"name: good, source: {media.clip()}",
+        "name: away, source: away.mp4",
+        "name: bad, sorce: x.mp4",
+    )
+    path.write_text(f"{path.read_text()}bach: {{max_size: 4}}\n")
+    run = cli("check", path)
+    assert run.code == 2
+    assert [line.split(": ")[2] for line in run.err.splitlines()] == ["streams[2].sorce", "bach"]
+    states = [line.split(maxsplit=2)[:2] for line in run.out.splitlines()]
+    assert run.out.startswith(f"model {model}: ultralytics")
+    assert states[1:4] == [["bad", "faulty"], ["good", "ok"], ["away", "no"]]
+    assert run.out.splitlines()[-1] == f"{path}: 2 faults, 1 no such file"
+    path.write_text(path.read_text().replace("path: ", "pth: ", 1))
+    found = json.loads(cli("check", path, "--json").out)
+    assert (found["model"], found["unchecked"]) == (None, ["model"])
+    assert {stream["name"]: stream["state"] for stream in found["streams"]}["good"] == "ok"
+    assert cli("check", path).out.splitlines()[-1].endswith("; not checked because of that: model")
+
+
+def test_check_says_that_nothing_behind_broken_yaml_was_checked(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("streams:\n  - {name: a, source: [\n")
+    run = cli("check", "s.yaml")
+    assert run.code == 2
+    assert run.out == "s.yaml: 1 fault; not checked because of that: model, streams\n"
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_video_is_no_configuration(command: str, cli: Any, media: Media) -> None:
+    run = cli(command, media.clip())
+    assert run.code == 2
+    assert "this is no text; expected a streams.yaml. A video is looked at with 'pipeline probe'" in run.err
+
+
 def test_check_refuses_a_model_that_is_none(cli: Any, media: Media, tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"not a model")
     path = written(tmp_path / "s.yaml", tmp_path / "bad.pt", f"name: good, source: {media.clip()}")
