@@ -19,7 +19,7 @@ from pipeline.detectors.loading.load import LoadedModel, load_model
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.names import choose_classes, choose_labels
 from pipeline.detectors.network import Network
-from pipeline.detectors.placement import choose_device, choose_precision
+from pipeline.detectors.placement import choose_device, choose_precision, gpu_files
 from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.detectors.recognise import Wanted, fit_adapter, known_before_running, preprocessing_of, settled
 from pipeline.detectors.trial import verdict as verdicts
@@ -63,6 +63,10 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
     """Build a detector; raises ModelLoadError or ConfigError with one line per fault."""
     _check(request)
     device = choose_device(request.device)
+    if request.device == "auto" and device.type == "cpu" and (idle := gpu_files()):
+        _log.warning(
+            "there is a GPU (%s) that torch cannot use; the CPU is taken; 'pipeline doctor' says why", ", ".join(idle)
+        )
     begun = now_ns()
     load = load_builtin if str(model).startswith(PREFIX) else load_model
     loaded = load(str(model), request.sha256, device, request.recipe)

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 import torch
 
 from pipeline.detectors.network import Precision
 from pipeline.errors import ModelLoadError
 
+_DEVICES = Path("/dev")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
@@ -32,6 +34,11 @@ def choose_device(wanted: str) -> torch.device:
     if int(index or 0) >= count:
         raise ModelLoadError(f"device: {wanted} was asked for, but there are {count} GPUs, numbered from 0")
     return torch.device("cuda", int(index or 0))
+
+
+def gpu_files() -> list[str]:
+    """Names of the device files of NVIDIA's driver, one per GPU."""
+    return sorted(path.name for path in _DEVICES.glob("nvidia[0-9]*"))
 
 
 def choose_precision(wanted: str, device: torch.device, quantized: bool) -> Precision:

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from pipeline.detectors import build_detector, placement
 from pipeline.detectors.placement import choose_device, choose_precision
 from pipeline.errors import ModelLoadError
+from tests.models import Cells, save
 
 CPU = torch.device("cpu")
 GPU = torch.device("cuda", 0)
@@ -30,6 +34,18 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelLoadError, match="sees no GPU"):
         choose_device("cuda:0")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_gpu_that_cannot_be_used_is_named(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(placement, "_DEVICES", tmp_path)
+    (tmp_path / "nvidia0").touch()
+    build_detector(save(Cells(), tmp_path / "m.pt"), device=device, adapter="ultralytics", input_size=(64, 64))
+    named = [record.message for record in caplog.records if "nvidia0" in record.message]
+    assert len(named) == (device == "auto")
 
 
 @pytest.mark.parametrize("word", ["gpu", "cuda:x", "cpu:1", "mps", ""])

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.detectors import placement
 from pipeline.workshop.doctor import examine_model, gpu, threads, too_large
 from pipeline.workshop.doctor.finding import Finding
 from pipeline.workshop.doctor.libgl import missing_library
@@ -156,7 +157,7 @@ def test_a_quota_of_the_control_group(version: int, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(torch.version.cuda is None or torch.cuda.is_available(), reason="torch without CUDA, or a GPU")
 def test_torch_for_cuda_without_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_DEVICES", tmp_path)
+    monkeypatch.setattr(placement, "_DEVICES", tmp_path)
     only(gpu.driver(), "gpu", "note")
     (tmp_path / "nvidia0").touch()
     assert "nvidia0" in only(gpu.driver(), "gpu", "warning").found

@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.workshop.doctor.finding import Finding
-
-_DEVICES = Path("/dev")
 
 
 def driver() -> Finding | None:
     """No GPU can be used though torch could; worse where there is one."""
     import torch
 
+    from pipeline.detectors.placement import gpu_files
+
     if torch.version.cuda is None or torch.cuda.is_available():
         return None
-    devices = sorted(path.name for path in _DEVICES.glob("nvidia[0-9]*"))
+    devices = gpu_files()
     if devices:
         return Finding(
             "gpu",
