@@ -115,6 +115,8 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         [window] if window is not None else [],
     )  # fmt: skip
 
+    replay.refuse_foreign()
+
     def ledger() -> Any:
         return getattr(replay, "ledger", None)
 
@@ -140,7 +142,9 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         stuck, error = False, None
         with showing:
             try:
-                replay.start()
+                replay.prepare()
+                save_so_far(replay, out)  # from here on every file that appears is accounted for
+                replay.begin()
                 stuck = not _wait(replay, requests, window, lambda: save_so_far(replay, out))
             except ModelHung as failure:
                 stuck, error = True, str(failure)
@@ -183,7 +187,7 @@ def save_so_far(replay: Replay, out: Path) -> None:
     from pipeline.report import compose, save_json
 
     with suppress(SinkError):  # said at the end, when it matters
-        facts = replay.facts(REPORTS[:1])
+        facts = replay.facts(REPORTS[:1], under_way=True)
         save_json(compose(replay.ledger.as_dict(), facts, order=replay.streams, error="still running"), out)
 
 

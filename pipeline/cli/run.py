@@ -42,10 +42,13 @@ def run(options: argparse.Namespace) -> int:
     """Run until stopped, then tell how it went."""
     from pipeline.cli.folder import output_folder
     from pipeline.daemon import Daemon
+    from pipeline.replaying.earlier import REPORTS, refuse_foreign
 
     level = logging.WARNING if options.quiet else logging.INFO
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
+        if out is not None:
+            refuse_foreign(out, REPORTS)
         daemon = Daemon(options.config)
         error = None
         try:

@@ -14,6 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.replaying.options import ReplayOptions
 
 REPORT = "report.json"
+REPORTS = (REPORT, "report.html")
 
 _FILES = {
     "jsonl": ["{}.jsonl"],
@@ -63,6 +64,20 @@ def refuse_to_overwrite(options: ReplayOptions, sources: Mapping[str, Path]) -> 
             raise UsageError(f"{source}: the results would be written over this source; give another --out")
 
 
+def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
+    """Raise UsageError where one of ``names`` is in ``folder`` and no report of an earlier run there has it."""
+    report = _read(folder / REPORT)
+    ours = set(recorded(report))
+    if isinstance(report, dict) and report.get("command") in ("replay", "run"):
+        ours.update(REPORTS)
+    for name in names:
+        if name not in ours and os.path.lexists(folder / name):
+            raise UsageError(
+                f"{folder / name}: is there already and not from an earlier run here, by its report.json; it would be "
+                "replaced: give another --out, or move it away"
+            )
+
+
 def clear(folder: Path, keep: Iterable[Path]) -> None:
     """Remove what the report in ``folder`` says that its replay wrote there, and nothing else.
 
@@ -74,7 +89,7 @@ def clear(folder: Path, keep: Iterable[Path]) -> None:
     kept = {path.resolve() for path in keep}
     for name in sorted(names, key=lambda name: name == REPORT):  # the record goes last
         path = folder / name
-        if Path(name).name != name or path.is_symlink() or not path.is_file() or path.resolve() in kept:
+        if not _is_plain(name) or path.is_symlink() or not path.is_file() or path.resolve() in kept:
             continue
         try:
             path.unlink()
@@ -88,6 +103,11 @@ def recorded(report: Any) -> list[str]:
         return []
     names = report.get("outputs")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def left_there(options: ReplayOptions) -> list[str]:
+    """Names of the files that an earlier replay left in ``out``, by its report."""
+    return [] if options.out is None else [name for name in recorded(_read(options.out / REPORT)) if _is_plain(name)]
 
 
 def report_before(options: ReplayOptions) -> dict[str, Any]:
@@ -125,6 +145,10 @@ def options_that_matter(options: ReplayOptions) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
         for name, value in chosen.items()
     }
+
+
+def _is_plain(name: str) -> bool:
+    return Path(name).name == name
 
 
 def _read(path: Path) -> Any:

@@ -49,13 +49,21 @@ class Replay:
         earlier.refuse_to_overwrite(options, self._files)
         self.streams = [*self._sources, *self._missing]
         self.resumed = self._finished_before(before)
-        self._carried = earlier.recorded(before)
+        self._carried = earlier.left_there(options) if options.resume else []
         self._extra_sinks = extra_sinks
         self._pipeline: Pipeline | None = None
         self._model_info: dict[str, Any] = {}
         self._startup_s: dict[str, float] = {}
         self._parallel = 1
         self.ledger: Ledger
+
+    def refuse_foreign(self) -> None:
+        """Raise UsageError where a result or a report would replace a file in ``out`` that no earlier run here wrote.
+
+        For callers that leave reports; without them nothing tells an earlier run's files from others.
+        """
+        if self.out is not None:
+            earlier.refuse_foreign(self.out, [*self._planned(), *earlier.REPORTS])
 
     def start(self) -> None:
         """:meth:`prepare`, then :meth:`begin`."""
@@ -146,15 +154,23 @@ class Replay:
         if self._pipeline is not None:
             self._pipeline.abort()
 
-    def facts(self, beside: Sequence[str] = ()) -> dict[str, Any]:
-        """What the report needs to know beside the ledger; ``beside``: names of reports that are written as well."""
+    def facts(self, beside: Sequence[str] = (), *, under_way: bool = False) -> dict[str, Any]:
+        """What the report needs to know beside the ledger.
+
+        Args:
+            beside: names of reports that are written as well.
+            under_way: count files that are still to come as well, for a report that a killed run leaves.
+        """
+        outputs = self._recorded(beside)
+        if under_way:
+            outputs = list(dict.fromkeys([*outputs, *self._planned()]))
         return {
             "command": "replay",
             "model": self._model_info | self._oddities(),
             "startup_s": {key: round(value, 4) for key, value in self._startup_s.items()},
             "resumed": self.resumed,
             "options": earlier.options_that_matter(self.options),
-            "outputs": self._recorded(beside),
+            "outputs": outputs,
         }
 
     def _finished_before(self, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,11 +189,21 @@ class Replay:
 
     @property
     def outputs(self) -> list[Path]:
-        """Files with results in ``out``: of streams that were opened, and of those that ``resume`` skipped."""
-        if self._pipeline is None:
+        """Files with results in ``out``: of streams that were opened, of those that ``resume`` skipped, and whatever
+        else the run before wrote that ``resume`` goes on with."""
+        if self.out is None or self._pipeline is None:
             return []
         begun = {name for name, account in self.ledger.streams.items() if account.opened_ns}
-        return earlier.written(self.options, [name for name in self.streams if name in begun or name in self.resumed])
+        names = [name for name in self.streams if name in begun or name in self.resumed]
+        carried = [self.out / name for name in self._carried if name not in earlier.REPORTS]
+        found = [*earlier.written(self.options, names), *(path for path in carried if path.is_file())]
+        return list(dict.fromkeys(found))
+
+    def _planned(self) -> list[str]:
+        """The names of all files that results may go into, but later parts of videos."""
+        if self.out is None:
+            return []
+        return list(dict.fromkeys(path.name for name in self._sources for path in earlier.outputs(self.options, name)))
 
     def _recorded(self, beside: Sequence[str]) -> list[str]:
         """The names of all files in ``out`` that are a replay's, so that a later one knows what it may remove."""

@@ -95,8 +95,11 @@ class CocoSink:
     def close(self) -> None:
         """Merge the parts into the two files and remove them; raises SinkError and then leaves them there."""
         self._files.close()
-        if self._opened:
+        if self._opened and self._streams:
             self._finish()
+        elif self._opened:  # stopped before anything began: no pair of empty files
+            with contextlib.suppress(OSError):
+                self._parts.rmdir()
 
     def _finish(self) -> None:
         if self._mode == "append":

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.cli import main
+from pipeline.cli.running import Stopped
 from pipeline.errors import SinkError
 from pipeline.frame import Result
+from pipeline.replaying import Replay
 from pipeline.sinks import JsonlSink
 from tests.media import Media, filled, media
 from tests.models import Cells, RaisesOnWhite, save, ultralytics_metadata
@@ -236,12 +238,76 @@ def test_sources_and_options_may_mix(replay: Any, clip: Path, media: Media) -> N
     assert (run.code, run.report["frames"]) == (0, 6)
 
 
-def test_a_report_that_cannot_be_written_is_said(replay: Any, clip: Path, tmp_path: Path) -> None:
-    (tmp_path / "out" / "report.json").mkdir(parents=True)
+def test_a_report_that_cannot_be_written_is_said(
+    replay: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(report: Any, folder: Path) -> Path:
+        raise SinkError(f"{folder / 'report.json'} cannot be written: no space left on device")
+
+    monkeypatch.setattr("pipeline.report.save_json", full)
     run = replay(clip)
     assert run.code == 1
     assert "out/report.json cannot be written: " in run.err
     assert "12 frames of 1 stream" in run.out
+
+
+@pytest.mark.parametrize("name", ["{}.jsonl", "report.json", "report.html"])
+def test_a_file_of_somebody_else_is_not_replaced(name: str, replay: Any, clip: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "out" / name.format(clip.stem)
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    for option in ("--strict", "--resume") if name != "report.json" else ("--strict",):
+        run = replay(clip, option)
+        assert (run.code, run.out, mine.read_text()) == (2, "", "mine")
+        assert run.err == (
+            f"pipeline: out/{mine.name}: is there already and not from an earlier run here, by its report.json; "
+            "it would be replaced: give another --out, or move it away\n"
+        )
+    assert [path.name for path in mine.parent.iterdir()] == [mine.name]
+    mine.unlink()
+    assert [replay(clip).code, replay(clip).code, replay(clip, "--resume").code] == [0, 0, 0]
+    csv = tmp_path / "out" / f"{clip.stem}.csv"
+    csv.write_text("mine")
+    assert replay(clip, "--save", "csv").code == 2
+    assert csv.read_text() == "mine"
+
+
+def test_what_a_killed_run_left_is_known_as_its_own(
+    replay: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its report is there before its first file."""
+    seen: list[list[str]] = []
+    begin = Replay.begin
+
+    def spied(self: Replay) -> None:
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        seen.append([report["error"], *report["outputs"]])
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.json"]
+        begin(self)
+
+    monkeypatch.setattr(Replay, "begin", spied)
+    assert replay(clip, "--save", "jsonl,csv").code == 0
+    assert seen == [["still running", "report.json", f"{clip.stem}.jsonl", f"{clip.stem}.csv"]]
+
+
+def test_resume_with_fewer_kinds_keeps_the_others_in_the_list(replay: Any, clip: Path, media: Media) -> None:
+    other = media.clip(count=9, texture=True)
+    replay(clip, "--save", "jsonl,csv")
+    run = replay(clip, other, "--resume")
+    names = f"{clip.stem}.jsonl, {other.stem}.jsonl, {clip.stem}.csv, report.json, report.html"
+    assert run.out.splitlines()[-1] == f"outputs in out/: {names}"
+    assert set(replay(clip, "--resume", "--json").report["outputs"]) == set(names.split(", "))
+
+
+def test_a_stop_while_the_model_warms_leaves_nothing(
+    replay: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(self: object, sizes: object) -> None:
+        raise Stopped(2)
+
+    monkeypatch.setattr("pipeline.detectors.engine.TorchScriptDetector.warm", stopped)
+    assert replay(clip, "--save", "coco,jsonl").code == 130
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unbalanced_ledger_is_reported_not_hidden(replay: Any, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,8 +134,14 @@ def test_coco_does_not_depend_on_which_stream_is_faster(tmp_path: Path, seed: in
     assert both(tmp_path / "mixed") == both(tmp_path / "in order")
 
 
-def test_coco_of_nothing_is_valid(tmp_path: Path) -> None:
+def test_coco_of_nothing_is_valid_and_without_any_stream_no_file(tmp_path: Path) -> None:
     coco_run(tmp_path, [])
+    assert list(tmp_path.iterdir()) == []
+    sink = CocoSink(tmp_path)
+    sink.open()
+    sink.begin(StreamInfo("silent"))
+    sink.end("silent")
+    sink.close()
     results, images = (json.loads(text) for text in both(tmp_path))
     assert (results, images) == ([], {"images": [], "annotations": [], "categories": []})
 
