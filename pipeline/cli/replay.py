@@ -69,7 +69,9 @@ def configure(parser: Parser) -> None:
         "--pace", type=one_of("asap", "realtime"), default="asap", metavar="P", help="asap (default) or realtime"
     )
     work.add_argument("--fps", type=positive, metavar="F", help="process at most so many frames a second of video")
-    work.add_argument("--limit", type=whole_number, metavar="N", help="stop each stream after N frames")
+    work.add_argument(
+        "--limit", type=whole_number, metavar="N", help="stop each stream after N decoded frames, before --fps thins"
+    )
     work.add_argument("--parallel", type=whole_number, metavar="N", help="files that are open at once")
     work.add_argument("--inline", action="store_true", help="everything in one thread, to look for faults")
     work.add_argument("--strict", action="store_true", help="a truncated file is a failure (exit code 1)")

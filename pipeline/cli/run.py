@@ -43,12 +43,14 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.folder import output_folder
     from pipeline.daemon import Daemon
     from pipeline.replaying.earlier import REPORTS, refuse_foreign
+    from pipeline.timing import wall_ns
 
     level = logging.WARNING if options.quiet else logging.INFO
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         if out is not None:
             refuse_foreign(out, REPORTS)
+        since_ns = wall_ns()
         daemon = Daemon(options.config)
         error = None
         try:
@@ -58,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
                 raise
             logging.getLogger("pipeline").debug("the run failed", exc_info=True)
             error, code = str(failure) or type(failure).__name__, 1
-        if daemon.ready and not _report(options, daemon, out, error):
+        if daemon.ready and not _report(options, daemon, out, error, since_ns):
             code = code or 1
     if daemon.stuck:
         logging.shutdown()
@@ -68,18 +70,19 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error: str | None) -> bool:
+def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error: str | None, since_ns: int) -> bool:
     """Write and print the report; False where it could not be written."""
+    from pipeline.cli.written import written_files
     from pipeline.errors import SinkError
     from pipeline.report import compose, save_html, save_json
 
     measured: dict[str, Any] = daemon.accounts()
     report = compose(measured, daemon.facts(), error=error)
-    files: list[Path] = []
+    files = written_files(options.config, report["streams"], since_ns)
     written = True
     if out is not None:
         try:
-            files = [save_json(report, out), save_html(report, out)]
+            files += [save_json(report, out), save_html(report, out)]
         except SinkError as failure:
             written = False
             print(f"pipeline: {failure}", file=sys.stderr)

@@ -31,7 +31,7 @@ def print_report(report: Mapping[str, Any], files: Sequence[Path], *, to_stderr:
     from pipeline.report.text import ending, tables
 
     console = Console(stderr=to_stderr, highlight=False, emoji=False)
-    for part in tables(report):
+    for part in tables(report, console.width):
         console.print(part)
     for line in ending(report, files):
         console.print(line, soft_wrap=True)

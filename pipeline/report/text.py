@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -31,16 +32,23 @@ _SHOWN_FINDINGS = 12
 _SHOWN_FILES = 12
 
 
-def tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """A row per stream, then where its time went, then the stages of all together; report.html has every figure."""
+def tables(report: Mapping[str, Any], width: int = 80) -> Iterator[RenderableType]:
+    """A row per stream, then where its time went, then the stages of all together; report.html has every figure.
+
+    Args:
+        report: see :func:`pipeline.report.compose`.
+        width: columns of the terminal; what is over 80 goes to the names.
+    """
     streams = report["streams"]
     shown = dict(streams)
     if len(streams) > EVERY_STREAM:
         shown = dict(sorted(streams.items(), key=_slowness, reverse=True)[:SLOWEST])
         title = f"the {SLOWEST} slowest of {len(streams)} streams, by end-to-end p95 (report.html has all)"
         yield Text(title, style="bold")
+    longest = max((cell_len(name) for name in shown), default=0)
+    names = min(max(_NAME, longest + len(", ms ")), max(_NAME, _NAME + width - 80))
     if shown:
-        yield _stream_table(shown)
+        yield _stream_table(shown, names)
         yield Text()
     total = report["total"]
     if not total.get("end_to_end"):
@@ -48,12 +56,12 @@ def tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     timed = {name: stream for name, stream in shown.items() if stream.get("end_to_end")}
     if 1 < len(streams) <= WHOLE_TABLES:
         for name, stream in timed.items():
-            yield _stage_table(stream, f"{name}, ms")
+            yield _stage_table(stream, f"{name}, ms", names)
             yield Text()
     elif timed and len(streams) > 1:
-        yield _share_table(timed, [stage for stage, stats in total["stages"].items() if stats])
+        yield _share_table(timed, [stage for stage, stats in total["stages"].items() if stats], names)
         yield Text()
-    yield _stage_table(total, f"all {len(streams):,} streams, ms" if len(streams) > 1 else "stages, ms")
+    yield _stage_table(total, f"all {len(streams):,} streams, ms" if len(streams) > 1 else "stages, ms", names)
     yield Text()
 
 
@@ -69,14 +77,19 @@ def ending(report: Mapping[str, Any], files: Sequence[Path] = ()) -> Iterator[Re
     if lost:
         yield Text(f"{count(lost.total(), 'frame')} dropped: {reasons(lost)}")
     if files:
-        yield Text(_places(files))
+        yield from (Text(line) for line in _places(files))
 
 
 def _summary(report: Mapping[str, Any]) -> str:
     streams = report["streams"].values()
     resumed = sum(1 for stream in streams if stream.get("resumed"))
     ran = len(streams) - resumed
-    parts = [f"{count(report['frames'], 'frame')} of {count(ran, 'stream')} in {duration(report['wall_s'])}"]
+    decoded = sum(stream["frames"]["decoded"] for stream in streams if not stream.get("resumed"))
+    if decoded == report["frames"]:
+        what = f"{count(decoded, 'frame')} of {count(ran, 'stream')}"
+    else:
+        what = f"{report['frames']:,} of {count(decoded, 'decoded frame')} processed, {count(ran, 'stream')},"
+    parts = [f"{what} in {duration(report['wall_s'])}"]
     if report["frames"]:
         parts.append(f"{rate(report['fps'])} fps")
         first_ms = report["first_result_ms"]
@@ -89,20 +102,28 @@ def _summary(report: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _places(files: Sequence[Path]) -> str:
-    folders = {file.parent for file in files}
-    if len(folders) != 1:
-        return "outputs: " + ", ".join(str(file) for file in files)
-    names = [file.name for file in files]
-    reports = [name for name in names if name.startswith("report.")]
-    others = [name for name in names if name not in reports]
-    shown = others[:_SHOWN_FILES] + ([f"{len(others) - _SHOWN_FILES} more"] if len(others) > _SHOWN_FILES else [])
-    return f"outputs in {folders.pop()}{os.sep}: {', '.join([*shown, *reports])}"
+def _places(files: Sequence[Path]) -> Iterator[str]:
+    """A line per folder."""
+    for folder in dict.fromkeys(file.parent for file in files):
+        names = [file.name for file in files if file.parent == folder]
+        reports = [name for name in names if name.startswith("report.")]
+        others = [name for name in names if name not in reports]
+        shown = others[:_SHOWN_FILES] + ([f"{len(others) - _SHOWN_FILES} more"] if len(others) > _SHOWN_FILES else [])
+        yield f"outputs in {folder}{os.sep}: {', '.join([*shown, *reports])}"
 
 
-def _stream_table(streams: Mapping[str, Mapping[str, Any]]) -> Table:
+def _stream_table(streams: Mapping[str, Mapping[str, Any]], width: int) -> Table:
     """How each stream went; the percentiles are of the whole way, in milliseconds."""
-    table = _table("stream", ("state", 11), ("frames", 9), ("fps", 8), ("p50 ms", 10), ("p95 ms", 10), ("dropped", 9))
+    table = _table(
+        "stream",
+        width,
+        ("state", 11),
+        ("frames", 9),
+        ("fps", 8),
+        ("p50 ms", 10),
+        ("p95 ms", 10),
+        ("dropped", 9),
+    )
     for name, stream in streams.items():
         stats = stream.get("end_to_end") or {}
         state = "resumed" if stream.get("resumed") else stream["state"]
@@ -117,28 +138,28 @@ def _stream_table(streams: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _share_table(streams: Mapping[str, Mapping[str, Any]], stages: Sequence[str]) -> Table:
+def _share_table(streams: Mapping[str, Mapping[str, Any]], stages: Sequence[str], width: int) -> Table:
     """Each stage of each stream, p95 in milliseconds."""
     names = [_SHORT.get(stage, stage) for stage in stages]
-    table = _table("stages, p95 ms", *((name, 8) for name in names))
+    table = _table("stages, p95 ms", width, *((name, 8) for name in names))
     for name, stream in streams.items():
         stats = [stream["stages"].get(stage) or {} for stage in stages]
         table.add_row(name, *(milliseconds(each.get("p95_ms")) for each in stats))
     return table
 
 
-def _table(first: str, *columns: tuple[str, int]) -> Table:
-    """A table of names, which break where they are long, and figures of fixed widths."""
+def _table(first: str, name_width: int, *columns: tuple[str, int]) -> Table:
+    """A table of names, which break where they are longer than the room there is, and figures of fixed widths."""
     table = Table(box=None, padding=(0, 0), pad_edge=False, header_style="dim")
-    table.add_column(first, width=_NAME, overflow="fold")
+    table.add_column(first, width=name_width, overflow="fold")
     for name, width in columns:
         table.add_column(name, width=width, justify="right", no_wrap=True)
     return table
 
 
-def _stage_table(part: Mapping[str, Any], title: str) -> Table:
+def _stage_table(part: Mapping[str, Any], title: str, width: int) -> Table:
     """Each stage of all frames together, in milliseconds."""
-    table = _table(title, *((column.removesuffix("_ms"), 10) for column in _COLUMNS))
+    table = _table(title, width, *((column.removesuffix("_ms"), 10) for column in _COLUMNS))
     for stage, stats in part["stages"].items():
         table.add_row(stage, *_cells(stats))
     table.add_row("end to end", *_cells(part["end_to_end"]), style="bold")

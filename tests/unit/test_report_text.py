@@ -17,8 +17,8 @@ from pipeline.report.text import SLOWEST, ending, tables
 from tests.ledgers import FACTS, a_run
 
 
-def shown(parts: Iterable[RenderableType]) -> list[str]:
-    console = Console(file=io.StringIO(), width=80, highlight=False)
+def shown(parts: Iterable[RenderableType], width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
     for part in parts:
         console.print(part)
     assert isinstance(console.file, io.StringIO)
@@ -72,6 +72,34 @@ def test_a_long_name_is_whole() -> None:
     name = "".join(chr(ord("a") + index % 26) for index in range(64))
     lines = shown(tables(report_of(name)))
     assert "".join(line[:20].strip() for line in lines[1:5]) == name
+
+
+def test_a_wide_terminal_shows_long_names_in_one_line() -> None:
+    names = [f"a-rather-long-name-of-a-camera-{index}" for index in range(2)]
+    report = report_of(*names)
+    lines = shown(tables(report, 120), 120)
+    assert [line.split()[0] for line in lines[1:3]] == names
+    assert [line.split(",")[0] for line in lines if line.endswith("jitter")] == [*names, "all 2 streams"]
+    assert max(map(len, lines)) == 80 + len(names[0] + ", ms ") - 20, "no wider than the names need"
+    assert shown(tables(report, 90), 90)[1].startswith(f"{names[0][:30]}   finished")
+
+
+def test_what_was_decoded_and_not_processed_is_told_apart() -> None:
+    ledger = a_run("a")
+    for index in range(3):
+        ledger.streams["a"].arrived(1, index / 25, 0, False)
+    ledger.streams["a"].decimated += 3
+    assert shown(ending(compose(ledger.as_dict(), FACTS)), 200)[0].startswith(
+        "5 of 8 decoded frames processed, 1 stream, in 200 ms, 25.0 fps"
+    )
+
+
+def test_outputs_in_several_folders_have_a_line_each() -> None:
+    files = [Path("out/a.jsonl"), Path("reports/report.json"), Path("out/b.jsonl")]
+    assert shown(ending(report_of("a"), files), 200)[-2:] == [
+        "outputs in out/: a.jsonl, b.jsonl",
+        "outputs in reports/: report.json",
+    ]
 
 
 @pytest.mark.parametrize("streams", [1, 2, 12, 13, 40])

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files the sinks of a ``pipeline run`` wrote."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+SLACK_NS = 50_000_000
+"""File systems take the time of a change from a coarser clock, which is behind by up to a tick."""
+
+
+def written_files(config: Path, streams: Iterable[str], since_ns: int) -> list[Path]:
+    """The files of the sinks in a streams.yaml that were changed since ``since_ns`` (wall time), rotated ones left out.
+
+    Later parts (``lobby.2.mp4``, ``coco.2.json``) count. Nothing where the streams.yaml cannot be read any more.
+    """
+    from pipeline.config import survey_config
+    from pipeline.errors import ConfigError
+
+    try:
+        sinks = survey_config(config).config.sinks
+    except ConfigError:
+        return []
+    names = list(streams)
+    found: dict[Path, None] = {}
+    for sink in sinks:
+        if sink.type == "coco":
+            paths = [os.path.join(sink.path, name) for name in ("coco.json", "coco_images.json")]
+        else:
+            paths = [str(sink.path).replace("{stream}", name) for name in names]
+        for path in paths:
+            stem, suffix = os.path.splitext(path)
+            later = f"{glob.escape(stem)}.[0-9]*{glob.escape(suffix)}"
+            for file in (path, *sorted(glob.glob(later))):
+                if os.path.isfile(file) and os.stat(file).st_mtime_ns >= since_ns - SLACK_NS:
+                    found[Path(file)] = None
+    return [_from_here(file) for file in found]
+
+
+def _from_here(file: Path) -> Path:
+    """As the user would name it."""
+    here = Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file
