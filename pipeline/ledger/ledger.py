@@ -105,6 +105,11 @@ class StreamLedger:
             self._latency.record(trace)
 
     @property
+    def over(self) -> bool:
+        """The stream has ended, and its last frame, if it had any, has left the last sink."""
+        return self.state in ENDED and (self._settled is not None or not self.opened_ns)
+
+    @property
     def in_flight(self) -> int:
         """Frames decoded but not accounted for yet; 0 at the end of every run."""
         return self.decoded - self.decimated - self.processed - self.dropped.total()

@@ -20,7 +20,8 @@ from pipeline.ledger import Ledger, StreamLedger
 from pipeline.timing import SYSTEM, Clock, now_ns
 
 if TYPE_CHECKING:
-    from pipeline.config import LoadedConfig
+    from pipeline.config import LoadedConfig, StreamConfig
+    from pipeline.daemon.reload import Reloader
     from pipeline.flow import Pipeline
     from pipeline.stream import Stream
 
@@ -61,17 +62,19 @@ class Daemon:
         self._grace_ns = int(grace_s * 1e9)
         self._now = clock.now_ns
         self._signals: list[int] = []
+        self._reload_asked = False
+        self._reloader: Reloader | None = None
         self._pipeline: Pipeline | None = None
         self.ready = False
         self.stuck = False
         self._refused = False  # a stream entry was faulty and is not run
-        self._last_count: dict[str, int] = {}
+        self._last_count: dict[str, tuple[StreamLedger, int]] = {}  # results in the life that was told of last
         self._model: dict[str, Any] = {}
         self._timeout_s = 60.0  # of a batch
         self._startup_s: dict[str, float] = {}
 
     def run(self) -> int:
-        """Run until a signal, or until the last stream has ended; returns the exit code.
+        """Run until a signal, or until the last stream has ended; SIGHUP reads the file again. Returns the exit code.
 
         Raises ConfigError for a global fault or when no stream is left, ModelLoadError when the detector cannot be had.
         """
@@ -97,7 +100,8 @@ class Daemon:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {signal.SIGINT: self._on_signal, signal.SIGTERM: self._on_signal, signal.SIGHUP: self._on_reload}
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
@@ -106,6 +110,9 @@ class Daemon:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reload_asked = True
 
     def _begun(self, loaded: LoadedConfig) -> Pipeline | None:
         """:meth:`_begin` in a thread of its own; None when a signal came first.
@@ -141,6 +148,7 @@ class Daemon:
         for text in (*loaded.warnings, *(fault for stream in loaded.quarantined for fault in stream.faults)):
             log.warning("%s", text)
         from pipeline import build
+        from pipeline.daemon.reload import Reloader
         from pipeline.flow import Pipeline
         from pipeline.stream import FlowOptions
 
@@ -177,19 +185,20 @@ class Daemon:
             raise ConfigError(f"{self._path}: sinks: {error}") from error
         log.info("detector ready: %s on %s; %d streams", config.model.path, self._model["device"], len(streams))
         self.ready = True
-        for stream in streams:
+        for _, stream in streams:
             pipeline.add(stream)
-        pipeline.finish()
+        running = [config for config, _ in streams]
+        self._reloader = Reloader(self._path, loaded, running, pipeline, build.feed, self._now)
         return pipeline
 
-    def _feeds(self, loaded: LoadedConfig) -> list[Stream]:
+    def _feeds(self, loaded: LoadedConfig) -> list[tuple[StreamConfig, Stream]]:
         from pipeline import build
 
         feeds = []
         for stream in loaded.config.streams:
             if stream.enabled:
                 try:
-                    feeds.append(build.feed(stream))
+                    feeds.append((stream, build.feed(stream)))
                 except ConfigError as error:
                     self._refused = True
                     log.error("%s; the other streams run", error)
@@ -214,6 +223,8 @@ class Daemon:
                 growth = footprint.look(resident_bytes())
                 if growth is not None:
                     log.warning("%s", growth)
+            if not self._signals:
+                self._keep_as_configured(pipeline)
             if len(self._signals) > 1:
                 return self._leave(128 + self._signals[1])
             if self._signals and stopped_ns is None:
@@ -231,6 +242,18 @@ class Daemon:
         self._say_status(pipeline.ledger)
         pipeline.detector.close()
         return self._verdict(pipeline.ledger)
+
+    def _keep_as_configured(self, pipeline: Pipeline) -> None:
+        """Take a changed file; end when all streams have ended by themselves."""
+        reloader = self._reloader
+        assert reloader is not None, "_begin made it"
+        if self._reload_asked:
+            self._reload_asked = False
+            reloader.ask()
+        reloader.look()
+        self._refused = self._refused or reloader.refused
+        if reloader.over:
+            pipeline.finish()
 
     def _leave(self, code: int, deadline_ns: int | None = None) -> int:
         """Give up what is under way. Nobody waits for readers that are stuck in native code, nor for anything after the
@@ -260,12 +283,14 @@ class Daemon:
         return 3 if partial else 0
 
     def _say_status(self, ledger: Ledger) -> None:
-        for account in ledger.streams.values():
-            log.info("%s", self._status(account))
+        for name, account in ledger.streams.items():
+            if name == account.name:  # else an earlier life, before a reload
+                log.info("%s", self._status(account))
 
     def _status(self, account: StreamLedger) -> str:
-        new = account.processed - self._last_count.get(account.name, 0)
-        self._last_count[account.name] = account.processed
+        life, before = self._last_count.get(account.name, (account, 0))
+        new = account.processed - (before if life is account else 0)
+        self._last_count[account.name] = account, account.processed
         parts = [f"{account.name}: {account.state}", f"{new} results", f"{account.processed} in all"]
         if account.last_result_ns:
             parts.append(f"last {(self._now() - account.last_result_ns) / 1e9:.1f} s ago")

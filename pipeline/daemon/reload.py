@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking a changed streams.yaml while everything runs: only what differs is touched, a faulty file changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.config import LoadedConfig, StreamConfig, load_config_quarantining
+from pipeline.daemon.difference import Difference, difference
+from pipeline.daemon.watched import WatchedFile
+from pipeline.errors import ConfigError
+from pipeline.flow import Pipeline
+from pipeline.stream import Stream
+
+log = logging.getLogger("pipeline")
+
+
+def remarks(loaded: LoadedConfig) -> frozenset[str]:
+    """What is to be said about a file that can be taken."""
+    return frozenset((*loaded.warnings, *(fault for stream in loaded.quarantined for fault in stream.faults)))
+
+
+class Reloader:
+    """Keeps the streams of a pipeline as the file says. Used by one thread, which calls :meth:`look` often.
+
+    A changed stream ends first, and what it has queued is served; then it starts anew, so that sinks see one life of
+    a name after the other.
+
+    Args:
+        path: the streams.yaml.
+        loaded: as it was when the streams were started.
+        running: the streams that were started.
+        pipeline: runs them, and was not finished.
+        make_feed: makes a stream of its configuration; raises ConfigError.
+        now: monotonic nanoseconds.
+
+    Attributes:
+        refused: an entry of the file as it was last taken is faulty.
+        reloads: times that a file was taken.
+        rejected: times that a file was faulty as a whole and nothing was changed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        loaded: LoadedConfig,
+        running: Sequence[StreamConfig],
+        pipeline: Pipeline,
+        make_feed: Callable[[StreamConfig], Stream],
+        now: Callable[[], int],
+    ) -> None:
+        self._path = path
+        self._file = WatchedFile(path, now)
+        self._config = loaded.config
+        self._running = {stream.name: stream for stream in running}
+        self._pipeline = pipeline
+        self._make_feed = make_feed
+        self._ending: dict[str, StreamConfig] = {}  # to be started once their earlier life has ended
+        self._asked = False
+        self._said = remarks(loaded)
+        self.refused = False
+        self.reloads = 0
+        self.rejected = 0
+
+    def ask(self) -> None:
+        """Read the file at the next look, changed or not. For signal handlers."""
+        self._asked = True
+
+    def look(self) -> None:
+        """Take the file if it is new or was asked for, and start what could not be started yet."""
+        asked, self._asked = self._asked, False
+        if asked:
+            self._file.taken()
+        if asked or self._file.changed():
+            self._reload()
+        for name in [name for name in self._ending if self._over(name)]:
+            self._start(self._ending.pop(name))
+
+    @property
+    def over(self) -> bool:
+        """All streams have ended, and none is about to start."""
+        return not self._ending and all(account.over for account in self._pipeline.ledger.streams.values())
+
+    def _reload(self) -> None:
+        try:
+            loaded = load_config_quarantining(self._path)
+        except ConfigError as error:
+            self.rejected += 1
+            log.error("reload refused, nothing was changed:")
+            for fault in error.faults:
+                log.error("  %s", fault)
+            return
+        said, self._said = self._said, remarks(loaded)
+        for text in sorted(self._said - said):
+            log.warning("%s", text)
+        self._apply(difference(self._config, self._running, loaded), loaded)
+
+    def _apply(self, found: Difference, loaded: LoadedConfig) -> None:
+        self.reloads += 1
+        self.refused = bool(loaded.quarantined)
+        log.info("%s reloaded: %s", self._path, found)
+        for name in found.kept:
+            log.warning("%s: its new entry is faulty; it runs on as it was", name)
+        for section in found.at_start:
+            log.warning("%s: it has changed and takes effect at the next start", section)
+        for name in found.remove:
+            self._ending.pop(name, None)
+            self._running.pop(name)
+            self._pipeline.remove(name)
+        for stream in (*found.change, *found.add):
+            self._pipeline.remove(stream.name)
+            self._running[stream.name] = stream
+            self._ending[stream.name] = stream
+        self._config = loaded.config
+
+    def _over(self, name: str) -> bool:
+        account = self._pipeline.ledger.streams.get(name)
+        return account is None or account.over
+
+    def _start(self, config: StreamConfig) -> None:
+        try:
+            self._pipeline.add(self._make_feed(config))
+        except ConfigError as error:
+            self.refused = True
+            del self._running[config.name]  # tried again with the next reload
+            log.error("%s; the other streams run", error)

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a changed streams.yaml asks for, when it counts as changed, and how it is taken while streams run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import build
+from pipeline.config import LoadedConfig, parse_config
+from pipeline.daemon.difference import difference, enabled
+from pipeline.daemon.reload import Reloader
+from pipeline.daemon.watched import LOOK_NS, WatchedFile
+from pipeline.flow import Pipeline
+from pipeline.stream import FlowOptions
+from pipeline.testing import FakeDetector, ListSink, ManualClock
+from tests.background import until as eventually
+
+PATTERN = "pattern:?size=64x48&fps=50"
+
+
+def loaded(*entries: str, rest: str = "") -> LoadedConfig:
+    text = rest + "streams:\n" + "".join(f"  - {{{entry}}}\n" for entry in entries)
+    return parse_config(text.encode())
+
+
+def entry(name: str, more: str = "") -> str:
+    return f"name: {name}, source: '{PATTERN}', policy: every_frame{more}"
+
+
+def test_only_what_differs_is_touched() -> None:
+    before = loaded(entry("a"), entry("b"), entry("c"), entry("d"), rest="model: {confidence: 0.4}\n")
+    after = loaded(
+        entry("b", ", fps: 5"),
+        entry("a"),
+        "name: c, source: 'ftp://x/y'",
+        entry("e"),
+        entry("f", ", enabled: false"),
+        rest="model: {confidence: 0.5}\nbatch: {max_size: 3}\n",
+    )
+    found = difference(before.config, enabled(before.config), after)
+    assert (found.remove, [one.name for one in found.change], [one.name for one in found.add]) == (("d",), ["b"], ["e"])
+    assert (found.untouched, found.kept, found.at_start) == (2, ("c",), ("model", "batch"))
+    assert str(found) == "1 added, 1 changed, 1 removed, 2 untouched"
+    same = difference(before.config, enabled(before.config), before)
+    assert not same.anything
+    assert same.untouched == 4
+
+
+def test_defaults_change_the_streams_that_inherit_them() -> None:
+    before = loaded(entry("a"), entry("b", ", fps: 5"), rest="defaults: {fps: 10}\n")
+    after = loaded(entry("a"), entry("b", ", fps: 5"), rest="defaults: {fps: 12}\n")
+    assert [one.name for one in difference(before.config, enabled(before.config), after).change] == ["a"]
+
+
+def test_a_stream_that_is_switched_off_is_removed() -> None:
+    before, after = loaded(entry("a"), entry("b")), loaded(entry("a"), entry("b", ", enabled: false"))
+    assert difference(before.config, enabled(before.config), after).remove == ("b",)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> tuple[Path, Callable[[], bool]]:
+    """A file, and a function that says whether it has changed at the next look."""
+    path, clock = tmp_path / "streams.yaml", ManualClock()
+    path.write_text("one")
+    file = WatchedFile(path, clock.now_ns)
+
+    def look() -> bool:
+        clock.advance(LOOK_NS)
+        return file.changed()
+
+    return path, look
+
+
+def test_a_change_counts_once_it_has_kept_still(watched: tuple[Path, Callable[[], bool]]) -> None:
+    path, look = watched
+    assert not look()
+    path.write_text("one, two")
+    assert not look(), "it may still be written"
+    path.write_text("one, two, three")
+    assert not look()
+    assert look()
+    assert not look()
+
+
+def test_a_file_that_is_replaced_or_gone_for_a_moment(watched: tuple[Path, Callable[[], bool]]) -> None:
+    path, look = watched
+    path.unlink()
+    assert [look(), look()] == [False, False]
+    path.write_text("new")
+    assert [look(), look(), look()] == [False, True, False]
+
+
+def test_a_link_that_is_switched(tmp_path: Path) -> None:
+    """As Kubernetes updates a ConfigMap: the folder behind a link is another one, all at once."""
+    clock = ManualClock()
+    for name in ("v1", "v2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "streams.yaml").write_text(name)
+    (tmp_path / "data").symlink_to("v1")
+    (tmp_path / "streams.yaml").symlink_to("data/streams.yaml")
+    file = WatchedFile(tmp_path / "streams.yaml", clock.now_ns)
+    (tmp_path / "next").symlink_to("v2")
+    os.replace(tmp_path / "next", tmp_path / "data")
+    seen = []
+    for _ in range(3):
+        clock.advance(LOOK_NS)
+        seen.append(file.changed())
+    assert seen == [False, True, False]
+
+
+class Running:
+    """A pipeline of patterns, kept as a file says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sink = ListSink()
+        options = FlowOptions(fixed_batch=False, batch_size=2, outlet_policy="freshest", outlet_capacity=1000)
+        self.pipeline = Pipeline(FakeDetector(), [self.sink], options)
+        self.clock = ManualClock()
+
+    def start(self, *entries: str) -> None:
+        self.write(*entries)
+        config = loaded(*entries)
+        self.pipeline.start()
+        for stream in config.config.streams:
+            self.pipeline.add(build.feed(stream))
+        self.reloader = Reloader(self.path, config, config.config.streams, self.pipeline, build.feed, self.clock.now_ns)
+
+    def write(self, *entries: str) -> None:
+        self.path.write_text("streams:\n" + "".join(f"  - {{{one}}}\n" for one in entries))
+
+    def reload(self) -> None:
+        self.reloader.ask()
+        self.reloader.look()
+
+    def results(self, name: str) -> int:
+        return sum(result.stream == name for result in list(self.sink.results))
+
+    def more(self, name: str, count: int = 5) -> None:
+        """Wait for ``count`` new results of a stream."""
+        before = self.results(name)
+
+        def come() -> bool:
+            self.reloader.look()
+            return self.results(name) >= before + count
+
+        eventually(come, f"results of {name}")
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    one = Running(tmp_path / "streams.yaml")
+    yield one
+    one.pipeline.stop()
+    assert one.pipeline.join(20), one.pipeline.alive()
+
+
+def test_streams_come_change_and_go_while_another_loses_nothing(running: Running) -> None:
+    running.start(entry("still"), entry("changing"), entry("going"))
+    for name in ("still", "changing", "going"):
+        running.more(name)
+    running.write(entry("still"), entry("changing", ", fps: 25"), entry("coming"))
+    running.reload()
+    running.more("coming")
+    running.more("changing")
+    running.more("still")
+    streams = running.pipeline.ledger.streams
+    assert streams["going"].state == "stopped"
+    assert streams["changing~1"].state == "stopped", "its earlier life keeps its account"
+    assert {streams[name].state for name in ("still", "changing", "coming")} == {"live"}
+    assert "still~1" not in streams
+    running.pipeline.stop()
+    assert running.pipeline.join(20), running.pipeline.alive()
+    assert streams["still"].dropped.total() == 0
+    frames = [result.frame for result in running.sink.results if result.stream == "still"]
+    assert frames == list(range(len(frames))), "not one is missing"
+    first_life = streams["changing~1"].processed
+    frames = [result.frame for result in running.sink.results if result.stream == "changing"]
+    assert frames[:first_life] == list(range(first_life)), "what was queued is served before the new life begins"
+    assert frames[first_life] == 0
+
+
+def test_a_faulty_file_changes_nothing(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    running.start(entry("a"), entry("b"))
+    running.more("a")
+    running.path.write_text("streams: [{name: a, source: 'pattern:'}]\nmodle: {}\n")
+    running.reload()
+    running.path.write_text("streams: [\n")
+    running.reload()
+    assert (running.reloader.reloads, running.reloader.rejected) == (0, 2)
+    assert any("streams.yaml:2:1: modle: unknown key" in record.message for record in caplog.records)
+    running.more("a")
+    running.more("b")
+    assert set(running.pipeline.ledger.streams) == {"a", "b"}
+
+
+def test_a_faulty_entry_is_left_out_alone(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    running.start(entry("a"), entry("b"))
+    running.more("a")
+    running.write("name: a, source: 'ftp://127.0.0.1/x'", entry("b"), entry("c"))
+    running.reload()
+    running.more("a")
+    running.more("c")
+    assert "a~1" not in running.pipeline.ledger.streams
+    assert any("a: its new entry is faulty; it runs on as it was" in record.message for record in caplog.records)
+    assert running.reloader.refused
+    running.write(entry("a"), entry("b"), entry("c"))
+    running.reload()
+    assert not running.reloader.refused
+    assert "a~1" not in running.pipeline.ledger.streams, "it says what runs anyway"
+
+
+def test_what_has_ended_is_begun_again_only_when_its_entry_changes(running: Running) -> None:
+    short = f"name: short, source: '{PATTERN}&frames=3'"
+    running.start(entry("a"), short)
+    eventually(lambda: running.pipeline.ledger.streams["short"].over, "the short stream ended")
+    assert not running.reloader.over
+    running.write(entry("a", ", fps: 25"), short)
+    running.reload()
+    running.more("a")
+    assert "short~1" not in running.pipeline.ledger.streams
+    running.write(entry("a", ", fps: 25"), short.replace("frames=3", "frames=4"))
+    running.reload()
+    running.more("short", 4)
+    running.write(f"name: b, source: '{PATTERN}&frames=2'")
+    running.reload()
+    running.more("b", 2)
+    eventually(lambda: running.reloader.over, "all streams ended")
+
+
+def test_a_storm_of_requests(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    running.start(entry("still"), entry("other"))
+    for number in range(30):
+        running.write(entry("still"), entry("other", f", fps: {1 + number}"))
+        running.reload()
+    running.more("still")
+    running.more("other")
+    assert sum("results go nowhere" in record.message for record in caplog.records) == 1, "said once"
+    assert running.pipeline.ledger.streams["still"].dropped.total() == 0
+    names = [name for name in running.pipeline.alive() if name == "read:other"]
+    assert len(names) == 1, "one life at a time"
