@@ -207,11 +207,44 @@ def test_what_does_not_fit_into_the_budget_is_said_and_tried_at_the_next_start(
     monkeypatch.setattr(examine, "BUDGET_NS", 0)
     detector = built(Cells(), tmp_path)
     assert detector.max_batch == 4
-    assert set(detector.verdict.left_out) == {"two threads at once", "batches of 2", "batches of 4"}
+    assert set(detector.verdict.left_out) == {"two threads at once", "batches of 4"}
+    assert "batches of 2" in detector.verdict.checked
     assert "not tried, for lack of time: two threads at once" in said(detector)
     monkeypatch.setattr(examine, "BUDGET_NS", 60_000_000_000)
     again = built(Cells(), tmp_path)
     assert (again.verdict.cached, again.verdict.left_out) == (False, ())
+
+
+def test_a_baked_in_batch_is_found_however_slow_the_model_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examine, "BUDGET_NS", 0)
+    detector = built(FirstOnly(), tmp_path, max_batch=8)
+    assert detector.max_batch == 1
+    assert "change with its neighbours" in said(detector)
+
+
+def test_a_batch_that_fails_where_time_ends_is_not_given(tmp_path: Path) -> None:
+    """8 fails, then the time is over: of the sizes that nobody tried none is taken."""
+
+    class Ticking:
+        """A second passes between two looks."""
+
+        def __init__(self) -> None:
+            self.ns = 0
+
+        def now_ns(self) -> int:
+            self.ns += 1_000_000_000
+            return self.ns
+
+    class Raises:
+        precision = "fp32"
+        spec = SPEC
+
+        def run(self, pictures: Any, size: int) -> Any:
+            raise InferenceError("too many")
+
+    budget = examine._Budget(Ticking(), -5_000_000_000, ms={2: 10.0})
+    found = examine._largest_batch(budget, Raises(), 8, [torch.ones(3)])  # type: ignore[arg-type]
+    assert found == (2, "batches of 8 fail (too many)")
 
 
 class TestCache:

@@ -14,7 +14,7 @@ import torch
 from pipeline.caches import cache_folder, read_cached, write_cached
 from pipeline.errors import ModelLoadError
 
-EDITION = 1
+EDITION = 2
 """Grows when the checks change: older verdicts are then not believed."""
 
 
