@@ -10,8 +10,9 @@ from typing import Any
 from pipeline.detectors.loading.load import LoadedModel
 from pipeline.detectors.network import Network
 from pipeline.detectors.trial.scenes import probe_picture
+from pipeline.detectors.wording import one_line
 from pipeline.errors import InferenceError, ModelLoadError
-from pipeline.frame import InputSpec
+from pipeline.frame import InputSpec, Uint8Array
 
 COMMON_SIDES = (640, 320, 416, 352, 512, 384, 448, 300, 256, 224, 800, 1024, 1280)
 """Square input sizes that are tried, in this order, on a model that does not say its own."""
@@ -53,7 +54,7 @@ def first_run(
     for spec in specs:
         for size in batches:
             try:
-                outputs, _ = connect(spec, size).run([probe_picture(spec, 0)], size)
+                outputs = _finished(connect(spec, size), probe_picture(spec, 0), size)
             except InferenceError as exc:
                 first = first or exc
             else:
@@ -66,3 +67,14 @@ def first_run(
         only = list(model.metadata.size or ())
         hint = f"it was exported for {only} only: leave model.input out, or export it with dynamic=True"
     raise ModelLoadError(f"{model.path}: it does not run {tried}: {first}. Remedy: {hint}") from first
+
+
+def _finished(network: Network, picture: Uint8Array, size: int) -> Any:
+    """The outputs, once they exist: what they are is read off their values, in no particular stream of a GPU."""
+    outputs, ready = network.run([picture], size)
+    if ready is not None:
+        try:
+            ready.synchronize()
+        except RuntimeError as exc:
+            raise InferenceError(f"the device failed: {one_line(exc)}") from exc
+    return outputs
