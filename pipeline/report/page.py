@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.report.charts import batch_bars, stage_bar
 from pipeline.report.figures import NOTHING, count, duration, memory, milliseconds, rate
 from pipeline.report.markup import facts, narrow_stage_table, pill, stage_table, table, tile
+from pipeline.report.model import model_panel
 from pipeline.report.verdict import findings, reasons, verdict
 
 _HEAD = """<!doctype html>
@@ -47,7 +48,7 @@ def page(report: Mapping[str, Any]) -> str:
         _total(report),
         f'<section><h2>{count(len(streams), "stream")}</h2><div class="cards">{cards}</div></section>',
         f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',
-        f'<div class="columns">{_model(report)}{_machine(report)}</div>',
+        f'<div class="columns">{model_panel(report["model"])}{_machine(report)}</div>',
         f"<footer><p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report['version']))}</p></footer>",
     ]
     style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -163,17 +164,6 @@ def _sinks(report: Mapping[str, Any]) -> str:
     ]
     content = table(("sink", "state", "received", "written", "lost"), rows)
     return f'<section><h2>Sinks</h2><div class="panel">{content}</div></section>'
-
-
-def _model(report: Mapping[str, Any]) -> str:
-    model = dict(report["model"])
-    if not model:
-        return ""
-    size = model.pop("input", None)
-    pairs = [(key.replace("_", " "), value) for key, value in model.items()]
-    if size:
-        pairs.insert(2, ("input", f"{size[0]} x {size[1]} (height x width)"))
-    return f'<section><h2>Model</h2><div class="panel">{facts(pairs)}</div></section>'
 
 
 def _machine(report: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -57,6 +58,34 @@ def test_the_figures_are_there() -> None:
     assert texts.count("end to end") == 3
     bars = [attributes for tag, attributes in reader.tags if tag == "svg" and attributes["class"] == "bar"]
     assert len(bars) == 3
+
+
+def test_what_is_known_of_the_model_is_in_rows_and_words() -> None:
+    facts = FACTS | {
+        "model": FACTS["model"]
+        | {
+            "input_spec": {"size": [96, 128], "scale": 1 / 255, "mean": [0.0, 0.5], "as_list": False, "pad_value": 0},
+            "tuned": None,
+            "verdict": {
+                "repeatable": False,
+                "finite": 1.0,
+                "ms_per_picture": {"1": 0.4, "2": 0.25},
+                "checked": ["batches of 2", "finite outputs"],
+                "why": "",
+                "fixed": None,
+            },
+            "nonfinite_rows": 0,
+        }
+    }
+    texts = read(compose(a_run("a").as_dict(), facts)).texts
+    pairs = dict(itertools.pairwise(texts[texts.index("Model") + 1 :]))
+    assert pairs["input"] == pairs["size"] == "96 x 128 (height x width)"
+    assert (pairs["scale"], pairs["mean"], pairs["as list"], pairs["pad value"]) == ("0.00392157", "0, 0.5", "no", "0")
+    assert (pairs["repeatable"], pairs["finite outputs"]) == ("no", "all")
+    assert pairs["ms per picture, by batch"] == "1: 0.4, 2: 0.25"
+    assert pairs["checked"] == "batches of 2, finite outputs"
+    assert not {"why", "fixed", "tuned", "nonfinite rows"} & pairs.keys()
+    assert not any(sign in text for text in texts for sign in "{}[]")
 
 
 def test_the_segments_of_a_bar_are_the_shares_of_the_mean() -> None:
