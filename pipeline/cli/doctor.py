@@ -8,9 +8,11 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.workshop.doctor import Finding
@@ -19,6 +21,7 @@ EXAMPLES = """\
   pipeline doctor                              this environment
   pipeline doctor detector.pt                  and this model, on a test pattern
   pipeline doctor detector.pt --frames a.mp4   and on real pictures
+  pipeline doctor --config streams.yaml        this environment, and the model that it names
 """
 
 _STYLES = {"fault": "bold red", "warning": "yellow", "note": "dim"}
@@ -29,26 +32,45 @@ def configure(parser: Parser) -> None:
     parser.usage = "pipeline doctor [FILE] [options]"
     parser.add_argument("file", nargs="?", metavar="FILE", help="a detector to look at, too")
     parser.add_argument("--frames", metavar="VIDEO", help="show it frames of this recording (default: a test pattern)")
+    add_model_options(parser)
     parser.epilog = (
         "Looks for: two OpenCV builds, missing system libraries, torch and torchvision that do not fit, more threads\n"
         "than cores, a GPU that cannot be used; and with FILE: too large for memory, refused, NaN in its outputs,\n"
         "memory that grows with every picture.\n\n"
-        "exit codes: 0 nothing that breaks results (there may be warnings); 1 a fault was found; 2 no such file"
+        "exit codes: 0 nothing that breaks results (there may be warnings); 1 a fault was found; 2 no such file,\n"
+        "or a configuration or option was refused"
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Look and tell."""
     with logging_to_stderr(logging.CRITICAL, debug=options.debug):
+        if options.adapter is not None and options.file is None and options.config is None:
+            raise UsageError("--adapter is of a model: give its FILE too")
+        model = model_config(options, options.file) if options.file is not None or options.config is not None else None
         from pipeline.workshop.doctor import examine_environment, examine_model
 
         found = examine_environment()
         broken = any(finding.severity == "fault" and finding.name in ("libgl", "torchvision") for finding in found)
-        if options.file is not None and not broken:
-            found += examine_model(options.file, options.frames)
+        if model is not None and not broken:
+            from pipeline.build import detector_arguments
+
+            found += examine_model(
+                model.path,
+                options.frames,
+                device=model.device,
+                precision=model.precision,
+                given=detector_arguments(model),
+            )
     code = 1 if any(finding.severity == "fault" for finding in found) else 0
     if options.json:
-        print_json({"ok": code == 0, "model": options.file, "findings": [finding.as_dict() for finding in found]})
+        print_json(
+            {
+                "ok": code == 0,
+                "model": None if model is None else model.path,
+                "findings": [finding.as_dict() for finding in found],
+            }
+        )
     else:
         _tell(found, quiet=options.quiet)
     return code

@@ -10,12 +10,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.model_options import add_model_options, model_config, model_section, same_model
 from pipeline.cli.parser import Parser, fraction, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from pipeline.config.models import ModelConfig
 
 EXAMPLES = """\
   pipeline model compare detector.pt detector-int8.pt clip.mp4
@@ -26,6 +29,9 @@ EXAMPLES = """\
 WORST = 6
 """Pictures of the least agreeing frames."""
 
+REPORT = "compare.json"
+"""What ``--json`` prints, in the folder of ``--out``."""
+
 
 def configure(parser: Parser) -> None:
     """Add the options of this command."""
@@ -34,17 +40,20 @@ def configure(parser: Parser) -> None:
     parser.add_argument("b", metavar="B", help="the other detector")
     parser.add_argument("video", metavar="VIDEO", help="a recording to take frames from, or a pattern:")
     parser.add_argument("--frames", type=whole_number, default=64, metavar="N", help="frames looked at (default 64)")
-    parser.add_argument("--conf", type=fraction, default=0.25, metavar="F", help="lowest confidence (default 0.25)")
-    parser.add_argument("--iou", type=fraction, default=0.5, metavar="F", help="overlap of two boxes (default 0.5)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--conf", type=fraction, metavar="F", help="lowest confidence (default 0.25)")
+    parser.add_argument("--iou", type=fraction, metavar="F", help="overlap of two boxes (default 0.5)")
+    parser.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    add_model_options(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"write compare.json and pictures of the {WORST} worst frames there"
     )
     parser.epilog = (
         "matched at IoU t: pairs of boxes of one class that overlap by t or more, as a share of the larger count.\n"
         "mAP: COCO's average precision of B with A's detections as the truth. Times: one picture, one thread, median,\n"
-        "both models in turns.\n\n"
-        "exit codes: 0 compared; 1 a model failed on a frame; 2 a model or the video was refused"
+        "both models in turns.\n"
+        "--config and --adapter apply to both models; but where the configuration names A or B as its model.path, all\n"
+        "of its section applies to that one only.\n\n"
+        "exit codes: 0 compared; 1 a model failed on a frame; 2 a model, the video or an option was refused"
     )
 
 
@@ -54,13 +63,23 @@ def run(options: argparse.Namespace) -> int:
 
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
+        models = _models(options)
+        from pipeline.build import detector_arguments
         from pipeline.workshop.compare import Limits, compare, open_detector
         from pipeline.workshop.frames import sample
         from pipeline.workshop.side_by_side import save_worst
 
         captures = sample(options.video, options.frames)
-        limits = Limits(options.conf, options.iou)
-        a, b = (open_detector(path, limits, options.device) for path in (options.a, options.b))
+        a, b = (
+            open_detector(
+                model.path,
+                Limits(model.confidence, model.iou),
+                model.device,
+                precision=model.precision,
+                given=detector_arguments(model),
+            )
+            for model in models
+        )
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         found = compare(a, b, captures)
         pictures = save_worst(found, captures, out, WORST) if out is not None else []
@@ -80,9 +99,29 @@ def run(options: argparse.Namespace) -> int:
         console = Console(highlight=False, emoji=False)
         for part in in_words(report):
             console.print(part)
+        if out is not None:
+            console.print(f"written: {out / REPORT}", soft_wrap=True)
         if pictures:
             console.print(f"pictures of the worst frames: {', '.join(map(str, pictures))}", soft_wrap=True)
     return 0
+
+
+def _models(options: argparse.Namespace) -> list[ModelConfig]:
+    """A and B with what the configuration says of them; raises ConfigError.
+
+    What counts as a detection is the same for both, whichever of them the configuration names.
+    """
+    from pipeline.config.models import ModelConfig
+
+    section = model_section(options)
+    paths = (options.a, options.b)
+    named = [options.config is not None and same_model(path, section.path) for path in paths]
+    limits = {name: getattr(section, name) for name in ("confidence", "iou") if name in section.model_fields_set}
+    usual = {"confidence": 0.25, "iou": 0.5} | limits
+    return [
+        model_config(options, path, section if here or not any(named) else ModelConfig(), **usual)
+        for path, here in zip(paths, named, strict=True)
+    ]
 
 
 def in_words(report: dict[str, Any]) -> Iterator[RenderableType]:
@@ -149,7 +188,7 @@ def _save(report: dict[str, Any], folder: Path) -> None:
     from pipeline.errors import SinkError
     from pipeline.report import to_json
 
-    path = folder / "compare.json"
+    path = folder / REPORT
     try:
         path.write_bytes(to_json(report))
     except OSError as error:

@@ -50,7 +50,9 @@ def configure(parser: Parser) -> None:
         metavar="F",
         help="torchscript, pt2, ptl (default: by suffix)",
     )
-    parser.add_argument("--input", type=_size, metavar="H,W", help="network input in pixels (found by default)")
+    parser.add_argument(
+        "--input", type=_size, metavar="H,W", help="network input in pixels, or WIDTHxHEIGHT (found by default)"
+    )
     parser.add_argument("--batch", type=whole_number, metavar="N", help="the only batch size that the module takes")
     parser.add_argument("--stride", type=whole_number, default=1, metavar="N", help="sides must be multiples of it")
     parser.add_argument("--adapter", metavar="NAME", help="family of its outputs (recognised by default)")
@@ -107,11 +109,12 @@ def _progress(options: argparse.Namespace, stack: ExitStack) -> Callable[[str], 
 
 
 def _size(text: str) -> tuple[int, int]:
-    """``H,W`` or one number for both."""
+    """Height and width of ``H,W``, of ``WxH``, or of one number for both."""
+    words = text.lower().split("x")[::-1] if "x" in text.lower() else text.split(",")
     try:
-        sides = [int(side) for side in text.lower().replace("x", ",").split(",")]
+        sides = [int(side) for side in words]
     except ValueError:
         sides = []
     if len(sides) not in (1, 2) or min(sides) < 1:
-        raise argparse.ArgumentTypeError(f"expected H,W in pixels, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected H,W or WIDTHxHEIGHT in pixels, found {text!r}")
     return sides[0], sides[-1]

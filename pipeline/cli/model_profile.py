@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json
@@ -29,15 +30,16 @@ ROWS = 20
 def configure(parser: Parser) -> None:
     """Add the options of this command."""
     parser.usage = "pipeline model profile FILE [options]"
-    parser.add_argument("file", metavar="FILE", help="a TorchScript detector, or builtin:people")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a TorchScript detector, or builtin:people")
     parser.add_argument("--frames", metavar="VIDEO", help="a recording to take frames from (default: a test pattern)")
     parser.add_argument("--count", type=whole_number, default=16, metavar="N", help="frames taken (default 16)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    add_model_options(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where trace.json goes (default runs/<n>)")
     parser.epilog = (
         "Times are an operator's own, without those that it calls; one picture at a time, one thread on a CPU. The\n"
         "trace opens in ui.perfetto.dev or chrome://tracing.\n\n"
-        "exit codes: 0 profiled; 1 the model failed on a frame; 2 the model or the video was refused"
+        "exit codes: 0 profiled; 1 the model failed on a frame; 2 the model, the video or an option was refused"
     )
 
 
@@ -47,16 +49,24 @@ def run(options: argparse.Namespace) -> int:
 
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
+        model = model_config(options, options.file, confidence=0.25)
+        from pipeline.build import detector_arguments
         from pipeline.workshop.compare import Limits, open_detector
         from pipeline.workshop.frames import sample
         from pipeline.workshop.profiling import profile_detector
 
         captures = sample(options.frames, options.count)
-        detector = open_detector(options.file, Limits(), options.device)
+        detector = open_detector(
+            model.path,
+            Limits(model.confidence, model.iou),
+            model.device,
+            precision=model.precision,
+            given=detector_arguments(model),
+        )
         out = stack.enter_context(output_folder(options.out))
         found = profile_detector(detector, captures, out / "trace.json")
     if options.json:
-        print_json({"model": str(options.file), "video": options.frames, **found.as_dict()})
+        print_json({"model": model.path, "video": options.frames, **found.as_dict()})
     elif not options.quiet:
         _tell(found)
     return 0
@@ -90,7 +100,8 @@ def _tell(found: Profile) -> None:
     )
     console.print(f"convolution: {found.convolution:.1%} of the operators' time", style="bold")
     console.print(
-        f"first call {found.first_ms:.1f} ms, second {found.second_ms:.1f} ms, then {found.steady_ms:.2f} ms"
-        " (median, without the profiler)"
+        f"first call {found.first_ms:.1f} ms, second {found.second_ms:.1f} ms (torch compiles meanwhile), then "
+        f"{found.steady_ms:.2f} ms (median), with the profiler {found.profiled_ms:.2f} ms",
+        soft_wrap=True,
     )
     console.print(f"trace: {found.trace}", soft_wrap=True)

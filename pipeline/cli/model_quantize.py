@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, fraction, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json
@@ -47,8 +48,9 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="keep the file whatever it finds")
     parser.add_argument("--count", type=whole_number, default=64, metavar="N", help="frames taken (default 64)")
-    parser.add_argument("--conf", type=fraction, default=0.25, metavar="F", help="lowest confidence (default 0.25)")
-    parser.add_argument("--iou", type=fraction, default=0.5, metavar="F", help="overlap of two boxes (default 0.5)")
+    parser.add_argument("--conf", type=fraction, metavar="F", help="lowest confidence (default 0.25)")
+    parser.add_argument("--iou", type=fraction, metavar="F", help="overlap of two boxes (default 0.5)")
+    add_model_options(parser)
     parser.epilog = (
         "Half of the frames calibrate, the other half judges. Where the boxes differ too much, layers stay in float:\n"
         "the last ones of the heads, the first one, then groups of others, as few as are found to be enough.\n\n"
@@ -62,19 +64,25 @@ def run(options: argparse.Namespace) -> int:
     _check(options.file, options.output)
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
+        model = model_config(options, options.file, confidence=0.25)
+        from pipeline.build import detector_arguments
         from pipeline.workshop.compare import Limits
         from pipeline.workshop.frames import sample
-        from pipeline.workshop.int8.quantize import quantize_file
+        from pipeline.workshop.int8.quantize import check_convertible, quantize_file
 
+        tell = _progress(options, stack)
+        tell("can it be converted?")
+        check_convertible(model.path, model.sha256)
         captures = sample(options.frames, options.count)
         made = quantize_file(
-            options.file,
+            model.path,
             captures,
             options.output,
             wanted=options.min_agreement,
             force=options.force,
-            limits=Limits(options.conf, options.iou),
-            tell=_progress(options, stack),
+            limits=Limits(model.confidence, model.iou),
+            given=detector_arguments(model),
+            tell=tell,
         )
     if options.json:
         print_json(made.as_dict())

@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, fraction, positive
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json
@@ -42,7 +42,7 @@ def configure(parser: Parser) -> None:
     effort.add_argument("--thorough", action="store_true", help="all combinations, and torch's compilers, in minutes")
     parser.add_argument("--conf", type=fraction, metavar="F", help="least confidence of a detection (default 0.4)")
     parser.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="streams.yaml whose model section applies")
+    add_model_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="measure and tell, but keep nothing")
     parser.epilog = (
         "Candidates are measured with all cores busy, each in a process of its own, in turns. Only those count that\n"
@@ -85,15 +85,9 @@ def _effort(options: argparse.Namespace) -> Effort:
 def _subject(options: argparse.Namespace) -> Subject:
     """What is tuned, by the configuration's model section and by options; raises UsageError, ConfigError."""
     from pipeline.build import detector_arguments, processors, tuned_key
-    from pipeline.config import load_config
-    from pipeline.config.models import Config
     from pipeline.workshop.tuning.space import Subject
 
-    config = Config() if options.config is None else load_config(options.config, streams_required=False)
-    wanted = {"path": options.file, "device": options.device, "confidence": options.conf}
-    if options.file is None and options.config is None:
-        raise UsageError("which model? Give its file, or --config with a streams.yaml that names it")
-    model = config.model.model_copy(update={key: value for key, value in wanted.items() if value is not None})
+    model = model_config(options, options.file)
     if not model.path.startswith("builtin:") and not os.path.isfile(model.path):
         raise UsageError(f"{model.path}: no such model file")
     return Subject(

@@ -200,7 +200,7 @@ def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adap
     height, width = run.spec.height, run.spec.width
     remarks = [f"{loaded.path}: {remark}" for remark in verdict.remarks(request.max_batch)]
     if not (request.input_size or loaded.metadata.size or loaded.signature.size):
-        remarks.append(f"{loaded.path}: it does not say its input size; {height}x{width} works and is used")
+        remarks.append(f"{loaded.path}: it does not say its input size; {width}x{height} works and is used")
     if getattr(adapter, "normalised", False):
         remarks.append(f"{loaded.path}: its boxes are normalised (0..1); they are scaled to the input")
     for remark in remarks:

@@ -52,6 +52,7 @@ class TorchScriptDetector:
         nonfinite_cause: the likely reason, once there were some.
         allocate: makes the memory of the pictures that it is given: page-locked where they cross to a GPU.
         startup_s: seconds spent on ``load`` and ``probe``.
+        limits: what counts as a detection. Another object in its place applies from the next outputs that are read.
         notes: remarks for the user, one line each.
     """
 
@@ -82,10 +83,10 @@ class TorchScriptDetector:
         self.nonfinite_cause: str | None = None
         self.startup_s = startup_s or {}
         self.allocate = allocator(network.device)
+        self.limits = limits
         self.notes = list(notes)
         self._network = network
         self._adapter = adapter
-        self._limits = limits
         self._path = path
         self._digest = digest
         self._format = file_format
@@ -95,6 +96,19 @@ class TorchScriptDetector:
         self._capacity = Capacity(network.capacity)
         self._lock = threading.Lock()  # of the counters
         self._alone = threading.Lock()  # for a network that only one thread may run at a time
+
+    @property
+    def program(self) -> torch.nn.Module:
+        """What every batch is shown to. Another module with the same inputs and outputs can take its place between two
+        batches: it is then fed and read exactly as in a run. ValueError where the detector is closed."""
+        module = self._network.module
+        if module is None:
+            raise ValueError("the detector is closed")
+        return module
+
+    @program.setter
+    def program(self, module: torch.nn.Module) -> None:
+        self._network.module = module
 
     def model_info(self) -> dict[str, Any]:
         """The model as ``report.json`` shows it."""
@@ -196,7 +210,7 @@ class TorchScriptDetector:
     def _parse(self, outputs: Any, count: int, spec: InputSpec, ready: torch.cuda.Event | None) -> list[Detections]:
         try:
             with self._network.reading(ready):
-                parsed = self._adapter.parse(outputs, count, self._limits, spec)
+                parsed = self._adapter.parse(outputs, count, self.limits, spec)
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as exc:
             raise InferenceError(f"the model's outputs ({describe(outputs)}) cannot be read: {one_line(exc)}") from exc
         rows = sum(parsed.nonfinite)

@@ -53,7 +53,7 @@ def tell(outputs: Any, size: int, spec: InputSpec, classes: int = 0) -> str:
         return "heatmap"
     if len(shape) != 3 or shape[0] != size:
         raise Unclear(
-            f"{describe(outputs)} for a batch of {size} at {spec.height}x{spec.width}; "
+            f"{describe(outputs)} for a batch of {size} at {spec.width}x{spec.height}; "
             f"{_KNOWN.replace('B', str(size))} was expected"
         )
     return _dense(describe(output), shape[1], shape[2], spec, classes)

@@ -98,11 +98,29 @@ class Comparison:
         }
 
 
-def open_detector(path: str | Path, limits: Limits, device: str = "auto", *, probe: bool = True) -> TorchScriptDetector:
-    """A detector with one intra-op thread and batches of one picture; raises ModelLoadError."""
-    return build_detector(
-        path, confidence=limits.confidence, iou=limits.iou, max_batch=1, threads=1, device=device, probe=probe
-    )
+def open_detector(
+    path: str | Path,
+    limits: Limits,
+    device: str = "auto",
+    *,
+    precision: str = "auto",
+    given: Mapping[str, Any] | None = None,
+    probe: bool = True,
+) -> TorchScriptDetector:
+    """A detector with one intra-op thread and batches of one picture.
+
+    Args:
+        path: the file, or ``builtin:people``.
+        limits: what counts as a detection.
+        device, precision, probe: see :func:`pipeline.detectors.build_detector`.
+        given: its other arguments, as :func:`pipeline.build.detector_arguments` makes them of a configuration.
+
+    Raises:
+        ModelLoadError: not a detector that can run here.
+        ConfigError: a value out of range, or a class that the model does not have.
+    """
+    arguments = {**(given or {}), "confidence": limits.confidence, "iou": limits.iou}
+    return build_detector(path, **arguments, max_batch=1, threads=1, device=device, precision=precision, probe=probe)
 
 
 def compare(

@@ -44,7 +44,10 @@ def test_a_fault_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["doctor", str(tmp_path / "text.pt"), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert not report["ok"]
-    assert report["findings"][-1]["name"] == "model"
+    finding = report["findings"][-1]
+    assert finding["name"] == "model"
+    assert finding["remedy"] == "give a TorchScript file"
+    assert "emedy" not in finding["found"], "it is told once, in its own place"
 
 
 def test_a_good_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,9 +40,15 @@ def test_agreement_speed_size_and_pictures(
     assert json.loads((out / "compare.json").read_text()) == report
 
 
-def test_a_model_with_itself_in_words(models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["model", "compare", str(models[0]), str(models[0]), VIDEO, "--frames", "2"]) == 0
+def test_a_model_with_itself_in_words(
+    models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    a = str(models[0])
+    assert main(["model", "compare", a, a, VIDEO, "--frames", "2", "--out", str(out)]) == 0
     said = capsys.readouterr().out
+    assert f"written: {out / 'compare.json'}\n" in said
+    assert (out / "compare.json").is_file()
     assert "100.0% of their boxes are the same" in " ".join(said.split())
     assert "1.000" in said
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(fitted("resnet"), path, ultralytics_metadata((128, 128), {0: "r", 1: "g", 2: "b"}))
 
 
-def test_operators_shares_and_the_trace(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_operators_shares_and_the_trace(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["--frames", VIDEO, "--count", "4", "--out", str(tmp_path), "--device", "cpu"]
     assert main(["model", "profile", str(model), "--json", *arguments]) == 0
-    report = json.loads(capsys.readouterr().out)
+    said, complaints = capfd.readouterr()
+    assert complaints == "", "torch's own lines are not ours"
+    assert "KINETO_LOG_LEVEL" not in os.environ
+    report = json.loads(said)
     operators = {row["name"]: row for row in report["operators"]}
     assert sum(row["share"] for row in operators.values()) == pytest.approx(1.0, abs=1e-3)
     convolutions = [row for name, row in operators.items() if "conv" in name]
@@ -33,6 +37,8 @@ def test_operators_shares_and_the_trace(model: Path, tmp_path: Path, capsys: pyt
     assert 0.2 < report["convolution"] <= 1.0
     assert report["frames"] == 4
     assert min(report["first_ms"], report["second_ms"], report["steady_ms"]) > 0.0
+    sum_ms = sum(row["cpu_ms"] for row in operators.values())
+    assert 0.2 * report["profiled_ms"] < sum_ms < 1.2 * report["profiled_ms"], "one frame's, both of them"
     assert any(row["cpu_mb"] > 0.0 for row in operators.values())
     trace = json.loads((tmp_path / "trace.json").read_text())
     assert any("conv" in str(event.get("name")) for event in trace["traceEvents"])

@@ -13,6 +13,7 @@ import torch
 from pipeline.cli import main
 from pipeline.detectors.loading.archive import read_archive
 from pipeline.detectors.wording import quiet
+from pipeline.workshop.int8.graph import quantize_program
 from pipeline.workshop.int8.quantize import NOTE
 from tests.learned import film, fitted
 from tests.models import Cells, save, tiny_ssd, ultralytics_metadata
@@ -113,6 +114,17 @@ def test_refusals(folder: Path, model: str, said: str, tmp_path: Path, capsys: p
     assert said in capsys.readouterr().err
 
 
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be converted is said before a frame is read."""
+
+    def read(*_: object) -> None:
+        raise AssertionError("the frames were read first")
+
+    monkeypatch.setattr("pipeline.workshop.frames.sample", read)
+
+
+@pytest.mark.usefixtures("unread")
 def test_a_program_without_convolutions(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save(Cells(), tmp_path / "cells.pt", FACTS)
     arguments = ["--frames", str(folder / "clip.mp4"), "-o", str(tmp_path / "out.pt")]
@@ -120,6 +132,7 @@ def test_a_program_without_convolutions(folder: Path, tmp_path: Path, capsys: py
     assert "no convolution" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unread")
 def test_a_scripted_torchvision_detector_is_refused_with_a_remedy(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,4 +140,15 @@ def test_a_scripted_torchvision_detector_is_refused_with_a_remedy(
     arguments = ["--frames", str(folder / "clip.mp4"), "-o", str(tmp_path / "out.pt"), "--conf", "0.05", "--count", "4"]
     assert main(["model", "quantize", str(model), *arguments]) == 1
     assert "convert the backbone" in capsys.readouterr().err
+    assert not (tmp_path / "out.pt").exists()
+
+
+@pytest.mark.usefixtures("unread")
+def test_what_is_quantised_already_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = (folder / "model.pt").read_bytes()
+    int8 = quantize_program(data, lambda prepared: prepared(torch.rand(1, 3, 128, 128)))
+    with quiet():
+        torch.jit.save(int8, str(tmp_path / "int8.pt"))
+    assert quantize(folder, tmp_path / "out.pt", model=str(tmp_path / "int8.pt")) == 1
+    assert "quantised already" in capsys.readouterr().err
     assert not (tmp_path / "out.pt").exists()

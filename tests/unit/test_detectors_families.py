@@ -83,7 +83,7 @@ def test_yolox_of_a_trimmed_input_has_the_cells_of_that_input() -> None:
     output[0, 20 * 8 + 3, 4:] = 1.0  # first cell of the second level is number 160: this is column 3 of its row 0
     found = Yolox(1, decoded=False).parse(output, 1, Limits(0.5), small).detections[0]
     assert found.xyxy.tolist() == [[3 * 16 - 8, -8, 3 * 16 + 8, 8]]
-    with pytest.raises(InferenceError, match="an input of 96x160 has 315 cells"):
+    with pytest.raises(InferenceError, match="an input of 160x96 has 315 cells"):
         Yolox(1, decoded=False).parse(output, 1, Limits(0.5), SPEC)
 
 

@@ -68,7 +68,7 @@ def test_told(outputs: Any, classes: int, expected: str) -> None:
         (torch.zeros(1, 4), 0, "(1, 1, rows, columns) was expected"),
         ({"boxes": 3}, 0, "dict {boxes: int}"),
         ([], 0, "was expected"),
-        ("text", 0, "str for a batch of 1 at 64x96"),
+        ("text", 0, "str for a batch of 1 at 96x64"),
     ],
 )
 def test_refused(outputs: Any, classes: int, said: str) -> None:

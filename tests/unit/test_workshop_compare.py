@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from pipeline.frame import Detections
 from pipeline.workshop.compare import Limits, compare, open_detector, renamed
-from pipeline.workshop.frames import sample
+from pipeline.workshop.frames import detect, items, sample
 from pipeline.workshop.side_by_side import save_worst
 from pipeline.workshop.speed import interleaved_ms
+from pipeline.workshop.swapping import running
 from tests.models import Cells, save, ultralytics_metadata
 
 NAMES = {0: "red", 1: "green", 2: "blue"}
@@ -71,3 +74,22 @@ def test_timing_ends_after_its_time(seconds: float) -> None:
     calls: list[int] = []
     interleaved_ms([calls.append], inputs=1, rounds=1000, seconds=seconds)
     assert len(calls) == 2 + 3
+
+
+def test_another_program_in_a_detectors_place(tmp_path: Path) -> None:
+    detector = open_detector(save(Cells(), tmp_path / "m.pt", ultralytics_metadata((64, 64), NAMES)), Limits(), "cpu")
+    own = detector.program
+    seen: list[tuple[int, ...]] = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, given: torch.Tensor) -> Any:
+            seen.append(tuple(given.shape))
+            return own(given)
+
+    with running(detector, Watching()):
+        detect(detector, items(sample(None, 1), detector.spec))
+    assert seen == [(1, 3, 64, 64)]
+    assert detector.program is own
+    detector.close()
+    with pytest.raises(ValueError, match="closed"):
+        assert detector.program

@@ -71,7 +71,7 @@ class Nanodet:
         output = first_tensor(outputs)[:count]
         expected = cells(spec.height, spec.width, self.strides)
         if output.shape[1] != expected:
-            raise InferenceError(f"{output.shape[1]} rows; an input of {spec.height}x{spec.width} has {expected} cells")
+            raise InferenceError(f"{output.shape[1]} rows; an input of {spec.width}x{spec.height} has {expected} cells")
         values = output[..., : self.classes]
         least = least_logit(limits.confidence) if self.logits else limits.confidence
         picture, cell, class_id = (values >= least).nonzero().unbind(1)

@@ -58,7 +58,7 @@ class Yolox:
         output = first_tensor(outputs)[:count]
         expected = cells(spec.height, spec.width, self.strides)
         if not self.decoded and output.shape[1] != expected:
-            raise InferenceError(f"{output.shape[1]} rows; an input of {spec.height}x{spec.width} has {expected} cells")
+            raise InferenceError(f"{output.shape[1]} rows; an input of {spec.width}x{spec.height} has {expected} cells")
         objectness = output[..., 4]
         picture, cell = (objectness >= limits.confidence).nonzero().unbind(1)
         invalid = count_nan(objectness)

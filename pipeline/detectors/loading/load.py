@@ -67,9 +67,8 @@ def load_model(
             or it is no detector that torch can load.
     """
     name = str(path)
-    data = _read(Path(path), name, sha256)
+    data = _pinned(Path(path), name, sha256)
     digest = hashlib.sha256(data).hexdigest()
-    _compare(digest, sha256, name)
     if recipe.file is not None:
         made = _read(Path(recipe.file), recipe.file, recipe.sha256)
         _compare(hashlib.sha256(made).hexdigest(), recipe.sha256, recipe.file)
@@ -82,6 +81,16 @@ def load_model(
     if sha256 is None:
         _log.info("%s: SHA-256 is %s; the file is a program: pin it as model.sha256 to run no other", name, digest)
     return LoadedModel(name, module, digest, metadata, signature, archive.quantized, archive.format)
+
+
+def read_model(path: str | Path, sha256: str | None = None) -> tuple[bytes, Archive]:
+    """A model file's bytes and what kind of file it is, by the rules of :func:`load_model`; nothing of it is run.
+
+    Raises:
+        ModelLoadError: as :func:`load_model`.
+    """
+    data = _pinned(Path(path), str(path), sha256)
+    return data, read_archive(data, str(path))
 
 
 def _loaded(
@@ -120,6 +129,12 @@ def _read(path: Path, name: str, sha256: str | None) -> bytes:
             f"{name}: every user of this machine can change this program; remedy: chmod o-w {name}, "
             "or pin its content as model.sha256"
         )
+    return data
+
+
+def _pinned(path: Path, name: str, sha256: str | None) -> bytes:
+    data = _read(path, name, sha256)
+    _compare(hashlib.sha256(data).hexdigest(), sha256, name)
     return data
 
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from pipeline.errors import ModelError, ModelLoadError, UsageError
+from pipeline.errors import ConfigError, ModelError, UsageError
 from pipeline.workshop.doctor.finding import Finding
 from pipeline.workshop.doctor.gpu import driver
 from pipeline.workshop.doctor.libgl import missing_library
@@ -35,8 +36,22 @@ def examine_environment() -> list[Finding]:
     return [finding for finding in (check() for check in ENVIRONMENT.values()) if finding is not None]
 
 
-def examine_model(model: str, video: str | None, count: int = 8) -> list[Finding]:
+def examine_model(
+    model: str,
+    video: str | None,
+    count: int = 8,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    given: Mapping[str, Any] | None = None,
+) -> list[Finding]:
     """Whether a model fits into memory, loads, returns finite values, and keeps its memory.
+
+    Args:
+        model: a file, or ``builtin:people``.
+        video: a recording to take frames from; None for the test pattern.
+        count: of frames.
+        device, precision, given: what the configuration says; see :func:`pipeline.workshop.compare.open_detector`.
 
     Raises:
         UsageError: no such file, or a video without a readable frame.
@@ -56,11 +71,18 @@ def examine_model(model: str, video: str | None, count: int = 8) -> list[Finding
 
     captures = sample(video, count)
     try:
-        detector = open_detector(model, Limits(), probe=False)
+        detector = open_detector(model, Limits(), device, precision=precision, given=given, probe=False)
         detector.warm([1])
         inputs = items(captures, detector.spec)
         checks = (outputs_are_finite(detector, inputs), memory_grows(detector, inputs))
-    except (ModelLoadError, ModelError) as error:
-        remedy = "the message says what was expected; pipeline model inspect shows what is in the file"
-        return [Finding("model", "fault", str(error), remedy)]
+    except (ModelError, ConfigError) as error:
+        return [_refused(str(error))]
     return [finding for finding in checks if finding is not None]
+
+
+def _refused(message: str) -> Finding:
+    """Many a refusal ends with its remedy: that is told in its own place, and once."""
+    found, _, remedy = message.partition(". Remedy: ")
+    if not remedy:
+        found, _, remedy = message.partition("; remedy: ")
+    return Finding("model", "fault", found, remedy or "pipeline model inspect shows what is in the file")

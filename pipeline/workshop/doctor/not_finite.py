@@ -14,7 +14,7 @@ from pipeline.frame import Item
 from pipeline.workshop.doctor.finding import Finding
 from pipeline.workshop.doctor.watching import Watched, tensors
 from pipeline.workshop.frames import detect
-from pipeline.workshop.swapping import own_program, running
+from pipeline.workshop.swapping import running
 
 _MEAN = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
 _STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
@@ -33,7 +33,7 @@ def outputs_are_finite(detector: TorchScriptDetector, inputs: Sequence[Item]) ->
     if not bad:
         return None
     info = detector.model_info()
-    weights = _weights_are_bad(own_program(detector))
+    weights = _weights_are_bad(detector.program)
     cures = [] if weights else [name for name, change in _OTHERS.items() if not _count(detector, inputs, change)[0]]
     if weights:
         remedy = "its weights hold NaN or infinite values: training diverged; take an earlier checkpoint"
@@ -65,7 +65,7 @@ def _count(
             total += found.numel()
 
     try:
-        with running(detector, Watched(own_program(detector), look, change)):
+        with running(detector, Watched(detector.program, look, change)):
             detect(detector, inputs)
     except InferenceError:
         if not total:  # it raised by itself: this kind of input is no cure

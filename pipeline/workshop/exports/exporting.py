@@ -239,7 +239,7 @@ def _kept(made: Made, show: Show, kind: Format, path: Path, metadata: dict[str, 
 def in_words(done: dict[str, Any]) -> list[str]:
     """The result as lines for a terminal."""
     batch, agreement = done["batch"], done["agreement"]
-    size = f"{done['input'][0]}x{done['input'][1]}{' only' if done['fixed_size'] else ''}"
+    size = f"{done['input'][1]}x{done['input'][0]}{' only' if done['fixed_size'] else ''}"
     fixed = f"batches of {batch['fixed']} only" if batch["fixed"] else f"any batch ({batch['tried']} tried)"
     rows = f", {agreement['detections']:,} detections" if agreement["detections"] else ""
     lines = [

@@ -130,7 +130,7 @@ def _measured(done: Compiled, show: Show, batches: tuple[int, ...]) -> Made:
             compare(done.module, [show.at_other_size(batches[0])])
         except Disagreement as exc:
             fixed_size = True
-            remarks.append(f"it takes {show.size[0]}x{show.size[1]} only: {exc}")
+            remarks.append(f"it takes {show.size[1]}x{show.size[0]} only: {exc}")
     return Made(done.module, done.method, done.why, batches, fixed_batch, fixed_size, remarks=tuple(remarks))
 
 

@@ -65,8 +65,8 @@ class Show:
         size = self.other_size or self.size
         if self.as_list:
             given = [_noise(1, self.size)[0], _noise(1, size)[0]]
-            return self._case(f"noise of {self.size[0]}x{self.size[1]} and {size[0]}x{size[1]}", given)
-        return self._case(f"noise of {size[0]}x{size[1]}, batch of {batch}", _noise(batch, size))
+            return self._case(f"noise of {self.size[1]}x{self.size[0]} and {size[1]}x{size[0]}", given)
+        return self._case(f"noise of {size[1]}x{size[0]}, batch of {batch}", _noise(batch, size))
 
     def _case(self, title: str, given: Any) -> Case:
         if title not in self._known:
@@ -119,7 +119,7 @@ def shown_tensor(
             show.other_size = _other_size(origin.module, candidate, taken[0], stride)
             return show
     reason = one_line(first) if first is not None else ""
-    wanted = f"{batches[0]}x3x{sizes[0][0]}x{sizes[0][1]}" if size else "pictures of any usual size"
+    wanted = f"a batch of {batches[0]} at {sizes[0][1]}x{sizes[0][0]}" if size else "pictures of any usual size"
     remedy = "--input H,W gives another size, --batch N another batch"
     raise ModelError(f"{origin.title}: it does not take {wanted}: {reason}; {remedy}") from first
 

@@ -70,6 +70,30 @@ def layers_without_kernel(module: torch.jit.ScriptModule) -> list[int]:
     return [number for number, count in enumerate(groups) if count > least and count % 8]
 
 
+def prepare_program(
+    data: bytes, *, keep_float: frozenset[int] = frozenset(), ranges: Ranges = "minmax"
+) -> torch.jit.ScriptModule:
+    """A program with observers, ready to be calibrated; takes seconds. Arguments as of :func:`quantize_program`.
+
+    Raises:
+        ModelError: torch's passes cannot handle this program.
+    """
+    hush_int8()
+    module = flatten(data)
+    kept = keep_float.union(layers_without_kernel(module))
+    try:
+        with quiet():
+            for number, node in enumerate(_convolutions(module.graph)):
+                if number in kept:
+                    _disguise(module.graph, node)
+            prepared: torch.jit.ScriptModule = _passes().prepare_jit(module, {"": _settings(ranges)})
+            _observe_behind_relu(prepared.graph)
+    except (RuntimeError, ValueError) as exc:
+        reason = _OBJECTS if "getModuleAccessPath" in str(exc) or "Object as arg" in str(exc) else one_line(exc)
+        raise ModelError(f"torch cannot prepare this program for INT8: {reason}") from exc
+    return prepared
+
+
 def quantize_program(
     data: bytes,
     calibrate: Callable[[torch.nn.Module], object],
@@ -90,25 +114,12 @@ def quantize_program(
         ModelError: torch's passes cannot handle this program.
         InferenceError: as ``calibrate`` raises it.
     """
-    passes = import_module("torch.ao.quantization.quantize_jit")  # the package hides it behind a function of its name
-    hush_int8()
-    module = flatten(data)
-    kept = keep_float.union(layers_without_kernel(module))
-    try:
-        with quiet():
-            for number, node in enumerate(_convolutions(module.graph)):
-                if number in kept:
-                    _disguise(module.graph, node)
-            prepared = passes.prepare_jit(module, {"": _settings(ranges)})
-            _observe_behind_relu(prepared.graph)
-    except (RuntimeError, ValueError) as exc:
-        reason = _OBJECTS if "getModuleAccessPath" in str(exc) or "Object as arg" in str(exc) else one_line(exc)
-        raise ModelError(f"torch cannot prepare this program for INT8: {reason}") from exc
+    prepared = prepare_program(data, keep_float=keep_float, ranges=ranges)
     with quiet():
         calibrate(prepared)
     try:
         with quiet():
-            converted = passes.convert_jit(prepared)
+            converted = _passes().convert_jit(prepared)
             result: torch.jit.ScriptModule = _frozen(converted.eval())
     except (RuntimeError, ValueError) as exc:
         raise ModelError(f"torch cannot convert this program to INT8: {one_line(exc)}") from exc
@@ -127,6 +138,10 @@ def has_fast_int8() -> bool:
 def quantized_operators(module: torch.jit.ScriptModule) -> int:
     """How many operators of a program compute in INT8."""
     return sum(node.kind().startswith("quantized::") for node in _nodes(module.inlined_graph))
+
+
+def _passes() -> Any:
+    return import_module("torch.ao.quantization.quantize_jit")  # the package hides it behind a function of its name
 
 
 def _frozen(module: Any) -> torch.jit.ScriptModule:

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,8 @@ import torch
 
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.loading.builtin import PREFIX
+from pipeline.detectors.loading.load import read_model
+from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
 from pipeline.frame import Capture, Detections, Item
@@ -31,6 +33,7 @@ from pipeline.workshop.int8.graph import (
     has_fast_int8,
     head_layers,
     layers_without_kernel,
+    prepare_program,
     quantize_program,
     quantized_operators,
 )
@@ -118,6 +121,7 @@ def quantize_file(
     wanted: float = 0.95,
     force: bool = False,
     limits: Limits | None = None,
+    given: Mapping[str, Any] | None = None,
     quick: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Quantized:
@@ -132,21 +136,19 @@ def quantize_file(
         wanted: least share of boxes matched at IoU 0.75.
         force: keep it in any case.
         limits: what counts as a detection.
+        given: what the configuration says of the model; see :func:`pipeline.workshop.compare.open_detector`.
         quick: try one way only: the first layer and the last ones of the heads in float.
         tell: progress, a line at a time.
 
     Raises:
-        ModelLoadError: not a detector, or already quantised.
-        ModelError: torch cannot convert it; or it finds nothing in the frames, so that nothing can be judged.
+        ModelLoadError: not a detector.
+        ModelError: it is quantised already, or torch cannot convert it (:func:`check_convertible` says so in seconds);
+            or it finds nothing in the frames, so that nothing can be judged.
         SinkError: the result cannot be written.
     """
     limits = limits or Limits()
-    if str(path).startswith(PREFIX):
-        raise ModelLoadError(f"{path}: a TorchScript file was expected; a built-in model cannot be quantised")
-    detector = open_detector(path, limits, "cpu")
-    if detector.model_info()["precision"] == "int8":
-        raise ModelLoadError(f"{path}: this model is quantised already; give the float model that it was made from")
-    data = Path(path).read_bytes()
+    data = _convertible(path, None if given is None else given.get("sha256"))
+    detector = open_detector(path, limits, "cpu", given=given)
     calibration, judged = captures[::2], captures[1::2] or captures
     inputs, other = items(calibration, detector.spec), items(judged, detector.spec)
     with intra_op_threads(1):
@@ -159,8 +161,6 @@ def quantize_file(
         )
     flat = flatten(data)
     layers = convolution_count(flat)
-    if not layers:
-        raise ModelError(f"{path}: its program has no convolution that INT8 could speed up")
 
     def attempt(keep_float: frozenset[int], ranges: Ranges) -> Attempt:
         try:
@@ -185,7 +185,9 @@ def quantize_file(
     partial = out.with_name(f".{out.name}.partial")
     try:
         _save(module, partial, _side_files(data) | {NOTE: json.dumps(note).encode()})
-        found = compare(detector, open_detector(partial, limits, "cpu"), judged)
+        found = compare(
+            detector, open_detector(partial, limits, "cpu", given={**(given or {}), "sha256": None}), judged
+        )
         remarks = _remarks(boxes, found.speedup)
         kept = force or found.agreement.matched[MATCH_AT] >= wanted
         if kept:
@@ -209,6 +211,34 @@ def quantize_file(
         found,
         remarks,
     )
+
+
+def check_convertible(path: str | Path, sha256: str | None = None) -> None:
+    """Prepare the conversion as far as it goes without frames, which takes seconds. The file's program is loaded.
+
+    Args:
+        path: the file.
+        sha256: the only digest that it may have, or None.
+
+    Raises:
+        ModelLoadError: no such file, or no model.
+        ModelError: it cannot be converted; the message says why.
+    """
+    data = _convertible(path, sha256)
+    with quiet():
+        suppress_operator()  # a program may contain torchvision's operators: they must be registered first
+    flat = flatten(data)
+    if not convolution_count(flat):
+        raise ModelError(f"{path}: its program has no convolution that INT8 could speed up")
+    reasons = []
+    for keep_float in (frozenset[int](), frozenset(head_layers(flat)) | {0}):
+        try:
+            prepare_program(data, keep_float=keep_float)
+        except ModelError as error:
+            reasons.append(error)
+        else:
+            return
+    raise ModelError(f"{path}: {reasons[0]}") from reasons[0]
 
 
 def from_module(
@@ -269,6 +299,18 @@ def _convert(
             return detect(detector, inputs)
 
     return quantize_program(data, calibrate, keep_float=keep_float, ranges=ranges)
+
+
+def _convertible(path: str | Path, sha256: str | None) -> bytes:
+    """The file's bytes, where they are of a kind that can be converted; raises ModelError."""
+    if str(path).startswith(PREFIX):
+        raise ModelLoadError(f"{path}: a TorchScript file was expected; a built-in model cannot be quantised")
+    data, archive = read_model(path, sha256)
+    if archive.format != "torchscript":
+        raise ModelError(f"{path}: this is a .pt2 file ({archive.format}); only TorchScript can be converted to INT8")
+    if archive.quantized:
+        raise ModelError(f"{path}: this model is quantised already; give the float model that it was made from")
+    return data
 
 
 def _side_files(data: bytes) -> dict[str, bytes]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
@@ -68,13 +69,13 @@ class Candidate:
         """What the search needs to know of the model."""
         from pipeline.detectors.tuned import digest_of, key_of
 
-        network = self._detector._network
         info = self._detector.model_info()
+        shown = info["input_spec"]
         batch = (self._spec.height, self._spec.width, 3)
         return {
             "spec": asdict(self._spec),
-            "shape": list(batch if network.encoding.layout == "nhwc" else (3, *batch[:2])),
-            "tensor": not network.encoding.as_list,
+            "shape": list(batch if shown["layout"] == "nhwc" else (3, *batch[:2])),
+            "tensor": not shown["as_list"],
             "largest": self._detector.max_batch,
             "fixed": self._detector.verdict.fixed,
             "exclusive": self._detector.verdict.exclusive,
@@ -82,7 +83,7 @@ class Candidate:
             "input_size": [self._detector.spec.height, self._detector.spec.width],
             "precision": info["precision"],
             "device": info["device"],
-            "key": key_of(digest_of(task["model"]), network.device, task["key"]),
+            "key": key_of(digest_of(task["model"]), torch.device(info["device"]), task["key"]),
         }
 
     def ready(self, task: Task) -> dict[str, Any]:
@@ -99,12 +100,12 @@ class Candidate:
 
     def detect(self, task: Task) -> dict[str, Any]:
         """What is found in every input, (n, 6) each: box in network pixels, confidence, class id."""
-        usual = self._detector._limits
-        self._detector._limits = replace(usual, confidence=task["confidence"])
+        usual = self._detector.limits
+        self._detector.limits = replace(usual, confidence=task["confidence"])
         try:
             found = self._threads.submit(self._look).result()
         finally:
-            self._detector._limits = usual
+            self._detector.limits = usual
         return {"found": found}
 
     def measure(self, task: Task) -> dict[str, Any]:
@@ -172,6 +173,7 @@ def quantize(task: Task) -> dict[str, Any]:
         Path(task["out"]),
         wanted=task["wanted"],
         limits=limits,
+        given=given,
         quick=task["quick"],
     )
     return {"kept": made.kept, "agreement": made.share}
@@ -179,7 +181,6 @@ def quantize(task: Task) -> dict[str, Any]:
 
 def package(task: Task) -> dict[str, Any]:
     """The program compiled by AOTInductor for one input shape and one intra-op thread."""
-    import torch
     from torch._inductor import aoti_compile_and_package
 
     from pipeline.detectors.loading.preparing import exported
