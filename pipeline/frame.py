@@ -63,7 +63,7 @@ class Capture:
         index: frames delivered by the decoder of this source, from 0; never resets, not even at a reconnect.
         pts_s: presentation time in seconds since the stream's first frame.
         read_ns: monotonic time at which the packet that completed this frame was read.
-        decoded_ns: monotonic time at which the decoder delivered it.
+        decoded_ns: monotonic time at which its packet was decoded; the decoder may have kept it for some time after.
         wall_ns: wall time of capture for a live source, None for a recording.
         epoch: grows at each reconnect and at each break in the time stamps.
         corrupt: the decoder flagged it as damaged.

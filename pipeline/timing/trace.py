@@ -16,7 +16,7 @@ class Mark(IntEnum):
     """Points on the way of a frame, in the order in which they are passed."""
 
     READ = 0  # the packet that completed this frame was read
-    DECODED = 1  # the decoder delivered the picture
+    DECODED = 1  # its packet was decoded; the decoder may keep it a while longer
     PREPARE = 2  # a stage began to prepare it
     PREPARED = 3  # ready to be queued for the detector
     INFER = 4  # its batch was handed to the network
