@@ -29,7 +29,12 @@ def configure(parser: Parser) -> None:
     parser.usage = "pipeline run STREAMS.yaml [options]"
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="cameras, model and sinks")
     parser.add_argument("--out", type=folder, metavar="DIR", help="write report.json and report.html there at the end")
+    parser.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the streams (from 0)")
     parser.epilog = (
+        "SIGHUP, or a change of the file: streams are added, changed and removed, the others go on. SIGUSR1: the\n"
+        "stacks of all threads on stderr. Under systemd (Type=notify) it tells when it is ready, and feeds the\n"
+        "watchdog.\n"
+        "--shard: each stream belongs to one part, by its name; all daemons have the same file.\n"
         "The first SIGTERM or Ctrl-C finishes what is under way, the second ends at once.\n\n"
         "exit codes:\n"
         "  0  stopped and drained, or all streams ended well     2  configuration or model refused\n"
@@ -51,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         if out is not None:
             refuse_foreign(out, REPORTS)
         since_ns = wall_ns()
-        daemon = Daemon(options.config)
+        daemon = Daemon(options.config, shard=WHOLE if options.shard is None else Shard.parse(options.shard))
         error = None
         try:
             code = daemon.run()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.config import LoadedConfig, StreamConfig, load_config_quarantining
 from pipeline.daemon.difference import Difference, difference
+from pipeline.daemon.shard import Shard
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError
 from pipeline.flow import Pipeline
@@ -30,6 +31,7 @@ class Reloader:
 
     Args:
         path: the streams.yaml.
+        shard: which part of its streams is meant.
         loaded: as it was when the streams were started.
         running: the streams that were started.
         pipeline: runs them, and was not finished.
@@ -45,6 +47,7 @@ class Reloader:
     def __init__(
         self,
         path: Path,
+        shard: Shard,
         loaded: LoadedConfig,
         running: Sequence[StreamConfig],
         pipeline: Pipeline,
@@ -52,6 +55,7 @@ class Reloader:
         now: Callable[[], int],
     ) -> None:
         self._path = path
+        self._shard = shard
         self._file = WatchedFile(path, now)
         self._config = loaded.config
         self._running = {stream.name: stream for stream in running}
@@ -85,7 +89,7 @@ class Reloader:
 
     def _reload(self) -> None:
         try:
-            loaded = load_config_quarantining(self._path)
+            loaded = self._shard.of(load_config_quarantining(self._path))
         except ConfigError as error:
             self.rejected += 1
             log.error("reload refused, nothing was changed:")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import secrets
 import signal
@@ -14,6 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import load_config_quarantining
+from pipeline.daemon.notify import Notifier
+from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.footprint import Footprint, resident_bytes
 from pipeline.ledger import Ledger, StreamLedger
@@ -46,6 +49,7 @@ class Daemon:
         config_path: the streams.yaml.
         status_every_s: pause between two status lines of a stream; the first comes after :data:`FIRST_STATUS_S`.
         grace_s: how long a stop may take to serve what is under way before it is given up.
+        shard: which part of the streams is this daemon's.
         clock: where time comes from.
 
     Attributes:
@@ -55,12 +59,20 @@ class Daemon:
     """
 
     def __init__(
-        self, config_path: Path, *, status_every_s: float = 60.0, grace_s: float = 10.0, clock: Clock = SYSTEM
+        self,
+        config_path: Path,
+        *,
+        status_every_s: float = 60.0,
+        grace_s: float = 10.0,
+        shard: Shard = WHOLE,
+        clock: Clock = SYSTEM,
     ) -> None:
         self._path = config_path
         self._status_every_ns = int(status_every_s * 1e9)
         self._grace_ns = int(grace_s * 1e9)
+        self._shard = shard
         self._now = clock.now_ns
+        self._notify = Notifier(clock.now_ns)
         self._signals: list[int] = []
         self._reload_asked = False
         self._reloader: Reloader | None = None
@@ -79,7 +91,7 @@ class Daemon:
         Raises ConfigError for a global fault or when no stream is left, ModelLoadError when the detector cannot be had.
         """
         with self._listening():
-            pipeline = self._begun(load_config_quarantining(self._path))
+            pipeline = self._begun(self._shard.of(load_config_quarantining(self._path)))
             if pipeline is None:
                 log.info("%s: stopped before anything ran", signal.Signals(self._signals[0]).name)
                 return self._leave(0)
@@ -102,9 +114,11 @@ class Daemon:
     def _listening(self) -> Iterator[None]:
         handlers = {signal.SIGINT: self._on_signal, signal.SIGTERM: self._on_signal, signal.SIGHUP: self._on_reload}
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        faulthandler.register(signal.SIGUSR1)  # the stacks of all threads, on stderr
         try:
             yield
         finally:
+            faulthandler.unregister(signal.SIGUSR1)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -188,7 +202,8 @@ class Daemon:
         for _, stream in streams:
             pipeline.add(stream)
         running = [config for config, _ in streams]
-        self._reloader = Reloader(self._path, loaded, running, pipeline, build.feed, self._now)
+        self._reloader = Reloader(self._path, self._shard, loaded, running, pipeline, build.feed, self._now)
+        self._notify.ready()
         return pipeline
 
     def _feeds(self, loaded: LoadedConfig) -> list[tuple[StreamConfig, Stream]]:
@@ -202,7 +217,7 @@ class Daemon:
                 except ConfigError as error:
                     self._refused = True
                     log.error("%s; the other streams run", error)
-        if not feeds:
+        if not feeds and self._shard == WHOLE:
             raise ConfigError(f"{self._path}: no stream to run: all are faulty, disabled or missing")
         return feeds
 
@@ -212,6 +227,7 @@ class Daemon:
         footprint = Footprint()
         while not pipeline.join(0.2):
             now_ns = self._now()
+            self._notify.alive()
             try:
                 pipeline.check_model(self._timeout_s)
             except ModelHung as error:
@@ -229,6 +245,7 @@ class Daemon:
                 return self._leave(128 + self._signals[1])
             if self._signals and stopped_ns is None:
                 log.info("%s: stopping; once more to leave at once", signal.Signals(self._signals[0]).name)
+                self._notify.stopping()
                 pipeline.stop()
                 stopped_ns = now_ns
             elif stopped_ns is not None and now_ns - stopped_ns > 1e9 and _served(pipeline.ledger):
@@ -249,10 +266,13 @@ class Daemon:
         assert reloader is not None, "_begin made it"
         if self._reload_asked:
             self._reload_asked = False
+            self._notify.reloading()
             reloader.ask()
+            reloader.look()
+            self._notify.ready()
         reloader.look()
         self._refused = self._refused or reloader.refused
-        if reloader.over:
+        if reloader.over and self._shard == WHOLE:  # a part that has no streams now may get some
             pipeline.finish()
 
     def _leave(self, code: int, deadline_ns: int | None = None) -> int:
@@ -283,9 +303,11 @@ class Daemon:
         return 3 if partial else 0
 
     def _say_status(self, ledger: Ledger) -> None:
-        for name, account in ledger.streams.items():
-            if name == account.name:  # else an earlier life, before a reload
-                log.info("%s", self._status(account))
+        now = [account for name, account in ledger.streams.items() if name == account.name]  # no earlier lives
+        for account in now:
+            log.info("%s", self._status(account))
+        live = sum(account.state == "live" for account in now)
+        self._notify.status(f"{live} of {len(now)} streams live, {sum(one.processed for one in now)} results")
 
     def _status(self, account: StreamLedger) -> str:
         life, before = self._last_count.get(account.name, (account, 0))

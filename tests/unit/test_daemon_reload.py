@@ -13,6 +13,7 @@ from pipeline import build
 from pipeline.config import LoadedConfig, parse_config
 from pipeline.daemon.difference import difference, enabled
 from pipeline.daemon.reload import Reloader
+from pipeline.daemon.shard import WHOLE
 from pipeline.daemon.watched import LOOK_NS, WatchedFile
 from pipeline.flow import Pipeline
 from pipeline.stream import FlowOptions
@@ -128,7 +129,9 @@ class Running:
         self.pipeline.start()
         for stream in config.config.streams:
             self.pipeline.add(build.feed(stream))
-        self.reloader = Reloader(self.path, config, config.config.streams, self.pipeline, build.feed, self.clock.now_ns)
+        self.reloader = Reloader(
+            self.path, WHOLE, config, config.config.streams, self.pipeline, build.feed, self.clock.now_ns
+        )
 
     def write(self, *entries: str) -> None:
         self.path.write_text("streams:\n" + "".join(f"  - {{{one}}}\n" for one in entries))
