@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """Run until stopped, then tell how it went."""
     from pipeline.cli.folder import output_folder
     from pipeline.daemon import Daemon
+    from pipeline.daemon.shard import WHOLE, Shard
     from pipeline.replaying.earlier import REPORTS, refuse_foreign
     from pipeline.timing import wall_ns
 
