@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_map
 
 from pipeline.detectors.loading.call_spec import read_call_spec
 from pipeline.detectors.loading.export import silent_logs
+from pipeline.detectors.loading.members import read_by_torch
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.loading.signature import Signature
 from pipeline.detectors.loading.taken import Side, Taken
@@ -106,9 +107,14 @@ def _read(data: bytes, name: str) -> tuple[dict[str, str], str]:
     """The machine that it is for, and the text of its wrapper."""
     facts: dict[str, str] = {}
     sources = ""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for info in archive.infolist():
-            inner = info.filename.partition("/")[2]
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file) as archive:
+        members = read_by_torch(archive, file, name)
+        for suffix in (".wrapper.cpp", "wrapper_metadata.json", ".wrapper.so"):
+            found = [inner for inner in members if inner.startswith(_CODE) and inner.endswith(suffix)]
+            if len(found) > 1:
+                raise ModelLoadError(f"{name}: it has {len(found)} members *{suffix}; one was expected: refused")
+        for inner, info in members.items():
             if not inner.startswith(_CODE) or info.file_size > _LONGEST_SOURCE:
                 continue
             if inner.endswith("wrapper_metadata.json"):

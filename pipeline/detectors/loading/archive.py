@@ -8,11 +8,13 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from pipeline.detectors.loading.export_archive import read_export
-from pipeline.detectors.loading.formats import ModelFormat, describe_foreign, describe_zip, format_of
+from pipeline.detectors.loading.formats import LEGACY, ModelFormat, describe_foreign, describe_zip, format_of
+from pipeline.detectors.loading.members import read_by_torch
 from pipeline.errors import ModelLoadError
 
 _LONGEST_SIDE_FILE = 1 << 20
@@ -54,14 +56,15 @@ def read_archive(data: bytes, name: str) -> Archive:
             files.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _look(archive, name)
+        file = io.BytesIO(data)
+        with zipfile.ZipFile(file) as archive:
+            return _look(archive, file, name)
     except _DAMAGE as exc:
         found, remedy = describe_foreign(data, PurePath(name).suffix.lower())
         raise _refused(name, found, remedy) from exc
 
 
-def _look(archive: zipfile.ZipFile, name: str) -> Archive:
+def _look(archive: zipfile.ZipFile, file: io.BytesIO, name: str) -> Archive:
     members = archive.infolist()
     pickles = [member for member in members if member.filename.endswith("/data.pkl")]
     pickled = archive.read(pickles[0]) if pickles and pickles[0].file_size <= _LONGEST_CODE else b""
@@ -69,27 +72,28 @@ def _look(archive: zipfile.ZipFile, name: str) -> Archive:
     kind = format_of(names)
     if kind is None:
         raise _refused(name, *describe_zip(names, pickled))
+    if LEGACY & set(names):
+        raise ModelLoadError(f"{name}: this torch.export archive was written by torch 2.7 or older; export it again")
+    own = read_by_torch(archive, file, name)
     damaged = archive.testzip()  # torch does not compare checksums, and may crash on what it finds instead
     if damaged is not None:
         raise zipfile.BadZipFile(f"{damaged} is damaged")
     operators: frozenset[str] = frozenset()
     if kind == "torchscript":
-        operators = _read_code(archive, name)
+        operators = _read_code(archive, own, name)
     elif kind == "torch.export":
-        operators = read_export(archive, name)
+        operators = read_export(archive, own, name)
     side_files = {}
-    for member in members:
-        inner = member.filename.partition("/")[2]
+    for inner, member in own.items():
         if inner.startswith("extra/") and member.file_size <= _LONGEST_SIDE_FILE:
             side_files[inner.removeprefix("extra/")] = archive.read(member).decode("utf-8", "replace")
     quantized = any(op.startswith(("quantized::", "_quantized::", "quantized_decomposed::")) for op in operators)
     return Archive(kind, len(members), side_files, operators, quantized)
 
 
-def _read_code(archive: zipfile.ZipFile, name: str) -> frozenset[str]:
+def _read_code(archive: zipfile.ZipFile, own: Mapping[str, zipfile.ZipInfo], name: str) -> frozenset[str]:
     """The operators that TorchScript calls."""
-    members = archive.infolist()
-    code = [m for m in members if m.filename.partition("/")[2].startswith("code/") and m.filename.endswith(".py")]
+    code = [member for inner, member in own.items() if inner.startswith("code/") and inner.endswith(".py")]
     if sum(member.file_size for member in code) > _LONGEST_CODE:
         raise _refused(name, f"TorchScript with more than {_LONGEST_CODE >> 20} MB of code", "this is no detector")
     text = "\n".join(archive.read(member).decode("utf-8", "replace") for member in code)

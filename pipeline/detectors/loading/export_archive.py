@@ -7,7 +7,7 @@ import ast
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ModelLoadError
@@ -33,10 +33,9 @@ _ALLOWED = (
 )
 # fmt: on
 _TEXT = re.compile(r"[\w .\[\]]*")
-_LEGACY = ("serialized_exported_program.json", "serialized_state_dict.pt")
 
 
-def read_export(archive: zipfile.ZipFile, name: str) -> frozenset[str]:
+def read_export(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> frozenset[str]:
     """The operators outside PyTorch's own namespace that the program calls, such as ``torchvision::nms``.
 
     torch.export.load unpickles some members, and evaluates texts as Python: sizes, guards and names. Files that
@@ -44,14 +43,12 @@ def read_export(archive: zipfile.ZipFile, name: str) -> frozenset[str]:
 
     Args:
         archive: an open archive.
+        members: those that torch reads (:func:`pipeline.detectors.loading.members.read_by_torch`).
         name: how the messages call it.
 
     Raises:
         ModelLoadError: it holds anything else.
     """
-    members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-    if any(info.filename in _LEGACY for info in archive.infolist()):
-        raise _refused(name, "it was written by torch 2.7 or older; export it again")
     programs = [inner for inner in members if inner.startswith("models/") and inner.endswith(".json")]
     if programs != ["models/model.json"]:
         raise _refused(name, f"{len(programs)} programs; one, named model, was expected")

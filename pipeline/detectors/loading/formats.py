@@ -11,7 +11,10 @@ ModelFormat = Literal["torchscript", "torch.export", "aotinductor"]
 EXPORT_REMEDY = "load it in the program that made it and save it with torch.jit.trace(model.eval(), example).save(path)"
 _ULTRALYTICS_REMEDY = "export it first: `yolo export model=FILE.pt format=torchscript`"
 
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # the magic number that torch.save wrote first until PyTorch 1.6
+LEGACY = frozenset({"serialized_exported_program.json", "serialized_state_dict.pt"})
+"""Members of torch.export archives before torch 2.8, which have no root folder and whose weights are pickles."""
+
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # the magic number that torch.save wrote first until PyTorch 1.6
 
 _MAGIC: tuple[tuple[bytes, int, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", 0, "an HDF5 (Keras) model"),
@@ -48,7 +51,7 @@ def describe_foreign(data: bytes, suffix: str, size: int | None = None) -> tuple
     if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page (a download that answered with a web page)", "download it again"
     if data[:2] == b"\x80\x02" or (data[:1] == b"\x80" and data[1:2] in b"\x03\x04\x05"):
-        legacy = data.startswith(_LEGACY)
+        legacy = data.startswith(_LEGACY_MAGIC)
         return _describe_pickle(data, "a legacy PyTorch checkpoint (a pickle)" if legacy else "a pickle")
     if _is_safetensors(data, len(data) if size is None else size):
         return "a safetensors file: weights without a program", EXPORT_REMEDY
@@ -72,7 +75,7 @@ def format_of(members: Iterable[str]) -> ModelFormat | None:
         return "torchscript"
     if any(name.startswith("data/aotinductor/") for name in inner):
         return "aotinductor"
-    if any(name.startswith("models/") for name in inner) or "serialized_exported_program.json" in names:
+    if any(name.startswith("models/") for name in inner) or LEGACY & names:
         return "torch.export"
     return None
 

@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from typing import Any
 
+from pipeline.detectors.loading.members import printable
 from pipeline.errors import ModelLoadError
-from pipeline.workshop.inspection.reading import Members, printable
+from pipeline.workshop.inspection.reading import Members
 
 # Numbers of torch/_export/serde/schema.py, ScalarType.
 _DTYPES: dict[int, tuple[str, int]] = {

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.detectors.loading.formats import describe_zip
+from pipeline.detectors.loading.members import printable
 from pipeline.detectors.loading.metadata import read_metadata
 from pipeline.errors import ModelLoadError
 from pipeline.workshop.inspection.exported import read_exported
 from pipeline.workshop.inspection.growth import growth
 from pipeline.workshop.inspection.pickles import Walk
 from pipeline.workshop.inspection.program import Program, read_program
-from pipeline.workshop.inspection.reading import Members, opened, printable
+from pipeline.workshop.inspection.reading import Members, opened
 from pipeline.workshop.inspection.tensors import TensorEntry, class_of, summarised, tensors_in
 
 _LARGEST = 5

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.detectors.loading.formats import describe_foreign
+from pipeline.detectors.loading.members import ELSEWHERE, own_members, printable, read_directory
 from pipeline.errors import ModelLoadError
 
 MOST_DIRECTORY = 8 << 20
@@ -113,22 +114,19 @@ def opened(path: Path) -> Iterator[Members]:
         raise ModelLoadError(f"{name}: the model file cannot be read: {exc.strerror or exc}") from exc
 
 
-def printable(text: str, longest: int = 200) -> str:
-    """Text out of a file, fit for one line of a terminal: no control characters, no line breaks, not too long."""
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[: longest + 1])
-    return shown if len(shown) <= longest else shown[: longest - 3] + "..."
-
-
 def _members(file: BinaryIO, status: os.stat_result, name: str) -> Iterator[Members]:
     digest = hashlib.sha256()
     while block := file.read(_BLOCK):
         digest.update(block)
     try:
-        if _directory_bytes(file, status.st_size) > MOST_DIRECTORY:
+        directory = read_directory(file)
+        if directory.size > MOST_DIRECTORY:
             raise ModelLoadError(f"{name}: its table of contents has more than {MOST_DIRECTORY >> 20} MB: refused")
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
             infos, doubts = _by_path(archive.infolist(), status.st_size, name)
+            if not directory.certain:
+                doubts.insert(0, ELSEWHERE)
             writable = bool(status.st_mode & stat.S_IWOTH)
             yield Members(name, status.st_size, digest.hexdigest(), writable, infos, doubts, archive)
     except DAMAGE as exc:
@@ -139,37 +137,13 @@ def _members(file: BinaryIO, status: os.stat_result, name: str) -> Iterator[Memb
 
 
 def _by_path(members: list[zipfile.ZipInfo], size: int, name: str) -> tuple[dict[str, zipfile.ZipInfo], list[str]]:
-    """Members of the archive's root folder, which is that of its first member, as for torch."""
+    """The members that torch reads, and at most so many doubts that they can be told one by one."""
     if sum(member.compress_size for member in members) > size:
         raise ModelLoadError(f"{name}: its members overlap, so that little expands to much: refused")
-    root = members[0].filename.partition("/")[0] if members else ""
-    infos: dict[str, zipfile.ZipInfo] = {}
-    doubts = []
-    for member in members:
-        folder, _, inner = member.filename.partition("/")
-        if folder != root or not inner:
-            doubts.append(f"the member {printable(member.filename)} lies outside the folder {printable(root)}")
-        elif inner in infos:
-            doubts.append(f"two members are called {printable(inner)}: torch may read the other one")
-        else:
-            infos[inner] = member
+    infos, doubts = own_members(members)
     if len(doubts) > _DOUBTS:
         doubts[_DOUBTS:] = [f"and {len(doubts) - _DOUBTS} more members like these"]
     return infos, doubts
-
-
-def _directory_bytes(file: BinaryIO, size: int) -> int:
-    """How large the table of contents claims to be: zipfile would read all of it (APPNOTE.TXT 4.3.14 and 4.3.16)."""
-    reach = min(size, 22 + 65535 + 20 + 56)
-    file.seek(size - reach)
-    tail = file.read(reach)
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0 or len(tail) < end + 22:
-        return 0
-    claimed = int(struct.unpack_from("<L", tail, end + 12)[0])
-    if end >= 76 and tail[end - 20 : end - 16] == b"PK\x06\x07" and tail[end - 76 : end - 72] == b"PK\x06\x06":
-        claimed = int(struct.unpack_from("<Q", tail, end - 76 + 40)[0])
-    return claimed if claimed != 0xFFFFFFFF else size
 
 
 def _without_waiting(path: str, flags: int) -> int:

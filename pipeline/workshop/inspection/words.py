@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.workshop.inspection.reading import printable
+from pipeline.detectors.loading.members import printable
 
 _FORMATS = {
     "torchscript": "TorchScript",
