@@ -30,8 +30,9 @@ _HEAD = """<!doctype html>
 """
 _LEGEND = (
     "A stage is the time that a frame itself spent there, so the stages of a frame add up to its end-to-end time: "
-    "from the reading of its packet until the last sink was done with it. Queue is every wait between two stages; a "
-    "recording that is read faster than the model works waits there. Jitter is the smoothed change from one frame to "
+    "from the reading of its packet until the last sink was done with it. Queue is every wait between two stages: a "
+    "recording that is read faster than the model works waits there, and so does a frame of a stream with B-frames "
+    "that the decoder keeps until its turn. Jitter is the smoothed change from one frame to "
     "the next (the filter of RFC 3550)."
 )
 _OPEN_CARDS = 4  # so many streams show their tables without a click

@@ -6,10 +6,12 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol, TypeAlias, cast
+from typing import Protocol, cast
 
 import av
+from av.codec.context import ThreadType
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -25,7 +27,16 @@ from pipeline.sources.timeline import Timeline
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns, wall_ns
 
-_Stamps: TypeAlias = tuple[int, int | None]  # monotonic, and wall time of feeds
+
+@dataclass(slots=True)
+class _Stamps:
+    """Of one packet, which the decoder hands on to its frame: when it was read, wall time of feeds, and when the call
+    that decoded it ended."""
+
+    read_ns: int
+    wall_ns: int | None
+    decoded_ns: int = 0
+
 
 _LONG_GOP = 4
 """Times the usual limit that a feed of which only key frames are decoded may show nothing."""
@@ -73,8 +84,10 @@ class StreamReader:
     """Decodes one opened stream. Owned by the reading thread from construction to :meth:`close`.
 
     A frame's ``read_ns`` is that of its own packet, which the decoder hands back in the frame's opaque field; it holds
-    with B-frames and frame threads. For a feed, errors of the connection are raised; for a recording the first one ends
-    it, and :attr:`failure` keeps the error.
+    with B-frames and frame threads. So is its ``decoded_ns``: while the decoder keeps a frame until those before it
+    were shown, it is not being decoded. With frame threads a call says nothing of the work, and it is when the frame
+    came. For a feed, errors of the connection are raised; for a recording the first one ends it, and :attr:`failure`
+    keeps the error.
 
     Attributes:
         packets, empty_packets: video packets read, and such without content.
@@ -109,7 +122,9 @@ class StreamReader:
         self._timeline = Timeline(self._time_base, 1 / rate if rate else None, live=target.live)
         self._bad_in_a_row = 0
         self._last_frame_ns = now_ns()
-        self._last_read: _Stamps = (self._last_frame_ns, None)
+        self._last_read = _Stamps(self._last_frame_ns, None)
+        context = opened.stream.codec_context
+        self._calls_decode = not (context.thread_count > 1 and context.thread_type & ThreadType.FRAME)
         self._index = 0
         self._ended = False
         self.packets = 0
@@ -138,15 +153,18 @@ class StreamReader:
                 return None
             self._advance()
         frame, decoded_ns = self._frames.popleft()
-        read_ns, wall = cast("_Stamps | None", frame.opaque) or self._last_read
+        own = cast("_Stamps | None", frame.opaque)
+        if own is not None and own.decoded_ns and self._calls_decode:
+            decoded_ns = own.decoded_ns
+        stamps = own or self._last_read
+        read_ns = stamps.read_ns
         timeline = self._timeline
         pts_s = timeline.place(frame.pts, read_ns)
         self._counters.discontinuities = timeline.breaks
         index = self._index
         self._index = index + 1
-        return Capture(
-            self._pictures.make(frame), index, pts_s, read_ns, decoded_ns, wall, timeline.epoch, frame.is_corrupt
-        )
+        picture = self._pictures.make(frame)
+        return Capture(picture, index, pts_s, read_ns, decoded_ns, stamps.wall_ns, timeline.epoch, frame.is_corrupt)
 
     def close(self) -> None:
         """Drop the decoder and close the container."""
@@ -176,7 +194,7 @@ class StreamReader:
         if packet.size == 0:  # a frame that the recorder left out; given to the decoder it would mean the end
             self.empty_packets += 1
             return
-        self._last_read = stamps = (now_ns(), wall_ns() if self._target.live else None)
+        self._last_read = stamps = _Stamps(now_ns(), wall_ns() if self._target.live else None)
         self.packets += 1
         if packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * self._time_base)
@@ -186,7 +204,7 @@ class StreamReader:
             self._watcher.packet(packet)
         skip = self._skip.choose(packet) if isinstance(self._skip, AutoSkip) else self._skip
         if self._decoder.leaves_out(packet, skip):
-            self._expect_a_frame(stamps[0], _LONG_GOP)
+            self._expect_a_frame(stamps.read_ns, _LONG_GOP)
             return
         packet.opaque = stamps
         self._decode(packet)
@@ -207,6 +225,8 @@ class StreamReader:
                     f"{self._target.shown}: {self._bad_in_a_row} packets in a row could not be decoded"
                 ) from exc
         decoded_ns = now_ns()
+        if packet is not None:
+            self._last_read.decoded_ns = decoded_ns
         if frames:
             self._bad_in_a_row = 0
             self._last_frame_ns = decoded_ns

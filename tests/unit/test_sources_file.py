@@ -84,6 +84,9 @@ def test_read_time_is_that_of_the_frames_own_packet(
     by_read_time = np.argsort(np.argsort([capture.read_ns for capture in captures])).tolist()
     assert by_read_time == shown
     assert all(capture.read_ns < capture.decoded_ns for capture in captures)
+    if threads == 1:
+        waits = {capture.decoded_ns - capture.read_ns for capture in captures}
+        assert waits == {1}, "the time in which other packets were read and decoded is none of its decoding"
 
 
 def test_variable_frame_rate(media: Media) -> None:
