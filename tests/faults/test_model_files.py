@@ -331,7 +331,7 @@ def test_a_model_that_never_runs(module: nn.Module, said: str, tmp_path: Path) -
     message = refusal(save(module, tmp_path / "m.pt"))
     assert "does not run at any of the usual input sizes" in message
     assert said in message
-    assert "does not run at 64x96" in refusal(tmp_path / "m.pt", input_size=(64, 96))
+    assert "does not run at 96x64" in refusal(tmp_path / "m.pt", input_size=(64, 96))
 
 
 def test_damaged_metadata(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_module_that_takes_one_batch_only(export: Any, tmp_path: Path) -> None
     assert refused.code == 1
     assert "--batch N another batch" in refused.done["error"]["message"]
     assert list(tmp_path.iterdir()) == []
-    run = export("fixed", "-o", "m.pt", "--input", "64,96", "--adapter", "ultralytics")
+    run = export("fixed", "-o", "m.pt", "--input", "96x64", "--adapter", "ultralytics")
     assert (run.code, run.done["batch"]["fixed"], run.done["fixed_size"]) == (0, 2, True)
     detector = build_detector(tmp_path / "m.pt", device="cpu")
     assert (detector.verdict.fixed, detector.model_info()["adapter"]) == (2, "ultralytics")
@@ -243,7 +243,7 @@ def test_a_lite_file_is_read_back(export: Any, tmp_path: Path) -> None:
         (["cells", "-o", "m.onnx"], 2, "name of another format"),
         (["cells", "-o", "nowhere/m.pt"], 2, "cannot be written: No such file"),
         (["cells", "-o", "m.pt", "--adapter", "ultralytic"], 2, "did you mean ultralytics?"),
-        (["cells", "-o", "m.pt", "--input", "0,5"], 2, "expected H,W in pixels"),
+        (["cells", "-o", "m.pt", "--input", "0,5"], 2, "expected H,W or WIDTHxHEIGHT in pixels"),
         (["cells", "-o", "m.pt", "--input", "50,64", "--stride", "32"], 2, "multiples of the stride 32"),
         (["cells", "-o", "m.pt", "--input", "64", "--frames", "nowhere.mp4"], 2, "nowhere.mp4"),
         (["cells", "-o", "m.pt", "--input", "64", "--adapter", "yolov5"], 1, "--adapter yolov5 does not fit"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.cli import main
 from pipeline.cli.model import VERBS
@@ -88,6 +89,27 @@ def test_as_json(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert told["probe"]["sha256"] == told["sha256"]
     assert told["probe"]["labels"] == {"0": "red", "1": "green", "2": "blue"}
     assert told["format"] == "torchscript"
+
+
+def test_what_cannot_be_probed_is_described_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save(torch.nn.Identity(), tmp_path / "identity.pt")
+    code, out, err = spoken(capsys, "model", "inspect", path, "--probe")
+    assert code == 2
+    assert "format        TorchScript" in out
+    assert "  probe" not in out
+    assert re.fullmatch(r"pipeline: .*identity\.pt: .+\n", err)
+    code, out, err = spoken(capsys, "model", "inspect", path, "--probe", "--json")
+    assert (code, len(err.splitlines())) == (2, 1)
+    told = json.loads(out)
+    assert told["format"] == "torchscript"
+    assert err == f"pipeline: {told['probe']['error']}\n"
+
+
+def test_sizes_are_width_x_height(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save(Cells(), tmp_path / "cells.pt", ultralytics_metadata((64, 96), {0: "red", 1: "green", 2: "blue"}))
+    out = spoken(capsys, "model", "inspect", path, "--probe")[1]
+    assert "ultralytics, input 96x64 only" in out
+    assert "probe         ultralytics, input 96x64, fp32 on " in out
 
 
 def test_what_is_no_model_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

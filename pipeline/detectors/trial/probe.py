@@ -59,7 +59,7 @@ def first_run(
                 first = first or exc
             else:
                 return FirstRun(spec, size, outputs)
-    tried = f"at {specs[0].height}x{specs[0].width}"
+    tried = f"at {specs[0].width}x{specs[0].height}"
     hint = "set model.input to the size that it was exported with"
     if len(specs) > 1:
         tried = "at any of the usual input sizes"

@@ -94,7 +94,8 @@ def _metadata(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         parts.append(f"adapter {printable(metadata['adapter'], 60)}")
     if metadata["input"]:
         fixed = " only" if metadata["fixed_size"] else ""
-        parts.append(f"input {metadata['input'][0]}x{metadata['input'][1]}{fixed}")
+        height, width = metadata["input"]
+        parts.append(f"input {width}x{height}{fixed}")
     if metadata["fixed_batch"]:
         parts.append(f"batches of {metadata['fixed_batch']} only")
     if metadata["stride"] > 1:
@@ -131,13 +132,13 @@ def _shapes(baked: Any) -> Iterator[tuple[str, str]]:
 
 
 def _probed(probe: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    if probe is None:
+    if probe is None or "error" in probe:
         return
     height, width = probe["input"]
     yield (
         "probe",
         (
-            f"{probe['adapter']}, input {height}x{width}, {probe['precision']} on {probe['device']}, "
+            f"{probe['adapter']}, input {width}x{height}, {probe['precision']} on {probe['device']}, "
             f"batches up to {probe['max_batch']}"
         ),
     )
