@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import re
@@ -15,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.caches import cache_folder, read_cached, write_cached
+from pipeline.caches import cache_folder, distrusted, read_cached, write_cached
 from pipeline.detectors.loading.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger(__name__)
 
 EDITION = 1
 """Grows when the measurement changes: older entries are then not believed."""
@@ -143,6 +146,9 @@ def recall_entry(path: Path) -> dict[str, Any] | None:
 def recall(model: str, device: str, given: Mapping[str, Any], fixed: Fixed) -> Tuned | None:
     """The measured choice for a model, or the fastest candidate that fits what is fixed; None where there is none.
 
+    An entry that others may have written is ignored, and so is a candidate that names a file that they may have
+    written or that lies outside the cache: the file is a program that is run in the place of the model.
+
     Args:
         model: path, or ``builtin:NAME``.
         device: as in the configuration.
@@ -166,11 +172,18 @@ def recall(model: str, device: str, given: Mapping[str, Any], fixed: Fixed) -> T
         return None
     try:
         candidates = [_tuned(candidate, path, facts["created"]) for candidate in facts["candidates"]]
-        best = candidates[facts["choice"]]
+        best: Tuned = candidates[facts["choice"]]
     except (KeyError, TypeError, ValueError, IndexError):
         return None
-    others = sorted(candidates, key=lambda candidate: -candidate.fps)
-    return next((one for one in (best, *others) if _fits(one, fixed) and _whole(one.recipe)), None)
+    fit = [one for one in (best, *sorted(candidates, key=lambda one: -one.fps)) if _fits(one, fixed)]
+    refused: set[tuple[str | None, str | None]] = set()  # several candidates may name one file: it is told of once
+    for one in fit:
+        file = (one.recipe.file, one.recipe.sha256)
+        if file not in refused:
+            if _whole(one.recipe):
+                return one
+            refused.add(file)
+    return None
 
 
 def _tuned(facts: Mapping[str, Any], entry: Path, created: str) -> Tuned:
@@ -188,11 +201,15 @@ def _fits(tuned: Tuned, fixed: Fixed) -> bool:
 
 
 def _whole(recipe: Recipe) -> bool:
-    """The file that the recipe names, if any, is there and is the one that was measured."""
+    """The file that the recipe names, if any, is there, is of our making, and is the one that was measured."""
     if recipe.file is None:
         return True
+    file, folder = Path(recipe.file), cache_folder("tuned")
     try:
-        return digest_of(recipe.file) == recipe.sha256
+        reason = distrusted(file) if file.parent == folder else f"{folder} is where such files are kept"
+        if reason:
+            _log.warning("%s, a copy made by model tune, is ignored: %s", file, reason)
+        return not reason and digest_of(recipe.file) == recipe.sha256
     except OSError:
         return False
 

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pipeline.caches import cache_folder
+from pipeline.caches import cache_folder, make_private
 from pipeline.detectors import tuned
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.tuned import Fixed, digest_of, keep, key_of, recall
@@ -90,9 +92,15 @@ def test_explicit_settings_win_and_the_fastest_of_what_fits_is_taken(model: str)
     assert recall(model, "cpu", GIVEN, Fixed(precision="bf16", batch=2)) is None
 
 
-def test_a_copy_that_is_gone_or_changed_is_not_taken(model: str, tmp_path: Path) -> None:
-    copy = tmp_path / "int8.pt"
+def copied(name: str = "int8.pt") -> Path:
+    make_private(cache_folder("tuned"))
+    copy = cache_folder("tuned") / name
     copy.write_bytes(b"int8")
+    return copy
+
+
+def test_a_copy_that_is_gone_or_changed_is_not_taken(model: str) -> None:
+    copy = copied()
     int8 = Recipe(precision="int8", file=str(copy), sha256=digest_of(str(copy)))
     kept(model, 0, candidate(90.0, int8), candidate(40.0))
     for change, fps in ((lambda: None, 90.0), (lambda: copy.write_bytes(b"other"), 40.0), (copy.unlink, 40.0)):
@@ -113,6 +121,75 @@ def test_a_copy_that_no_candidate_names_any_more_goes(model: str, tmp_path: Path
     kept(model, 0, candidate(1.0))
     assert not ours.exists()
     assert foreign.exists()
+
+
+def fps_recalled(model: str) -> float | None:
+    found = recall(model, "cpu", GIVEN, Fixed())
+    return None if found is None else found.fps
+
+
+@pytest.mark.parametrize("where", ["the file", "its folder", "the cache"])
+@pytest.mark.parametrize("mode", [0o020, 0o002], ids=["the group", "everybody"])
+def test_what_others_may_write_is_not_believed(
+    model: str, where: str, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = kept(model, 0, candidate(10.0))
+    assert fps_recalled(model) == 10.0
+    assert not caplog.records
+    path = {"the file": entry, "its folder": entry.parent, "the cache": entry.parent.parent}[where]
+    path.chmod(path.stat().st_mode | mode)
+    assert fps_recalled(model) is None
+    (said,) = caplog.messages
+    assert said.startswith(f"{entry} is ignored: other users may change {path}")
+
+
+def test_what_another_user_owns_is_not_believed(
+    model: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept(model, 0, candidate(10.0))
+    monkeypatch.setattr(os, "lstat", lambda path: FakeStat(os.stat(path)))
+    assert fps_recalled(model) is None
+    assert "user 4242 owns" in caplog.text
+
+
+class FakeStat:
+    """The same file, but of user 4242."""
+
+    def __init__(self, true: os.stat_result) -> None:
+        self.st_mode, self.st_uid = true.st_mode, 4242
+
+
+@pytest.mark.parametrize("fault", ["writable", "outside", "link", "upwards"])
+def test_a_copy_that_others_may_have_put_there_is_not_run(
+    model: str, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = copied()
+    named = copy
+    if fault == "writable":
+        copy.chmod(0o666)
+    elif fault == "outside":
+        named = copy.rename(tmp_path / "int8.pt")
+    elif fault == "upwards":
+        copy.rename(copy.parent.parent / "int8.pt")
+        named = copy.parent / ".." / "int8.pt"
+    else:
+        copy.rename(tmp_path / "int8.pt")
+        copy.symlink_to(tmp_path / "int8.pt")
+    int8 = Recipe(precision="int8", file=str(named), sha256=digest_of(str(named)))
+    kept(model, 0, candidate(90.0, int8), candidate(40.0))
+    assert fps_recalled(model) == 40.0
+    assert [f"{named}, a copy made by model tune, is ignored" in text for text in caplog.messages] == [True]
+
+
+def test_what_is_kept_is_for_this_user_alone(model: str) -> None:
+    before = os.umask(0)
+    try:
+        entry = kept(model, 0, candidate(10.0))
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (entry, entry.parent, entry.parent.parent)] == [
+        0o600, 0o700, 0o700,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

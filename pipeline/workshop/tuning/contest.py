@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.caches import cache_folder
+from pipeline.caches import cache_folder, make_private
 from pipeline.errors import ModelError, ModelLoadError
 from pipeline.frame import Capture, Detections, InputSpec
 from pipeline.timing import now_ns
@@ -343,9 +343,10 @@ def _keep_files(contenders: Iterable[Contender], key: Mapping[str, Any]) -> None
         if recipe.file not in moved:
             kept = cache_folder("tuned") / f"{str(key['model'])[:24]}-{recipe.sha256[:16]}{Path(recipe.file).suffix}"
             try:
-                kept.parent.mkdir(parents=True, exist_ok=True)
+                make_private(kept.parent)
                 partial = kept.with_name(f".{kept.name}.{os.getpid()}")
                 shutil.copyfile(recipe.file, partial)
+                partial.chmod(0o600)  # one that others may write would not be run
                 os.replace(partial, kept)
             except OSError as error:
                 raise ModelError(f"{kept} cannot be written: {error.strerror or error}") from error
