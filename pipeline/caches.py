@@ -54,7 +54,7 @@ def read_cached(path: Path) -> dict[str, Any] | None:
             _log.warning("%s is ignored: %s", path, reason)
             return None
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -133,9 +133,14 @@ def keep(key: Mapping[str, Any], created: str, choice: int, candidates: Sequence
     return path
 
 
-def _files(candidates: Sequence[Mapping[str, Any]]) -> set[str]:
-    named = (candidate.get("recipe", {}).get("file") for candidate in candidates)
-    return {file for file in named if isinstance(file, str)}
+def _files(candidates: Any) -> set[str]:
+    """What they name, as far as they are what they should be."""
+    found = set()
+    for candidate in candidates if isinstance(candidates, list | tuple) else ():
+        recipe = candidate.get("recipe") if isinstance(candidate, Mapping) else None
+        file = recipe.get("file") if isinstance(recipe, Mapping) else None
+        found |= {file} if isinstance(file, str) else set()
+    return found
 
 
 def recall_entry(path: Path) -> dict[str, Any] | None:
@@ -173,7 +178,7 @@ def recall(model: str, device: str, given: Mapping[str, Any], fixed: Fixed) -> T
     try:
         candidates = [_tuned(candidate, path, facts["created"]) for candidate in facts["candidates"]]
         best: Tuned = candidates[facts["choice"]]
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         return None
     fit = [one for one in (best, *sorted(candidates, key=lambda one: -one.fps)) if _fits(one, fixed)]
     refused: set[tuple[str | None, str | None]] = set()  # several candidates may name one file: it is told of once

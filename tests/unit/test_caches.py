@@ -27,7 +27,7 @@ def test_what_is_written_is_read_and_replaced(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["entry.json"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff\xfe", b"null"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff\xfe", b"null", b"[" * 100_000])
 def test_a_damaged_entry_is_as_good_as_none(damage: bytes, tmp_path: Path) -> None:
     path = tmp_path / "entry.json"
     assert read_cached(path) is None

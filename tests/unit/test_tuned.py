@@ -200,6 +200,11 @@ def test_what_is_kept_is_for_this_user_alone(model: str) -> None:
         lambda facts: facts["candidates"][0].update(workers=0),
         lambda facts: facts["candidates"][0].update(batch="many"),
         lambda facts: facts["candidates"][0]["recipe"].update(unknown=1),
+        lambda facts: facts["candidates"][0]["recipe"].update(file=7),
+        lambda facts: facts["candidates"][0].update(recipe="frozen"),
+        lambda facts: facts["candidates"][0].update(recipe=None),
+        lambda facts: facts["candidates"][0].update(workers=float("inf")),
+        lambda facts: facts["candidates"].insert(0, 5),
         lambda facts: facts.pop("created"),
         lambda facts: facts["key"].update(cores=99),
     ],
@@ -210,6 +215,8 @@ def test_damaged_entries_are_as_good_as_none(model: str, change: Any) -> None:
     change(facts)
     entry.write_text(json.dumps(facts))
     assert recall(model, "cpu", GIVEN, Fixed()) is None
+    kept(model, 0, candidate(20.0))  # and can be replaced
+    assert fps_recalled(model) == 20.0
 
 
 def test_built_in_models_are_known_by_name() -> None:

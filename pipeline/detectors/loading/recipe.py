@@ -61,6 +61,10 @@ class Recipe:
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Recipe:
         """What :meth:`as_dict` returned; raises TypeError or ValueError where it is something else."""
+        if not isinstance(facts, Mapping):
+            raise TypeError(f"{facts!r}: a recipe was expected")
+        if not all(facts.get(name) is None or isinstance(facts[name], str) for name in ("file", "sha256")):
+            raise TypeError("file and sha256 are texts")
         shape = facts.get("shape")
         return cls(**{**facts, "shape": None if shape is None else tuple(int(side) for side in shape)})
 
