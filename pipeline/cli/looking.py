@@ -54,7 +54,9 @@ def in_words(found: SourceReport) -> Iterator[tuple[str, str]]:
     if found.timed_frames > found.frames:
         looked += f"; at the time stamps of {found.timed_frames:,}, {duration(found.timed_s)}"
     yield "looked at", looked
-    if found.error:
+    if found.truncated:
+        yield "cut short", found.truncated
+    elif found.error:
         yield "ended early", found.error
 
 
@@ -64,7 +66,7 @@ def in_a_line(found: SourceReport) -> str:
     text = f"{found.codec} {found.width} x {found.height}, {rate(fps)} fps"
     if fps and found.declared_fps and abs(fps - found.declared_fps) > 0.02 * fps:
         text += f" ({rate(found.declared_fps)} declared)"
-    return text.strip() + (", variable" if found.variable_rate else "")
+    return text.strip() + (", variable" if found.variable_rate else "") + (", cut short" if found.truncated else "")
 
 
 def _fps(value: float | None) -> str:

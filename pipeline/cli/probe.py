@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 from pipeline.cli.parser import Parser, one_of, positive
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json
+from pipeline.cli.telling import print_json, warn_of_passwords
 
 if TYPE_CHECKING:
     from pipeline.config import StreamConfig
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
         from pipeline.cli.looking import as_data, in_words
         from pipeline.sources import probe
 
+        if not options.quiet:
+            warn_of_passwords([options.source])
         found = probe(glance(config), seconds=options.seconds, frames=100_000)
     if options.json:
         print_json({"source": str(config.source), **as_data(found)})
@@ -50,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
         print(config.source)
         for name, text in pairs:
             print(f"  {name:<{width}}  {text}")
+        if found.truncated:
+            print(f"pipeline: warning: {config.source}: truncated: {found.truncated}", file=sys.stderr)
     return 0
 
 

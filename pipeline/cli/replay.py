@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser, comma_separated, folder, fraction, one_of, positive, several_of, whole_number
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json_report, print_report
+from pipeline.cli.telling import print_json_report, print_report, warn_of_passwords
 
 if TYPE_CHECKING:
     from pipeline.cli.signals import StopRequests
@@ -93,6 +93,8 @@ def run(options: argparse.Namespace) -> int:
     if options.show and options.inline:
         raise UsageError("--show needs the main thread, which --inline occupies; leave one of them out")
     level = logging.CRITICAL if options.quiet else logging.WARNING
+    if not options.quiet:
+        warn_of_passwords(options.source)
     with logging_to_stderr(level, debug=options.debug), output_folder(options.out) as out:
         return _replay(options, out)
 

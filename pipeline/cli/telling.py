@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,24 @@ from typing import Any
 def print_json(document: Mapping[str, Any]) -> None:
     """One JSON document on stdout, in ASCII: it may hold the name of a file that is no valid text."""
     print(json.dumps(document, indent=2))
+
+
+def warn_of_passwords(sources: Iterable[str]) -> None:
+    """A line on stderr where a source of the command line holds a password."""
+    from pipeline.redact import SourceUrl
+
+    for source in sources:
+        try:
+            exposed = "://" in source and SourceUrl.parse(source).has_password
+        except ValueError:  # refused elsewhere, with the reason
+            continue
+        if exposed:
+            print(
+                "pipeline: warning: a password on the command line shows in the list of processes; in a streams.yaml "
+                "the keys username and password_env (or password_file) keep it out",
+                file=sys.stderr,
+            )
+            return
 
 
 def print_json_report(report: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import av
 from av.codec.context import CodecContext
@@ -12,6 +13,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from pipeline.sources import structure
 from pipeline.sources.libav import Opened
 from pipeline.sources.reader import rate_of
 from pipeline.sources.rhythm import Moment, presented
@@ -110,6 +112,16 @@ class PacketLog:
             self._ends.append(pts + (packet.duration or 0))
             self._jitter.record(now_ns(), int(pts * self._time_base * 1_000_000_000))
         self._stamps.append(pts)
+
+    def shortfall(self) -> str | None:
+        """Why a local file is known to be cut short, by its bytes, or None; to be asked before :meth:`finish`."""
+        opened = self._opened
+        if opened is None or not opened.container.name.startswith("file:"):
+            return None
+        try:
+            return structure.shortfall(Path(opened.container.name.removeprefix("file:")), opened.format)
+        except OSError:
+            return None  # gone meanwhile
 
     def finish(self) -> None:
         """No more packets will come."""

@@ -40,6 +40,7 @@ class SourceReport:
         first_frame_ms: from the start of opening to the first frame.
         corrupt, decode_errors, discontinuities: counts.
         skip: what leaving out frames in the decoder would do.
+        truncated: why the recording is known to be cut short, or None; its bytes tell, however little was read.
         error: what ended the look early, or None.
     """
 
@@ -74,6 +75,7 @@ class SourceReport:
     decode_errors: int = 0
     discontinuities: int = 0
     skip: SkipFacts = field(default_factory=SkipFacts)
+    truncated: str | None = None
     error: str | None = None
 
 
@@ -103,6 +105,7 @@ def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: Stop
     first_frame_ms = 0.0
     width = height = rotation = corrupt = 0
     stamps: list[tuple[int, float]] = []
+    truncated: str | None = None
     error: str | None = None
     try:
         info = source.open(stop)
@@ -115,7 +118,7 @@ def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: Stop
                 error = str(exc)
                 break
             if capture is None:
-                error = source.truncation
+                truncated = error = source.truncation
                 break
             if not stamps:
                 first_frame_ms = (now_ns() - began_ns) / 1e6
@@ -124,6 +127,7 @@ def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: Stop
             corrupt += capture.corrupt
             stamps.append((capture.epoch, capture.pts_s))
         if not info.live:
+            truncated = truncated or log.shortfall()
             log.read_on(stop)
     finally:
         source.close()
@@ -167,5 +171,6 @@ def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: Stop
         decode_errors=source.counters.decode_errors,
         discontinuities=source.counters.discontinuities,
         skip=log.skip_facts(),
+        truncated=truncated,
         error=error,
     )

@@ -256,7 +256,26 @@ def test_probe_of_what_is_no_source(cli: Any, source: str, code: int, message: s
     assert (run.code, run.out) == (code, "")
     assert message in run.err
     assert "pa55" not in run.err
-    assert len(run.err.splitlines()) == 1
+    lines = [line for line in run.err.splitlines() if "shows in the list of processes" not in line]
+    assert len(lines) == 1
+    assert len(run.err.splitlines()) - len(lines) == ("pa55word" in source), "a hint where a password was typed"
+    assert len(cli("probe", source, "--quiet").err.splitlines()) == 1
+
+
+def test_probe_sees_that_a_recording_is_cut_short(cli: Any, media: Media, model: Path, tmp_path: Path) -> None:
+    whole = media.clip(count=200, texture=True, muxing={"movflags": "faststart"})
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[:-1000])
+    assert json.loads(cli("probe", whole, "--json").out)["truncated"] is None
+    assert cli("probe", whole).err == ""
+    run = cli("probe", cut, "--seconds", "0.5")
+    assert (run.code, run.err.count("\n")) == (0, 1)
+    assert run.err.startswith("pipeline: warning: ")
+    assert "cut.mp4: truncated: 1000 of " in run.err
+    assert "  cut short " in run.out
+    assert json.loads(cli("probe", cut, "--json").out)["truncated"].startswith("1000 of ")
+    path = written(tmp_path / "s.yaml", model, f"name: cut, source: {cut}")
+    assert cli("check", path).out.splitlines()[1].endswith(", cut short")
 
 
 def test_run_ends_when_its_recordings_end(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
