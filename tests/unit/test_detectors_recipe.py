@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,6 +72,53 @@ def test_what_cannot_be_had_is_refused_in_one_line(stored: bytes) -> None:
             prepare(loaded(stored), Recipe(way="cuda_graph", shape=(1, 3, SIDE, SIDE)))
     with pytest.raises(ModelLoadError, match="serves one input shape"):
         prepare(loaded(stored), Recipe(way="optimized"))
+
+
+def test_the_package_that_was_compared_is_the_one_that_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever puts another file into its place meanwhile changes nothing; and it is guarded as a model file is."""
+    from pipeline.detectors.loading import aotinductor, load
+
+    given: list[bytes] = []
+    seen: list[bytes] = []
+
+    def replaced(path: Path, name: str, sha256: str | None) -> bytes:
+        data = read(path, name, sha256)
+        if path.suffix == ".pt2":
+            path.write_bytes(b"another")
+        return data
+
+    def stand_in(data: bytes, device: torch.device, name: str) -> Any:
+        seen.append(data)
+        return lambda batch: given.append(batch) or fitted("resnet")(batch)
+
+    package = tmp_path / "p.pt2"
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("p/data/aotinductor/model/x.wrapper.cpp", checks((1, 3, SIDE, SIDE)))
+    data = package.read_bytes()
+    read = load._read
+    monkeypatch.setattr(load, "_read", replaced)
+    monkeypatch.setattr(aotinductor, "_loaded", stand_in)
+    model = save(fitted("resnet"), tmp_path / "a.pt")
+    digest = hashlib.sha256(data).hexdigest()
+    recipe = Recipe(way="aotinductor", shape=(1, 3, SIDE, SIDE), file=str(package), sha256=digest)
+    module = load.load_model(model, recipe=recipe).module
+    assert seen == [data]
+    with torch.inference_mode():
+        module(torch.rand(1, SIDE, SIDE, 3).permute(0, 3, 1, 2))
+        assert given[-1].is_contiguous(), "the layout that it was compiled for"
+        with pytest.raises(ValueError, match="it was compiled for float32"):
+            module(torch.rand(1, 3, SIDE, SIDE).double())
+
+
+def checks(shape: tuple[int, ...]) -> str:
+    """As they stand in the source that a package brings."""
+    sides = (
+        f'"input_handles[0]: unmatched dim value at {axis}, expected: {side}, "' for axis, side in enumerate(shape)
+    )
+    strides = f'"input_handles[0]: unmatched stride value at {len(shape) - 1}, expected: 1, "'
+    return "\n".join(("int32_t arg0_1_expected_dtype = aoti_torch_dtype_float32();", *sides, strides))
 
 
 def test_a_copy_is_run_in_place_of_the_file_and_only_if_it_is_the_one(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -47,8 +48,8 @@ class CompiledModule(torch.nn.Module):
 
     def __init__(self, package: Callable[..., Any], taken: Taken, channels_last: bool) -> None:
         super().__init__()
-        self._package = package
-        self._taken = taken
+        self.package = package
+        self.taken = taken
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def forward(self, *given: Any) -> Any:
@@ -57,20 +58,20 @@ class CompiledModule(torch.nn.Module):
         if isinstance(first, list):
             for picture in first:
                 self._check(picture)
-            return self._package([picture.contiguous(memory_format=self._layout) for picture in first], *given[1:])
-        count, least = len(first), _least(self._taken.shape[0])
+            return self.package([picture.contiguous(memory_format=self._layout) for picture in first], *given[1:])
+        count, least = len(first), _least(self.taken.shape[0])
         if count < least:  # torch compiles open batch sizes for 2 and more
             given = tuple(torch.cat([each, each[-1:].expand(least - count, *each.shape[1:])]) for each in given)
         self._check(given[0])
-        outputs = self._package(given[0].contiguous(memory_format=self._layout), *given[1:])
+        outputs = self.package(given[0].contiguous(memory_format=self._layout), *given[1:])
         return outputs if count >= least else tree_map(lambda each: _cut(each, least, count), outputs)
 
     def _check(self, picture: torch.Tensor) -> None:
         shape, dtype = tuple(picture.shape), str(picture.dtype).removeprefix("torch.")
-        sides = self._taken.shape
-        if dtype != self._taken.dtype or len(shape) != len(sides) or not all(map(_within, shape, sides)):
+        sides = self.taken.shape
+        if dtype != self.taken.dtype or len(shape) != len(sides) or not all(map(_within, shape, sides)):
             raise ValueError(
-                f"it was compiled for {self._taken.dtype} {list(sides)}, but was given {dtype} {list(shape)}"
+                f"it was compiled for {self.taken.dtype} {list(sides)}, but was given {dtype} {list(shape)}"
             )
 
 
@@ -90,17 +91,31 @@ def load_aotinductor(
     """
     if recipe.way != "as_is":
         raise ModelLoadError(f"{name}: {recipe.name} is not to be had for an AOTInductor package")
-    facts, sources = _read(data, name)
-    _fits(facts, device, name)
-    sides, strides, dtype = _input(sources, name)
-    package = _loaded(data, device, name)
+    module = load_package(data, name, device)
     try:
-        text = package.loader.get_call_spec()[0]
+        text = module.package.loader.get_call_spec()[0]
     except (AttributeError, IndexError, RuntimeError) as exc:
         raise ModelLoadError(f"{name}: it does not say what it takes; compile it again") from exc
     signature, pictures = read_call_spec(text, name)
-    taken = Taken(sides, dtype, pictures)
-    return CompiledModule(package, taken, _channels_last(sides, strides, name)), signature, taken
+    return module, signature, replace(module.taken, pictures=pictures)
+
+
+def load_package(data: bytes, name: str, device: torch.device) -> CompiledModule:
+    """The module alone, which is given nothing but what it was compiled for.
+
+    Args:
+        data: the whole file.
+        name: how the messages call it.
+        device: must be the kind of device that it was compiled for.
+
+    Raises:
+        ModelLoadError: it is for another machine, or does not tell what it takes.
+    """
+    facts, sources = _read(data, name)
+    _fits(facts, device, name)
+    sides, strides, dtype = _input(sources, name)
+    channels_last = _channels_last(sides, strides, name)
+    return CompiledModule(_loaded(data, device, name), Taken(sides, dtype), channels_last)
 
 
 def _read(data: bytes, name: str) -> tuple[dict[str, str], str]:

@@ -69,15 +69,17 @@ def load_model(
     name = str(path)
     data = _pinned(Path(path), name, sha256)
     digest = hashlib.sha256(data).hexdigest()
+    package = None
     if recipe.file is not None:
         made = _read(Path(recipe.file), recipe.file, recipe.sha256)
         _compare(hashlib.sha256(made).hexdigest(), recipe.sha256, recipe.file)
-        data = data if recipe.way == "aotinductor" else made
+        data, package = (data, made) if recipe.way == "aotinductor" else (made, None)
     archive = read_archive(data, name)
     metadata = read_metadata(archive.side_files, name)
     with quiet():
         suppress_operator()  # a model may contain torchvision's operators: they must be registered first
-        module, signature, metadata = _loaded(archive, data, name, device or torch.device("cpu"), recipe, metadata)
+        device = device or torch.device("cpu")
+        module, signature, metadata = _loaded(archive, data, package, name, device, recipe, metadata)
     if sha256 is None:
         _log.info("%s: SHA-256 is %s; the file is a program: pin it as model.sha256 to run no other", name, digest)
     return LoadedModel(name, module, digest, metadata, signature, archive.quantized, archive.format)
@@ -94,13 +96,19 @@ def read_model(path: str | Path, sha256: str | None = None) -> tuple[bytes, Arch
 
 
 def _loaded(
-    archive: Archive, data: bytes, name: str, device: torch.device, recipe: Recipe, metadata: Metadata
+    archive: Archive,
+    data: bytes,
+    package: bytes | None,
+    name: str,
+    device: torch.device,
+    recipe: Recipe,
+    metadata: Metadata,
 ) -> tuple[torch.nn.Module, Signature, Metadata]:
     """By the loader of the file's format, which is imported when it is needed."""
     if archive.format == "torchscript":
         from pipeline.detectors.loading.torchscript import load_torchscript
 
-        module, signature = load_torchscript(data, name, device, recipe, quantized=archive.quantized)
+        module, signature = load_torchscript(data, name, device, recipe, quantized=archive.quantized, package=package)
         return module, signature, metadata
     if archive.format == "torch.export":
         from pipeline.detectors.loading.export import load_export as load

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -37,11 +36,17 @@ class Specialised(torch.nn.Module):
         return self.general(*given)
 
 
-def prepare(module: torch.nn.Module, recipe: Recipe = DEFAULT) -> torch.nn.Module:
+def prepare(module: torch.nn.Module, recipe: Recipe = DEFAULT, package: bytes | None = None) -> torch.nn.Module:
     """Evaluation mode, and what the recipe says.
 
     Layout and freezing are left out where the module does not allow them: an already frozen module has no mode,
     quantised weights have no layout.
+
+    Args:
+        module: as it was loaded.
+        recipe: what is done to it.
+        package: the whole of the recipe's file where its ``way`` is ``aotinductor``: what was compared with its digest
+            is what is loaded, whatever its path names by now.
 
     Raises:
         ModelLoadError: the recipe's ``way`` is not to be had for this module, or here.
@@ -58,7 +63,7 @@ def prepare(module: torch.nn.Module, recipe: Recipe = DEFAULT) -> torch.nn.Modul
         if recipe.shape is None:
             raise ModelLoadError(f"{recipe.name}: it serves one input shape, and none was given")
         try:
-            special = _WAYS[recipe.way](raw, module, recipe)
+            special = _WAYS[recipe.way](raw, module, recipe, package)
         except Exception as exc:
             raise ModelLoadError(f"{recipe.name} is not to be had: {one_line(exc)}") from exc
     return Specialised(recipe.shape, special, module)
@@ -89,33 +94,40 @@ def _tried(step: Callable[[Any], Any], module: torch.nn.Module) -> torch.nn.Modu
     return done
 
 
-def _optimized(raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe) -> Callable[..., Any]:
+def _optimized(
+    raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe, package: bytes | None
+) -> Callable[..., Any]:
     """Weights are packed for one input shape; the general program keeps its own."""
     made: Callable[..., Any] = torch.jit.optimize_for_inference(copy.deepcopy(module))  # type: ignore[arg-type]
     return made
 
 
-def _compiled(raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe) -> Callable[..., Any]:
+def _compiled(
+    raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe, package: bytes | None
+) -> Callable[..., Any]:
     assert recipe.shape is not None
     return torch.compile(exported(raw, recipe.shape).module(), dynamic=False)
 
 
-def _packaged(raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe) -> Callable[..., Any]:
-    from torch._inductor import aoti_load_package
+def _packaged(
+    raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe, package: bytes | None
+) -> Callable[..., Any]:
+    from pipeline.detectors.loading.aotinductor import load_package
 
-    if recipe.file is None:
+    if package is None:
         raise ValueError("there is no package")
-    runners = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return aoti_load_package(recipe.file, num_runners=runners)  # so many threads may be inside at a time
+    return load_package(package, str(recipe.file), torch.device("cpu"))  # packages are compiled for CPUs only
 
 
-def _graphed(raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe) -> Callable[..., Any]:
+def _graphed(
+    raw: torch.nn.Module, module: torch.nn.Module, recipe: Recipe, package: bytes | None
+) -> Callable[..., Any]:
     if not torch.cuda.is_available():
         raise ValueError("there is no GPU")
     return Graphed(module)
 
 
-_WAYS: dict[str, Callable[[torch.nn.Module, torch.nn.Module, Recipe], Callable[..., Any]]] = {
+_WAYS: dict[str, Callable[[torch.nn.Module, torch.nn.Module, Recipe, bytes | None], Callable[..., Any]]] = {
     "optimized": _optimized,
     "compiled": _compiled,
     "aotinductor": _packaged,

@@ -18,9 +18,17 @@ _UNKNOWN_OPERATOR = re.compile(r"Unknown builtin op: ([\w:]+)")
 
 
 def load_torchscript(
-    data: bytes, name: str, device: torch.device, recipe: Recipe, *, quantized: bool
+    data: bytes, name: str, device: torch.device, recipe: Recipe, *, quantized: bool, package: bytes | None = None
 ) -> tuple[torch.nn.Module, Signature]:
     """The module, made ready as the recipe says, and what its ``forward`` takes.
+
+    Args:
+        data: the whole file.
+        name: how the messages call it.
+        device: where its tensors go.
+        recipe: how it is made ready.
+        quantized: its code calls quantised operators.
+        package: the whole of the recipe's package, if it names one.
 
     Raises:
         ModelLoadError: torch cannot load it, or it is no detector.
@@ -29,7 +37,7 @@ def load_torchscript(
         hush_int8()
     raw = _deserialise(data, device, name)
     signature = read_signature(raw, name)
-    return prepare(raw, recipe), signature
+    return prepare(raw, recipe, package), signature
 
 
 def _deserialise(data: bytes, device: torch.device, name: str) -> torch.jit.ScriptModule:
