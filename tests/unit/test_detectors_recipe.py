@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipeline.detectors import build_detector
-from pipeline.detectors.loading.graphs import alike, copied
+from pipeline.detectors.loading.graphs import Graphed, alike, copied
 from pipeline.detectors.loading.preparing import Specialised, prepare
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.wording import quiet
@@ -160,3 +160,20 @@ def test_outputs_of_a_graph_are_copied_out_and_compared() -> None:
         list(one),
     ):
         assert not alike(one, different)
+
+
+def test_where_the_recording_of_a_graph_runs_out_of_memory_the_program_is_run_as_it_was() -> None:
+    calls = 0
+
+    def program(given: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return given + 1.0
+
+    graphed, given = Graphed(program), torch.zeros(2)
+    with pytest.raises(torch.OutOfMemoryError):
+        graphed(given)
+    assert graphed(given).tolist() == [1.0, 1.0]
+    assert calls == 2

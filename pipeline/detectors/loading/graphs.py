@@ -39,6 +39,7 @@ class Graphed:
         """Run it; the first call of a thread records."""
         if getattr(self._threads, "address", None) is None:
             self._threads.address = given.data_ptr()
+            self._threads.launch = None  # for good, where the recording raises: for lack of memory, mostly
             self._threads.launch = self._recorded(given)
         if self._threads.launch is None or self._threads.address != given.data_ptr():
             return self._module(given)
