@@ -17,10 +17,17 @@ _ROOT = "video-pipeline"
 
 
 def cache_folder(name: str) -> Path:
-    """``$XDG_CACHE_HOME/video-pipeline/<name>``, by default under ``~/.cache``. It is not made here."""
+    """``$XDG_CACHE_HOME/video-pipeline/<name>``, by default under ``~/.cache``. It is not made here.
+
+    A user without a home, as a container's may be, has no cache: then it is a path at which nothing can be.
+    """
     given = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
-    return root / _ROOT / name
+    if os.path.isabs(given):
+        return Path(given) / _ROOT / name
+    try:
+        return Path.home() / ".cache" / _ROOT / name
+    except RuntimeError:
+        return Path(os.devnull) / _ROOT / name
 
 
 def make_private(folder: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification says to ignore such a value
     monkeypatch.setenv("HOME", "/home/somebody")
     assert cache_folder("bench") == Path("/home/somebody/.cache/video-pipeline/bench")
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987_654_321)  # nobody in the list of users
+    entry = cache_folder("tuned") / "entry.json"
+    write_cached(entry, {"a": 1})
+    assert read_cached(entry) is None
+    assert not entry.parent.is_dir()
 
 
 def test_what_is_written_is_read_and_replaced(tmp_path: Path) -> None:
