@@ -110,7 +110,7 @@ def key_of(digest: str, device: torch.device, given: Mapping[str, Any]) -> dict[
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch": torch.__version__,
-        "version": importlib.metadata.version("video-pipeline"),
+        "version": _version(),
     }
 
 
@@ -217,6 +217,14 @@ def _whole(recipe: Recipe) -> bool:
         return not reason and digest_of(recipe.file) == recipe.sha256
     except OSError:
         return False
+
+
+def _version() -> str:
+    """Of this program; a tree of sources that nobody installed has none."""
+    try:
+        return importlib.metadata.version("video-pipeline")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu_model() -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import stat
@@ -217,6 +218,15 @@ def test_damaged_entries_are_as_good_as_none(model: str, change: Any) -> None:
     assert recall(model, "cpu", GIVEN, Fixed()) is None
     kept(model, 0, candidate(20.0))  # and can be replaced
     assert fps_recalled(model) == 20.0
+
+
+def test_sources_that_are_not_installed_have_a_key_as_well(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    kept(model, 0, candidate(10.0))
+    assert fps_recalled(model) == 10.0
 
 
 def test_built_in_models_are_known_by_name() -> None:
