@@ -126,11 +126,17 @@ def keep(key: Mapping[str, Any], created: str, choice: int, candidates: Sequence
     path = entry_of(key)
     before = read_cached(path) or {}
     write_cached(path, {"key": dict(key), "created": created, "choice": choice, "candidates": list(candidates)})
-    for file in _files(before.get("candidates", ())) - _files(candidates):
-        if Path(file).parent == path.parent:  # a copy of ours that nobody names any more
-            with contextlib.suppress(OSError):
-                Path(file).unlink()
+    ours = {file for file in _files(before.get("candidates", ())) if Path(file).parent == path.parent}
+    for file in ours - _files(candidates) - _files_of_others(path):  # copies that nobody names any more
+        with contextlib.suppress(OSError):
+            Path(file).unlink()
     return path
+
+
+def _files_of_others(entry: Path) -> set[str]:
+    """What the other entries name: copies are shared by all entries of a model, for one GPU or setting and another."""
+    others = (read_cached(path) or {} for path in entry.parent.glob("*.json") if path != entry)
+    return {file for facts in others for file in _files(facts.get("candidates", ()))}
 
 
 def _files(candidates: Any) -> set[str]:

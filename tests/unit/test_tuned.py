@@ -124,6 +124,20 @@ def test_a_copy_that_no_candidate_names_any_more_goes(model: str, tmp_path: Path
     assert foreign.exists()
 
 
+def test_a_copy_that_an_entry_for_other_circumstances_names_stays(model: str) -> None:
+    copy = copied()
+    int8 = candidate(9.0, Recipe(precision="int8", file=str(copy), sha256=digest_of(str(copy))))
+    kept(model, 0, int8)
+    other = {**GIVEN, "input_size": [64, 64]}
+    keep(key_of(digest_of(model), CPU, other), "2026-01-02T03:04:05Z", 0, [int8])
+    kept(model, 0, candidate(1.0))
+    found = recall(model, "cpu", other, Fixed())
+    assert found is not None
+    assert found.recipe.file == str(copy)
+    keep(key_of(digest_of(model), CPU, other), "2026-01-02T03:04:05Z", 0, [candidate(1.0)])
+    assert not copy.exists()
+
+
 def fps_recalled(model: str) -> float | None:
     found = recall(model, "cpu", GIVEN, Fixed())
     return None if found is None else found.fps
