@@ -41,6 +41,10 @@ class Parsed(NamedTuple):
     nonfinite: list[int]
 
 
+UNREADABLE = (RuntimeError, ValueError, IndexError, KeyError, TypeError)
+"""What an adapter may raise over outputs that it was not made for."""
+
+
 class Adapter(Protocol):
     """A family of detectors. Stateless: ``parse`` is called from several threads at once.
 

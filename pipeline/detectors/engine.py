@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.detectors.adapter import Adapter, Limits, describe
+from pipeline.detectors.adapter import UNREADABLE, Adapter, Limits, describe
 from pipeline.detectors.capacity import Capacity, parts, pictures_per_call
 from pipeline.detectors.network import Network, OutOfMemory
 from pipeline.detectors.pinned import allocator
@@ -211,7 +211,7 @@ class TorchScriptDetector:
         try:
             with self._network.reading(ready):
                 parsed = self._adapter.parse(outputs, count, self.limits, spec)
-        except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as exc:
+        except UNREADABLE as exc:
             raise InferenceError(f"the model's outputs ({describe(outputs)}) cannot be read: {one_line(exc)}") from exc
         rows = sum(parsed.nonfinite)
         if rows:

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.detectors import build_detector
+from pipeline.detectors.adapter import Limits, Parsed
+from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.errors import InferenceError
-from pipeline.frame import Batch, InputSpec, Item, Picture
+from pipeline.frame import Batch, Detections, InputSpec, Item, Picture
 from pipeline.stages import Letterbox
 from pipeline.stages.region import Region
 from tests.models import Cells, Normalised, batch_of, save, tiny_ssd, ultralytics_metadata
@@ -80,6 +82,29 @@ def test_neither_may_a_model_that_says_so_nor_one_that_resizes_by_itself(tmp_pat
     assert build_detector(says_so, device="cpu").spec.trim == 0
     assert build_detector(save(tiny_ssd(), tmp_path / "ssd.pt"), device="cpu").spec.trim == 0
     assert built(Cells(), tmp_path, trim=False).spec.trim == 0
+
+
+class OneSize:
+    """An adapter with a table for the cells of one input size, as a user may write it."""
+
+    name = "one_size"
+    preprocessing = Preprocessing()
+    table = np.arange(SIDE // 32 * (SIDE // 32))
+
+    def check(self, outputs: Any, size: int) -> None:
+        """Anything goes."""
+
+    def parse(self, outputs: Any, count: int, limits: Limits, spec: InputSpec) -> Parsed:
+        """Raises ValueError where the cells are not those of the table."""
+        outputs[0, 4].numpy() + self.table
+        return Parsed([Detections.empty()] * count, [0] * count)
+
+
+def test_a_model_whose_adapter_knows_one_size_is_given_that_one(tmp_path: Path) -> None:
+    detector = built(Cells(), tmp_path, adapter=f"{__name__}:OneSize")
+    assert detector.spec.trim == 0
+    batch = batch_of(InputSpec(SIDE, SIDE), np.zeros((SIDE, SIDE, 3), np.uint8))
+    assert len(detector.submit(batch).result()) == 1
 
 
 @pytest.mark.parametrize("module", [Cells(), Normalised()], ids=["pixels", "normalised"])

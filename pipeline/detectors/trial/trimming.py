@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.detectors.adapter import Adapter, Limits
+from pipeline.detectors.adapter import UNREADABLE, Adapter, Limits
 from pipeline.detectors.loading.load import LoadedModel
 from pipeline.detectors.network import Network
 from pipeline.detectors.trial.probe import FirstRun
@@ -41,7 +41,7 @@ def trim_of(model: LoadedModel, run: FirstRun, adapter: Adapter, connect: Callab
     network = connect(replace(spec, trim=stride), run.batch)
     try:
         agreed = all(_agrees(network, adapter, run.batch, *sides) for sides in _shapes(spec, stride))
-    except InferenceError:
+    except (InferenceError, *UNREADABLE):  # an adapter may know one size only
         return 0
     return stride if agreed and _shapes(spec, stride) else 0
 
