@@ -20,6 +20,7 @@ from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.names import choose_classes, choose_labels
 from pipeline.detectors.network import Network
 from pipeline.detectors.placement import choose_device, choose_precision, gpu_files
+from pipeline.detectors.plugins import identity
 from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.detectors.recognise import Wanted, fit_adapter, known_before_running, preprocessing_of, settled
 from pipeline.detectors.trial import verdict as verdicts
@@ -135,7 +136,7 @@ def _verdict(
         *circumstances,
         run.spec,
         run.batch,
-        adapter,
+        identity(adapter, request.adapter_options),
         request.max_batch,
         request.trim,
         request.threads,

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from pipeline.caches import cache_folder
 from pipeline.detectors import build_detector
 from pipeline.detectors.capacity import PATIENCE, Capacity
-from pipeline.detectors.trial import examine
+from pipeline.detectors.trial import examine, verdict
 from pipeline.detectors.trial.scenes import probe_picture
 from pipeline.detectors.trial.verdict import Verdict
 from pipeline.errors import InferenceError, ModelLoadError
@@ -265,6 +267,47 @@ class TestCache:
         kept.write_bytes(damage)
         detector = built(Cells(), tmp_path)
         assert (detector.verdict.cached, detector.max_batch) == (False, 4)
+
+    def test_an_adapter_of_the_users_own_is_known_again_until_its_module_or_options_change(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place = tmp_path / "site"
+        place.mkdir()
+        monkeypatch.syspath_prepend(str(place))
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        text = (
+            "from pipeline.detectors.adapters.ultralytics import Ultralytics\n"
+            "class Mine:\n"
+            "    name = 'mine'\n"
+            "    def __init__(self, **options):\n"
+            "        self._known = Ultralytics(classes=3)\n"
+            "        self.preprocessing = self._known.preprocessing\n"
+            "    def check(self, outputs, size):\n"
+            "        self._known.check(outputs, size)\n"
+            "    def parse(self, outputs, count, limits, spec):\n"
+            "        return self._known.parse(outputs, count, limits, spec)\n"
+        )
+
+        def cached(**options: Any) -> bool:
+            monkeypatch.delitem(sys.modules, "own_head", raising=False)
+            importlib.invalidate_caches()
+            return bool(built(Cells(), tmp_path, adapter="own_head:Mine", **options).verdict.cached)
+
+        (place / "own_head.py").write_text(text)
+        assert [cached(), cached(), cached()] == [False, True, True]
+        assert [cached(adapter_options={"a": 1}), cached(adapter_options={"a": 1})] == [False, True]
+        (place / "own_head.py").write_text(text + "# changed\n")
+        assert [cached(), cached()] == [False, True]
+
+    def test_the_oldest_of_many_entries_of_a_model_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(verdict, "MOST_KEPT", 3)
+        entries = [verdict.entry("a" * 64, [number]) for number in range(5)]
+        other = verdict.entry("b" * 64, [0])
+        for second, path in enumerate([other, *entries]):
+            verdict.keep(path, Verdict(4))
+            if path.exists():
+                os.utime(path, (second, second))
+        assert [path.exists() for path in (other, *entries)] == [True, False, False, True, True, True]
 
     def test_a_folder_that_cannot_be_written_is_no_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)

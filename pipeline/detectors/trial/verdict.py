@@ -17,6 +17,12 @@ from pipeline.errors import ModelLoadError
 EDITION = 2
 """Grows when the checks change: older verdicts are then not believed."""
 
+DIGITS = 32
+"""Of a model's digest, in the name of an entry."""
+
+MOST_KEPT = 32
+"""Entries of one model: ways to use it, versions of torch. The oldest go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -74,7 +80,7 @@ class Verdict:
 def entry(digest: str, facts: Sequence[object]) -> Path:
     """The cache file of a model (by digest) that is used in one way (``facts``) with this torch."""
     told = hashlib.sha256(repr((EDITION, torch.__version__, *facts)).encode()).hexdigest()[:16]
-    return cache_folder("verdicts") / f"{digest[:32]}-{told}.json"
+    return cache_folder("verdicts") / f"{digest[:DIGITS]}-{told}.json"
 
 
 def recall(path: Path) -> Verdict | None:
@@ -95,8 +101,15 @@ def verdict_of(facts: Mapping[str, Any]) -> Verdict | None:
 
 def keep(path: Path, verdict: Verdict) -> None:
     """Keep a verdict whose checks were all made; one that lacked time is tried again at the next start."""
-    if not verdict.left_out:
-        write_cached(path, verdict.as_dict())
+    if verdict.left_out:
+        return
+    write_cached(path, verdict.as_dict())
+    try:
+        kept = sorted(path.parent.glob(f"{path.name[:DIGITS]}-*.json"), key=lambda one: one.stat().st_mtime_ns)
+        for old in kept[:-MOST_KEPT]:
+            old.unlink()
+    except OSError:
+        return  # somebody else tidies up at the same time, or there is no cache
 
 
 def refuse_not_finite(path: str, precision: str) -> ModelLoadError:
