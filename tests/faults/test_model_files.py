@@ -22,8 +22,10 @@ from torch import Tensor, nn
 
 from pipeline.detectors import build_detector
 from pipeline.detectors.loading.archive import read_archive
+from pipeline.detectors.loading.file_access import file_access
 from pipeline.detectors.loading.metadata import read_metadata
 from pipeline.errors import ModelLoadError
+from pipeline.workshop.inspection.inspecting import inspect_model
 from tests.models import Cells, save, script, ultralytics_metadata
 
 FILES = ultralytics_metadata((64, 96), {0: "red", 1: "green", 2: "blue"})
@@ -266,6 +268,41 @@ def test_code_that_reads_files_is_refused_before_it_is_loaded(tmp_path: Path) ->
     path = save(Simple(), tmp_path / "m.pt")
     changed_code(path, "torch.relu(x)", f'torch.from_file("{target}", True, 8)')
     assert "calls from_file, which reads and writes files" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "_0 = torch.save(x, 'FILE')",
+        "_0 = ops.aten.save (x, 'FILE')",
+        "_0 = torch.\\\n save(x, 'FILE')",
+        "_0 = (torch).save(x, 'FILE')",
+        "_0 = (torch. # here\n save)(x, 'FILE')",
+        "f = torch.save\n    _0 = f(x, 'FILE')",
+        "_0 = getattr(torch, 'sa' 've')(x, 'FILE')",
+        '_0 = getattr(torch, "save")(x, "FILE")',
+        '_0 = getattr(torch, "sav\\145")(x, "FILE")',
+    ],
+)
+def test_code_that_writes_files_is_refused_before_it_is_loaded(statement: str, tmp_path: Path) -> None:
+    target = tmp_path / "victim"
+    path = save(Simple(), tmp_path / "m.pt")
+    changed_code(path, "return torch.relu(x)", f"{statement.replace('FILE', str(target))}\n    return x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.load(str(path))(torch.zeros(1))  # type: ignore[no-untyped-call]
+    assert target.exists(), "torch itself runs it"
+    target.unlink()
+    message = refusal(path)
+    assert "reads and writes files" in message or "puts together" in message
+    assert not target.exists()
+    assert any("its code would be refused" in warning for warning in inspect_model(path)["warnings"])
+
+
+def test_names_that_only_look_like_file_operators() -> None:
+    code = 'class save(Module):\n  save : List[int]\n  x = __torch__.save.Model\n  y = save(getattr(self.a, "0"))\n'
+    assert file_access(code) == ""
+    assert file_access('y = (getattr(getattr(self, "0"), "1")).forward(x)') == ""
 
 
 class ThreeTensors(nn.Module):

@@ -246,6 +246,7 @@ EVIL: dict[str, tuple[str, str, str, str]] = {
     "an operator": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.os.system", "no operator"),
     "a name within": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.ops.aten.__class__", "no operator"),
     "a file": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.ops.aten.from_file.default", "reads and writes"),
+    "a file of its own": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.ops.aten.save", "reads and writes"),
     "an input": (
         PROGRAM,
         '"forward_arg_names": ["x"]',

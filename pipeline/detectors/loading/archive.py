@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from pipeline.detectors.loading.export_archive import read_export
+from pipeline.detectors.loading.file_access import file_access
 from pipeline.detectors.loading.formats import LEGACY, ModelFormat, describe_foreign, describe_zip, format_of
 from pipeline.detectors.loading.members import read_by_torch
 from pipeline.errors import ModelLoadError
@@ -22,7 +23,6 @@ _LONGEST_CODE = 64 << 20
 # What Python's zip reader raises on damaged archives, as found by changing bytes at random.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, RuntimeError, EOFError, OSError)
 _OPERATOR = re.compile(r"\bops\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)\(")
-_FILE_ACCESS = re.compile(r"\bfrom_file\(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ def _read_code(archive: zipfile.ZipFile, own: Mapping[str, zipfile.ZipInfo], nam
     if sum(member.file_size for member in code) > _LONGEST_CODE:
         raise _refused(name, f"TorchScript with more than {_LONGEST_CODE >> 20} MB of code", "this is no detector")
     text = "\n".join(archive.read(member).decode("utf-8", "replace") for member in code)
-    if _FILE_ACCESS.search(text):
-        raise ModelLoadError(f"{name}: its code calls from_file, which reads and writes files on this machine: refused")
+    if reason := file_access(text):
+        raise ModelLoadError(f"{name}: its code is refused: {reason}")
     return frozenset(f"{space}::{op}" for space, op in _OPERATOR.findall(text) if space not in ("prim", "aten"))
 
 

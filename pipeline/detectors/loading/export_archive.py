@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pipeline.detectors.loading.file_access import FILE_OPERATORS
 from pipeline.errors import ModelLoadError
 
 _LONGEST_JSON = 128 << 20
@@ -117,7 +118,7 @@ def _operator(target: object, operators: set[str]) -> None:
     found = _OPERATOR.fullmatch(text)
     if found and "__" not in text:
         operator = f"{found[1]}::{found[2]}"
-        if found[2] == "from_file":
+        if found[2] in FILE_OPERATORS:
             raise _Suspicious(f"it calls {operator}, which reads and writes files on this machine")
         operators.add(operator)
     elif text.removeprefix("_operator.") not in _OF_OPERATOR and not _ARITHMETIC.fullmatch(text):

@@ -101,8 +101,8 @@ def _script(members: Members, sizes: dict[str, int], doubts: list[str], code: bo
         attribute = tensor.name.rpartition(".")[2]
         declared = attribute in program.parameters.get(tensor.owner, frozenset())
         kinds["parameters" if declared else "buffers"].append(tensor)
-    if program.opens_files:
-        doubts.append("its code calls from_file, which reads and writes files on this machine")
+    if program.file_access:
+        doubts.append(f"its code would be refused: {program.file_access}")
     torchvision = {name: n for name, n in sorted(program.operators.items()) if name.startswith("torchvision::")}
     told: dict[str, Any] = {
         "forward": by_name.get("forward"),

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.detectors.loading.file_access import file_access
+
 _CLASS = re.compile(r"class (\w+)\(")
 _DEF = re.compile(r"(| {2})def (\w+)\(")  # functions and methods; what is deeper is none of TorchScript's
 _ATTRIBUTES = re.compile(r"  __(parameters|buffers)__ = \[([^\]]*)\]")
@@ -82,7 +84,7 @@ class Program:
         operators: calls by qualified name, ``aten::relu``; of torch's own only what its code calls as ``torch.x``.
         baked: shapes with literal sizes.
         constants: first use of each constant, ``c12`` -> ``file:line``.
-        opens_files: it calls ``from_file``, which reads and writes files of this machine.
+        file_access: how it reads and writes files of this machine; empty where it does not.
     """
 
     files: int = 0
@@ -94,7 +96,7 @@ class Program:
     operators: Counter[str] = field(default_factory=Counter)
     baked: list[Baked] = field(default_factory=list)
     constants: dict[str, str] = field(default_factory=dict)
-    opens_files: bool = False
+    file_access: str = ""
 
     def custom(self) -> dict[str, int]:
         """Operators of neither torch nor torchvision: without their library the file cannot be loaded."""
@@ -116,6 +118,7 @@ def read_program(sources: Mapping[str, str]) -> Program:
         if program.lines > MOST_LINES:
             raise ValueError(f"its code has more than {MOST_LINES:,} lines")
         lines = text.removesuffix("\n").split("\n")  # splitlines would split at other characters, too
+        program.file_access = program.file_access or file_access(text)
         module = file.removesuffix(".py").replace("/", ".")
         _read_file(program, file, module, lines)
     return program
@@ -154,7 +157,6 @@ def _read_statement(program: Program, file: str, number: int, line: str) -> None
         program.branches["if" if branch.group(1) == "elif" else branch.group(1)] += 1
     for space, operator, own in _OPERATOR.findall(line):
         program.operators[f"{space}::{operator}" if space else f"aten::{own}"] += 1
-        program.opens_files |= "from_file" in (operator, own)
     for operator, _, sizes in _SHAPED.findall(line):
         known = [size.strip() for size in sizes.split(",")]
         if len(program.baked) < _MOST_BAKED and any(size.isdecimal() and int(size[:9]) > 1 for size in known):
