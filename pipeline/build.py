@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,10 @@ def absent(name: str, reason: str) -> Stream:
     return Stream(Absent(reason), [], StreamLedger(name))
 
 
-def feed(config: StreamConfig) -> Stream:
+def feed(config: StreamConfig, gate: threading.Semaphore | None = None) -> Stream:
     """A stream of the daemon: a camera that is reconnected for ever, or a recording, perhaps looped, at its own pace.
+
+    ``gate`` bounds how many cameras connect at the same time.
 
     Raises ConfigError when its credentials cannot be had.
     """
@@ -186,7 +189,7 @@ def feed(config: StreamConfig) -> Stream:
     reader: Source
     if live and source.scheme != "pattern":
         reader = Reconnecting(
-            lambda: _camera(config, resolve_source(config), skip), name=config.name, on_state=account.at
+            lambda: _camera(config, resolve_source(config), skip), name=config.name, on_state=account.at, gate=gate
         )
     elif source.scheme == "pattern":
         reader = Paced(PatternSource(source.reveal()), wall=live)

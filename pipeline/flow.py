@@ -27,17 +27,18 @@ from functools import partial
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
 from pipeline.errors import ModelHung, PipelineError, SourceError
-from pipeline.frame import Capture, Frame, Item, Outcome, StreamKey, Uint8Array
+from pipeline.frame import Item, Outcome, StreamKey
 from pipeline.inference import BatchRunner, UnderWay
 from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool, aligned
 from pipeline.outlet import Event, Outlet, open_all
+from pipeline.preparing import Preparer
 from pipeline.protocols import Detector, Sink
 from pipeline.publishing import Closing, Opened, Publisher
 from pipeline.roster import Roster
 from pipeline.stream import FlowOptions, Stream
 from pipeline.threads import Channel, Closed, WorkerGroup
-from pipeline.timing import SYSTEM, Clock, Mark, new_trace
+from pipeline.timing import SYSTEM, Clock
 
 log = logging.getLogger("pipeline")
 
@@ -87,9 +88,11 @@ class Pipeline:
                 deliver(outlet, event)
 
         self._start_reader = start_reader
-        self._offer = offer
         self._publisher = Publisher(deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints)
         self._emit = emit = emit or self._publisher.handle
+        self._preparer = Preparer(
+            self.detector.spec, self.buffers, offer, emit, self._now, self._complaints, pictures=self._wants_pictures
+        )
         self._runner = BatchRunner(
             self.detector, self._scheduler, self.buffers, self.ledger, emit, self._now, self._complaints
         )
@@ -99,48 +102,50 @@ class Pipeline:
     def _read(self, stream: Stream) -> Generator[None]:
         """source -> stages -> scheduler. One step per frame, so that a thread or ``run_inline`` can drive it."""
         source, account = stream.source, stream.account
-        frames = 0  # that got a sequence number
-        opened = False
         try:
             stream.labels = self.detector.labels
             info = replace(source.open(stream.stop), name=account.name, labels=stream.labels)
-            account.opened(info, source.counters, self._now())
-            self._emit(Opened(stream, info))
-            self._scheduler.open(stream.key, stream.weight, stream.policy)
-            opened = True
+            with stream.fence:
+                stream.check()
+                account.opened(info, source.counters, self._now())
+                self._emit(Opened(stream, info))
+                self._scheduler.open(stream.key, stream.weight, stream.policy)
+                stream.opened = True
             while (capture := source.read()) is not None:
-                # Asked before it is counted: what a plug-in raises here costs the stream, not the balance.
-                kept = stream.keep(capture)
-                wanted = kept and stream.gate(capture)
-                account.arrived(capture.read_ns, capture.pts_s, capture.epoch, capture.corrupt)
-                if kept:
-                    self._prepare(stream, capture, frames, wanted)
-                    frames += 1
-                else:
-                    account.decimated += 1
-                if account.decoded == stream.limit:
+                with stream.fence:
+                    stream.check()
+                    # Asked before it is counted: what a plug-in raises here costs the stream, not the balance.
+                    kept = stream.keep(capture)
+                    wanted = kept and stream.gate(capture)
+                    account.arrived(capture.read_ns, capture.pts_s, capture.epoch, capture.corrupt)
+                    if kept:
+                        self._preparer.prepare(stream, capture, stream.frames, wanted)
+                        stream.frames += 1
+                    else:
+                        account.decimated += 1
+                    at_limit = account.decoded == stream.limit
+                if at_limit:
                     break
                 yield
+            stream.check()
             account.ended(source.truncation, at_limit=account.decoded == stream.limit, asked=stream.stop.is_set())
         except SourceError as error:
-            account.failed(str(error))
-            log.error("%s: %s", account.name, error)
+            if not stream.ended:
+                account.failed(str(error))
+                log.error("%s: %s", account.name, error)
         except Closed:
-            account.ended(None, at_limit=False, asked=True)
+            if not stream.ended:
+                account.ended(None, at_limit=False, asked=True)
         except Exception as error:  # a plug-in may raise anything; it costs this stream only
-            account.failed(f"{type(error).__name__}: {error}")
+            if not stream.ended:
+                account.failed(f"{type(error).__name__}: {error}")
             log.exception("%s: reading failed", account.name)
         finally:
             try:
                 source.close()
             except Exception:  # a plug-in may raise anything; the stream has ended anyway
                 log.exception("%s: closing failed", account.name)
-            if opened:
-                self._scheduler.close(stream.key)
-                with suppress(Closed):
-                    self._emit(Closing(stream, frames))
-            self._roster.closed(stream)
-            self._open_more()
+            self._end(stream)
 
     def _detect(self) -> None:
         """batch -> detector -> outcomes, with up to ``detector.depth`` batches under way."""
@@ -179,43 +184,21 @@ class Pipeline:
         except Closed:
             outlet.close()
 
-    # Their bodies
+    def _end(self, stream: Stream) -> None:
+        """What is owed to the others when a stream ends: once, by its reader or by whoever gave that up."""
+        with stream.fence:
+            if stream.ended:
+                return
+            stream.ended = True
+        self._close(stream)
 
-    def _prepare(self, stream: Stream, capture: Capture, sequence: int, wanted: bool) -> None:
-        """Make the network inputs of one frame and queue them, unless the detector is not to look at it."""
-        trace = new_trace()
-        trace[Mark.READ], trace[Mark.DECODED] = capture.read_ns, capture.decoded_ns
-        trace[Mark.PREPARE] = self._now()
-        picture = capture.picture
-        frame = Frame(
-            stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch,
-            picture.width, picture.height, picture if self._wants_pictures else None, trace,
-        )  # fmt: skip
-        if capture.corrupt and stream.drop_corrupt:
-            self._emit(Outcome(frame, dropped="corrupt"))
-            return
-        if not wanted:
-            self._emit(Outcome(frame))
-            return
-        items: list[Item] = []
-        inputs: list[Uint8Array] = []
-        try:
-            for part, stage in enumerate(stream.stages):
-                spec = stage.spec_for(picture, self.detector.spec)
-                inputs.append(self.buffers.acquire(spec.shape))
-                geometry = stage.prepare(picture, spec, inputs[part])
-                items.append(Item(frame, spec, inputs[part], geometry, part, len(stream.stages)))
-        except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
-            text = f"frame {frame.index}: {error}"
-            self._complaints.say(logging.WARNING, stream.account.name, "stage", text)
-            for out in inputs:
-                self.buffers.release(out)
-            self._emit(Outcome(frame, dropped="stage_error"))
-            return
-        trace[Mark.PREPARED] = self._now()
-        for item in self._offer(stream.key, items):
-            self.buffers.release(item.input)
-            self._emit(Outcome(item.frame, dropped="overflow", part=item.part, of=item.of))
+    def _close(self, stream: Stream) -> None:
+        if stream.opened:
+            self._scheduler.close(stream.key)
+            with suppress(Closed):
+                self._emit(Closing(stream, stream.frames))
+        self._roster.closed(stream)
+        self._open_more()
 
     # Life
 
@@ -263,6 +246,23 @@ class Pipeline:
     def remove(self, name: str) -> None:
         """Ask one stream to stop; the frames that it has queued are still served."""
         self._roster.stop(name)
+
+    def abandon(self, name: str) -> bool:
+        """Give up the reader of a stream that hangs in native code: the stream ends without it, as failed, and its
+        thread is left behind. False where there is none, or it is not its source that it waits for."""
+        stream = self._roster.find(name)
+        if stream is None or not stream.fence.acquire(blocking=False):
+            return False
+        try:
+            if stream.ended:
+                return False
+            stream.ended = True  # whatever its source returns one day is nobody's any more
+        finally:
+            stream.fence.release()
+        stream.stop.set()
+        stream.account.failed("its reader hung in native code and was left behind")
+        self._close(stream)
+        return True
 
     def finish(self) -> None:
         """No more streams will be added: once all have ended, everything drains and ends."""

@@ -45,6 +45,11 @@ class Roster:
         with self._lock:
             self._open.pop(stream.key, None)
 
+    def find(self, name: str) -> Stream | None:
+        """The open stream of that name."""
+        with self._lock:
+            return next((stream for key, stream in self._open.items() if key.name == name), None)
+
     def stop(self, name: str | None = None) -> None:
         """Ask one stream, or all, to stop; those that wait never open."""
         with self._lock:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.frame import Capture, StreamKey
 from pipeline.ledger import StreamLedger
 from pipeline.protocols import Follower, Source, Stage
-from pipeline.threads import Policy, StopFlag
+from pipeline.threads import Closed, Policy, StopFlag
 
 
 def _every(capture: Capture) -> bool:
@@ -44,6 +45,17 @@ class Stream:
     key: StreamKey = field(default_factory=lambda: StreamKey("", 0))
     labels: dict[int, str] = field(default_factory=dict)
     stop: StopFlag = field(default_factory=StopFlag)
+    fence: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a frame is in the read loop's hands; free while the loop waits for its source."""
+    opened: bool = False
+    ended: bool = False
+    frames: int = 0
+    """Frames that got a sequence number."""
+
+    def check(self) -> None:
+        """Raise Closed where the stream was ended meanwhile by somebody else; under the fence."""
+        if self.ended:
+            raise Closed
 
 
 @dataclass(frozen=True, slots=True)

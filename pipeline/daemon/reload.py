@@ -82,6 +82,11 @@ class Reloader:
         for name in [name for name in self._ending if self._over(name)]:
             self._start(self._ending.pop(name))
 
+    def restart(self, name: str) -> None:
+        """Begin a stream anew that was ended by somebody else."""
+        if name in self._running:
+            self._ending[name] = self._running[name]
+
     @property
     def over(self) -> bool:
         """All streams have ended, and none is about to start."""

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import load_config_quarantining
 from pipeline.daemon.notify import Notifier
 from pipeline.daemon.shard import WHOLE, Shard
+from pipeline.daemon.supervise import Supervisor
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.footprint import Footprint, resident_bytes
 from pipeline.ledger import Ledger, StreamLedger
@@ -36,6 +38,8 @@ PICTURES_WAITING = 16
 """Results that may wait for one sink. Those with pictures are large: 16 of 1080p are 50 MB."""
 FIRST_STATUS_S = 5.0
 """After so long the first status line of each stream is due: whoever started it by hand is still watching."""
+CONNECTING = 8
+"""Cameras that connect at the same time: a hundred at once would be a storm for the network, and for this machine."""
 LOADING_TOO_LONG_NS = 60_000_000_000
 """Loading and warming the model for so long is worth a word, then again after as long."""
 STOPPED_LOADING_S = 2.0
@@ -76,6 +80,8 @@ class Daemon:
         self._signals: list[int] = []
         self._reload_asked = False
         self._reloader: Reloader | None = None
+        self._supervisor: Supervisor | None = None
+        self._gate = threading.Semaphore(CONNECTING)
         self._pipeline: Pipeline | None = None
         self.ready = False
         self.stuck = False
@@ -202,7 +208,9 @@ class Daemon:
         for _, stream in streams:
             pipeline.add(stream)
         running = [config for config, _ in streams]
-        self._reloader = Reloader(self._path, self._shard, loaded, running, pipeline, build.feed, self._now)
+        make_feed = partial(build.feed, gate=self._gate)
+        self._reloader = Reloader(self._path, self._shard, loaded, running, pipeline, make_feed, self._now)
+        self._supervisor = Supervisor(pipeline.ledger, pipeline.abandon, self._reloader.restart, self._now)
         self._notify.ready()
         return pipeline
 
@@ -213,7 +221,7 @@ class Daemon:
         for stream in loaded.config.streams:
             if stream.enabled:
                 try:
-                    feeds.append((stream, build.feed(stream)))
+                    feeds.append((stream, build.feed(stream, self._gate)))
                 except ConfigError as error:
                     self._refused = True
                     log.error("%s; the other streams run", error)
@@ -240,7 +248,7 @@ class Daemon:
                 if growth is not None:
                     log.warning("%s", growth)
             if not self._signals:
-                self._keep_as_configured(pipeline)
+                self._look_after(pipeline)
             if len(self._signals) > 1:
                 return self._leave(128 + self._signals[1])
             if self._signals and stopped_ns is None:
@@ -260,10 +268,12 @@ class Daemon:
         pipeline.detector.close()
         return self._verdict(pipeline.ledger)
 
-    def _keep_as_configured(self, pipeline: Pipeline) -> None:
-        """Take a changed file; end when all streams have ended by themselves."""
-        reloader = self._reloader
+    def _look_after(self, pipeline: Pipeline) -> None:
+        """Feeds that stand still, a changed file, and the end when all streams have ended by themselves."""
+        reloader, supervisor = self._reloader, self._supervisor
         assert reloader is not None, "_begin made it"
+        assert supervisor is not None, "_begin made it"
+        supervisor.look()
         if self._reload_asked:
             self._reload_asked = False
             self._notify.reloading()

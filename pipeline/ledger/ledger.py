@@ -36,6 +36,7 @@ class StreamLedger:
         self.paced = paced or live
         self.state: StreamState = "connecting"
         self.error: str | None = None
+        self.changes = 0  # times that its source said how it is
         self.counters = SourceCounters()
         # Written by the read loop
         self.decoded = 0
@@ -65,7 +66,25 @@ class StreamLedger:
 
     def at(self, state: str, detail: str | None) -> None:
         """A supervised source says how it is: ``backoff`` and why, ``connecting``, ``live``."""
-        self.state, self.error = cast(StreamState, state), detail
+        with self._lock:
+            self.state, self.error = cast(StreamState, state), detail
+            self.changes += 1
+
+    def stands_still(self, detail: str) -> bool:
+        """A supervisor sees no frames; False unless it was ``live``."""
+        with self._lock:
+            if self.state != "live":
+                return False
+            self.state, self.error = "stalled", detail
+            return True
+
+    def moves(self) -> bool:
+        """A supervisor sees frames; False unless it was ``stalled``."""
+        with self._lock:
+            if self.state != "stalled":
+                return False
+            self.state, self.error = "live", None
+            return True
 
     def arrived(self, read_ns: int, pts_s: float, epoch: int, corrupt: bool) -> None:
         """The read loop got a frame from the decoder."""

@@ -124,7 +124,6 @@ class Reconnecting:
     def _connect(self) -> StreamInfo | None:
         """Try until one connection opens; None once stop is set."""
         while not self._stop.is_set():
-            self._tell("connecting", None)
             source = self._make_source()
             try:
                 info = self._open(source)
@@ -147,11 +146,13 @@ class Reconnecting:
 
     def _open(self, source: Source) -> StreamInfo:
         if self._gate is None:
+            self._tell("connecting", None)
             return source.open(self._stop)
-        while not self._gate.acquire(timeout=0.2):
+        while not self._gate.acquire(timeout=0.2):  # its turn: until then its state is what it was
             if self._stop.is_set():
                 return StreamInfo("", live=True)
         try:
+            self._tell("connecting", None)
             return source.open(self._stop)
         finally:
             self._gate.release()

@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"protocols"},
     {"ledger"},
     {"batching", "ordering", "stream", "outlet", "sources", "stages", "detectors", "followers", "sinks", "testing"},
-    {"inference", "naming", "publishing", "roster"},
+    {"inference", "naming", "preparing", "publishing", "roster"},
     {"flow"},
     {"build"},
     {"replaying", "daemon", "report", "metrics", "web", "workshop"},

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.flow import Pipeline
-from pipeline.frame import Capture
+from pipeline.frame import Batch, Capture, StreamInfo
 from pipeline.ledger import StreamLedger
 from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
-from tests.background import DEADLINE_S
+from pipeline.threads import StopFlag
+from tests.background import DEADLINE_S, until
 
 SCRIPT = [0.1 * index for index in range(8)]
 
@@ -101,3 +102,78 @@ def test_a_stream_for_which_there_is_no_thread_has_failed(monkeypatch: pytest.Mo
     assert pipeline.ledger.streams["bad"].error == "can't start new thread"
     assert sink.frames("good") == list(range(8))
     assert_balanced(pipeline)
+
+
+class Hangs(ScriptedSource):
+    """Brings some frames, then hangs as native code does: deaf to stop, until it is let go."""
+
+    def __init__(self, frames: int, *, in_open: bool = False) -> None:
+        super().__init__([index / 25 for index in range(frames + 1)])
+        self.hanging, self.let_go = threading.Event(), threading.Event()
+        self._left, self._in_open = frames, in_open
+
+    def open(self, stop: StopFlag) -> StreamInfo:
+        info = super().open(stop)
+        if self._in_open:
+            self._hang()
+        return info
+
+    def read(self) -> Capture | None:
+        if not self._left:
+            self._hang()
+            return self._capture(9.0)  # asked for long ago, and whatever was asked for meanwhile
+        self._left -= 1
+        return super().read()
+
+    def _hang(self) -> None:
+        self.hanging.set()
+        assert self.let_go.wait(DEADLINE_S)
+
+
+@pytest.mark.parametrize("in_open", [False, True])
+def test_a_reader_that_hangs_is_given_up_and_never_heard_of_again(in_open: bool) -> None:
+    sink = ListSink()
+    pipeline = Pipeline(FakeDetector(), [sink], FlowOptions(fixed_batch=False))
+    pipeline.start()
+    source = Hangs(3, in_open=in_open)
+    pipeline.add(stream("gate", source))
+    assert source.hanging.wait(DEADLINE_S)
+    earlier = pipeline.ledger.streams["gate"]
+    assert pipeline.abandon("gate")
+    assert not pipeline.abandon("gate"), "once"
+    until(lambda: earlier.over, "its last frame has left")
+    assert (earlier.state, earlier.processed, earlier.in_flight) == ("failed", 0 if in_open else 3, 0)
+    pipeline.add(stream("gate"))  # anew, while the old thread still hangs
+    until(lambda: pipeline.ledger.streams["gate"].over, "the new life")
+    assert pipeline.alive().count("read:gate") == 1
+    source.let_go.set()  # it wakes up with a frame in its hands, and finds that nobody wants it
+    pipeline.finish()
+    assert pipeline.join(DEADLINE_S), pipeline.alive()
+    assert (earlier.decoded, earlier.state) == (0 if in_open else 3, "failed")
+    assert states(pipeline) == {"gate": "finished", "gate~1": "failed"}
+    assert sink.frames("gate") == [*range(0 if in_open else 3), *range(8)]
+    assert source.closed
+    assert_balanced(pipeline)
+
+
+def test_a_reader_that_waits_for_the_detector_is_not_given_up() -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    class Slow(FakeDetector):
+        def submit(self, batch: Batch) -> Any:
+            asked.set()
+            assert go.wait(DEADLINE_S)
+            return super().submit(batch)
+
+    pipeline = Pipeline(Slow(), [ListSink()], FlowOptions(fixed_batch=False, batch_size=1))
+    pipeline.start()
+    pipeline.add(stream("gate", ScriptedSource([index / 25 for index in range(200)])))
+    pipeline.finish()
+    assert asked.wait(DEADLINE_S)
+    gate = pipeline._roster.find("gate")
+    assert gate is not None
+    until(gate.fence.locked, "the reader waits for room in its lane")
+    assert not pipeline.abandon("gate")
+    go.set()
+    assert pipeline.join(DEADLINE_S)
+    assert states(pipeline) == {"gate": "finished"}

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looking after feeds: which of them stand still, and whose reader will never come back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.ledger import Ledger, StreamLedger
+
+log = logging.getLogger("pipeline")
+
+LOOK_NS = 1_000_000_000
+LATE_NS = 5_000_000_000
+"""A look so late means that the whole machine stood still (suspended, swapping): nothing can be said of the feeds."""
+STALL_NS = 3_000_000_000
+STALL_INTERVALS = 10
+"""No frame for the longer of both is a stall."""
+STUCK_NS = 60_000_000_000
+"""Every wait in a source has a limit below this (connecting and probing 5 s each, reading 5 s, frames that cannot be
+decoded 15 s): a reader that has not come back by then hangs in native code."""
+MOST_STUCK = 8
+"""Readers left behind at most; each holds a thread and whatever its library has open."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What was last seen of a feed.
+
+    Attributes:
+        frames, changes: decoded frames, and changes of its state.
+        moved_ns: when either grew.
+        first_frames, first_ns: frames and time when this state began.
+    """
+
+    frames: int
+    changes: int
+    moved_ns: int
+    first_frames: int
+    first_ns: int
+
+
+class Supervisor:
+    """Names feeds that stand still (state ``stalled``) and those that move again, and gives up readers that hang.
+
+    Sources have limits of their own: a stall of 5 s ends a camera's connection and begins another. What is seen here
+    is earlier (3 s), says so to everybody who looks, and is the last resort where a limit was not kept.
+
+    Where more than half of the feeds go stale in one look, or the look itself comes late, it is this machine that is
+    suspected: nothing is done until the next look.
+
+    Args:
+        ledger: of the pipeline.
+        give_up: leaves the reader of a stream behind and ends the stream; False where it does not hang.
+        restart: begins a stream anew.
+        now: monotonic nanoseconds.
+
+    Attributes:
+        left_behind: readers given up so far.
+    """
+
+    def __init__(
+        self, ledger: Ledger, give_up: Callable[[str], bool], restart: Callable[[str], None], now: Callable[[], int]
+    ) -> None:
+        self._ledger = ledger
+        self._give_up = give_up
+        self._restart = restart
+        self._now = now
+        self._last_ns = now()
+        self._watched: dict[StreamLedger, _Watched] = {}
+        self.left_behind = 0
+
+    def look(self) -> None:
+        """Look at all feeds, once a second; cheap enough to be called all the time."""
+        now_ns = self._now()
+        if now_ns - self._last_ns < LOOK_NS:
+            return
+        late, self._last_ns = now_ns - self._last_ns > LATE_NS, now_ns
+        feeds = [one for name, one in self._ledger.streams.items() if one.info.live and name == one.name]
+        self._watched = {one: self._seen(one, now_ns) for one in feeds}
+        live = [one for one in feeds if one.state == "live"]
+        stale = [one for one in live if now_ns - self._watched[one].moved_ns > self._limit_ns(one)]
+        if late or (len(live) > 1 and 2 * len(stale) > len(live)):
+            reason = "this look came late" if late else f"{len(stale)} of {len(live)} feeds went stale at once"
+            log.warning("%s: suspecting this machine; nothing is done for a moment", reason)
+            for watched in self._watched.values():  # their time starts anew
+                watched.moved_ns = now_ns
+            return
+        for one in stale:
+            self._say_stalled(one, now_ns)
+        for one in feeds:
+            waits = one.state in ("live", "stalled") or (one.state == "connecting" and one.changes)
+            if waits and now_ns - self._watched[one].moved_ns > STUCK_NS:
+                self._leave_behind(one)
+
+    def _seen(self, account: StreamLedger, now_ns: int) -> _Watched:
+        frames, changes = account.decoded, account.changes
+        seen = self._watched.get(account)
+        if seen is None:
+            return _Watched(frames, changes, now_ns, frames, now_ns)
+        if frames > seen.frames and account.moves():
+            log.info("%s: frames again", account.name)
+        if (frames, changes) != (seen.frames, seen.changes):
+            if changes != seen.changes:
+                seen.first_frames, seen.first_ns = frames, now_ns
+            seen.frames, seen.changes, seen.moved_ns = frames, changes, now_ns
+        return seen
+
+    def _limit_ns(self, account: StreamLedger) -> int:
+        """By the frames of this connection; by the declared rate before there are some."""
+        watched = self._watched[account]
+        frames = watched.frames - watched.first_frames
+        if frames > 1:
+            interval_ns = (watched.moved_ns - watched.first_ns) / frames
+        else:
+            interval_ns = 1e9 / account.info.fps if account.info.fps else 0.0
+        return max(STALL_NS, int(STALL_INTERVALS * interval_ns))
+
+    def _say_stalled(self, account: StreamLedger, now_ns: int) -> None:
+        detail = f"no frame for {(now_ns - self._watched[account].moved_ns) / 1e9:.0f} s"
+        if account.stands_still(detail):
+            log.warning("%s: stalled: %s", account.name, detail)
+
+    def _leave_behind(self, account: StreamLedger) -> None:
+        if self.left_behind >= MOST_STUCK or not self._give_up(account.name):
+            return
+        self.left_behind += 1
+        again = self.left_behind < MOST_STUCK
+        log.error(
+            "%s: its reader has hung for %d s and is left behind (%d so far); %s",
+            account.name,
+            STUCK_NS // 1_000_000_000,
+            self.left_behind,
+            "the stream begins anew" if again else "no more are replaced: restart the program",
+        )
+        if again:
+            self._restart(account.name)
