@@ -73,6 +73,15 @@ def boxes(count: int, shift: float = 0.0) -> dict[str, Tensor]:
     }
 
 
+def pixels_and_scores(score: float) -> Tensor:
+    """As (B, 4 + classes, rows): boxes up to 640, and scores that are lost in 1e-4 of that."""
+    return torch.cat((torch.full((1, 4, 50), 640.0), torch.full((1, 3, 50), score)), 1)
+
+
+def maps(*values: float) -> Tensor:
+    return torch.stack([torch.full((8, 8), value) for value in values]).unsqueeze(0)
+
+
 @pytest.mark.parametrize(
     ("returned", "expected", "said"),
     [
@@ -83,6 +92,9 @@ def boxes(count: int, shift: float = 0.0) -> dict[str, Tensor]:
         (torch.tensor([1.0, float("inf")]), torch.tensor([1.0, float("-inf")]), "NaN or infinite"),
         ((torch.ones(1),), (torch.ones(1), torch.ones(1)), "tuple of 1"),
         ({"a": torch.ones(1)}, {"b": torch.ones(1)}, "dict"),
+        (pixels_and_scores(0.0), pixels_and_scores(0.05), "differs by 0.078 of a channel's"),
+        (pixels_and_scores(0.0).mT, pixels_and_scores(0.05).mT, "differs by 0.078 of a channel's"),
+        (maps(640.0, 0.0), maps(640.0, 0.02), "differs by"),
         ([boxes(10)], [boxes(9)], "10 detections, the original 9"),
         ([boxes(10)], [boxes(10, 5.0)], "0.0% of them match"),
     ],
@@ -96,6 +108,8 @@ def test_differences_are_found(returned: Any, expected: Any, said: str) -> None:
     ("returned", "expected"),
     [
         (torch.ones(2), torch.tensor([1.0, 1.00001])),
+        (pixels_and_scores(0.0), pixels_and_scores(1e-6)),
+        (pixels_and_scores(0.05), pixels_and_scores(0.05) * 1.00001),
         (torch.tensor([1.0, float("nan"), float("inf")]), torch.tensor([1.0, float("nan"), float("inf")])),
         (({}, [boxes(10)]), [boxes(10)]),
         ([{key: value.flip(0) for key, value in boxes(10).items()}], [boxes(10)]),

@@ -14,10 +14,11 @@ from pipeline.detectors.adapter import describe
 from pipeline.detectors.wording import one_line
 
 TOLERANCE = 1e-4
-"""Largest difference of two values, relative to the largest value of their tensor."""
+"""Largest difference of two values, relative to the largest value of their channel."""
 MATCHED = 0.98
 """Least share of detections that must have a partner where suppression made lists of different length or order."""
 
+_FLOOR = 1e-3  # of the tensor's largest value: channels below it may be rounding alone
 _SAME_BOX = 0.9
 _SAME_SCORE = 0.01
 
@@ -49,7 +50,7 @@ class Account:
         pictures: how many were shown.
         values: numbers that were compared.
         detections: of these, rows of detectors that suppress by themselves.
-        largest: largest difference relative to the largest value of its tensor.
+        largest: largest difference relative to the largest value of its channel.
     """
 
     pictures: int = 0
@@ -119,11 +120,27 @@ def _compare_tensors(found: torch.Tensor, expected: torch.Tensor, where: str, ac
         raise Disagreement(f"{where} has NaN or infinite values where the original has none, or the reverse")
     if bool(strange.all()):
         return
-    scale = max(float(other[~strange].abs().max()), 1e-12)
-    difference = float((one - other)[~strange].abs().max()) / scale
+    scale = _scale(other.masked_fill(strange, 0.0))
+    difference = float(((one - other) / scale)[~strange].abs().max())
     account.largest = max(account.largest, difference)
     if difference > TOLERANCE:
-        raise Disagreement(f"{where} differs by {difference:.2g} of its largest value; {TOLERANCE:g} is allowed")
+        raise Disagreement(
+            f"{where} differs by {difference:.2g} of a channel's largest value; {TOLERANCE:g} is allowed"
+        )
+
+
+def _scale(expected: torch.Tensor) -> torch.Tensor:
+    """The largest value of each channel, for comparison: boxes in pixels dwarf scores, and would hide their errors.
+
+    Channels are the shorter axis of rows and columns (B, C, N), the second of maps (B, C, H, W), the last of more.
+    """
+    whole = expected.abs().amax().clamp(min=1e-12)
+    if expected.dim() < 2:
+        return whole
+    shorter = -1 if expected.shape[-1] <= expected.shape[-2] else -2
+    channel = shorter if expected.dim() < 4 else 1 if expected.dim() == 4 else -1
+    others = [axis for axis in range(expected.dim()) if axis != channel % expected.dim()]
+    return expected.abs().amax(others, keepdim=True).clamp(min=float(whole) * _FLOOR)
 
 
 def _compare_detections(found: dict[str, Any], expected: dict[str, Any], where: str, account: Account) -> None:

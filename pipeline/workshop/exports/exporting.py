@@ -248,7 +248,7 @@ def in_words(done: dict[str, Any]) -> list[str]:
         f"  input {size}, {fixed}",
         f"  read back and compared with the original on {agreement['pictures']} pictures (noise, and "
         f"{agreement['frames']}): {agreement['values']:,} values{rows}, largest difference "
-        f"{agreement['largest_difference']:.2g} of the largest value",
+        f"{agreement['largest_difference']:.2g} of a channel's largest value",
         f"  sha256 {done['sha256']}",
     ]
     if done["detector"] is not None:
