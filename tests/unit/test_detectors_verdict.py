@@ -155,6 +155,12 @@ def test_a_model_that_answers_differently_every_time(tmp_path: Path) -> None:
     detector = built(Counts(), tmp_path)
     assert not detector.verdict.repeatable
     assert "model.eval()" in said(detector)
+    assert "batches of 2" in detector.verdict.checked, "they may fail all the same"
+    assert set(detector.verdict.not_told) == {
+        "whether two threads may run it at once", "whether a picture's outputs change with its neighbours in the batch",
+    }  # fmt: skip
+    assert "trying it does not tell whether" in said(detector)
+    assert built(Counts(), tmp_path).verdict.not_told == detector.verdict.not_told, "from the cache"
 
 
 def test_a_model_that_answers_through_a_buffer_of_its_own_is_run_by_one_thread_at_a_time(tmp_path: Path) -> None:
@@ -245,8 +251,61 @@ def test_a_batch_that_fails_where_time_ends_is_not_given(tmp_path: Path) -> None
             raise InferenceError("too many")
 
     budget = examine._Budget(Ticking(), -5_000_000_000, ms={2: 10.0})
-    found = examine._largest_batch(budget, Raises(), 8, [torch.ones(3)])  # type: ignore[arg-type]
+    found = examine._largest_batch(budget, Raises(), 8, examine._Alone([torch.ones(3)], True))  # type: ignore[arg-type]
     assert found == (2, "batches of 8 fail (too many)")
+
+
+class Listed(Cells):
+    """Takes a list of pictures, as scripted torchvision detectors do; answers the first ones, raises above ``most``."""
+
+    def __init__(self, answers: int, most: int) -> None:
+        super().__init__()
+        self.answers, self.most = answers, most
+
+    def forward(self, images: list[Tensor]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:  # type: ignore[override]
+        if len(images) > self.most:
+            raise ValueError("too many values to unpack")
+        losses: dict[str, Tensor] = {}
+        found: list[dict[str, Tensor]] = []
+        for number, image in enumerate(images):
+            boxes, scores = self.cells(image[None])
+            count = 12 if number < self.answers else 0
+            box = boxes[0].transpose(0, 1)[:count]
+            label = torch.ones(count, dtype=torch.int64)
+            found.append({"boxes": box, "scores": scores[0].amax(0)[:count], "labels": label})
+        return losses, found
+
+
+@pytest.mark.parametrize(
+    ("answers", "most", "largest", "words"),
+    [(9, 9, 4, ""), (9, 1, 1, "batches of 2 fail"), (1, 9, 1, "the last picture of a batch comes back empty")],
+)
+def test_lists_are_tried_as_batches_are(answers: int, most: int, largest: int, words: str, tmp_path: Path) -> None:
+    path = save(Listed(answers, most), tmp_path / "listed.pt")
+    detector = build_detector(path, device="cpu", input_size=SIZE, max_batch=4)
+    assert detector.max_batch == largest
+    assert words in said(detector)
+    assert "batches of 2" in detector.verdict.checked
+
+
+def test_the_only_size_that_a_model_takes_is_tried_too(tmp_path: Path) -> None:
+    files = {"pipeline.json": json.dumps({"adapter": "ultralytics", "fixed_batch": 4, "input": list(SIZE)})}
+    detectors = [
+        build_detector(save(module, tmp_path / "fixed.pt", files), device="cpu", max_batch=4, input_size=SIZE)
+        for module in (Cells(), FirstOnly())
+    ]
+    assert [(each.max_batch, each.verdict.fixed) for each in detectors] == [(4, 4), (1, 4)]
+
+
+def test_trimming_is_tried_within_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ultralytics_metadata((256, 256), NAMES, dynamic=True)
+    path = save(Cells(), tmp_path / "m.pt", files)
+    monkeypatch.setattr(examine, "BUDGET_NS", 0)
+    detector = build_detector(path, device="cpu", max_batch=2)
+    assert (detector.spec.trim, "trimmed inputs" in detector.verdict.left_out) == (0, True)
+    monkeypatch.setattr(examine, "BUDGET_NS", 60_000_000_000)
+    detector = build_detector(path, device="cpu", max_batch=2)
+    assert (detector.spec.trim, "trimmed inputs" in detector.verdict.checked) == (32, True)
 
 
 class TestCache:

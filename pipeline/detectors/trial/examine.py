@@ -19,7 +19,7 @@ from pipeline.detectors.loading.load import LoadedModel
 from pipeline.detectors.network import Network
 from pipeline.detectors.trial.probe import FirstRun
 from pipeline.detectors.trial.scenes import probe_picture
-from pipeline.detectors.trial.trimming import trim_of
+from pipeline.detectors.trial.trimming import BUILT_IN_STRIDE, TRIM_RUNS, can_be_trimmed, trim_of
 from pipeline.detectors.trial.verdict import Verdict, refuse_not_finite
 from pipeline.errors import InferenceError
 from pipeline.frame import InputSpec, Uint8Array
@@ -34,6 +34,24 @@ Answer = list[torch.Tensor]
 """What the network returned for one picture: every tensor, on the CPU."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """A picture's answer when it is shown alone.
+
+    Attributes:
+        answer: what the network returned.
+        exact: in a batch it must be the same; else it must be there.
+    """
+
+    answer: Answer
+    exact: bool
+
+    @property
+    def found(self) -> bool:
+        """It says something."""
+        return any(bool(tensor.any()) for tensor in self.answer)
+
+
 @dataclass(slots=True)
 class _Budget:
     """Time, and what was done with it."""
@@ -42,6 +60,7 @@ class _Budget:
     begun_ns: int
     checked: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    not_told: list[str] = field(default_factory=list)
     ms: dict[int, float] = field(default_factory=dict)
 
     def left_ms(self) -> float:
@@ -82,9 +101,9 @@ def examine(
         ModelLoadError: every output is NaN or infinite.
     """
     fixed = run.batch if run.batch > 1 else model.metadata.fixed_batch
-    stride = trim_of(model, run, adapter, connect) if trim else 0
+    stride = 0
     if not model.digest:
-        return Verdict(min(wanted, fixed or wanted), fixed, trim=stride)
+        return Verdict(min(wanted, fixed or wanted), fixed, trim=BUILT_IN_STRIDE if trim else 0)
     budget = _Budget(clock, clock.now_ns())
     network = connect(run.spec, max(run.batch, wanted, fixed or 1))
     size = fixed or run.batch
@@ -95,19 +114,24 @@ def examine(
     if finite == 0.0:
         raise refuse_not_finite(model.path, network.precision)
     again = _timed(budget, network, [picture], size)[0]  # the second call is the one that counts
-    budget.checked += ["finite outputs", "the same picture again"] + (["trimmed inputs"] if trim else [])
+    budget.checked += ["finite outputs", "the same picture again"]
     repeatable = _alike(first, again, network)
-    most = min(wanted, model.metadata.largest_batch or wanted)
-    largest, why = most, f"it was exported for batches of up to {most}" if most < wanted else ""
-    tried = fixed is None and most > 1 and repeatable and not model.signature.takes_list
-    fault = _fault_of_two(budget, network, again) if tried else ""
-    exclusive = repeatable and _keeps_state(budget, network, size, threads)
-    if fixed is not None:
-        largest, why = min(wanted, fixed), f"it was exported for batches of {fixed}"
-    elif fault:
+    most = min(wanted, fixed or model.metadata.largest_batch or wanted)
+    largest, why = most, f"it was exported for batches of {'' if fixed else 'up to '}{most}" if most < wanted else ""
+    # Lists of boxes differ by the one whose score is at the threshold, and what is random differs anyhow.
+    alone = _Alone(again, exact=repeatable and not model.signature.takes_list)
+    fault = _fault_of_few(budget, network, fixed, alone) if most > 1 else ""
+    if repeatable:
+        exclusive = _keeps_state(budget, network, size, threads)
+    else:
+        exclusive = False
+        budget.not_told.append("whether two threads may run it at once")
+    if trim and can_be_trimmed(model, run.spec) and budget.allows("trimmed inputs", TRIM_RUNS * size):
+        stride = trim_of(model, run, adapter, connect)
+    if fault:
         largest, why = 1, fault
-    elif tried:
-        largest, fault = _largest_batch(budget, network, most, again)
+    elif fixed is None and most > 2:
+        largest, fault = _largest_batch(budget, network, most, alone)
         why = fault or why
     return Verdict(
         largest=largest,
@@ -120,21 +144,26 @@ def examine(
         ms_per_picture={str(count): round(ms, 3) for count, ms in budget.ms.items()},
         checked=tuple(budget.checked),
         left_out=tuple(budget.left_out),
+        not_told=tuple(dict.fromkeys(budget.not_told)),
     )
 
 
-def _fault_of_two(budget: _Budget, network: Network, alone: Answer) -> str:
-    """What is wrong with batches of two; empty when nothing is.
+def _fault_of_few(budget: _Budget, network: Network, fixed: int | None, alone: _Alone) -> str:
+    """What is wrong with batches of two, or of the only size that the model takes; empty when nothing is.
 
     However little time is left: a baked-in batch, which loses pictures in silence, shows with two already.
     """
-    if not any(bool(tensor.any()) for tensor in alone):
-        return "it finds nothing in the pictures that it is tried with, so whether it takes batches cannot be told"
-    budget.checked.append("batches of 2")
-    return _fault(budget, network, 2, alone)
+    if not alone.found:
+        if fixed is None and alone.exact:
+            return "it finds nothing in the pictures that it is tried with, so whether it takes batches cannot be told"
+        budget.not_told.append(
+            "whether every picture of a batch is answered: it finds nothing in those it is tried with"
+        )
+    budget.checked.append(f"batches of {fixed or 2}")
+    return _fault(budget, network, fixed or 2, alone)
 
 
-def _largest_batch(budget: _Budget, network: Network, wanted: int, alone: Answer) -> tuple[int, str]:
+def _largest_batch(budget: _Budget, network: Network, wanted: int, alone: _Alone) -> tuple[int, str]:
     """The largest of ``wanted`` or its halves, down to 2, in which the last picture is answered as it is alone.
 
     Batches of two are known to be well. Where time is short, they stand for all that are not tried.
@@ -150,7 +179,7 @@ def _largest_batch(budget: _Budget, network: Network, wanted: int, alone: Answer
     return (max(size, 2), why) if why else (wanted, "")
 
 
-def _fault(budget: _Budget, network: Network, size: int, alone: Answer) -> str:
+def _fault(budget: _Budget, network: Network, size: int, alone: _Alone) -> str:
     """What is wrong with a batch of this size; empty when nothing is."""
     pictures = [probe_picture(network.spec, number) for number in range(size)][::-1]
     try:
@@ -161,8 +190,13 @@ def _fault(budget: _Budget, network: Network, size: int, alone: Answer) -> str:
         return f"batches of {size} fail ({exc})"
     if len(together) != size:
         return f"{size} pictures gave the outputs of {len(together)}"
-    if not _alike(alone, together[-1], network):
+    if _alike(alone.answer, together[-1], network):
+        return ""
+    if alone.exact:
         return "a picture's outputs change with its neighbours in the batch"
+    if alone.found and not any(bool(tensor.any()) for tensor in together[-1]):
+        return "the last picture of a batch comes back empty"
+    budget.not_told.append("whether a picture's outputs change with its neighbours in the batch")
     return ""
 
 

@@ -19,9 +19,19 @@ from pipeline.frame import Detections, FloatArray, InputSpec
 USUAL_STRIDE = 32
 """The coarsest stride of nearly all detectors; assumed where a file does not say its own."""
 
-_BUILT_IN_STRIDE = 8  # builtin:people adds what its windows need by itself
+BUILT_IN_STRIDE = 8
+"""Of ``builtin:people``, which adds what its windows need by itself."""
+
+TRIM_RUNS = 4
+"""Runs of the network that :func:`trim_of` takes at most."""
+
 _CONFIDENCES = (0.25, 0.05, 0.01, 0.0)
 _FEW, _MANY = 50, 1000
+
+
+def can_be_trimmed(model: LoadedModel, spec: InputSpec) -> bool:
+    """Whether trying makes sense: it has padding, and the model does not say that it takes one size."""
+    return not (model.signature.takes_list or model.metadata.fixed_size or spec.fit == "stretch")
 
 
 def trim_of(model: LoadedModel, run: FirstRun, adapter: Adapter, connect: Callable[[InputSpec, int], Network]) -> int:
@@ -32,10 +42,6 @@ def trim_of(model: LoadedModel, run: FirstRun, adapter: Adapter, connect: Callab
     baked in raises, or answers in other pixels.
     """
     spec = run.spec
-    if not model.digest:
-        return _BUILT_IN_STRIDE
-    if model.signature.takes_list or model.metadata.fixed_size or spec.fit == "stretch":
-        return 0
     known = connect(spec, run.batch).encoding.stride
     stride = known if known > 1 else USUAL_STRIDE
     network = connect(replace(spec, trim=stride), run.batch)

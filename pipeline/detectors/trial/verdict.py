@@ -14,11 +14,13 @@ import torch
 from pipeline.caches import cache_folder, read_cached, write_cached
 from pipeline.errors import ModelLoadError
 
-EDITION = 2
+EDITION = 3
 """Grows when the checks change: older verdicts are then not believed."""
 
 DIGITS = 32
 """Of a model's digest, in the name of an entry."""
+
+_LISTS = ("checked", "left_out", "not_told")
 
 MOST_KEPT = 32
 """Entries of one model: ways to use it, versions of torch. The oldest go."""
@@ -38,7 +40,8 @@ class Verdict:
         finite: share of its output values that are neither NaN nor infinite, 0..1.
         ms_per_picture: by batch size, on the machine and at the time of the check.
         checked: what was tried.
-        left_out: what was not tried because the budget of time was spent, or because it does not apply.
+        left_out: what was not tried because the budget of time was spent.
+        not_told: what trying cannot tell of this model.
         cached: the verdict is from an earlier start.
     """
 
@@ -52,11 +55,12 @@ class Verdict:
     ms_per_picture: dict[str, float] = field(default_factory=dict)
     checked: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    not_told: tuple[str, ...] = ()
     cached: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """For reports."""
-        return asdict(self) | {"checked": list(self.checked), "left_out": list(self.left_out)}
+        return asdict(self) | {name: list(getattr(self, name)) for name in _LISTS}
 
     def remarks(self, wanted: int) -> list[str]:
         """What the user should know, a line each, given the largest batch that was asked for."""
@@ -74,6 +78,8 @@ class Verdict:
             found.append(f"{1.0 - self.finite:.1%} of its outputs are NaN or infinite for a real picture")
         if self.left_out and not self.cached:
             found.append(f"not tried, for lack of time: {', '.join(self.left_out)}")
+        if self.not_told:
+            found.append(f"trying it does not tell {', nor '.join(self.not_told)}")
         return found
 
 
@@ -92,8 +98,7 @@ def recall(path: Path) -> Verdict | None:
 def verdict_of(facts: Mapping[str, Any]) -> Verdict | None:
     """What :meth:`Verdict.as_dict` returned, or None where it is something else."""
     try:
-        known = {**facts, "checked": tuple(facts["checked"]), "left_out": tuple(facts["left_out"]), "cached": True}
-        verdict = Verdict(**known)
+        verdict = Verdict(**{**facts, **{name: tuple(facts[name]) for name in _LISTS}, "cached": True})
     except (KeyError, TypeError):
         return None
     return verdict if isinstance(verdict.largest, int) and verdict.largest >= 1 else None
