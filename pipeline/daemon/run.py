@@ -7,6 +7,7 @@ import faulthandler
 import logging
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,7 +121,8 @@ class Daemon:
     def _listening(self) -> Iterator[None]:
         handlers = {signal.SIGINT: self._on_signal, signal.SIGTERM: self._on_signal, signal.SIGHUP: self._on_reload}
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        faulthandler.register(signal.SIGUSR1)  # the stacks of all threads, on stderr
+        if sys.__stderr__ is not None:  # a program without a terminal may have none
+            faulthandler.register(signal.SIGUSR1, sys.__stderr__)  # the stacks of all threads
         try:
             yield
         finally:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipeline import build, daemon
+from pipeline import build
 from pipeline.cli import main
 from pipeline.daemon import Daemon
 from pipeline.testing import FakeDetector, ManualClock
@@ -46,7 +46,7 @@ PATTERN = "name: bars, source: 'pattern:?size=64x48&fps=200&frames=40', policy: 
 
 
 def test_results_are_appended(fake: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "PICTURES_WAITING", 256)  # the encoder may be slow here, this is not about that
+    monkeypatch.setattr("pipeline.daemon.run.PICTURES_WAITING", 256)  # the encoder may be slow here
     sinks = [JSONL, *(f"type: {kind}, path: 'out/{{stream}}.{kind}'" for kind in ("csv", "mot"))]
     sinks += ["type: video, path: 'out/{stream}.mp4'", "type: coco, path: out"]
     path = config(tmp_path, tmp_path / "none.pt", [PATTERN], sinks)
