@@ -48,10 +48,19 @@ class BatchRunner:
         self._now = now
         self._complaints = complaints
         self._since_ns: dict[int, int] = {}  # by thread: when the call that it is in began
+        self._exclusive: bool = getattr(detector, "exclusive", False)
+        self._ended_ns = 0  # when the latest call ended, of whichever thread
 
     def longest_ns(self) -> int:
-        """How long the call has taken so far that has been in the detector for longest; 0 when there is none."""
-        return max((self._now() - since_ns for since_ns in list(self._since_ns.values())), default=0)
+        """How long the call has taken so far that has been in the detector for longest; 0 when there is none.
+
+        Where calls take turns, the one whose turn it is began when the latest one ended, at the earliest: to wait for
+        one's turn is no hanging.
+        """
+        since_ns = min(list(self._since_ns.values()), default=None)
+        if since_ns is None:
+            return 0
+        return self._now() - (max(since_ns, self._ended_ns) if self._exclusive else since_ns)
 
     def serve(self, batch: Batch | None) -> bool:
         """Submit and complete a batch, for whoever has nothing else to do meanwhile; False when there is none."""
@@ -114,6 +123,7 @@ class BatchRunner:
         try:
             yield began_ns
         finally:
+            self._ended_ns = self._now()
             del self._since_ns[thread]
 
     def _release(self, items: tuple[Item, ...]) -> None:

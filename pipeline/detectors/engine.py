@@ -47,6 +47,7 @@ class TorchScriptDetector:
         max_batch: largest batch.
         depth: batches that one thread may have under way: 1 on a CPU, 2 on CUDA.
         verdict: what trying it before the first frame showed.
+        exclusive: one thread at a time is let in; the others wait for their turn in ``submit``.
         nonfinite_rows: rows removed from outputs so far because of NaN or infinite values.
         nonfinite_frames: pictures that had such rows.
         nonfinite_cause: the likely reason, once there were some.
@@ -78,6 +79,7 @@ class TorchScriptDetector:
         self.max_batch = verdict.largest
         self.depth = 2 if network.device.type == "cuda" else 1
         self.verdict = verdict
+        self.exclusive = verdict.exclusive
         self.nonfinite_rows = 0
         self.nonfinite_frames = 0
         self.nonfinite_cause: str | None = None

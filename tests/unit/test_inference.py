@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -26,6 +27,8 @@ Step = Literal["submit", "wait", "result"]
 
 class Timed:
     """A detector whose submission takes 1 ns, the network 10 ns and reading the results 100 ns."""
+
+    exclusive = False
 
     def __init__(self, clock: ManualClock) -> None:
         self.spec, self.labels, self.max_batch, self.depth = SPEC, {0: "thing"}, 8, 1
@@ -84,9 +87,10 @@ class Noting(BatchScheduler):
 class Bench:
     """A runner and everything around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, exclusive: bool = False) -> None:
         self.clock = ManualClock(1000)
         self.detector = Timed(self.clock)
+        self.detector.exclusive = exclusive
         self.scheduler = Noting()
         self.buffers = BufferPool()
         self.ledger = Ledger()
@@ -233,3 +237,34 @@ def test_how_long_a_call_has_been_in_the_detector_is_known_while_it_lasts() -> N
     bench.detector.poison[3] = ("submit", InferenceError("no"))
     bench.runner.complete(bench.runner.submit(bench.batch(3)))
     assert bench.runner.longest_ns() == 0
+
+
+@pytest.mark.parametrize(("exclusive", "expected"), [(True, 5), (False, 1005)])
+def test_to_wait_for_ones_turn_is_no_hanging(exclusive: bool, expected: int) -> None:
+    bench = Bench(exclusive)
+    turn, waits = threading.Lock(), threading.Event()
+    seen: list[int] = []
+    plain = bench.detector.submit
+
+    def submit(batch: Batch) -> _UnderWay:
+        if batch.items[0].frame.index == 2:
+            waits.set()
+            assert turn.acquire(timeout=30.0)
+            seen.append(bench.runner.longest_ns())
+        return plain(batch)
+
+    def look(value: int) -> Detections:
+        if value == 1:
+            second.start()
+            assert waits.wait(30.0)
+            bench.clock.advance(1000)
+        return one_box(value)
+
+    bench.detector.submit, bench.detector.find = submit, look  # type: ignore[method-assign]
+    second = threading.Thread(target=bench.runner.submit, args=(bench.batch(2),), daemon=True)
+    turn.acquire()
+    bench.runner.complete(bench.runner.submit(bench.batch(1)))
+    bench.clock.advance(5)
+    turn.release()
+    second.join(30.0)
+    assert seen == [expected]
