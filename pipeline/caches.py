@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.replacing import replacing
+
 _log = logging.getLogger(__name__)
 
 _ROOT = "video-pipeline"
@@ -68,15 +70,10 @@ def read_cached(path: Path) -> dict[str, Any] | None:
 
 def write_cached(path: Path, facts: dict[str, Any]) -> None:
     """Keep a JSON object; readers see the old file or the whole new one. It is no error when that cannot be done."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(OSError):
         make_private(path.parent)
-        try:
-            partial.touch(mode=0o600)
+        with replacing(path, private=True) as partial:
             partial.write_text(json.dumps(facts, indent=1, sort_keys=True), "utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _of_others(path: Path, found: os.stat_result) -> str:

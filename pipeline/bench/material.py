@@ -9,7 +9,6 @@ so its detections can be compared exactly between programs that decode and resiz
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.replacing import replacing
 
 CELL = 32
 """Side of a grid cell in network pixels."""
@@ -58,23 +58,15 @@ def make(material: Material, folder: Path, say: Callable[[str], None] = lambda t
         for number, clip in enumerate(clips):
             if not clip.exists():
                 say(f"rendering clip {number + 1} of {material.files} (kept in {folder})")
-                _made(clip, lambda partial, seed=number: _encode(material, partial, seed))  # type: ignore[misc]
+                with replacing(clip) as partial:
+                    _encode(material, partial, number)
         if not model.exists():
             say("exporting the detector")
-            _made(model, lambda partial: _export(material.input, partial))
+            with replacing(model) as partial:
+                _export(material.input, partial)
     except OSError as error:
         raise PipelineError(f"{folder}: the clips cannot be kept there: {error.strerror or error}") from error
     return clips, model
-
-
-def _made(path: Path, write: Callable[[Path], None]) -> None:
-    """The file appears when it is whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _encode(material: Material, path: Path, seed: int) -> None:

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from pipeline.errors import SinkError
+from pipeline.replacing import replacing
 from pipeline.report.page import page
 
 
@@ -32,24 +30,9 @@ def save_html(report: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _replace(path: Path, data: bytes) -> Path:
-    temporary: str | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp gives it to its owner alone
-        os.replace(temporary, path)
+        with replacing(path) as partial:
+            partial.write_bytes(data)
     except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                os.unlink(temporary)
         raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

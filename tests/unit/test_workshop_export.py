@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError, ModelLoadError, UsageError
-from pipeline.workshop.exports import saving
 from pipeline.workshop.exports.compiling import compiled, takes_list
 from pipeline.workshop.exports.equality import Case, Disagreement, compare
 from pipeline.workshop.exports.origin import resolve
@@ -160,7 +159,8 @@ def test_a_file_takes_its_place_only_when_all_went_well(tmp_path: Path) -> None:
         assert path.suffix == ".pt"
         path.write_text("new")
     assert (out.read_text(), [entry.name for entry in tmp_path.iterdir()]) == ("new", ["m.pt"])
-    assert out.stat().st_mode & 0o777 == 0o666 & ~saving._umask()
+    (tmp_path / "usual").touch()
+    assert out.stat().st_mode == (tmp_path / "usual").stat().st_mode
     with pytest.raises(UsageError, match="is a folder"), beside(tmp_path):
         pass
     with pytest.raises(UsageError, match="cannot be written: No such file"), beside(tmp_path / "no" / "m.pt"):

@@ -7,8 +7,6 @@ import contextlib
 import io
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +18,7 @@ from pipeline.detectors.loading.metadata import OWN_KEY
 from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import ModelError, UsageError
+from pipeline.replacing import replacing
 from pipeline.workshop.inspection.reading import opened
 
 Format = Literal["torchscript", "pt2", "ptl"]
@@ -118,33 +117,16 @@ def beside(out: Path) -> Iterator[Path]:
     """
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; the name of a file was expected")
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{out.stem[:50]}.", suffix=out.suffix, dir=out.parent)
-    except OSError as exc:
-        raise UsageError(f"{out}: cannot be written: {exc.strerror or exc}") from exc
-    os.close(handle)
-    path = Path(name)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(replacing(out))
+        except OSError as exc:
+            raise UsageError(f"{out}: cannot be written: {exc.strerror or exc}") from exc
         yield path
-        _put(path, out)
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _put(path: Path, out: Path) -> None:
-    try:
-        os.chmod(path, 0o666 & ~_umask())
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(path, out)
-    except OSError as exc:
-        raise ModelError(f"{out}: cannot be written: {exc.strerror or exc}") from exc
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        try:
+            stack.close()
+        except OSError as exc:
+            raise ModelError(f"{out}: cannot be written: {exc.strerror or exc}") from exc
 
 
 @contextlib.contextmanager
