@@ -48,7 +48,7 @@ class CompiledModule(torch.nn.Module):
 
     def __init__(self, package: Callable[..., Any], taken: Taken, channels_last: bool) -> None:
         super().__init__()
-        self.package = package
+        self.package: Any = package
         self.taken = taken
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
 
