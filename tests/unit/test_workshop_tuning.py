@@ -39,6 +39,8 @@ class FakeChild:
         self.task: dict[str, Any] = {}
 
     def ask(self, command: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        if command["do"] in self.nursery.crashing:
+            raise Lost("it crashed (SIGSEGV)")
         if command["do"] == "open":
             self.task = command
             self.nursery.opened.append(command)
@@ -82,11 +84,16 @@ def speed(task: dict[str, Any]) -> float:
     return base * {"bf16": 2.0, "int8": 4.0}.get(recipe["precision"], 1.3 if recipe["frozen"] else 1.0)
 
 
-def contest(nursery: FakeNursery, effort: Effort = USUAL, latency_ms: float | None = None) -> Tuning:
+def contest(
+    nursery: FakeNursery,
+    effort: Effort = USUAL,
+    latency_ms: float | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Tuning:
     given = {"confidence": 0.4}
     subject = Subject("model.pt", "cpu", given, {}, None, cores=2)
     captures = sample("pattern:?size=64x48&frames=4", 4)
-    return Tuner(subject, captures, effort, nursery, latency_ms=latency_ms).run()  # type: ignore[arg-type]
+    return Tuner(subject, captures, effort, nursery, latency_ms=latency_ms, tell=tell).run()  # type: ignore[arg-type]
 
 
 def picked(found: Tuning) -> tuple[str, int, int]:
@@ -131,6 +138,33 @@ def test_a_latency_limit_picks_smaller_batches() -> None:
     assert picked(found) == ("frozen channels_last bf16", 1, 2)
     with pytest.raises(ModelError, match=r"nothing answers within 1 ms here; the nearest takes 5\.0 ms"):
         contest(FakeNursery(speed), latency_ms=1.0)
+
+
+@pytest.mark.parametrize("slower", [1.03, 2.0])
+def test_a_latency_that_only_held_before_the_final_is_said(slower: float) -> None:
+    final: list[str] = []
+    nursery = FakeNursery(lambda task: speed(task) / (slower if final else 1.0))
+
+    def tell(text: str) -> None:
+        final.extend([text] if text.startswith("the final") else [])
+
+    with pytest.raises(
+        ModelError, match=rf"nothing answers within 5\.1 ms here; the nearest takes {5 * slower:.1f} ms"
+    ):
+        contest(nursery, latency_ms=5.1, tell=tell)
+    assert final
+
+
+def test_where_all_crash_in_the_final_the_last_reason_is_told() -> None:
+    nursery = FakeNursery(speed)
+
+    def tell(text: str) -> None:
+        nursery.crashing |= {"measure"} if text.startswith("the final") else set()
+
+    for latency_ms in (None, 50.0):
+        nursery.crashing.clear()
+        with pytest.raises(ModelError, match=r"no candidate got through the final: it crashed \(SIGSEGV\)"):
+            contest(nursery, latency_ms=latency_ms, tell=tell)
 
 
 def test_what_crashes_is_said_and_left_out() -> None:

@@ -134,7 +134,7 @@ class Tuner:
 
         Raises:
             ModelLoadError: the model is no usable detector.
-            ModelError: nothing runs, or nothing is fast enough for the latency asked for.
+            ModelError: nothing runs to the end, or nothing is fast enough for the latency asked for.
         """
         with tempfile.TemporaryDirectory(prefix="tune-") as folder:
             self.folder = Path(folder)
@@ -297,23 +297,34 @@ class Tuner:
             raise ModelError(f"{self.subject.model}: {first.left_out}")
         field = self._within([first, *field])
         if not field:
-            nearest = min((one for one in self._tried.values() if one.counts), key=lambda one: one.ms)
-            raise ModelError(
-                f"{self.subject.model}: nothing answers within {self._latency_ms:g} ms here; "
-                f"the nearest takes {nearest.ms:.1f} ms ({nearest.setting.name})"
-            )
+            raise self._none_is_left()
         while True:
             self.tell(f"the final: {', '.join(one.setting.name for one in field)}")
             for _ in range(self.effort.heats):
                 for contender in dict.fromkeys((first, *field)):
                     contender.measure(self.effort.window_s, final=True)
-            field = self._within(sorted((one for one in field if one.counts), key=lambda one: -one.fps)) or field
+            field = self._within(sorted((one for one in field if one.counts), key=lambda one: -one.fps))
             if len(field) <= 2:
                 break
             field = field[: (len(field) + 1) // 2]
         measured = self._within([one for one in self._tried.values() if one.counts and one.finals])
-        equal = [one for one in measured if one.fps >= field[0].fps * (1 - SAME)]
+        if not measured:
+            raise self._none_is_left()
+        fastest = max(one.fps for one in field or measured)
+        equal = [one for one in measured if one.fps >= fastest * (1 - SAME)]
         return min(equal, key=lambda one: (one.reduced, one.setting.recipe.way != "as_is", one.setting.batch, -one.fps))
+
+    def _none_is_left(self) -> ModelError:
+        """All crashed, or what was within the limit at first is not any more."""
+        counted = [one for one in self._tried.values() if one.counts]
+        nearest = min([one for one in counted if one.finals] or counted, key=lambda one: one.ms, default=None)
+        if self._latency_ms is None or nearest is None or nearest.ms <= self._latency_ms:
+            reasons = [one.left_out for one in self._tried.values() if one.left_out and (one.finals or one.windows)]
+            return ModelError(f"{self.subject.model}: no candidate got through the final: {reasons[-1]}")
+        return ModelError(
+            f"{self.subject.model}: nothing answers within {self._latency_ms:g} ms here; "
+            f"the nearest takes {nearest.ms:.1f} ms ({nearest.setting.name})"
+        )
 
     def _awake(self, contender: Contender) -> bool:
         """Its process runs, and what it finds itself was looked at."""
