@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline.config.outputs import (
     SinkConfig,
     VideoSinkConfig,
 )
+from pipeline.cores import allowed_cores
 from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.tuned import Fixed, Tuned, recall
@@ -58,8 +58,8 @@ USUAL_BATCH = 8
 
 
 def processors() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may use, see :func:`pipeline.cores.allowed_cores`."""
+    return allowed_cores()
 
 
 def detector(model: ModelConfig, *, max_batch: int, tuned: Tuned | None = None) -> TorchScriptDetector:

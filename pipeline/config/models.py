@@ -133,7 +133,8 @@ class BatchConfig(Section):
     )
     workers: NumberOrAuto = Field(
         default="auto",
-        description="Detector threads. `auto`: as `pipeline model tune` found, else one per core, on a GPU one.",
+        description="Detector threads. `auto`: as `pipeline model tune` found, else one per "
+        "core that affinity and a container's quota grant, on a GPU one.",
     )
 
 

@@ -8,7 +8,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.caches import cache_folder, distrusted, read_cached, write_cached
+from pipeline.cores import allowed_cores
 from pipeline.detectors.loading.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def key_of(digest: str, device: torch.device, given: Mapping[str, Any]) -> dict[
         "given": json.loads(json.dumps(given, sort_keys=True)),
         "device": "cpu" if on_cpu else torch.cuda.get_device_name(device),
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": allowed_cores(),
         "torch": torch.__version__,
         "version": _version(),
     }

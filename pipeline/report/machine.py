@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
 import resource
 import sys
 from pathlib import Path
 from typing import Any
+
+from pipeline.cores import allowed_cores
 
 _MEMORY_INFO = Path("/proc/meminfo")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -25,7 +26,7 @@ def describe_machine() -> dict[str, Any]:
     """
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": allowed_cores(),
         "memory_mb": _memory_mb(),
         "gpus": _gpus(),
         "os": platform.platform(terse=True),

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline import cores
 from pipeline.detectors import placement
 from pipeline.workshop.doctor import examine_model, gpu, threads, too_large
 from pipeline.workshop.doctor.finding import Finding
@@ -125,33 +126,23 @@ def test_a_torchvision_whose_operators_do_not_register(tmp_path: Path) -> None:
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores, "_GROUPS", tmp_path)
     assert threads.too_many() is None
-    cores = threads.processors()
-    monkeypatch.setenv("MKL_NUM_THREADS", str(cores + 1))
-    assert f"MKL_NUM_THREADS={cores + 1} on {cores} core" in only(threads.too_many(), "threads", "warning").found
+    allowed = cores.allowed_cores()
+    monkeypatch.setenv("MKL_NUM_THREADS", str(allowed + 1))
+    assert f"MKL_NUM_THREADS={allowed + 1} on {allowed} core" in only(threads.too_many(), "threads", "warning").found
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
     assert threads.too_many() is None
 
 
-@pytest.mark.skipif(threads.processors() < 2, reason="a quota below one core is no fewer cores")
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_quota_of_the_control_group(version: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.skipif(cores.visible_cores() < 2, reason="a quota below one core is no fewer cores")
+def test_a_quota_of_the_control_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    quota, old, period = (tmp_path / name for name in ("cpu.max", "quota", "period"))
-    for name, path in (("_QUOTA", quota), ("_OLD_QUOTA", old), ("_OLD_PERIOD", period)):
-        monkeypatch.setattr(threads, name, path)
-    if version == 2:
-        quota.write_text("80000 100000\n")
-    else:
-        old.write_text("80000\n")
-        period.write_text("100000\n")
-    assert "--workers 1" in only(threads.too_many(), "threads", "warning").remedy
-    if version == 2:
-        quota.write_text("max 100000\n")
-    else:
-        old.write_text("-1\n")
+    monkeypatch.setattr(cores, "_GROUPS", tmp_path)
+    (tmp_path / "cpu.max").write_text("80000 100000\n")
+    assert "the pipeline starts 1 worker;" in only(threads.too_many(), "threads", "note").found
+    (tmp_path / "cpu.max").write_text("max 100000\n")
     assert threads.too_many() is None
 
 

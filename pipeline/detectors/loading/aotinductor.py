@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import platform
 import re
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
+from pipeline.cores import allowed_cores
 from pipeline.detectors.loading.call_spec import read_call_spec
 from pipeline.detectors.loading.export import silent_logs
 from pipeline.detectors.loading.members import read_by_torch
@@ -215,7 +215,7 @@ def _loaded(data: bytes, device: torch.device, name: str) -> Any:
     """The package; torch loads files only, so the very bytes that were looked at go into one of our own."""
     from torch._inductor import aoti_load_package
 
-    runners = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    runners = allowed_cores()
     try:
         with tempfile.NamedTemporaryFile(suffix=".pt2") as file, silent_logs():
             file.write(data)

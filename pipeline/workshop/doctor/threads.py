@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import math
 import os
-from pathlib import Path
 
+from pipeline.cores import allowed_cores, visible_cores
 from pipeline.workshop.doctor.finding import Finding
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_OLD_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-_OLD_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
 
 def too_many() -> Finding | None:
@@ -29,35 +25,12 @@ def too_many() -> Finding | None:
             f"{threads * cores} threads want to run",
             f"unset {worst}, or set it to 1: the pipeline's workers are the parallelism",
         )
-    if cores < processors():
+    if cores < visible_cores():
         return Finding(
             "threads",
-            "warning",
-            f"{processors()} cores are visible, but the control group grants the time of {cores}: one worker per "
-            "visible core is too many, and torch starts as many threads again",
-            f"set batch.workers: {cores} (replay: --workers {cores}) and OMP_NUM_THREADS=1, or start the container "
-            "with --cpuset-cpus instead of --cpus",
+            "note",
+            f"{visible_cores()} cores are visible, but the control group grants the time of {cores}: the pipeline "
+            f"starts {cores} worker{'s' if cores > 1 else ''}; libraries that count cores by themselves start more",
+            f"for other programs set OMP_NUM_THREADS={cores}, or start the container with --cpuset-cpus, not --cpus",
         )
     return None
-
-
-def processors() -> int:
-    """CPU cores by affinity. Not asked of :mod:`pipeline.build`, which needs the OpenCV that may be broken here."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def allowed_cores() -> int:
-    """Cores that this process may use: its affinity, and the control group's quota rounded up."""
-    quota = _quota()
-    return processors() if quota is None else max(1, min(processors(), math.ceil(quota)))
-
-
-def _quota() -> float | None:
-    try:
-        limit, _, period = _QUOTA.read_text().strip().partition(" ")
-    except OSError:
-        try:
-            limit, period = _OLD_QUOTA.read_text().strip(), _OLD_PERIOD.read_text().strip()
-        except OSError:
-            return None
-    return int(limit) / int(period) if limit.isdecimal() and period.isdecimal() else None
