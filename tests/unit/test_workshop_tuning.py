@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -47,7 +48,7 @@ class FakeChild:
             self.nursery.alive += 1
             self.nursery.most = max(self.nursery.most, self.nursery.alive)
             if command["recipe"]["way"] in self.nursery.crashing:
-                raise Lost("it crashed (SIGSEGV)")
+                raise Lost(*self.nursery.loss)
             return self.nursery.facts
         if command["do"] == "detect":
             precision = self.task["recipe"]["precision"]
@@ -70,6 +71,7 @@ class FakeNursery:
         self.facts = FACTS | facts
         self.seen: dict[str, list[list[float]]] = {}
         self.crashing: set[str] = set()
+        self.loss = ("it crashed (SIGSEGV)", "")
         self.opened: list[dict[str, Any]] = []
         self.alive = self.most = 0
 
@@ -203,8 +205,19 @@ def test_a_baked_in_batch_is_the_only_one_that_is_tried() -> None:
 def test_a_model_that_is_no_detector_is_refused() -> None:
     nursery = FakeNursery(speed)
     nursery.crashing = {"as_is"}
-    with pytest.raises(ModelLoadError, match="it crashed"):
+    nursery.loss = ("model.pt: this is a text file", "ModelLoadError")
+    with pytest.raises(ModelLoadError, match=r"^model\.pt: this is a text file$"):
         contest(nursery)
+
+
+@pytest.mark.parametrize("loss", [("it crashed (SIGKILL)", ""), ("CUDA out of memory", "OutOfMemoryError")])
+def test_a_model_that_crashes_is_not_called_refused(loss: tuple[str, str]) -> None:
+    """The command's exit code is another."""
+    nursery = FakeNursery(speed)
+    nursery.crashing, nursery.loss = {"as_is"}, loss
+    with pytest.raises(ModelError, match=rf"^model\.pt: it does not run: {re.escape(loss[0])}$") as error:
+        contest(nursery)
+    assert not isinstance(error.value, ModelLoadError)
 
 
 def test_the_space() -> None:

@@ -35,6 +35,7 @@ class Contender:
     used: share of the CPU time of its threads that they really got, per measurement of the final.
     agreement: share of boxes that are the same as the baseline's, or None where that was not looked at.
     left_out: why it is out of the contest, or None.
+    kind: class of the error that its process told of; empty where it crashed, hung, or nothing was wrong.
     """
 
     setting: Setting
@@ -44,6 +45,7 @@ class Contender:
     used: list[float] = field(default_factory=list)
     agreement: float | None = None
     left_out: str | None = None
+    kind: str = ""
     child: Child | None = None
 
     @property
@@ -140,7 +142,7 @@ class Contender:
         try:
             return self.child.ask(command, timeout_s)
         except Lost as lost:
-            self.left_out = str(lost)
+            self.left_out, self.kind = str(lost), lost.kind
             self.child = None
             return None
 

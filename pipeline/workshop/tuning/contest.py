@@ -50,6 +50,8 @@ SAME: Final = 0.02
 CONFIDENCES: Final = (0.05, 0.01, 0.001)
 """Where nothing is found at the usual confidence, detections are compared at the first of these that finds any."""
 
+_REFUSALS: Final = frozenset({"ModelLoadError", "ConfigError", "UsageError"})
+
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
@@ -133,8 +135,8 @@ class Tuner:
         """The whole contest.
 
         Raises:
-            ModelLoadError: the model is no usable detector.
-            ModelError: nothing runs to the end, or nothing is fast enough for the latency asked for.
+            ModelLoadError: the model is refused, as no usable detector.
+            ModelError: it crashes or hangs, nothing gets to the end, or nothing is within the latency asked for.
         """
         with tempfile.TemporaryDirectory(prefix="tune-") as folder:
             self.folder = Path(folder)
@@ -174,7 +176,9 @@ class Tuner:
         look = Contender(Setting(PLAIN, 1, 1, 1), False)
         facts = look.open(self.nursery, self.task | {"max_batch": max(BATCHES), "precision": "auto"})
         if facts is None:
-            raise ModelLoadError(str(look.left_out))
+            if look.kind in _REFUSALS:
+                raise ModelLoadError(str(look.left_out))
+            raise ModelError(f"{self.subject.model}: it does not run: {look.left_out}")
         self.about = about = About.of(facts, cores)
         look.close()
         self.task["verdict"] = facts["verdict"]
