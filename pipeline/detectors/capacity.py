@@ -31,6 +31,9 @@ def parts(size: int, most: int) -> list[int]:
 PATIENCE = 200
 """Calls that must go well at a lowered capacity before twice as many pictures are tried again."""
 
+MOST_PATIENCE = PATIENCE << 8
+"""Where memory stays short, each attempt that fails doubles the wait for the next, up to so many calls."""
+
 
 class Capacity:
     """Shared by all threads that run one network.
@@ -43,6 +46,8 @@ class Capacity:
         self._most = most
         self._now = most
         self._good = 0
+        self._patience = PATIENCE
+        self._raised = False  # more than before is being tried
         self._lock = threading.Lock()
 
     @property
@@ -53,18 +58,22 @@ class Capacity:
     def ran_out(self, size: int) -> int:
         """Memory ran out under a call of ``size`` pictures; returns how many may be tried instead, 0 if none."""
         with self._lock:
-            self._good = 0
+            if self._raised:  # a relapse, or a new shortage after long
+                relapse = self._good < self._patience
+                self._patience = min(MOST_PATIENCE, 2 * self._patience) if relapse else PATIENCE
+            self._good, self._raised = 0, False
             self._now = max(1, min(self._now, size // 2))
             return self._now if size > 1 else 0
 
     def went_well(self) -> bool:
         """Count a call; True when it was the one after which twice as many pictures may be tried again."""
         if self._now == self._most:
+            self._good += 1  # without the lock: roughly is enough
             return False
         with self._lock:
             self._good += 1
-            if self._good < PATIENCE:
+            if self._good < self._patience:
                 return False
-            self._good = 0
+            self._good, self._raised = 0, True
             self._now = min(self._most, 2 * self._now)
             return True

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.caches import cache_folder
 from pipeline.detectors import build_detector
-from pipeline.detectors.capacity import PATIENCE, Capacity
+from pipeline.detectors.capacity import MOST_PATIENCE, PATIENCE, Capacity
 from pipeline.detectors.trial import examine, verdict
 from pipeline.detectors.trial.scenes import probe_picture
 from pipeline.detectors.trial.verdict import Verdict
@@ -404,6 +405,34 @@ class TestMemory:
         raised = [capacity.went_well() for _ in range(4 * PATIENCE)]
         assert [number for number, done in enumerate(raised, 1) if done] == [PATIENCE, 2 * PATIENCE, 3 * PATIENCE]
         assert capacity.now == 8
+
+    def test_where_memory_stays_short_more_is_tried_ever_less_often(self) -> None:
+        capacity = Capacity(8)
+        capacity.ran_out(8)
+        tried = []
+        for number in range(1, 20 * PATIENCE):
+            if capacity.went_well():
+                tried.append(number)
+                assert capacity.ran_out(8) == 4
+        assert tried == [PATIENCE, 3 * PATIENCE, 7 * PATIENCE, 15 * PATIENCE]
+
+    def test_the_wait_for_more_memory_has_an_end_and_starts_anew_after_a_good_time(self) -> None:
+        capacity = Capacity(2)
+        capacity.ran_out(2)
+
+        def calls_until_more() -> int:
+            return next(number for number in itertools.count(1) if capacity.went_well())
+
+        waits = []
+        for _ in range(14):
+            waits.append(calls_until_more())
+            capacity.ran_out(2)
+        assert waits[-4:] == [MOST_PATIENCE] * 4
+        calls_until_more()
+        for _ in range(MOST_PATIENCE):
+            capacity.went_well()
+        capacity.ran_out(2)
+        assert calls_until_more() == PATIENCE
 
 
 def test_not_finite_values_while_running_are_said_at_once_and_then_ever_less_often(
