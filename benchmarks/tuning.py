@@ -46,10 +46,10 @@ def subject_of(name: str, folder: Path) -> Subject:
 
 def contest(subject: Subject, sizes: tuple[int, ...], *, every: bool, invited: tuple[Setting, ...] = ()) -> Tuning:
     effort = replace(EXHAUSTIVE if every else USUAL, batches=sizes)
-    with Nursery() as nursery:
+    with Nursery() as nursery, tempfile.TemporaryDirectory(prefix="tune-") as folder:
         captures = sample(subject.video, effort.frames)
         tell = (lambda text: print(f"    {text}", file=sys.stderr)) if os.environ.get("VERBOSE") else lambda text: None
-        return Tuner(subject, captures, effort, nursery, invited=invited, tell=tell).run()
+        return Tuner(subject, captures, effort, nursery, Path(folder), invited=invited, tell=tell).run()
 
 
 def measure(name: str, folder: Path, sizes: tuple[int, ...]) -> dict[str, Any]:

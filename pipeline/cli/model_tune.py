@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.model_options import add_model_options, model_config
@@ -67,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
         captures = sample(options.frames, effort.frames)
         nursery = stack.enter_context(Nursery(debug=options.debug))
         tell = _progress(options, stack)
-        found = Tuner(subject, captures, effort, nursery, latency_ms=options.latency_ms, tell=tell).run()
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="tune-")))
+        found = Tuner(subject, captures, effort, nursery, folder, latency_ms=options.latency_ms, tell=tell).run()
         report = report_of(found, subject, keep_it=not options.dry_run)
     if options.json:
         print_json(report)

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from pipeline.errors import ModelError, ModelLoadError
 from pipeline.workshop.frames import sample
 from pipeline.workshop.tuning.contest import Tuner, Tuning
 from pipeline.workshop.tuning.nursery import Lost
+from pipeline.workshop.tuning.result import report_of
 from pipeline.workshop.tuning.space import QUICK, USUAL, About, Effort, Subject, baseline, layouts, recipes
 
 Speed = Callable[[dict[str, Any]], float]
@@ -95,7 +100,9 @@ def contest(
     given = {"confidence": 0.4}
     subject = Subject("model.pt", "cpu", given, {}, None, cores=2)
     captures = sample("pattern:?size=64x48&frames=4", 4)
-    return Tuner(subject, captures, effort, nursery, latency_ms=latency_ms, tell=tell).run()  # type: ignore[arg-type]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        return Tuner(subject, captures, effort, nursery, folder, latency_ms=latency_ms, tell=tell).run()  # type: ignore[arg-type]
 
 
 def picked(found: Tuning) -> tuple[str, int, int]:
@@ -218,6 +225,50 @@ def test_a_model_that_crashes_is_not_called_refused(loss: tuple[str, str]) -> No
     with pytest.raises(ModelError, match=rf"^model\.pt: it does not run: {re.escape(loss[0])}$") as error:
         contest(nursery)
     assert not isinstance(error.value, ModelLoadError)
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tuning:
+    """A result whose choice is a copy of the model, and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = contest(FakeNursery(speed))
+    (tmp_path / "int8.pt").write_bytes(b"copy")
+    recipe = Recipe(precision="int8", file=str(tmp_path / "int8.pt"), sha256=hashlib.sha256(b"copy").hexdigest())
+    found.choice.setting = replace(found.choice.setting, recipe=recipe)
+    return found
+
+
+SUBJECT = Subject("model.pt", "cpu", {"confidence": 0.4}, {}, None, cores=2)
+
+
+def test_a_dry_run_leaves_nothing_in_the_cache(copied: Tuning, tmp_path: Path) -> None:
+    report = report_of(copied, SUBJECT, keep_it=False)
+    assert report["entry"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["int8.pt"]
+
+
+def test_copies_are_kept_with_the_entry(copied: Tuning, tmp_path: Path) -> None:
+    report = report_of(copied, SUBJECT)
+    kept = Path(report["choice"]["recipe"]["file"])
+    assert (kept.parent, kept.read_bytes()) == (tmp_path / "cache" / "video-pipeline" / "tuned", b"copy")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    facts = json.loads(Path(report["entry"]).read_text())
+    assert facts["candidates"][facts["choice"]] == report["choice"]
+
+
+def test_a_copy_that_cannot_be_kept_is_a_remark(copied: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    report = report_of(copied, SUBJECT)
+    (remark,) = [line for line in report["remarks"] if "No space left" in line]
+    assert remark.endswith("so that later runs cannot use frozen channels_last int8")
+    facts = json.loads(Path(report["entry"]).read_text())
+    assert [each["recipe"]["file"] for each in facts["candidates"] if each["recipe"]["file"]] == []
+    assert facts["choice"] == 0
+    assert len(facts["candidates"]) == sum(one.counts for one in copied.contenders) - 1
+    assert len(list(Path(report["entry"]).parent.iterdir())) == 1
 
 
 def test_the_space() -> None:

@@ -7,17 +7,13 @@ take turns; after each heat the worse half goes. Every candidate is a process of
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from pipeline.caches import cache_folder, make_private
 from pipeline.errors import ModelError, ModelLoadError
 from pipeline.frame import Capture, Detections, InputSpec
 from pipeline.timing import now_ns
@@ -88,6 +84,7 @@ class Tuner:
         captures: frames like those that it is to see.
         effort: how much is tried.
         nursery: where candidates are started.
+        folder: for files that candidates are made of: an INT8 copy, a compiled package. They stay there.
         latency_ms: longest time that a batch may take, median; None for any.
         invited: settings that are measured in any case, in the final too.
         tell: progress, a line at a time.
@@ -99,6 +96,7 @@ class Tuner:
         captures: Sequence[Capture],
         effort: Effort,
         nursery: Nursery,
+        folder: Path,
         *,
         latency_ms: float | None = None,
         invited: Sequence[Setting] = (),
@@ -107,10 +105,10 @@ class Tuner:
         self.subject = subject
         self.effort = effort
         self.nursery = nursery
+        self.folder = folder
         self.tell = tell
         self.missing: dict[str, str] = {}
         self.about: About
-        self.folder: Path
         self.inputs = ""
         self._captures = captures
         self._latency_ms = latency_ms
@@ -138,16 +136,13 @@ class Tuner:
             ModelLoadError: the model is refused, as no usable detector.
             ModelError: it crashes or hangs, nothing gets to the end, or nothing is within the latency asked for.
         """
-        with tempfile.TemporaryDirectory(prefix="tune-") as folder:
-            self.folder = Path(folder)
-            try:
-                first, key = self._first()
-                self._screen(first)
-                choice = self._final(first)
-            finally:
-                for contender in self._tried.values():
-                    contender.close()
-            _keep_files((one for one in self._tried.values() if one.counts), key)
+        try:
+            first, key = self._first()
+            self._screen(first)
+            choice = self._final(first)
+        finally:
+            for contender in self._tried.values():
+                contender.close()
         order = sorted(self._tried.values(), key=lambda one: (one.left_out is not None, -one.fps))
         seconds = (now_ns() - self._began_ns) / 1e9
         frames = len(self._reference)
@@ -346,24 +341,3 @@ class Tuner:
 
     def _within(self, contenders: list[Contender]) -> list[Contender]:
         return [one for one in contenders if self._latency_ms is None or one.ms <= self._latency_ms]
-
-
-def _keep_files(contenders: Iterable[Contender], key: Mapping[str, Any]) -> None:
-    """Move files that recipes name from the temporary folder to the cache; raises ModelError."""
-    moved: dict[str, str] = {}
-    for contender in contenders:
-        recipe = contender.setting.recipe
-        if recipe.file is None or recipe.sha256 is None:
-            continue
-        if recipe.file not in moved:
-            kept = cache_folder("tuned") / f"{str(key['model'])[:24]}-{recipe.sha256[:16]}{Path(recipe.file).suffix}"
-            try:
-                make_private(kept.parent)
-                partial = kept.with_name(f".{kept.name}.{os.getpid()}")
-                shutil.copyfile(recipe.file, partial)
-                partial.chmod(0o600)  # one that others may write would not be run
-                os.replace(partial, kept)
-            except OSError as error:
-                raise ModelError(f"{kept} cannot be written: {error.strerror or error}") from error
-            moved[recipe.file] = str(kept)
-        contender.setting = replace(contender.setting, recipe=replace(recipe, file=moved[recipe.file]))

@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
+from pipeline.caches import cache_folder, make_private
+from pipeline.replacing import replacing
 from pipeline.timing import rfc3339, wall_ns
 from pipeline.workshop.tuning.contender import Contender
 from pipeline.workshop.tuning.contest import Tuning
@@ -16,18 +22,25 @@ BUSY: Final = 0.8
 
 
 def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True) -> dict[str, Any]:
-    """For JSON: ``candidates``, ``choice``, ``baseline``, ``left_out``, ``entry`` and what else there is to say."""
+    """For JSON: ``candidates``, ``choice``, ``baseline``, ``left_out``, ``entry`` and what else there is to say.
+
+    Args:
+        found: its files are still there.
+        subject: what was tuned.
+        keep_it: for later runs, in the cache; without it nothing is written.
+    """
     from pipeline.detectors.tuned import keep, recall_entry
 
     fps = found.baseline.fps
     created = rfc3339(wall_ns())
-    rows = [_row(one, fps) for one in found.contenders]
-    usable = [row for row in rows if row["left_out"] is None and row["fps"] is not None]
-    choice = _row(found.choice, fps)
     entry = None
     remarks = _remarks(found, subject)
+    lost = _keep_files([one for one in found.contenders if one.counts], found.key, remarks) if keep_it else []
+    rows = [_row(one, fps) for one in found.contenders]
+    choice = _row(found.choice, fps)
     if keep_it:
-        path = keep(found.key, created, usable.index(choice), usable)
+        usable = [_row(one, fps) for one in found.contenders if one.counts and one not in lost]
+        path = keep(found.key, created, usable.index(choice) if choice in usable else 0, usable)
         entry = str(path) if recall_entry(path) is not None else None
         if entry is None:
             remarks.append(f"{path} could not be written, so that later runs know nothing of this choice")
@@ -46,6 +59,33 @@ def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True) -> dict[
         "key": found.key,
         "remarks": remarks,
     }
+
+
+def _keep_files(contenders: Sequence[Contender], key: Mapping[str, Any], remarks: list[str]) -> list[Contender]:
+    """Copy files that recipes name to the cache; returns the contenders whose files cannot be kept, and remarks it."""
+    kept: dict[str, str | None] = {}
+    lost = []
+    for contender in contenders:
+        recipe = contender.setting.recipe
+        if recipe.file is None or recipe.sha256 is None:
+            continue
+        if recipe.file not in kept:
+            path = cache_folder("tuned") / f"{str(key['model'])[:24]}-{recipe.sha256[:16]}{Path(recipe.file).suffix}"
+            try:
+                make_private(path.parent)
+                with replacing(path, private=True) as partial:  # one that others may write would not be run
+                    shutil.copyfile(recipe.file, partial)
+                kept[recipe.file] = str(path)
+            except OSError as error:
+                kept[recipe.file] = None
+                reason = error.strerror or error
+                remarks.append(f"{path} cannot be written ({reason}), so that later runs cannot use {recipe.name}")
+        file = kept[recipe.file]
+        if file is None:
+            lost.append(contender)
+        else:
+            contender.setting = replace(contender.setting, recipe=replace(recipe, file=file))
+    return lost
 
 
 def _row(contender: Contender, baseline_fps: float) -> dict[str, Any]:
