@@ -106,7 +106,8 @@ class ModelConfig(Section):
         ge=1,
         le=3600,
         strict=True,
-        description="Longest that a batch may take. A model that hangs ends the program, to be restarted.",
+        description="Longest that a batch may take. A model that hangs ends the program, to be restarted. In `run` "
+        "loading, trying and warming it may take ten times as long together, and 300 s in any case.",
     )
     tuned: StrictBool = Field(
         default=True,

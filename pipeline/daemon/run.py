@@ -47,6 +47,11 @@ STOPPED_LOADING_S = 2.0
 """How long a stop waits for a model that is being loaded before it leaves it behind."""
 
 
+def loading_limit_s(timeout_s: float) -> float:
+    """Longest that loading, trying and warming a model may take, by the ``model.timeout_s`` of a batch, in seconds."""
+    return max(10.0 * timeout_s, 300.0)
+
+
 class Daemon:
     """One run of ``pipeline run``. The calling thread, the program's first, only waits and listens to signals.
 
@@ -98,7 +103,11 @@ class Daemon:
         Raises ConfigError for a global fault or when no stream is left, ModelLoadError when the detector cannot be had.
         """
         with self._listening():
-            pipeline = self._begun(self._shard.of(load_config_quarantining(self._path)))
+            try:
+                pipeline = self._begun(self._shard.of(load_config_quarantining(self._path)))
+            except ModelHung as error:
+                log.error("%s; leaving, so that a supervisor can start anew", error)
+                return self._leave(1)
             if pipeline is None:
                 log.info("%s: stopped before anything ran", signal.Signals(self._signals[0]).name)
                 return self._leave(0)
@@ -140,6 +149,7 @@ class Daemon:
         """:meth:`_begin` in a thread of its own; None when a signal came first.
 
         A model file is a program: its first run may never end, and in the main thread no signal would be heard.
+        Raises ModelHung when it takes longer than :func:`loading_limit_s`.
         """
         outcome: list[Pipeline | BaseException] = []
 
@@ -151,12 +161,17 @@ class Daemon:
 
         loader = threading.Thread(target=work, name="load", daemon=True)
         loader.start()
+        timeout_s = loaded.config.model.timeout_s
+        limit_s = loading_limit_s(timeout_s)
         since_ns = said_ns = self._now()
         while loader.is_alive() and not self._signals:
             loader.join(0.1)
             if self._now() - said_ns > LOADING_TOO_LONG_NS:
                 said_ns = self._now()
                 log.warning("the model is still being loaded, after %.0f s", (said_ns - since_ns) / 1e9)
+            if self._now() - since_ns > limit_s * 1e9 and loader.is_alive():
+                self.stuck = True
+                raise ModelHung(f"the model was not ready within {limit_s:g} s (model.timeout_s is {timeout_s:g})")
         if self._signals:
             loader.join(STOPPED_LOADING_S)
             self.stuck = loader.is_alive()
