@@ -15,7 +15,7 @@ from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.frame import Batch, Capture, Detections
 from pipeline.workshop.agreement import Agreement, agreement
-from pipeline.workshop.frames import detect, items
+from pipeline.workshop.frames import find, items
 from pipeline.workshop.speed import interleaved_ms, intra_op_threads
 
 ROUNDS = 30
@@ -128,14 +128,15 @@ def compare(
 ) -> Comparison:
     """Show the same frames to both, one at a time; raises InferenceError, StageError."""
     detectors = (a, b)
-    inputs = [items(captures, detector.spec) for detector in detectors]
+    timed = captures[: max(3, rounds)]
+    inputs = [items(timed, detector.spec) for detector in detectors]
     with intra_op_threads(1):
         for detector in detectors:
             detector.warm([1])
-        found = [detect(detector, given) for detector, given in zip(detectors, inputs, strict=True)]
+        found = [find(detector, captures) for detector in detectors]
         found[1] = renamed(found[1], b.labels, a.labels)
         programs = [_program(detector, given) for detector, given in zip(detectors, inputs, strict=True)]
-        times = interleaved_ms(programs, inputs=len(captures), rounds=rounds)
+        times = interleaved_ms(programs, inputs=len(timed), rounds=rounds)
     sides = [_side(detector, ms, seen) for detector, ms, seen in zip(detectors, times, found, strict=True)]
     return Comparison(sides[0], sides[1], agreement(found[0], found[1]))
 

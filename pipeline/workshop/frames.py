@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ PATTERN: Final = "pattern:?size=640x360&frames=240&people=6"
 MAX_BYTES: Final = 256 << 20
 """Pictures in memory at a time, at most; of very large ones fewer are kept than asked for."""
 
+_CHUNK: Final = 16  # inputs: up to a few MB each
 _WHOLE: Final = 2000  # recordings up to so many frames are decoded wholly; of longer ones the key frames only
 _MOST_READ: Final = 20_000  # key frames of about a day
 
@@ -32,8 +33,8 @@ _MOST_READ: Final = 20_000  # key frames of about a day
 def sample(video: str | Path | None, count: int) -> list[Capture]:
     """Decode up to ``count`` frames that are evenly spread over a video.
 
-    Of a recording of more than 2000 frames only key frames are decoded. Nothing has to be known of its length: every
-    n-th frame is kept, and n doubles whenever twice as many as wanted have been kept.
+    Of a recording of more than 2000 frames only key frames are decoded; one that does not tell its length is begun anew
+    then. Every n-th frame is kept, and n doubles whenever twice as many as wanted have been kept.
 
     Args:
         video: a recording (path, ``file:`` URL, finite ``pattern:``), or None for the rendered test pattern.
@@ -46,8 +47,12 @@ def sample(video: str | Path | None, count: int) -> list[Capture]:
         raise UsageError(f"{count} frames were asked for; at least 1 was expected")
     shown = PATTERN if video is None else str(video)
     try:
-        with contextlib.closing(_source(shown)) as source:
-            kept = _spread(source, count)
+        kept: list[Capture] = []
+        for source, most in _sources(shown):
+            with contextlib.closing(source):
+                kept, ended = _spread(source, count, most)
+            if ended:
+                break
     except SourceError as error:
         raise UsageError(f"{error}; a video to take frames from was expected") from error
     if not kept:
@@ -83,11 +88,21 @@ def detect(detector: Detector, inputs: Sequence[Item], batch: int = 1) -> list[D
     return found
 
 
-def _source(video: str) -> Source:
-    """A reader that needs bounded time for a video of any length."""
+def find(detector: Detector, captures: Sequence[Capture]) -> list[Detections]:
+    """As :func:`detect`, one picture at a time, with the inputs of a few frames in memory; raises StageError too."""
+    found: list[Detections] = []
+    for begin in range(0, len(captures), _CHUNK):
+        found += detect(detector, items(captures[begin : begin + _CHUNK], detector.spec))
+    return found
+
+
+def _sources(video: str) -> Iterator[tuple[Source, int]]:
+    """Readers that need bounded time for a video of any length, and how much is read of each: the next one is for where
+    that was not all."""
     if video.startswith("pattern:"):
         spec = PatternSpec.parse(video)
-        return PatternSource(spec if spec.frames is not None else replace(spec, frames=240))
+        yield PatternSource(spec if spec.frames is not None else replace(spec, frames=240)), _MOST_READ
+        return
     if looks_live(video):
         raise UsageError(f"{video}: this is a live feed; a recording was expected (record some seconds of it first)")
     paths = expand([video])
@@ -97,17 +112,20 @@ def _source(video: str) -> Source:
     with contextlib.closing(whole):
         info = whole.open(StopFlag())
     frames = info.frames or (int(info.duration_s * (info.fps or 30.0)) if info.duration_s else 0)
-    return FileSource(paths[0], skip="nonkey" if frames > _WHOLE else "none")
+    if frames <= _WHOLE:
+        yield FileSource(paths[0]), _MOST_READ if frames else _WHOLE
+    yield FileSource(paths[0], skip="nonkey"), _MOST_READ
 
 
-def _spread(source: Source, count: int) -> list[Capture]:
+def _spread(source: Source, count: int, most_read: int) -> tuple[list[Capture], bool]:
+    """Frames of all that is read, and whether that was to the end."""
     source.open(StopFlag())
     kept: list[Capture] = []
     most, step = 2 * count, 1
-    for number in range(_MOST_READ):
+    for number in range(most_read):
         capture = source.read()
         if capture is None:
-            break
+            return kept, True
         if number == 0:
             size = sum(plane.nbytes for plane in capture.picture.planes)
             most = max(2, min(most, MAX_BYTES // size))
@@ -117,4 +135,4 @@ def _spread(source: Source, count: int) -> list[Capture]:
         if len(kept) > most:
             kept = kept[::2]
             step *= 2
-    return kept
+    return kept, False

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import statistics
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from pipeline.detectors.loading.load import load_model
 from pipeline.errors import SinkError
 from pipeline.frame import Batch, Capture
 from pipeline.timing import now_ns
-from pipeline.workshop.frames import items
+from pipeline.workshop.frames import MAX_BYTES, items
 from pipeline.workshop.speed import intra_op_threads
 from pipeline.workshop.swapping import running
 
@@ -94,7 +95,7 @@ def profile_detector(
 
     Args:
         detector: it need not be warm.
-        captures: frames to show it.
+        captures: frames to show it; of very many fewer are taken, so that their inputs need at most 256 MB.
         trace: where the Chrome trace goes, a ``.json`` file.
         rounds: how often the frames are shown while the profiler looks on.
 
@@ -104,7 +105,8 @@ def profile_detector(
     """
     info = detector.model_info()
     path, device = str(info["path"]), torch.device(info["device"])
-    inputs = items(captures, detector.spec)
+    most = max(1, MAX_BYTES // math.prod(detector.spec.shape))  # all are in memory, so that only the network is seen
+    inputs = items(captures[:: math.ceil(len(captures) / most)], detector.spec)
     load = load_builtin if path.startswith(PREFIX) else load_model
 
     def show(number: int) -> None:

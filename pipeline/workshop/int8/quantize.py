@@ -21,10 +21,10 @@ from pipeline.detectors.loading.load import read_model
 from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
-from pipeline.frame import Capture, Detections, Item
+from pipeline.frame import Capture, Detections
 from pipeline.workshop.agreement import agreement
 from pipeline.workshop.compare import Comparison, Limits, compare, open_detector
-from pipeline.workshop.frames import detect, items
+from pipeline.workshop.frames import find
 from pipeline.workshop.int8.float_layers import Attempt, best, search
 from pipeline.workshop.int8.graph import (
     Ranges,
@@ -150,9 +150,8 @@ def quantize_file(
     data = _convertible(path, None if given is None else given.get("sha256"))
     detector = open_detector(path, limits, "cpu", given=given)
     calibration, judged = captures[::2], captures[1::2] or captures
-    inputs, other = items(calibration, detector.spec), items(judged, detector.spec)
     with intra_op_threads(1):
-        truth = detect(detector, other)
+        truth = find(detector, judged)
     boxes = sum(map(len, truth))
     if not boxes and not force:
         raise ModelError(
@@ -164,9 +163,9 @@ def quantize_file(
 
     def attempt(keep_float: frozenset[int], ranges: Ranges) -> Attempt:
         try:
-            module = _convert(data, detector, inputs, keep_float, ranges)
+            module = _convert(data, detector, calibration, keep_float, ranges)
             with running(detector, module):
-                share = agreement(truth, detect(detector, other)).matched[MATCH_AT]
+                share = agreement(truth, find(detector, judged)).matched[MATCH_AT]
         except (ModelError, InferenceError) as error:
             tell(f"{_kept(keep_float)}, {ranges}: {error}")
             return Attempt(keep_float, ranges, 0.0, str(error))
@@ -180,7 +179,7 @@ def quantize_file(
     chosen = best(attempts)
     if chosen.failure:
         raise ModelError(f"{path}: {attempts[0].failure}")
-    module = _convert(data, detector, inputs, chosen.keep_float, chosen.ranges)
+    module = _convert(data, detector, calibration, chosen.keep_float, chosen.ranges)
     note = {"source_sha256": detector.model_info()["sha256"], "attempt": chosen.as_dict(), "wanted": wanted}
     partial = out.with_name(f".{out.name}.partial")
     try:
@@ -288,7 +287,7 @@ def from_module(
 def _convert(
     data: bytes,
     detector: TorchScriptDetector,
-    inputs: Sequence[Item],
+    captures: Sequence[Capture],
     keep_float: frozenset[int],
     ranges: Ranges,
 ) -> torch.jit.ScriptModule:
@@ -296,7 +295,7 @@ def _convert(
 
     def calibrate(prepared: torch.nn.Module) -> list[Detections]:
         with running(detector, prepared):
-            return detect(detector, inputs)
+            return find(detector, captures)
 
     return quantize_program(data, calibrate, keep_float=keep_float, ranges=ranges)
 
