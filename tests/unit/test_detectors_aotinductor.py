@@ -125,6 +125,16 @@ def test_fewer_pictures_than_it_was_compiled_for() -> None:
     assert (sums.tolist(), others.tolist()) == ([72.0], [0, 1, 2])
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_list_of_pictures_in_the_layout_that_it_was_compiled_for(channels_last: bool) -> None:
+    given: list[torch.Tensor] = []
+    module = CompiledModule(given.extend, Taken((3, 4, 6), "float32"), channels_last)
+    pictures = [torch.rand(3, 4, 6), torch.rand(4, 6, 3).permute(2, 0, 1)]
+    module(pictures)
+    assert [each.stride() for each in given] == [(1, 18, 3) if channels_last else (24, 6, 1)] * 2
+    assert all(map(torch.equal, given, pictures))
+
+
 class Convolved(Cells):
     """A convolution that changes nothing, so that there is something to compile."""
 

@@ -58,13 +58,19 @@ class CompiledModule(torch.nn.Module):
         if isinstance(first, list):
             for picture in first:
                 self._check(picture)
-            return self.package([picture.contiguous(memory_format=self._layout) for picture in first], *given[1:])
+            return self.package([self._laid_out(picture) for picture in first], *given[1:])
         count, least = len(first), _least(self.taken.shape[0])
         if count < least:  # torch compiles open batch sizes for 2 and more
             given = tuple(torch.cat([each, each[-1:].expand(least - count, *each.shape[1:])]) for each in given)
         self._check(given[0])
-        outputs = self.package(given[0].contiguous(memory_format=self._layout), *given[1:])
+        outputs = self.package(self._laid_out(given[0]), *given[1:])
         return outputs if count >= least else tree_map(lambda each: _cut(each, least, count), outputs)
+
+    def _laid_out(self, picture: torch.Tensor) -> torch.Tensor:
+        """In the memory layout that it was compiled for, which torch knows of batches only."""
+        if picture.dim() == 3:
+            return picture.unsqueeze(0).contiguous(memory_format=self._layout).squeeze(0)
+        return picture.contiguous(memory_format=self._layout)
 
     def _check(self, picture: torch.Tensor) -> None:
         shape, dtype = tuple(picture.shape), str(picture.dtype).removeprefix("torch.")
