@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.cli.logs import AsJson, Folding, OneLine
 from pipeline.cli.telling import fault_as_data, print_json
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
@@ -104,13 +105,16 @@ class _Refusal:
 
 
 @contextmanager
-def logging_to_stderr(level: int, *, debug: bool = False) -> Iterator[None]:
+def logging_to_stderr(
+    level: int, *, debug: bool = False, as_json: bool = False, folded: bool = False
+) -> Iterator[None]:
     """Send the log to stderr, one line per record, for as long as the block lasts. Python's warnings are for
-    developers: they are shown with ``debug`` only."""
+    developers: they are shown with ``debug`` only. ``folded``: what is said again within a minute is counted."""
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
-    handler = _StderrHandler()
+    on_stderr = _StderrHandler()
+    on_stderr.setFormatter(AsJson() if as_json else OneLine())
+    handler = Folding(on_stderr) if folded else on_stderr
     handler.addFilter(ScrubbingFilter())
-    handler.setFormatter(_OneLine())
     root, of_python = logging.getLogger(), logging.getLogger("py.warnings")
     before = (root.level, of_python.propagate)
     root.addHandler(handler)
@@ -125,6 +129,7 @@ def logging_to_stderr(level: int, *, debug: bool = False) -> Iterator[None]:
         logging.captureWarnings(False)
         of_python.removeHandler(silent)
         root.removeHandler(handler)
+        handler.close()
         root.level, of_python.propagate = before
 
 
@@ -137,13 +142,6 @@ class _StderrHandler(logging.StreamHandler[io.TextIOBase]):
     @property
     def stream(self) -> io.TextIOBase:  # type: ignore[override]
         return sys.stderr  # type: ignore[return-value]
-
-
-class _OneLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"pipeline: {level}{text}"
 
 
 def _trace(debug: bool) -> None:

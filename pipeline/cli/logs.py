@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How log records look on stderr: a line for people or a JSON document, and what is said again and again as a count."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.timing import SYSTEM, Clock, rfc3339
+
+FOLD_NS = 60_000_000_000
+MOST_REMEMBERED = 256
+
+
+class OneLine(logging.Formatter):
+    """``pipeline: warning: text``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, but for tracebacks."""
+        text = super().format(record)
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"pipeline: {level}{text}"
+
+
+class AsJson(logging.Formatter):
+    """One document per line: ``time`` (RFC 3339), ``level``, ``message``; ``trace`` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """In ASCII, so that a line is a line everywhere."""
+        document: dict[str, Any] = {
+            "time": rfc3339(int(record.created * 1e9)),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            document["trace"] = record.exc_text
+        return json.dumps(document)
+
+
+@dataclass(slots=True)
+class _Said:
+    first_ns: int
+    record: logging.LogRecord
+    more: int = 0
+
+
+class Folding(logging.Handler):
+    """Hands records on; one that says the same as another of the last minute is counted instead.
+
+    The count follows with the first record after that minute, and at the end. At most :data:`MOST_REMEMBERED` different
+    texts are remembered; the oldest gives way.
+    """
+
+    def __init__(self, target: logging.Handler, clock: Clock = SYSTEM) -> None:
+        super().__init__()
+        self._target = target
+        self._now = clock.now_ns
+        self._said: dict[tuple[int, str], _Said] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand on, or count."""
+        now_ns = self._now()
+        for key in [key for key, said in self._said.items() if now_ns - said.first_ns >= FOLD_NS]:
+            self._forget(key)
+        key = (record.levelno, record.getMessage())
+        said = self._said.get(key)
+        if said is not None:
+            said.more += 1
+            return
+        if len(self._said) >= MOST_REMEMBERED:
+            self._forget(next(iter(self._said)))
+        self._said[key] = _Said(now_ns, record)
+        self._target.handle(record)
+
+    def close(self) -> None:
+        """Say the counts that were not said yet."""
+        for key in list(self._said):
+            self._forget(key)
+        super().close()
+
+    def _forget(self, key: tuple[int, str]) -> None:
+        said = self._said.pop(key)
+        if said.more:
+            text = f"{said.record.getMessage()} (said {said.more} more times within a minute)"
+            again = logging.LogRecord(
+                said.record.name, key[0], said.record.pathname, said.record.lineno, text, None, None
+            )
+            self._target.handle(again)

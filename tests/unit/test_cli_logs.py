@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log lines for machines, and lines that are said again and again."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from pipeline.cli.logs import FOLD_NS, MOST_REMEMBERED, Folding
+from pipeline.cli.running import logging_to_stderr
+from pipeline.testing import ManualClock
+
+
+class Heard(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(f"{record.levelname}: {record.getMessage()}")
+
+
+class Talk:
+    """A folding handler under a manual clock."""
+
+    def __init__(self) -> None:
+        self.clock, self.heard = ManualClock(), Heard()
+        self.handler = Folding(self.heard, self.clock)
+
+    def say(self, text: str, level: int = logging.WARNING) -> None:
+        self.handler.handle(logging.LogRecord("pipeline", level, "x.py", 1, "%s", (text,), None))
+
+
+def test_what_is_said_again_within_a_minute_becomes_a_count() -> None:
+    talk = Talk()
+    for _ in range(5):
+        talk.say("gate: backoff")
+        talk.clock.advance(1_000_000_000)
+    talk.say("gate: backoff", logging.ERROR)
+    talk.say("other")
+    talk.clock.advance(FOLD_NS)
+    talk.say("later")
+    assert talk.heard.texts == [
+        "WARNING: gate: backoff",
+        "ERROR: gate: backoff",
+        "WARNING: other",
+        "WARNING: gate: backoff (said 4 more times within a minute)",
+        "WARNING: later",
+    ]
+    talk.say("later")
+    talk.handler.close()
+    assert talk.heard.texts[-1] == "WARNING: later (said 1 more times within a minute)"
+
+
+def test_only_so_much_is_remembered_and_no_count_is_lost() -> None:
+    talk = Talk()
+    talk.say("first")
+    talk.say("first")
+    for number in range(MOST_REMEMBERED):
+        talk.say(f"text {number}")
+    assert talk.heard.texts[-2] == "WARNING: first (said 1 more times within a minute)"
+    assert len(talk.heard.texts) == MOST_REMEMBERED + 2
+
+
+def test_lines_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to_stderr(logging.INFO, as_json=True, folded=True):
+        log = logging.getLogger("pipeline")
+        log.info("gate: two\nlines, rtsp://me:hunter2@host/x")
+        for _ in range(3):
+            log.warning("again")
+        try:
+            raise ValueError("oh")
+        except ValueError:
+            log.exception("it failed")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["level"] for line in lines] == ["info", "warning", "error", "warning"]
+    assert lines[0]["message"].startswith("gate: two\nlines, rtsp://")
+    assert "hunter2" not in str(lines)
+    assert "ValueError: oh" in lines[2]["trace"]
+    assert lines[3]["message"] == "again (said 2 more times within a minute)"
+    assert all(line["time"].endswith("Z") for line in lines)
