@@ -17,6 +17,7 @@ from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.loading.builtin import PREFIX, load_builtin
 from pipeline.detectors.loading.load import LoadedModel, load_model
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
+from pipeline.detectors.loading.taken import ForAnotherDevice
 from pipeline.detectors.names import choose_classes, choose_labels
 from pipeline.detectors.network import Network
 from pipeline.detectors.placement import choose_device, choose_precision, gpu_files
@@ -70,7 +71,13 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
         )
     begun = now_ns()
     load = load_builtin if str(model).startswith(PREFIX) else load_model
-    loaded = load(str(model), request.sha256, device, request.recipe)
+    try:
+        loaded = load(str(model), request.sha256, device, request.recipe)
+    except ForAnotherDevice:
+        if request.device != "auto" or device.type == "cpu":
+            raise
+        device = torch.device("cpu")
+        loaded = load(str(model), request.sha256, device, request.recipe)
     if loaded.quantized and device.type == "cuda":
         if request.device != "auto":
             raise ModelLoadError(f"{loaded.path}: an INT8 file runs on a CPU only; set device to cpu or auto")

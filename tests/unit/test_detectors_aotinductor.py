@@ -82,6 +82,15 @@ def test_what_cannot_run_here_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_a_package_for_the_cpu_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = package(tmp_path / "m.pt2", HERE)
+    monkeypatch.setattr("pipeline.detectors.assemble.choose_device", lambda wanted: torch.device("cuda"))
+    with pytest.raises(ModelLoadError, match="compiled for cpu, but this is cuda; set device to cpu, or"):
+        build_detector(path, device="cuda")
+    with pytest.raises(ModelLoadError, match="cannot load this AOTInductor package"):  # which is no library
+        build_detector(path, device="auto")
+
+
 def test_a_damaged_description_of_the_machine(tmp_path: Path) -> None:
     path = tmp_path / "m.pt2"
     with zipfile.ZipFile(path, "w") as archive:

@@ -27,7 +27,7 @@ from pipeline.detectors.loading.export import silent_logs
 from pipeline.detectors.loading.members import read_by_torch
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.loading.signature import Signature
-from pipeline.detectors.loading.taken import Side, Taken
+from pipeline.detectors.loading.taken import ForAnotherDevice, Side, Taken
 from pipeline.detectors.wording import one_line
 from pipeline.errors import ModelLoadError
 
@@ -155,7 +155,10 @@ def _fits(facts: dict[str, str], device: torch.device, name: str) -> None:
     here = {"AOTI_PLATFORM": sys.platform, "AOTI_MACHINE": platform.machine(), "AOTI_DEVICE_KEY": device.type}
     for key, value in here.items():
         if key in facts and facts[key] != value:
-            raise ModelLoadError(f"{name}: this AOTInductor package was compiled for {facts[key]}, but this is {value}")
+            message = f"{name}: this AOTInductor package was compiled for {facts[key]}, but this is {value}"
+            if key == "AOTI_DEVICE_KEY":
+                raise ForAnotherDevice(f"{message}; set device to {facts[key]}, or compile it for {value}")
+            raise ModelLoadError(message)
     with silent_logs():
         has = str(get_device_information("cpu").get("AOTI_CPU_ISA", "")).split()
     lacking = [word for word in facts.get("AOTI_CPU_ISA", "").split() if word not in [*has, *_implied(has)]]

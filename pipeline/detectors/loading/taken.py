@@ -14,6 +14,10 @@ Side = int | tuple[int, int | None]
 _DTYPES = ("float32", "float16", "bfloat16", "uint8")
 
 
+class ForAnotherDevice(ModelLoadError):
+    """Machine code that was compiled for another kind of device than it was to be loaded on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The tensor that a program takes.
