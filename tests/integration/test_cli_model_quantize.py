@@ -95,6 +95,50 @@ def test_what_disagrees_is_refused_and_leaves_nothing(
     assert out.stat().st_size > 10_000
 
 
+def test_names_that_can_be_guessed_are_not_written_through(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.workshop.int8.quantize.search", lambda attempt, *_: [attempt(frozenset(), "minmax")])
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / ".out.pt.partial").symlink_to(victim)
+    assert quantize(folder, tmp_path / "out.pt", "--count", "8", "--force") == 0
+    assert victim.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.pt.partial", "out.pt", "victim"]
+
+
+def test_a_result_that_is_no_detector_is_told_by_the_name_that_was_asked_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipeline.workshop.int8.quantize.search", lambda attempt, *_: [attempt(frozenset(), "minmax")])
+    monkeypatch.setattr("pipeline.workshop.int8.quantize._save", lambda module, path, files: path.write_text("text"))
+    assert quantize(folder, tmp_path / "out.pt", "--count", "8") == 1
+    assert f"what would be {tmp_path / 'out.pt'}: this is a text file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_replaced_meanwhile_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else one would be converted and another one named as its source."""
+    from pipeline.workshop.int8 import quantize as room
+
+    model = tmp_path / "model.pt"
+    model.write_bytes((folder / "model.pt").read_bytes())
+    convertible = room._convertible
+
+    def replaced(path: str | Path, sha256: str | None) -> bytes:
+        data = convertible(path, sha256)
+        model.write_bytes((folder / "brittle.pt").read_bytes())
+        return data
+
+    monkeypatch.setattr("pipeline.workshop.int8.quantize.check_convertible", lambda *_: None)
+    monkeypatch.setattr("pipeline.workshop.int8.quantize._convertible", replaced)
+    clip = str(folder / "clip.mp4")
+    assert main(["model", "quantize", str(model), "--frames", clip, "-o", str(tmp_path / "out.pt")]) == 2
+    assert "is pinned" in capsys.readouterr().err
+
+
 def test_a_model_that_finds_nothing_cannot_be_judged(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

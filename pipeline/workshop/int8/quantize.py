@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
 from pipeline.frame import Capture, Detections
+from pipeline.replacing import replacing
 from pipeline.workshop.agreement import agreement
 from pipeline.workshop.compare import Comparison, Limits, compare, open_detector
 from pipeline.workshop.frames import find
@@ -148,7 +149,8 @@ def quantize_file(
     """
     limits = limits or Limits()
     data = _convertible(path, None if given is None else given.get("sha256"))
-    detector = open_detector(path, limits, "cpu", given=given)
+    same = {"sha256": hashlib.sha256(data).hexdigest()}  # what is converted is what is compared, whatever is there then
+    detector = open_detector(path, limits, "cpu", given={**(given or {}), **same})
     calibration, judged = captures[::2], captures[1::2] or captures
     with intra_op_threads(1):
         truth = find(detector, judged)
@@ -181,21 +183,17 @@ def quantize_file(
         raise ModelError(f"{path}: {attempts[0].failure}")
     module = _convert(data, detector, calibration, chosen.keep_float, chosen.ranges)
     note = {"source_sha256": detector.model_info()["sha256"], "attempt": chosen.as_dict(), "wanted": wanted}
-    partial = out.with_name(f".{out.name}.partial")
+    kept = False
     try:
-        _save(module, partial, _side_files(data) | {NOTE: json.dumps(note).encode()})
-        found = compare(
-            detector, open_detector(partial, limits, "cpu", given={**(given or {}), "sha256": None}), judged
-        )
-        remarks = _remarks(boxes, found.speedup)
-        kept = force or found.agreement.matched[MATCH_AT] >= wanted
-        if kept:
-            os.replace(partial, out)
+        with contextlib.suppress(_NotKept), replacing(out) as partial:
+            _save(module, partial, _side_files(data) | {NOTE: json.dumps(note).encode()})
+            found = compare(detector, _reopened(partial, out, limits, given), judged)
+            kept = force or found.agreement.matched[MATCH_AT] >= wanted
+            if not kept:
+                raise _NotKept
     except OSError as error:
         raise SinkError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+    remarks = _remarks(boxes, found.speedup)
     return Quantized(
         out,
         kept,
@@ -310,6 +308,18 @@ def _convertible(path: str | Path, sha256: str | None) -> bytes:
     if archive.quantized:
         raise ModelError(f"{path}: this model is quantised already; give the float model that it was made from")
     return data
+
+
+class _NotKept(Exception):
+    """The file that was written does not take its place."""
+
+
+def _reopened(partial: Path, out: Path, limits: Limits, given: Mapping[str, Any] | None) -> TorchScriptDetector:
+    """What was written, as a detector; a refusal names the file that was asked for."""
+    try:
+        return open_detector(partial, limits, "cpu", given={**(given or {}), "sha256": None})
+    except ModelLoadError as error:
+        raise ModelError(str(error).replace(str(partial), f"what would be {out}")) from error
 
 
 def _side_files(data: bytes) -> dict[str, bytes]:

@@ -67,7 +67,7 @@ class Candidate:
 
     def about(self, task: Task) -> dict[str, Any]:
         """What the search needs to know of the model."""
-        from pipeline.detectors.tuned import digest_of, key_of
+        from pipeline.detectors.tuned import key_of
 
         info = self._detector.model_info()
         shown = info["input_spec"]
@@ -83,7 +83,7 @@ class Candidate:
             "input_size": [self._detector.spec.height, self._detector.spec.width],
             "precision": info["precision"],
             "device": info["device"],
-            "key": key_of(digest_of(task["model"]), torch.device(info["device"]), task["key"]),
+            "key": key_of(info["sha256"] or task["model"], torch.device(info["device"]), task["key"]),
         }
 
     def ready(self, task: Task) -> dict[str, Any]:
