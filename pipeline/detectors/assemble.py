@@ -211,6 +211,11 @@ def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adap
         remarks.append(f"{loaded.path}: it does not say its input size; {width}x{height} works and is used")
     if getattr(adapter, "normalised", False):
         remarks.append(f"{loaded.path}: its boxes are normalised (0..1); they are scaled to the input")
+    if getattr(adapter, "untold", False):
+        remarks.append(
+            f"{loaded.path}: it finds nothing in the picture that it is tried with, so its boxes are taken to be in "
+            "pixels; if they come in 0..1, set model.adapter_options: {normalised: true}"
+        )
     for remark in remarks:
         _log.warning("%s", remark)
     return remarks

@@ -359,7 +359,7 @@ def test_other_precisions_and_padding_pictures(name: str, dtype: torch.dtype) ->
         ("heatmap", torch.zeros(1, 1, 12, 20), {"boxes": 3}, ValueError, "boxes: there is no such option"),
         ("heatmap", torch.zeros(1, 1, 12, 20), {"logits": 1}, ValueError, "true or false was expected"),
         ("nanodet", torch.zeros(1, 315, 40), {"reg_max": 0}, ValueError, r"adapter_options\.reg_max: 0"),
-        ("rows", torch.zeros(1, 3, 6), {"box": 3}, ValueError, "it takes none"),
+        ("rows", torch.zeros(1, 3, 6), {"box": 3}, ValueError, "it takes normalised"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, outputs: Any, options: Any, error: Any, said: str) -> None:

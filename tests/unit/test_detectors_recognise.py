@@ -207,6 +207,41 @@ def test_configured_names_give_way_to_the_files(tmp_path: Path) -> None:
     assert built(Cells(), tmp_path, files, names=["x", "y", "z"], **options).labels == NAMES
 
 
+class LateRows(nn.Module):
+    """End-to-end rows in 0..1 that are empty unless something is fully red, green or blue: not so when it is tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = CellsAsRows()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = self.rows(x)
+        size = torch.tensor([x.size(3), x.size(2), x.size(3), x.size(2), 1, 1]).to(x)
+        return rows / size * (rows[:, :, 4:5] > 0.99)
+
+
+def test_units_that_no_row_tells_of_are_asked_for(tmp_path: Path) -> None:
+    files = ultralytics_metadata((96, 128), NAMES, end2end=True)
+    asked = "set model.adapter_options: {normalised: true}"
+    boxes = []
+    for options in ({}, {"normalised": False}, {"normalised": True}):
+        detector = built(LateRows(), tmp_path, files, adapter_options=options)
+        assert any(asked in note for note in detector.notes) is not bool(options)
+        spec = detector.spec
+        boxes.append(detector.submit(batch_of(spec, painted(spec, {(1, 2): RED}))).result()[0].xyxy)
+    np.testing.assert_allclose(boxes[2], [[64, 32, 96, 64]], atol=1e-4)
+    assert boxes[0].max() <= 1.0
+    np.testing.assert_array_equal(boxes[0], boxes[1])
+    with pytest.raises(ModelLoadError, match="normalised: 3; true or false was expected"):
+        built(LateRows(), tmp_path, files, adapter_options={"normalised": 3})
+
+
+@pytest.mark.parametrize(("module", "name"), [(Cells(), "ultralytics"), (CellsWithObjectness(), "yolov5")])
+def test_the_users_word_on_units_comes_first(module: nn.Module, name: str, tmp_path: Path) -> None:
+    detector = built(module, tmp_path, adapter=name, input_size=SMALL, adapter_options={"normalised": True})
+    assert any("boxes are normalised" in note for note in detector.notes)
+
+
 def test_normalised_boxes_are_found_out_and_scaled(tmp_path: Path) -> None:
     detector = built(Normalised(), tmp_path, ultralytics_metadata((96, 128), NAMES))
     assert any("normalised" in note for note in detector.notes)

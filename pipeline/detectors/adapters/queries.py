@@ -13,13 +13,13 @@ from pipeline.detectors.adapters.family import Family, Options, only
 from pipeline.detectors.adapters.tensors import (
     count_nan,
     least_logit,
-    normalised,
     nothing,
     refuse_shape,
     share_out,
     sigmoid,
     to_corners,
     to_pixels,
+    units,
 )
 from pipeline.detectors.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from pipeline.frame import InputSpec
@@ -170,11 +170,11 @@ def activation_of(logits: torch.Tensor) -> Literal["sigmoid", "softmax"] | None:
 
 
 def _make_rtdetr(outputs: Any, spec: InputSpec, options: Options) -> Rtdetr:
-    only(options)
+    only(options, "normalised")
     found = triple(outputs)
     if found is None:
         raise refuse_shape(outputs, _TRIPLE)
-    return Rtdetr(normalised(found[1].float()))
+    return Rtdetr(units(found[1].float(), options))
 
 
 def _make_rfdetr(outputs: Any, spec: InputSpec, options: Options) -> Queries:

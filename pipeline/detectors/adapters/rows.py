@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.detectors.adapter import Limits, Parsed
 from pipeline.detectors.adapters.family import Family, Options, only
-from pipeline.detectors.adapters.tensors import first_tensor, normalised, of_rank, refuse_shape, shape_of, to_pixels
+from pipeline.detectors.adapters.tensors import first_tensor, of_rank, refuse_shape, shape_of, to_pixels, units
 from pipeline.detectors.preprocessing import USUAL, Preprocessing
 from pipeline.detectors.suppress import finish
 from pipeline.frame import InputSpec
@@ -26,11 +26,13 @@ class Rows:
 
     Attributes:
         normalised: boxes come in units of the input's width and height instead of in pixels.
+        untold: there was no row to tell the units from, and nobody said them.
     """
 
     normalised: bool = False
     name: str = "rows"
     preprocessing: Preprocessing = USUAL
+    untold: bool = False
 
     def check(self, outputs: Any, size: int) -> None:
         """See :class:`pipeline.detectors.adapter.Adapter`."""
@@ -54,9 +56,10 @@ class Rows:
 
 
 def _make(outputs: Any, spec: InputSpec, options: Options) -> Rows:
-    only(options)
+    only(options, "normalised")
     rows = of_rank(outputs, 3, "(B, rows, 6)")
-    return Rows(normalised(rows[rows[..., 4] > 0.0][:, :4] if rows.shape[2] > 4 else rows))
+    found = rows[rows[..., 4] > 0.0][:, :4] if rows.shape[2] > 4 else rows
+    return Rows(units(found, options), untold=not len(found) and "normalised" not in options)
 
 
 ROWS = Family("rows", USUAL, _make)

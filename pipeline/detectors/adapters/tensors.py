@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pipeline.detectors.adapter import Limits, Parsed, describe
+from pipeline.detectors.adapters.family import Options, flag
 from pipeline.detectors.suppress import finish
 from pipeline.errors import InferenceError
 from pipeline.frame import Detections, FloatArray, InputSpec, IntArray
@@ -44,6 +45,12 @@ def of_rank(outputs: Any, rank: int, expected: str) -> torch.Tensor:
 def normalised(boxes: torch.Tensor) -> bool:
     """Whether no coordinate of any box leaves 0..1 by much: so small no box in pixels is."""
     return bool(boxes.numel()) and 0.0 < float(boxes.abs().amax()) <= 2.0
+
+
+def units(boxes: torch.Tensor, options: Options) -> bool:
+    """Whether boxes are normalised: by the option of that name, else by :func:`normalised`; raises ValueError."""
+    said = flag(options, "normalised")
+    return normalised(boxes) if said is None else said
 
 
 def to_corners(boxes: FloatArray) -> FloatArray:

@@ -11,7 +11,6 @@ from pipeline.detectors.adapters.family import Family, Options, only
 from pipeline.detectors.adapters.tensors import (
     count_nan,
     first_tensor,
-    normalised,
     nothing,
     of_rank,
     refuse_shape,
@@ -19,6 +18,7 @@ from pipeline.detectors.adapters.tensors import (
     share_out,
     to_corners,
     to_pixels,
+    units,
 )
 from pipeline.detectors.preprocessing import USUAL, Preprocessing
 from pipeline.frame import InputSpec
@@ -60,9 +60,9 @@ class Ultralytics:
 
 
 def _make(outputs: Any, spec: InputSpec, options: Options) -> Ultralytics:
-    only(options)
+    only(options, "normalised")
     output = of_rank(outputs, 3, "(B, 4 + classes, anchors)")
-    return Ultralytics(max(1, output.shape[1] - 4), normalised(output[:, :4]))
+    return Ultralytics(max(1, output.shape[1] - 4), units(output[:, :4], options))
 
 
 ULTRALYTICS = Family("ultralytics", USUAL, _make)

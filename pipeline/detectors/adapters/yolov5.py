@@ -11,7 +11,6 @@ from pipeline.detectors.adapters.family import Family, Options, only
 from pipeline.detectors.adapters.tensors import (
     count_nan,
     first_tensor,
-    normalised,
     nothing,
     of_rank,
     refuse_shape,
@@ -19,6 +18,7 @@ from pipeline.detectors.adapters.tensors import (
     share_out,
     to_corners,
     to_pixels,
+    units,
 )
 from pipeline.detectors.preprocessing import USUAL, Preprocessing
 from pipeline.frame import InputSpec
@@ -61,9 +61,9 @@ class Yolov5:
 
 
 def _make(outputs: Any, spec: InputSpec, options: Options) -> Yolov5:
-    only(options)
+    only(options, "normalised")
     output = of_rank(outputs, 3, "(B, anchors, 5 + classes)")
-    return Yolov5(max(1, output.shape[2] - 5), normalised(output[..., :4]))
+    return Yolov5(max(1, output.shape[2] - 5), units(output[..., :4], options))
 
 
 YOLOV5 = Family("yolov5", USUAL, _make)
