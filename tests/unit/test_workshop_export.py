@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +185,10 @@ def broken():
 def text():
     return "module"
 
+def late():
+    from late_sibling_of_factories import made
+    return made()
+
 def scripted():
     return torch.jit.script(nn.ReLU())
 
@@ -204,6 +210,7 @@ def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"factories_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(FACTORIES)
     (tmp_path / f"{name}_faulty.py").write_text("import nowhere_at_all")
+    (tmp_path / "late_sibling_of_factories.py").write_text("from torch.nn import Identity as made")
     monkeypatch.chdir(tmp_path)
     return name
 
@@ -214,6 +221,13 @@ def test_a_factory_in_the_working_folder(factories: str) -> None:
         assert not origin.module.training
         assert not any(parameter.requires_grad for parameter in origin.module.parameters())
         assert (origin.weights, origin.names) == ("own", {0: "cat", 1: "dog"})
+
+
+def test_a_factory_imports_its_neighbours_when_it_is_called(factories: str) -> None:
+    before = list(sys.path)
+    assert os.getcwd() not in before
+    assert isinstance(resolve(f"{factories}:late", None, None).module, nn.Identity)
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,32 +115,39 @@ def _from_factory(what: str, weights: str | None) -> Origin:
     if weights is not None and weights.upper() == "DEFAULT":
         raise UsageError("--weights DEFAULT is for torchvision's detectors; a factory loads its own, or give a FILE")
     state = None if weights in (None, "none") else read_weights(Path(str(weights)))
-    module = _made(what, _attribute(what))
+    with _importable(os.getcwd()):  # until it returned: a factory may import its neighbours
+        module = _made(what, _attribute(what))
     if state is not None:
         load_weights(module, state, str(weights), "the weights of this module")
     module = evaluating(module.cpu(), what)
     return Origin(module, what, "own" if state is None else str(weights), _names_of(module))
 
 
-def _attribute(what: str) -> Any:
-    path, _, name = what.partition(":")
-    if not all(word.isidentifier() for word in [*path.split("."), *name.split(".")]):
-        raise UsageError(f"{what}: package.module:factory was expected")
-    folder = os.getcwd()
+@contextlib.contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """Modules are found in ``folder`` too."""
     added = folder not in sys.path
     if added:
         sys.path.insert(0, folder)
     try:
-        value = importlib.import_module(path)
-    except ModuleNotFoundError as exc:
-        if exc.name is not None and (path == exc.name or path.startswith(f"{exc.name}.")):
-            raise UsageError(f"{what}: there is no module {exc.name}, neither installed nor in {folder}") from exc
-        raise ModelError(f"{what}: importing {path} failed: {one_line(exc)}") from exc
-    except Exception as exc:
-        raise ModelError(f"{what}: importing {path} failed: {type(exc).__name__}: {one_line(exc)}") from exc
+        yield
     finally:
         if added and folder in sys.path:
             sys.path.remove(folder)
+
+
+def _attribute(what: str) -> Any:
+    path, _, name = what.partition(":")
+    if not all(word.isidentifier() for word in [*path.split("."), *name.split(".")]):
+        raise UsageError(f"{what}: package.module:factory was expected")
+    try:
+        value = importlib.import_module(path)
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and (path == exc.name or path.startswith(f"{exc.name}.")):
+            raise UsageError(f"{what}: there is no module {exc.name}, neither installed nor in {os.getcwd()}") from exc
+        raise ModelError(f"{what}: importing {path} failed: {one_line(exc)}") from exc
+    except Exception as exc:
+        raise ModelError(f"{what}: importing {path} failed: {type(exc).__name__}: {one_line(exc)}") from exc
     for word in name.split("."):
         if not hasattr(value, word):
             near = difflib.get_close_matches(word, dir(value), n=1)
