@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.cli.parser import Parser, comma_separated, one_of, whole_number
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.steps import steps
 from pipeline.cli.telling import print_json
 
 EXAMPLES = """\
@@ -69,7 +68,7 @@ def configure(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export and tell."""
     with logging_to_stderr(logging.ERROR, debug=options.debug), ExitStack() as stack:
-        say = _progress(options, stack)
+        say = steps(options, stack, "loading torch")
         from pipeline.workshop.exports.exporting import ExportRequest, export_model, in_words
 
         done = export_model(
@@ -94,18 +93,6 @@ def run(options: argparse.Namespace) -> int:
     elif not options.quiet:
         print("\n".join(in_words(done)))
     return 0
-
-
-def _progress(options: argparse.Namespace, stack: ExitStack) -> Callable[[str], None]:
-    """Each step as a line that replaces the one before; nothing without a terminal on stderr."""
-    if options.quiet or not sys.stderr.isatty():
-        return lambda text: None
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    if console.is_dumb_terminal:
-        return lambda text: None
-    return stack.enter_context(console.status("loading torch")).update
 
 
 def _size(text: str) -> tuple[int, int]:

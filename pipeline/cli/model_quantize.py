@@ -7,7 +7,6 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, fraction, whole_number
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.steps import steps
 from pipeline.cli.telling import print_json
 from pipeline.errors import UsageError
 
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         from pipeline.workshop.frames import sample
         from pipeline.workshop.int8.quantize import check_convertible, quantize_file
 
-        tell = _progress(options, stack)
+        tell = steps(options, stack, "calibrating")
         tell("can it be converted?")
         check_convertible(model.path, model.sha256)
         captures = sample(options.frames, options.count)
@@ -107,16 +107,6 @@ def _check(file: str, output: Path) -> None:
         raise UsageError(f"{output}: there is no folder {output.parent}")
     if not os.access(output.parent, os.W_OK):
         raise UsageError(f"{output}: the folder {output.parent} cannot be written to")
-
-
-def _progress(options: argparse.Namespace, stack: ExitStack) -> Callable[[str], None]:
-    """Each attempt as a line that replaces the one before; nothing without a terminal on stderr."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    if options.quiet or not sys.stderr.isatty() or console.is_dumb_terminal:
-        return logging.getLogger(__name__).debug
-    return stack.enter_context(console.status("calibrating")).update
 
 
 def _tell(made: Quantized) -> None:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, fraction, positive
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.steps import steps
 from pipeline.cli.telling import print_json
 from pipeline.errors import UsageError
 
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         effort, subject = _effort(options), _subject(options)
         captures = sample(options.frames, effort.frames)
         nursery = stack.enter_context(Nursery(debug=options.debug))
-        tell = _progress(options, stack)
+        tell = steps(options, stack, "importing torch")
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="tune-")))
         found = Tuner(subject, captures, effort, nursery, folder, latency_ms=options.latency_ms, tell=tell).run()
         report = report_of(found, subject, keep_it=not options.dry_run)
@@ -101,17 +101,6 @@ def _subject(options: argparse.Namespace) -> Subject:
         video=options.frames,
         cores=processors(),
     )
-
-
-def _progress(options: argparse.Namespace, stack: ExitStack) -> Callable[[str], None]:
-    """What is measured, as a line that replaces the one before; nothing without a terminal on stderr."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    if options.quiet or not sys.stderr.isatty() or console.is_dumb_terminal:
-        return logging.getLogger(__name__).debug
-    status = stack.enter_context(console.status("importing torch"))
-    return status.update
 
 
 def _reasons(report: dict[str, Any]) -> Iterator[str]:
