@@ -50,9 +50,6 @@ from pipeline.stream import Stream
 
 _log = logging.getLogger(__name__)
 
-SAVED = ("jsonl", "csv", "mot", "coco", "video")
-"""What ``--save`` knows."""
-
 USUAL_BATCH = 8
 """Most frames in one batch of the daemon, where nobody set or measured it."""
 

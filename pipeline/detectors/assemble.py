@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 
 from pipeline.detectors.adapter import Adapter, Limits
 from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.detectors.loading.builtin import PREFIX, load_builtin
 from pipeline.detectors.loading.load import LoadedModel, load_model
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
@@ -159,17 +159,6 @@ def _verdict(
     if loaded.digest:
         verdicts.keep(path, verdict)
     return verdict
-
-
-@contextlib.contextmanager
-def intra_op_threads(count: int) -> Iterator[None]:
-    """Probe with as many threads as will be used: on a busy machine more of them wait for each other for seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _check(request: Request) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 
 from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.frame import Batch, Capture, Detections
 from pipeline.workshop.agreement import Agreement, agreement
 from pipeline.workshop.frames import find, items
-from pipeline.workshop.speed import interleaved_ms, intra_op_threads
+from pipeline.workshop.speed import interleaved_ms
 
 ROUNDS = 30
 """Timed calls of each model."""

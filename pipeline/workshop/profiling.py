@@ -16,13 +16,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.detectors.loading.builtin import PREFIX, load_builtin
 from pipeline.detectors.loading.load import load_model
 from pipeline.errors import SinkError
 from pipeline.frame import Batch, Capture
 from pipeline.timing import now_ns
 from pipeline.workshop.frames import MAX_BYTES, items
-from pipeline.workshop.speed import intra_op_threads
 from pipeline.workshop.swapping import running
 
 _WARM = 3

@@ -3,24 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-
-import torch
+from collections.abc import Callable, Sequence
 
 from pipeline.timing import now_ns
-
-
-@contextlib.contextmanager
-def intra_op_threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads per operator in this thread, for as long as the block lasts."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def interleaved_ms(

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from pipeline.detectors import build_detector
-from pipeline.detectors.assemble import intra_op_threads
 from pipeline.detectors.feeding import CpuFeed
+from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.detectors.network import Network
 from pipeline.detectors.preprocessing import Encoding
 from pipeline.detectors.trial.verdict import Verdict

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -15,13 +13,11 @@ from pathlib import PurePath
 from pipeline.detectors.loading.export_archive import read_export
 from pipeline.detectors.loading.file_access import file_access
 from pipeline.detectors.loading.formats import LEGACY, ModelFormat, describe_foreign, describe_zip, format_of
-from pipeline.detectors.loading.members import read_by_torch
+from pipeline.detectors.loading.members import DAMAGE, read_by_torch
 from pipeline.errors import ModelLoadError
 
 _LONGEST_SIDE_FILE = 1 << 20
 _LONGEST_CODE = 64 << 20
-# What Python's zip reader raises on damaged archives, as found by changing bytes at random.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, RuntimeError, EOFError, OSError)
 _OPERATOR = re.compile(r"\bops\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)\(")
 
 
@@ -59,7 +55,7 @@ def read_archive(data: bytes, name: str) -> Archive:
         file = io.BytesIO(data)
         with zipfile.ZipFile(file) as archive:
             return _look(archive, file, name)
-    except _DAMAGE as exc:
+    except DAMAGE as exc:
         found, remedy = describe_foreign(data, PurePath(name).suffix.lower())
         raise _refused(name, found, remedy) from exc
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
-import os
 import re
 import stat
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from pipeline.detectors.loading.archive import Archive, read_archive
 from pipeline.detectors.loading.formats import ModelFormat
 from pipeline.detectors.loading.metadata import Metadata, read_metadata
+from pipeline.detectors.loading.opening import open_regular
 from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.loading.signature import Signature
@@ -121,10 +121,7 @@ def _loaded(
 def _read(path: Path, name: str, sha256: str | None) -> bytes:
     """All bytes of the file, unless anybody may change it and nothing says what it must be; through one descriptor."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise ModelLoadError(f"{name}: this is a pipe or a device; a model file was expected")
+        with open_regular(path, name) as (file, status):
             data = file.read()
     except FileNotFoundError as exc:
         raise ModelLoadError(f"{name}: no such model file{_similar(path)}") from exc
@@ -132,7 +129,7 @@ def _read(path: Path, name: str, sha256: str | None) -> bytes:
         raise ModelLoadError(f"{name}: this is a directory; a model file was expected{_inside(path)}") from exc
     except OSError as exc:
         raise ModelLoadError(f"{name}: the model file cannot be read: {exc.strerror or exc}") from exc
-    if mode & stat.S_IWOTH and sha256 is None:
+    if status.st_mode & stat.S_IWOTH and sha256 is None:
         raise ModelLoadError(
             f"{name}: every user of this machine can change this program; remedy: chmod o-w {name}, "
             "or pin its content as model.sha256"
@@ -144,11 +141,6 @@ def _pinned(path: Path, name: str, sha256: str | None) -> bytes:
     data = _read(path, name, sha256)
     _compare(hashlib.sha256(data).hexdigest(), sha256, name)
     return data
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a named pipe without waiting for somebody to write to it."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _similar(path: Path) -> str:

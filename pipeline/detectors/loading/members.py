@@ -11,11 +11,15 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.errors import ModelLoadError
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, RuntimeError, EOFError, OSError)
+"""What Python's zip reader raises on damaged archives, as found by changing bytes at random."""
 
 ELSEWHERE = "its table of contents is not where torch looks for it: torch may read other members"
 

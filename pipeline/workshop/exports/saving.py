@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from pipeline.detectors.loading.export import silent_logs
 from pipeline.detectors.loading.metadata import OWN_KEY
 from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.wording import one_line, quiet
@@ -44,7 +44,7 @@ def format_of(out: Path, wanted: str | None) -> Format:
 def exported_program(module: nn.Module, example: torch.Tensor, dynamic: bool) -> torch.export.ExportedProgram:
     """``torch.export`` of a module, for any batch up to 64 or for that of the example; raises ModelError."""
     batch = torch.export.Dim("batch", min=1, max=MOST_BATCH)
-    with quiet(), _silent_logs(), torch.no_grad():
+    with quiet(), silent_logs(), torch.no_grad():
         try:
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},) if dynamic else None)
         except Exception as exc:
@@ -57,7 +57,7 @@ def write(made: Any, kind: Format, path: Path, metadata: Mapping[str, Any]) -> N
     """Store a ScriptModule (torchscript, ptl) or an ExportedProgram (pt2) with its metadata; raises ModelError."""
     extra = {OWN_KEY: json.dumps(metadata, sort_keys=True)}
     buffer = io.BytesIO()  # given a path, torch would name the archive's folder after the temporary file
-    with quiet(), _silent_logs():
+    with quiet(), silent_logs():
         try:
             if kind == "pt2":
                 torch.export.save(made, buffer, extra_files=extra)
@@ -76,7 +76,7 @@ def write(made: Any, kind: Format, path: Path, metadata: Mapping[str, Any]) -> N
 def read(path: Path, kind: Format) -> tuple[Callable[[Any], Any], str]:
     """Load what was written; returns the module, and the metadata's text; raises ModelError."""
     extra: dict[str, Any] = {OWN_KEY: ""}
-    with quiet(), _silent_logs():
+    with quiet(), silent_logs():
         suppress_operator()
         try:
             if kind == "pt2":
@@ -127,14 +127,3 @@ def beside(out: Path) -> Iterator[Path]:
             stack.close()
         except OSError as exc:
             raise ModelError(f"{out}: cannot be written: {exc.strerror or exc}") from exc
-
-
-@contextlib.contextmanager
-def _silent_logs() -> Iterator[None]:
-    """torch.export logs its warnings instead of raising them."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -7,16 +7,15 @@ import contextlib
 import hashlib
 import os
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.detectors.loading.formats import describe_foreign
-from pipeline.detectors.loading.members import ELSEWHERE, own_members, printable, read_directory
+from pipeline.detectors.loading.members import DAMAGE, ELSEWHERE, own_members, printable, read_directory
+from pipeline.detectors.loading.opening import open_regular
 from pipeline.errors import ModelLoadError
 
 MOST_DIRECTORY = 8 << 20
@@ -29,8 +28,6 @@ MOST_READ = 256 << 20
 _HEAD = 64 << 20  # of a file that is no archive: enough to tell what it is
 _BLOCK = 1 << 20
 _DOUBTS = 10  # are told one by one
-# What Python's zip reader raises on damaged archives, as found by changing bytes at random.
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, RuntimeError, EOFError, OSError)
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods expand without a bound, and torch has none
 
 
@@ -101,10 +98,7 @@ def opened(path: Path) -> Iterator[Members]:
     """
     name = str(path)
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelLoadError(f"{name}: this is a pipe or a device; a model file was expected")
+        with open_regular(path, name) as (file, status):
             yield from _members(file, status, name)
     except FileNotFoundError as exc:
         raise ModelLoadError(f"{name}: no such model file") from exc
@@ -144,8 +138,3 @@ def _by_path(members: list[zipfile.ZipInfo], size: int, name: str) -> tuple[dict
     if len(doubts) > _DOUBTS:
         doubts[_DOUBTS:] = [f"and {len(doubts) - _DOUBTS} more members like these"]
     return infos, doubts
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a named pipe without waiting for somebody to write to it."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

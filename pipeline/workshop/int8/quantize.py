@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 
 from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.detectors.loading.builtin import PREFIX
 from pipeline.detectors.loading.load import read_model
 from pipeline.detectors.loading.operators import suppress_operator
@@ -38,7 +39,6 @@ from pipeline.workshop.int8.graph import (
     quantize_program,
     quantized_operators,
 )
-from pipeline.workshop.speed import intra_op_threads
 from pipeline.workshop.swapping import running
 
 MATCH_AT: Final = 0.75

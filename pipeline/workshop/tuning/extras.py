@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from pipeline.detectors.loading.builtin import PREFIX
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
+from pipeline.detectors.tuned import digest_of
 from pipeline.workshop.tuning.contender import COMPILE_S, REDUCED
 from pipeline.workshop.tuning.nursery import Lost, Nursery
 from pipeline.workshop.tuning.space import About, Effort, Setting, Subject, shaped
@@ -65,7 +65,7 @@ def add_quantized(bench: Bench) -> list[Recipe]:
         if isinstance(made, str):
             reason = made
         elif made["kept"]:
-            return [replace(recipe, file=str(out), sha256=_digest(out))]
+            return [replace(recipe, file=str(out), sha256=digest_of(str(out)))]
         else:
             reason = f"only {made['agreement']:.1%} of its boxes are the same; 'pipeline model quantize' tries more"
     bench.missing[recipe.name] = reason
@@ -93,7 +93,7 @@ def add_compiled(bench: Bench, best: Setting) -> list[Setting]:
     if isinstance(made, str):
         bench.missing[packaged.name] = made
     else:
-        found.append(replace(setting, recipe=replace(packaged, file=str(out), sha256=_digest(out))))
+        found.append(replace(setting, recipe=replace(packaged, file=str(out), sha256=digest_of(str(out)))))
     return found
 
 
@@ -135,7 +135,3 @@ def _made(bench: Bench, command: dict[str, Any], timeout_s: float) -> dict[str, 
         return str(lost)
     finally:
         child.close()
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
