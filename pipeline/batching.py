@@ -204,6 +204,11 @@ class BatchScheduler:
         """Items in all lanes."""
         return self._waiting
 
+    def waiting_per_stream(self) -> dict[str, int]:
+        """Items that wait, by the name of the stream; streams without any included."""
+        with self._lock:
+            return {lane.key.name: len(lane.items) for lane in self._turn}
+
     # Inside the lock
 
     def _has_space(self, lane: _Lane, spec: InputSpec) -> bool:

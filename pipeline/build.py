@@ -39,6 +39,7 @@ from pipeline.sources import (
     Looping,
     Paced,
     PatternSource,
+    Pausable,
     Reconnecting,
     Skip,
     Thinner,
@@ -189,12 +190,18 @@ def feed(config: StreamConfig, gate: threading.Semaphore | None = None) -> Strea
             lambda: _camera(config, resolve_source(config), skip), name=config.name, on_state=account.at, gate=gate
         )
     elif source.scheme == "pattern":
-        reader = Paced(PatternSource(source.reveal()), wall=live)
+        reader = PatternSource(source.reveal())
     elif config.loop:
         reader = Looping(lambda: _file(config, source, skip))
     else:
         reader = _file(config, source, skip)
-    if not live and config.pace == "realtime" and source.scheme != "pattern":
+    # Who plays the part of a camera is held inside its pacing: what was not seen is not caught up.
+    reader = pausable = Pausable(
+        reader, name=config.name, on_state=account.at, hang_up=isinstance(reader, Reconnecting)
+    )
+    if source.scheme == "pattern":
+        reader = Paced(reader, wall=live)
+    elif not live and config.pace == "realtime":
         reader = Paced(reader, wall=True)
     return Stream(
         reader,
@@ -204,6 +211,7 @@ def feed(config: StreamConfig, gate: threading.Semaphore | None = None) -> Strea
         weight=config.weight,
         keep=Thinner(fps=config.fps, stride=config.stride).keep,
         drop_corrupt=config.corrupt == "drop",
+        pause=pausable.pause,
     )
 
 

@@ -33,7 +33,7 @@ from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool, aligned
 from pipeline.outlet import Event, Outlet, open_all
 from pipeline.preparing import Preparer
-from pipeline.protocols import Detector, Sink
+from pipeline.protocols import Detector, Sink, Tap
 from pipeline.publishing import Closing, Opened, Publisher
 from pipeline.roster import Roster
 from pipeline.stream import FlowOptions, Stream
@@ -51,7 +51,13 @@ class Pipeline:
     """
 
     def __init__(
-        self, detector: Detector, sinks: Sequence[Sink], options: FlowOptions, *, clock: Clock = SYSTEM
+        self,
+        detector: Detector,
+        sinks: Sequence[Sink],
+        options: FlowOptions,
+        *,
+        clock: Clock = SYSTEM,
+        tap: Tap | None = None,
     ) -> None:
         self.detector = detector
         self.options = options
@@ -67,6 +73,7 @@ class Pipeline:
         self._outlets = [Outlet(sink, options.outlet_capacity, options.outlet_policy) for sink in sinks]
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
         self._wants_pictures = any(sink.wants_pictures for sink in sinks)
+        self._tap = tap
         self._complaints = Complaints(log, clock)
         self._wire(self._inbox.put, Outlet.put, self._read_in_thread, self._scheduler.offer)
         self._roster = Roster(options.parallel)
@@ -88,10 +95,25 @@ class Pipeline:
                 deliver(outlet, event)
 
         self._start_reader = start_reader
-        self._publisher = Publisher(deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints)
+        self._publisher = Publisher(
+            deliver_to_all,
+            len(self._outlets),
+            self.ledger,
+            self._now,
+            self._complaints,
+            tap=self._tap,
+            pictures=self._wants_pictures,
+        )
         self._emit = emit = emit or self._publisher.handle
         self._preparer = Preparer(
-            self.detector.spec, self.buffers, offer, emit, self._now, self._complaints, pictures=self._wants_pictures
+            self.detector.spec,
+            self.buffers,
+            offer,
+            emit,
+            self._now,
+            self._complaints,
+            pictures=self._wants_pictures,
+            tap=self._tap,
         )
         self._runner = BatchRunner(
             self.detector, self._scheduler, self.buffers, self.ledger, emit, self._now, self._complaints
@@ -263,6 +285,14 @@ class Pipeline:
         stream.account.failed("its reader hung in native code and was left behind")
         self._close(stream)
         return True
+
+    def pause(self, name: str, paused: bool) -> bool:
+        """Hold one stream, or let it go on; False where no such stream is open or waiting, or it cannot be held."""
+        return self._roster.pause(name, paused)
+
+    def waiting(self) -> dict[str, int]:
+        """Network inputs that wait for the detector, per open stream."""
+        return self._scheduler.waiting_per_stream()
 
     def finish(self) -> None:
         """No more streams will be added: once all have ended, everything drains and ends."""

@@ -86,7 +86,8 @@ class SourceCounters:
     Attributes:
         decode_errors: packets that raised in the decoder.
         skipped: frames that the decoder was told to skip.
-        reconnects: connections after the first one, by cause.
+        reconnects: connections after the first one.
+        reconnects_by_cause: the same, by what ended the connection before (:class:`pipeline.errors.SourceError`).
         discontinuities: breaks in the time stamps.
     """
 
@@ -94,6 +95,7 @@ class SourceCounters:
     skipped: int = 0
     discontinuities: int = 0
     reconnects: int = 0
+    reconnects_by_cause: dict[str, int] = field(default_factory=dict)
 
 
 class StreamKey(NamedTuple):

@@ -113,6 +113,21 @@ class Follower(Protocol):
         ...
 
 
+class Tap(Protocol):
+    """Somebody who may look at results with their pictures as they are published, such as a live view.
+
+    Asked once per frame, so that nothing is kept for nobody. Unlike a sink it may miss results and holds nothing up.
+    """
+
+    def wants(self, stream: str) -> bool:
+        """Whether somebody looks at this stream now. Any thread, at any time; must not wait."""
+        ...
+
+    def show(self, result: Result) -> None:
+        """One result of such a stream, with its picture. In the follow loop; must neither wait nor work."""
+        ...
+
+
 @runtime_checkable
 class Sink(Protocol):
     """A consumer of results, in a thread of its own. Raises SinkError when it cannot keep what it was given.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pipeline.complaints import Complaints
@@ -13,6 +13,7 @@ from pipeline.frame import Detections, Outcome, Result, StreamInfo, StreamKey
 from pipeline.ledger import Ledger
 from pipeline.ordering import Joined, StreamOrder
 from pipeline.outlet import Began, Delivery, Ended, Event
+from pipeline.protocols import Tap
 from pipeline.stream import Stream
 from pipeline.timing import Mark
 
@@ -50,12 +51,18 @@ class Publisher:
         ledger: Ledger,
         now: Callable[[], int],
         complaints: Complaints,
+        *,
+        tap: Tap | None = None,
+        pictures: bool = True,
     ) -> None:
+        """``tap`` sees results with their pictures when it looks; ``pictures``: the sinks are to have them as well."""
         self._deliver = deliver
         self._outlets = outlets
         self._ledger = ledger
         self._now = now
         self._complaints = complaints
+        self._tap = tap
+        self._pictures = pictures
         self._following: dict[StreamKey, _Following] = {}
 
     def handle(self, event: Outcome | Opened | Closing) -> None:
@@ -108,6 +115,13 @@ class Publisher:
             trace=frame.trace,
         )
         following.dropped_before = 0
+        if result.picture is not None and self._tap is not None:
+            if self._tap.wants(result.stream):
+                self._tap.show(result)
+            if (
+                not self._pictures
+            ):  # many results may wait for a sink: it is not to hold pictures that it never asked for
+                result = replace(result, picture=None)
         # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
         self._deliver(Delivery(result, stream.account, self._outlets))
         stream.account.published(frame.trace)

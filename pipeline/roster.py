@@ -60,6 +60,15 @@ class Roster:
                 if name in (None, stream.account.name):
                     stream.stop.set()
 
+    def pause(self, name: str, paused: bool) -> bool:
+        """Hold one stream or let it go on; False where there is none of this name, or it cannot be held."""
+        with self._lock:
+            found = [stream for stream in (*self._open.values(), *self._waiting) if stream.account.name == name]
+        held = [stream.pause for stream in found if stream.pause is not None and not stream.stop.is_set()]
+        for pause in held:
+            pause(paused)
+        return bool(held)
+
     def finish(self) -> None:
         """No more streams will be added."""
         with self._lock:

@@ -29,6 +29,7 @@ class Stream:
         limit: stop after this many decoded frames.
         drop_corrupt: frames that the decoder flagged as damaged are dropped, else only counted.
         follower: sees this stream's detections in order, before they are published.
+        pause: holds the source (True) or lets it go on (False), from any thread; None where it cannot be held.
     """
 
     source: Source
@@ -41,6 +42,7 @@ class Stream:
     limit: int | None = None
     drop_corrupt: bool = False
     follower: Follower | None = None
+    pause: Callable[[bool], None] | None = None
     # Set by the pipeline
     key: StreamKey = field(default_factory=lambda: StreamKey("", 0))
     labels: dict[int, str] = field(default_factory=dict)

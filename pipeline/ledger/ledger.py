@@ -133,6 +133,21 @@ class StreamLedger:
         """Frames decoded but not accounted for yet; 0 at the end of every run."""
         return self.decoded - self.decimated - self.processed - self.dropped.total()
 
+    @property
+    def arrival_jitter_ns(self) -> float | None:
+        """Jitter of the arrivals (RFC 3550, section 6.4.1), or None where frames are not paced."""
+        return self._arrival.value_ns if self.paced else None
+
+    @property
+    def departure_jitter_ns(self) -> float | None:
+        """Standard deviation of the intervals between results."""
+        return self._departure.value_ns
+
+    @property
+    def settled(self) -> dict[str, Any] | None:
+        """The distributions' figures once the last frame has left the last sink, as in ``report.json``."""
+        return self._settled
+
     def latency(self) -> Latency:
         """A copy of the distributions so far; empty once settled."""
         copy = Latency()
@@ -174,8 +189,8 @@ class StreamLedger:
             "first_result_ms": _ms_since(start_ns, self.first_result_ns),
             **(self._settled or self.latency().as_dict()),
             "jitter": {
-                "arrival_ms": _ms(self._arrival.value_ns) if self.paced else None,
-                "departure_ms": _ms(self._departure.value_ns),
+                "arrival_ms": _ms(self.arrival_jitter_ns),
+                "departure_ms": _ms(self.departure_jitter_ns),
             },
         }
 
@@ -254,6 +269,11 @@ class Ledger:
         with self._lock:
             self.batch_sizes[items] += 1
 
+    def batches(self) -> dict[int, int]:
+        """How many batches of each size there were so far."""
+        with self._lock:
+            return dict(sorted(self.batch_sizes.items()))
+
     def settle(self, account: StreamLedger) -> None:
         """A stream has ended and its last frame has left the last sink."""
         with self._lock:
@@ -271,31 +291,35 @@ class Ledger:
             if stream.state not in ENDED:
                 stream.state = "stopped"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The measured part of ``report.json``."""
+    def as_dict(self, at_ns: int = 0) -> dict[str, Any]:
+        """The measured part of ``report.json``; while it runs, the figures up to ``at_ns`` (monotonic)."""
+        running = bool(at_ns and self.start_ns and not self.end_ns)
+        cpu_so_far_ns = cpu_ns() - self._cpu_start_ns if running else self.cpu_ns
         total = Latency()
         with self._lock:
             total.merge(self._settled)
-        for stream in self.streams.values():
+        streams = dict(self.streams)  # more may be added meanwhile
+        for stream in streams.values():
             total.merge(stream.latency())
-        frames = sum(stream.processed for stream in self.streams.values())
-        wall_s = max(0, self.end_ns - self.start_ns) / 1e9
-        first_ns = min((s.first_result_ns for s in self.streams.values() if s.first_result_ns), default=0)
-        batches = self.batch_sizes.total()
-        items = sum(size * count for size, count in self.batch_sizes.items())
+        frames = sum(stream.processed for stream in streams.values())
+        wall_s = max(0, (at_ns if running else self.end_ns) - self.start_ns) / 1e9
+        first_ns = min((s.first_result_ns for s in streams.values() if s.first_result_ns), default=0)
+        sizes = self.batches()
+        batches = sum(sizes.values())
+        items = sum(size * count for size, count in sizes.items())
         return {
             "wall_s": round(wall_s, 6),
-            "cpu_s": round(self.cpu_ns / 1e9, 3),
+            "cpu_s": round(cpu_so_far_ns / 1e9, 3),
             "frames": frames,
             "fps": round(frames / wall_s, 3) if wall_s > 0 else 0.0,
             "first_result_ms": _ms_since(self.start_ns, first_ns),
             "batches": {
                 "count": batches,
                 "mean_size": round(items / batches, 4) if batches else None,
-                "sizes": {str(size): count for size, count in sorted(self.batch_sizes.items())},
+                "sizes": {str(size): count for size, count in sizes.items()},
             },
             "streams": {
-                name: stream.as_dict(self.start_ns, final=bool(self.end_ns)) for name, stream in self.streams.items()
+                name: stream.as_dict(self.start_ns, final=bool(self.end_ns)) for name, stream in streams.items()
             },
             "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
             "total": total.as_dict(),

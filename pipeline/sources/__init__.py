@@ -12,6 +12,7 @@ from pipeline.sources.opening import FILE_CODECS, LIVE_CODECS, MAX_PIXELS, Skip,
 from pipeline.sources.paced import Paced
 from pipeline.sources.paths import VIDEO_SUFFIXES, expand, looks_live
 from pipeline.sources.pattern import PatternSource, PatternSpec
+from pipeline.sources.pausing import Pausable
 from pipeline.sources.probe import SourceReport, probe
 from pipeline.sources.reconnecting import Reconnecting
 from pipeline.sources.skipping import SkipFacts, decide_skip
@@ -30,6 +31,7 @@ __all__ = [
     "Paced",
     "PatternSource",
     "PatternSpec",
+    "Pausable",
     "Reconnecting",
     "Skip",
     "SkipFacts",

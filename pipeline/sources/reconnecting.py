@@ -74,7 +74,7 @@ class Reconnecting:
         self._jitter = jitter or random.Random()
         self._whole = Continuation()
         self.counters: SourceCounters = self._whole.counters
-        self.reconnects_by_cause: dict[str, int] = {}
+        self.reconnects_by_cause = self.counters.reconnects_by_cause
         self._source: Source | None = None
         self._stop = StopFlag()
         self._lost_by: str | None = None
