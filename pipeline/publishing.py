@@ -118,9 +118,7 @@ class Publisher:
         if result.picture is not None and self._tap is not None:
             if self._tap.wants(result.stream):
                 self._tap.show(result)
-            if (
-                not self._pictures
-            ):  # many results may wait for a sink: it is not to hold pictures that it never asked for
+            if not self._pictures:  # many results may wait for a sink, and none of them asked for pictures
                 result = replace(result, picture=None)
         # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
         self._deliver(Delivery(result, stream.account, self._outlets))

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,10 @@ from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report
 
 if TYPE_CHECKING:
+    from pipeline.config.outputs import ServerConfig
     from pipeline.daemon import Daemon
+    from pipeline.daemon.board import Board
+    from pipeline.web import WebServer
 
 EXAMPLES = """\
   pipeline check streams.yaml && pipeline run streams.yaml
@@ -30,6 +34,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="cameras, model and sinks")
     parser.add_argument("--out", type=folder, metavar="DIR", help="write report.json and report.html there at the end")
     parser.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the streams (from 0)")
+    parser.add_argument(
+        "--insecure", action="store_true", help="serve HTTP without TLS on an address that others can reach"
+    )
     parser.epilog = (
         "SIGHUP, or a change of the file: streams are added, changed and removed, the others go on. SIGUSR1: the\n"
         "stacks of all threads on stderr. Under systemd (Type=notify) it tells when it is ready, and feeds the\n"
@@ -57,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         if out is not None:
             refuse_foreign(out, REPORTS)
         since_ns = wall_ns()
-        daemon = Daemon(options.config, shard=WHOLE if options.shard is None else Shard.parse(options.shard))
+        shard = WHOLE if options.shard is None else Shard.parse(options.shard)
+        daemon = Daemon(options.config, shard=shard, serve=partial(_serve, insecure=options.insecure))
         error = None
         try:
             code = daemon.run()
@@ -74,6 +82,27 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
+    """Join the server with what it serves; neither of them knows the other."""
+    from pipeline.metrics import CONTENT_TYPE, exposition
+    from pipeline.report import compose
+    from pipeline.timing import now_ns
+    from pipeline.web import WebServer
+
+    def report() -> dict[str, Any] | None:
+        ledger = board.ledger
+        return None if ledger is None else compose(ledger.as_dict(now_ns()), board.facts())
+
+    return WebServer(
+        config,
+        board,
+        metrics=lambda: exposition(board, now_ns()),
+        metrics_type=CONTENT_TYPE,
+        report=report,
+        insecure=insecure,
+    )
 
 
 def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error: str | None, since_ns: int) -> bool:

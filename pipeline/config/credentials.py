@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from pipeline.config.models import StreamConfig, StreamSettings
+from pipeline.config.outputs import ServerConfig
 from pipeline.errors import ConfigError
 from pipeline.redact import Secret, SourceUrl
 
@@ -60,7 +61,7 @@ def read_password(settings: StreamSettings, environ: Mapping[str, str]) -> Secre
             raise CredentialError("password_env", "the environment variable that this key names is not set")
         return Secret(found)
     if settings.password_file is not None:
-        return Secret(_first_line(settings.password_file))
+        return Secret(_first_line(settings.password_file, "password_file"))
     return None
 
 
@@ -89,20 +90,30 @@ def resolve_source(stream: StreamConfig, environ: Mapping[str, str] | None = Non
         raise ConfigError(f"stream {stream.name}: {error.key}: {error}") from None
 
 
-def _first_line(path: str) -> str:
+def read_token(server: ServerConfig) -> Secret | None:
+    """The token that clients of the HTTP server must send, or None; raises ConfigError."""
+    if server.token_file is None:
+        return None
+    try:
+        return Secret(_first_line(server.token_file, "token_file"))
+    except CredentialError as error:
+        raise ConfigError(f"server.{error.key}: {error}") from None
+
+
+def _first_line(path: str, key: str) -> str:
     # Without the path: people do write the password itself here.
     try:
         with open(path, "rb") as file:
             data = file.read(_MAX_SECRET_BYTES + 1)
     except OSError as error:
         reason = error.strerror or "it cannot be read"
-        raise CredentialError("password_file", f"the file that this key names cannot be read: {reason}") from None
+        raise CredentialError(key, f"the file that this key names cannot be read: {reason}") from None
     if len(data) > _MAX_SECRET_BYTES:
-        raise CredentialError("password_file", f"expected one line, found more than {_MAX_SECRET_BYTES} bytes")
+        raise CredentialError(key, f"expected one line, found more than {_MAX_SECRET_BYTES} bytes")
     try:
         text = data.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise CredentialError("password_file", "expected one line of text, found something that is not UTF-8") from None
+        raise CredentialError(key, "expected one line of text, found something that is not UTF-8") from None
     if not text or any(character < " " for character in text):
-        raise CredentialError("password_file", "expected one line of text, found " + ("several" if text else "none"))
+        raise CredentialError(key, "expected one line of text, found " + ("several" if text else "none"))
     return text

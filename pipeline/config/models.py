@@ -251,7 +251,7 @@ class Config(Section):
     streams: tuple[StreamConfig, ...] = Field(default=(), description="The cameras and files.")
     sinks: tuple[SinkConfig, ...] = Field(default=(), description="Where results go.")
     server: ServerConfig | None = Field(
-        default=None, description="HTTP server: checked, but not served by this version."
+        default=None, description="HTTP server: dashboard, API, metrics. Without this section there is none."
     )
 
     @model_validator(mode="before")

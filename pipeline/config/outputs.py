@@ -37,15 +37,22 @@ def _false_is_none(value: object) -> object:
 
 def _listen(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+    if not (colon and host and port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65536):
         raise refusal("expected an address and a port, such as 127.0.0.1:8080 or [::1]:8080")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise refusal("an IPv6 address stands in brackets, such as [::1]:8080")
     return text
 
 
+def _host_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?", text):
+        raise refusal("expected the name of a host, without scheme, port and path")
+    return text.lower()
+
+
 Template = Annotated[StrictStr, AfterValidator(_template)]
 FolderPath = Annotated[StrictStr, AfterValidator(_fixed_folder)]
+HostName = Annotated[StrictStr, AfterValidator(_host_name)]
 Listen = Annotated[StrictStr, AfterValidator(_listen)]
 
 
@@ -125,16 +132,23 @@ class TlsConfig(Section):
 
 
 class ServerConfig(Section):
-    """The HTTP server. This version checks the section and serves nothing yet."""
+    """The HTTP server: dashboard, API and metrics. Without this section nothing is served."""
 
     listen: Listen = Field(
-        default="127.0.0.1:8080", description="Address and port. Any but a loopback address needs `token_file`."
+        default="127.0.0.1:8080",
+        description="Address and port; port 0 takes a free one. Any but a loopback address needs `token_file`, and "
+        "`tls` or `pipeline run --insecure`.",
     )
     token_file: LocalPath | None = Field(
         default=None,
         description="File whose only line is the token that clients must send. `${CREDENTIALS_DIRECTORY}/name` works.",
     )
     tls: TlsConfig | None = Field(default=None, description="Serve HTTPS with this certificate.")
+    hosts: tuple[HostName, ...] = Field(
+        default=(),
+        description="Names under which it is reached, such as `cameras.example.org`, beside its address and "
+        "`localhost`. Requests for any other name are refused.",
+    )
 
     @property
     def host(self) -> str:

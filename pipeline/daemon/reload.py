@@ -42,6 +42,7 @@ class Reloader:
         refused: an entry of the file as it was last taken is faulty.
         reloads: times that a file was taken.
         rejected: times that a file was faulty as a whole and nothing was changed.
+        succeeded: the file as it was read last is what runs.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Reloader:
         self.refused = False
         self.reloads = 0
         self.rejected = 0
+        self.succeeded = True
 
     def ask(self) -> None:
         """Read the file at the next look, changed or not. For signal handlers."""
@@ -97,6 +99,7 @@ class Reloader:
             loaded = self._shard.of(load_config_quarantining(self._path))
         except ConfigError as error:
             self.rejected += 1
+            self.succeeded = False
             log.error("reload refused, nothing was changed:")
             for fault in error.faults:
                 log.error("  %s", fault)
@@ -108,6 +111,7 @@ class Reloader:
 
     def _apply(self, found: Difference, loaded: LoadedConfig) -> None:
         self.reloads += 1
+        self.succeeded = True
         self.refused = bool(loaded.quarantined)
         log.info("%s reloaded: %s", self._path, found)
         for name in found.kept:

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import load_config_quarantining
+from pipeline.daemon.board import Board, Serve, served
 from pipeline.daemon.notify import Notifier
 from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.supervise import Supervisor
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.config import LoadedConfig, StreamConfig
     from pipeline.daemon.reload import Reloader
     from pipeline.flow import Pipeline
+    from pipeline.protocols import Tap
     from pipeline.stream import Stream
 
 log = logging.getLogger("pipeline")
@@ -61,6 +63,7 @@ class Daemon:
         grace_s: how long a stop may take to serve what is under way before it is given up.
         shard: which part of the streams is this daemon's.
         clock: where time comes from.
+        serve: binds the HTTP server where the configuration has one; None: nothing is served.
 
     Attributes:
         ready: the detector is loaded and warm, the sinks are open: from here on there is something to report.
@@ -76,6 +79,7 @@ class Daemon:
         grace_s: float = 10.0,
         shard: Shard = WHOLE,
         clock: Clock = SYSTEM,
+        serve: Serve | None = None,
     ) -> None:
         self._path = config_path
         self._status_every_ns = int(status_every_s * 1e9)
@@ -87,6 +91,9 @@ class Daemon:
         self._reload_asked = False
         self._reloader: Reloader | None = None
         self._supervisor: Supervisor | None = None
+        self._serve = serve
+        self._board = Board(self.facts, clock.now_ns)
+        self._tap: Tap | None = None
         self._gate = threading.Semaphore(CONNECTING)
         self._pipeline: Pipeline | None = None
         self.ready = False
@@ -102,9 +109,10 @@ class Daemon:
 
         Raises ConfigError for a global fault or when no stream is left, ModelLoadError when the detector cannot be had.
         """
-        with self._listening():
+        loaded = self._shard.of(load_config_quarantining(self._path))
+        with self._listening(), served(self._serve, loaded.config.server, self._board, self._path) as self._tap:
             try:
-                pipeline = self._begun(self._shard.of(load_config_quarantining(self._path)))
+                pipeline = self._begun(loaded)
             except ModelHung as error:
                 log.error("%s; leaving, so that a supervisor can start anew", error)
                 return self._leave(1)
@@ -166,6 +174,7 @@ class Daemon:
         since_ns = said_ns = self._now()
         while loader.is_alive() and not self._signals:
             loader.join(0.1)
+            self._board.turn()
             if self._now() - said_ns > LOADING_TOO_LONG_NS:
                 said_ns = self._now()
                 log.warning("the model is still being loaded, after %.0f s", (said_ns - since_ns) / 1e9)
@@ -191,8 +200,6 @@ class Daemon:
 
         config = loaded.config
         self._timeout_s = config.model.timeout_s
-        if config.server is not None:
-            log.warning("server: this version serves nothing yet; the section is checked and otherwise ignored")
         self._refused = bool(loaded.quarantined)
         streams = self._feeds(loaded)
         log.info("loading the model: %s", config.model.path)
@@ -215,6 +222,7 @@ class Daemon:
                 outlet_policy="freshest",
                 outlet_capacity=PICTURES_WAITING if any(sink.wants_pictures for sink in sinks) else RECORDS_WAITING,
             ),
+            tap=self._tap,
         )
         try:
             pipeline.start()
@@ -228,6 +236,7 @@ class Daemon:
         make_feed = partial(build.feed, gate=self._gate)
         self._reloader = Reloader(self._path, self._shard, loaded, running, pipeline, make_feed, self._now)
         self._supervisor = Supervisor(pipeline.ledger, pipeline.abandon, self._reloader.restart, self._now)
+        self._board.show(pipeline)
         self._notify.ready()
         return pipeline
 
@@ -253,6 +262,7 @@ class Daemon:
         while not pipeline.join(0.2):
             now_ns = self._now()
             self._notify.alive()
+            self._board.turn()
             try:
                 pipeline.check_model(self._timeout_s)
             except ModelHung as error:
@@ -271,6 +281,7 @@ class Daemon:
             if self._signals and stopped_ns is None:
                 log.info("%s: stopping; once more to leave at once", signal.Signals(self._signals[0]).name)
                 self._notify.stopping()
+                self._board.stopping = True
                 pipeline.stop()
                 stopped_ns = now_ns
             elif stopped_ns is not None and now_ns - stopped_ns > 1e9 and _served(pipeline.ledger):
@@ -298,6 +309,7 @@ class Daemon:
             reloader.look()
             self._notify.ready()
         reloader.look()
+        self._board.reload_succeeded = reloader.succeeded
         self._refused = self._refused or reloader.refused
         if reloader.over and self._shard == WHOLE:  # a part that has no streams now may get some
             pipeline.finish()

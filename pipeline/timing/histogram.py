@@ -9,6 +9,8 @@ buckets in use take memory (3,712 at the very most).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _BITS = 6
 _SUB = 1 << _BITS  # sub-buckets per octave
 
@@ -71,6 +73,19 @@ class Histogram:
             seen += self.counts[bucket]
             while len(found) < len(ranks) and seen >= ranks[len(found)]:
                 found.append(min(_middle(bucket), self.maximum))
+        return found
+
+    def at_most(self, bounds: Sequence[int]) -> list[int]:
+        """How many values lie at or below each of ``bounds``, ascending. A value counts as its bucket's middle."""
+        found: list[int] = []
+        seen = 0
+        buckets = iter(sorted(self.counts))
+        bucket = next(buckets, None)
+        for bound in bounds:
+            while bucket is not None and _middle(bucket) <= bound:
+                seen += self.counts[bucket]
+                bucket = next(buckets, None)
+            found.append(seen)
         return found
 
     @property

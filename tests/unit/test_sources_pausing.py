@@ -135,7 +135,7 @@ def test_a_camera_that_is_not_there_is_not_called_while_it_is_paused() -> None:
         on_state=states.at,
         hang_up=True,
     )
-    thread, got = reading(source, stop)
+    thread, _ = reading(source, stop)
     states.until("backoff")
     source.pause(True)
     states.until("paused")

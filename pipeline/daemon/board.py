@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a daemon shows to an HTTP server, and the server as the daemon sees it: each knows no more of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.errors import ConfigError
+from pipeline.ledger import Ledger
+
+if TYPE_CHECKING:
+    from pipeline.config.outputs import ServerConfig
+    from pipeline.flow import Pipeline
+    from pipeline.protocols import Tap
+
+SILENT_TOO_LONG_NS = 10_000_000_000
+"""The main thread, which looks at everything five times a second, was not seen for so long: it hangs."""
+
+
+class Serving(Protocol):
+    """A server that is bound."""
+
+    @property
+    def tap(self) -> Tap:
+        """Who looks at results with their pictures."""
+        ...
+
+    def start(self) -> None:
+        """Answer from now on, in threads of its own."""
+        ...
+
+    def close(self) -> None:
+        """Stop answering; waits only shortly."""
+        ...
+
+
+class Board:
+    """How the daemon is; kept up to date by its main thread, read by others.
+
+    Args:
+        facts: ``command``, ``model`` and ``startup_s``, as a report needs them.
+        now: monotonic nanoseconds.
+
+    Attributes:
+        reload_succeeded: the configuration that was read last is the one that runs.
+        stopping: a stop was asked for.
+    """
+
+    def __init__(self, facts: Callable[[], dict[str, Any]], now: Callable[[], int]) -> None:
+        self.facts = facts
+        self._now = now
+        self._turned_ns = now()
+        self._pipeline: Pipeline | None = None
+        self.reload_succeeded = True
+        self.stopping = False
+
+    def turn(self) -> None:
+        """The main thread is at work."""
+        self._turned_ns = self._now()
+
+    def show(self, pipeline: Pipeline) -> None:
+        """It is warm, and its streams were begun."""
+        self._pipeline = pipeline
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The accounts, or None while nothing runs yet."""
+        return None if self._pipeline is None else self._pipeline.ledger
+
+    def alive(self) -> bool:
+        """Whether the main thread was at work within the last moments."""
+        return self._now() - self._turned_ns < SILENT_TOO_LONG_NS
+
+    def prepared(self) -> bool:
+        """Whether the model is warm, the sinks are open, all streams were begun, and no stop was asked for."""
+        return self._pipeline is not None and not self.stopping
+
+    def waiting(self) -> dict[str, int]:
+        """Network inputs that wait for the detector, per stream."""
+        return {} if self._pipeline is None else self._pipeline.waiting()
+
+    def pause(self, name: str, paused: bool) -> bool:
+        """Hold a stream or let it go on; False where it has ended or there is none."""
+        return self._pipeline is not None and self._pipeline.pause(name, paused)
+
+
+Serve = Callable[["ServerConfig", Board], Serving]
+"""Binds a server for a section ``server``; raises ConfigError."""
+
+
+@contextmanager
+def served(serve: Serve | None, config: ServerConfig | None, board: Board, path: Path) -> Iterator[Tap | None]:
+    """Serve for as long as the block lasts, if the configuration in ``path`` says so.
+
+    It begins before the model is loaded, so that a port in use is told at once, and probes are answered meanwhile.
+    """
+    if config is None or serve is None:
+        yield None
+        return
+    try:
+        serving = serve(config, board)
+    except ConfigError as error:
+        raise ConfigError([f"{path}: {fault}" for fault in error.faults]) from error
+    try:
+        serving.start()
+        yield serving.tap
+    finally:
+        serving.close()

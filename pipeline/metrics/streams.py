@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams: frames, losses, times, jitter, age and state. Labels are names, reasons and causes of closed sets only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import get_args
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from pipeline.frame import DropReason
+from pipeline.ledger import Ledger, StreamLedger, StreamState
+from pipeline.metrics.times import add_times
+from pipeline.timing import STAGES
+
+_STATES: tuple[str, ...] = get_args(StreamState)
+_REASONS: tuple[str, ...] = get_args(DropReason)
+
+
+def stream_metrics(ledger: Ledger, waiting: Mapping[str, int], now_ns: int) -> Iterator[Metric]:
+    """Everything with the label ``stream``. Earlier lives of a name (``name~1``) are left out."""
+    streams = [account for name, account in list(ledger.streams.items()) if name == account.name]
+    yield from _counts(streams)
+    yield from _states(streams, waiting, ledger.start_ns, now_ns)
+    yield from _times(streams)
+
+
+def _counts(streams: list[StreamLedger]) -> Iterator[Metric]:
+    frames = CounterMetricFamily(
+        "pipeline_frames", "Frames delivered by the decoder, and what came of them", labels=["stream", "outcome"]
+    )
+    drops = CounterMetricFamily("pipeline_drops", "Frames lost, by reason", labels=["stream", "reason"])
+    reconnects = CounterMetricFamily(
+        "pipeline_reconnects", "Connections after the first, by what ended the one before", labels=["stream", "cause"]
+    )
+    errors = CounterMetricFamily("pipeline_decode_errors", "Packets that the decoder refused", labels=["stream"])
+    for account in streams:
+        name = account.name
+        for outcome, count in (
+            ("decoded", account.decoded),
+            ("processed", account.processed),
+            ("corrupt", account.corrupt),
+            ("decimated", account.decimated),
+        ):
+            frames.add_metric([name, outcome], count)
+        lost = dict(account.dropped)
+        for reason in _REASONS:
+            drops.add_metric([name, reason], lost.get(reason, 0))
+        for cause, count in dict(account.counters.reconnects_by_cause).items():
+            reconnects.add_metric([name, cause], count)
+        errors.add_metric([name], account.counters.decode_errors)
+    yield from (frames, drops, reconnects, errors)
+
+
+def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: int, now_ns: int) -> Iterator[Metric]:
+    up = GaugeMetricFamily("pipeline_stream_up", "1 while the stream is live", labels=["stream"])
+    state = GaugeMetricFamily(
+        "pipeline_stream_state", "1 for the state that the stream is in", labels=["stream", "state"]
+    )
+    age = GaugeMetricFamily(
+        "pipeline_result_age_seconds", "Time since the newest result, or since the start without any", labels=["stream"]
+    )
+    queue = GaugeMetricFamily("pipeline_queue_frames", "Frames that wait for the detector", labels=["stream"])
+    for account in streams:
+        up.add_metric([account.name], float(account.state == "live"))
+        for each in _STATES:
+            state.add_metric([account.name, each], float(account.state == each))
+        age.add_metric([account.name], max(0, now_ns - (account.last_result_ns or start_ns)) / 1e9)
+        queue.add_metric([account.name], waiting.get(account.name, 0))
+    yield from (up, state, age, queue)
+
+
+def _times(streams: list[StreamLedger]) -> Iterator[Metric]:
+    stages = HistogramMetricFamily(
+        "pipeline_stage_seconds", "Time of a frame in each stage", labels=["stream", "stage"]
+    )
+    whole = HistogramMetricFamily(
+        "pipeline_end_to_end_seconds", "From the packet's arrival to the last sink", labels=["stream"]
+    )
+    jitter = GaugeMetricFamily(
+        "pipeline_jitter_seconds",
+        "Jitter of arrivals, of each stage's duration, and of the intervals between results",
+        labels=["stream", "stage", "kind"],
+    )
+    for account in streams:
+        name = account.name
+        if account.arrival_jitter_ns is not None:
+            jitter.add_metric([name, "decode", "arrival"], account.arrival_jitter_ns / 1e9)
+        if account.departure_jitter_ns is not None:
+            jitter.add_metric([name, "follow", "departure"], account.departure_jitter_ns / 1e9)
+        latency = account.latency()
+        for stage in STAGES:
+            if stage in latency.stages:
+                add_times(stages, [name, stage], latency.stages[stage].histogram)
+                jitter.add_metric([name, stage, "duration"], latency.stages[stage].jitter_ns / 1e9)
+        if latency.end_to_end.histogram.count:
+            add_times(whole, [name], latency.end_to_end.histogram)
+            jitter.add_metric([name, "end_to_end", "duration"], latency.end_to_end.jitter_ns / 1e9)
+    yield from (stages, whole, jitter)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger's fine histograms as Prometheus' coarse ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client.core import HistogramMetricFamily
+
+from pipeline.timing import Histogram
+
+BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets, seconds. A bound is right to within 0.8 % of its value; sum and count are exact."""
+_BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BOUNDS_S)
+_BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def add_times(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+    """Add a histogram of nanoseconds as one of seconds."""
+    buckets = [
+        (repr(bound), float(count)) for bound, count in zip(BOUNDS_S, histogram.at_most(_BOUNDS_NS), strict=True)
+    ]
+    buckets.append(("+Inf", float(histogram.count)))
+    family.add_metric(labels, buckets, histogram.total / 1e9)
+
+
+def batch_metrics(sizes: Mapping[int, int]) -> HistogramMetricFamily:
+    """``pipeline_batch_size``: frames per batch, of ``{size: batches}``."""
+    family = HistogramMetricFamily("pipeline_batch_size", "Network inputs per batch")
+    buckets = [(str(bound), float(sum(count for size, count in sizes.items() if size <= bound))) for bound in _BATCHES]
+    buckets.append(("+Inf", float(sum(sizes.values()))))
+    family.add_metric([], buckets, float(sum(size * count for size, count in sizes.items())))
+    return family

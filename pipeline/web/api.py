@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routes of the API: they read the accounts, show pictures, and hold streams. None of them writes anything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from pipeline.errors import StageError
+from pipeline.ledger import ENDED, StreamLedger
+from pipeline.timing import now_ns
+from pipeline.web.answers import json_answer, refusal
+from pipeline.web.board import Board
+from pipeline.web.describe import overview, stream
+from pipeline.web.fresh import Fresh
+from pipeline.web.history import History
+from pipeline.web.live import LiveView, TooManyViewers
+from pipeline.web.mjpeg import Mjpeg
+
+_PICTURE_S: Final = 5.0
+_FRESH_S: Final = 1.0
+_NOT_LIVE: Final = ENDED | {"paused", "backoff", "auth_failed"}
+
+
+class Api:
+    """Handlers by route. Figures are at most a second old, pictures are new."""
+
+    def __init__(
+        self,
+        board: Board,
+        history: History,
+        view: LiveView,
+        *,
+        metrics: Callable[[], bytes],
+        metrics_type: str,
+        report: Callable[[], dict[str, Any] | None],
+        executor: Executor | None = None,
+    ) -> None:
+        self._board = board
+        self._history = history
+        self._view = view
+        self._metrics = Fresh(metrics, executor, _FRESH_S)
+        self._metrics_type = metrics_type
+        self._report = Fresh(report, executor, _FRESH_S)
+        self._overview = Fresh(
+            lambda: overview(board.ledger, board.facts(), board.waiting(), history, now_ns()), executor, _FRESH_S
+        )
+
+    async def live(self, request: Request) -> Response:
+        """The process turns; says nothing more."""
+        return _word(self._board.alive(), "live", "not live")
+
+    async def ready(self, request: Request) -> Response:
+        """The model is warm, and a stream is live or all have ended or are paused on purpose."""
+        ledger = self._board.ledger
+        states = [account.state for account in list(ledger.streams.values())] if ledger is not None else []
+        accounted = all(state in ENDED | {"paused"} and state != "failed" for state in states)
+        return _word(self._board.prepared() and ("live" in states or accounted), "ready", "not ready")
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus' text."""
+        return Response(await self._metrics.get(), headers={"content-type": self._metrics_type})
+
+    async def streams(self, request: Request) -> Response:
+        """All streams, briefly."""
+        return json_answer(await self._overview.get())
+
+    async def stream(self, request: Request) -> Response:
+        """One stream, with all distributions."""
+        account = self._account(request)
+        ledger = self._board.ledger
+        if account is None or ledger is None:
+            return _unknown()
+        return json_answer(stream(ledger, account, self._board.waiting(), self._history, now_ns()))
+
+    async def report(self, request: Request) -> Response:
+        """The report so far."""
+        found = await self._report.get()
+        return (
+            refusal(503, "NotReady", "nothing runs yet", {"retry-after": "5"}) if found is None else json_answer(found)
+        )
+
+    async def still(self, request: Request) -> Response:
+        """The next picture of a stream, in full size, boxes drawn."""
+        account = self._account(request)
+        if account is None:
+            return _unknown()
+        retry = {"retry-after": "5"}
+        if account.state in _NOT_LIVE:
+            return refusal(503, "NotLive", f"this stream is {account.state}", retry)
+        try:
+            async with asyncio.timeout(_PICTURE_S), self._view.viewer(account.name) as viewer:
+                jpeg = await viewer.next()
+        except TimeoutError:
+            return refusal(503, "NoPicture", f"no picture came within {_PICTURE_S:g} s", retry)
+        except TooManyViewers:
+            return refusal(503, "TooManyViewers", "too many live views are open", retry)
+        except StageError:
+            return refusal(503, "NoPicture", "this picture cannot be drawn", retry)
+        return refusal(503, "Closing", "the server stops") if jpeg is None else Response(jpeg, media_type="image/jpeg")
+
+    async def video(self, request: Request) -> ASGIApp:
+        """A stream's pictures as they come."""
+        account = self._account(request)
+        if account is None:
+            return _unknown()
+        if account.state in _NOT_LIVE:
+            return refusal(503, "NotLive", f"this stream is {account.state}", {"retry-after": "5"})
+        return Mjpeg(self._view, account.name, lambda: account.state in _NOT_LIVE)
+
+    async def pause(self, request: Request) -> Response:
+        """Hold a stream."""
+        return self._hold(request, True)
+
+    async def resume(self, request: Request) -> Response:
+        """Let it go on."""
+        return self._hold(request, False)
+
+    def _hold(self, request: Request, paused: bool) -> Response:
+        account = self._account(request)
+        if account is None:
+            return _unknown()
+        if account.state in ENDED and account.state != "failed":
+            return refusal(409, "Ended", f"this stream is {account.state}")
+        if not self._board.pause(account.name, paused):
+            return refusal(409, "Ended", "this stream has ended, or cannot be paused")
+        return json_answer({"stream": account.name, "paused": paused}, 202)
+
+    def _account(self, request: Request) -> StreamLedger | None:
+        ledger = self._board.ledger
+        return None if ledger is None else ledger.streams.get(request.path_params["name"])
+
+
+def _word(good: bool, yes: str, no: str) -> Response:
+    return Response(f"{yes if good else no}\n", 200 if good else 503, media_type="text/plain")
+
+
+def _unknown() -> Response:
+    return refusal(404, "NotFound", "there is no stream of this name")

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metrics' text: the names of the contract, figures that are the ledger's, and syntax that others accept."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline.frame import StreamInfo
+from pipeline.ledger import Ledger, SinkLedger, StreamLedger
+from pipeline.metrics import exposition
+from pipeline.timing import Mark, new_trace
+
+SECOND = 1_000_000_000
+NAMES = {
+    "pipeline_frames_total",
+    "pipeline_drops_total",
+    "pipeline_stage_seconds_bucket",
+    "pipeline_end_to_end_seconds_bucket",
+    "pipeline_batch_size_bucket",
+    "pipeline_jitter_seconds",
+    "pipeline_result_age_seconds",
+    "pipeline_stream_up",
+    "pipeline_reconnects_total",
+    "pipeline_queue_frames",
+    "pipeline_sink_up",
+    "pipeline_sink_lost_total",
+    "pipeline_config_last_reload_success",
+    "pipeline_build_info",
+}
+
+
+class Running:
+    reload_succeeded = True
+
+    def __init__(self, ledger: Ledger | None) -> None:
+        self.ledger = ledger
+
+    def waiting(self) -> dict[str, int]:
+        return {"gate": 2}
+
+
+def trace(start_ns: int, *durations_ms: float) -> list[int]:
+    """A frame that passed every mark, with these times between them."""
+    marks = new_trace()
+    marks[Mark.READ] = at = start_ns
+    for mark, duration in zip(list(Mark)[1:], durations_ms, strict=True):
+        marks[mark] = at = at + round(duration * 1e6)
+    return marks
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    ledger = Ledger()
+    ledger.begin(SECOND)
+    gate, gone = StreamLedger("gate", live=True), StreamLedger("gone", live=True)
+    ledger.add(gate)
+    ledger.add(gone)
+    gate.opened(StreamInfo("gate", live=True), gate.counters, SECOND)
+    gone.at("backoff", "rtsp://viewer@10.0.0.9/: refused")
+    gate.counters.reconnects_by_cause["timeout"] = 3
+    for number in range(10):
+        marks = trace(SECOND + number * SECOND // 10, 4, 1, 2, 3, 20, 1, 0, 0, 0, 5)
+        gate.arrived(marks[Mark.READ], number / 10, 0, corrupt=number == 4)
+        gate.published(marks)
+        gate.finished(marks)
+    gate.arrived(3 * SECOND, 1.0, 0, corrupt=False)
+    gate.dropped["overflow"] += 1
+    ledger.batch(1)
+    ledger.batch(4)
+    ledger.batch(4)
+    ledger.sinks["jsonl"] = SinkLedger("jsonl", received=10, written=8)
+    ledger.sinks["jsonl"].lost["overflow"] = 2
+    return ledger
+
+
+def samples(text: bytes) -> dict[str, float]:
+    found = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            key = f"{sample.name}{{{labels}}}"
+            assert key not in found, f"twice: {key}"
+            found[key] = sample.value
+    return found
+
+
+def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
+    found = samples(exposition(Running(ledger), now_ns=4 * SECOND))
+    assert {key.partition("{")[0] for key in found} >= NAMES
+    assert found["pipeline_frames_total{outcome=decoded,stream=gate}"] == 11
+    assert found["pipeline_frames_total{outcome=processed,stream=gate}"] == 10
+    assert found["pipeline_frames_total{outcome=corrupt,stream=gate}"] == 1
+    assert found["pipeline_drops_total{reason=overflow,stream=gate}"] == 1
+    assert found["pipeline_drops_total{reason=stale,stream=gone}"] == 0
+    assert found["pipeline_reconnects_total{cause=timeout,stream=gate}"] == 3
+    assert (found["pipeline_stream_up{stream=gate}"], found["pipeline_stream_up{stream=gone}"]) == (1, 0)
+    assert found["pipeline_stream_state{state=backoff,stream=gone}"] == 1
+    assert found["pipeline_queue_frames{stream=gate}"] == 2
+    assert found["pipeline_result_age_seconds{stream=gate}"] == pytest.approx(4 - 1.9 - 0.031)
+    assert found["pipeline_result_age_seconds{stream=gone}"] == pytest.approx(3)
+    assert found["pipeline_stage_seconds_count{stage=infer,stream=gate}"] == 10
+    assert found["pipeline_stage_seconds_sum{stage=infer,stream=gate}"] == pytest.approx(0.2)
+    assert found["pipeline_stage_seconds_bucket{le=0.01,stage=infer,stream=gate}"] == 0
+    assert found["pipeline_stage_seconds_bucket{le=0.025,stage=infer,stream=gate}"] == 10
+    assert found["pipeline_end_to_end_seconds_sum{stream=gate}"] == pytest.approx(0.36)
+    assert found["pipeline_batch_size_bucket{le=2}"] == 1
+    assert (found["pipeline_batch_size_sum{}"], found["pipeline_batch_size_count{}"]) == (9, 3)
+    assert found["pipeline_jitter_seconds{kind=departure,stage=follow,stream=gate}"] == pytest.approx(0, abs=1e-9)
+    assert found["pipeline_sink_up{sink=jsonl}"] == 1
+    assert found["pipeline_sink_lost_total{reason=overflow,sink=jsonl}"] == 2
+    assert found["pipeline_config_last_reload_success{}"] == 1
+
+
+def test_the_stages_of_all_frames_sum_to_the_whole(ledger: Ledger) -> None:
+    found = samples(exposition(Running(ledger), now_ns=4 * SECOND))
+    stages = sum(value for key, value in found.items() if key.startswith("pipeline_stage_seconds_sum"))
+    assert stages == pytest.approx(found["pipeline_end_to_end_seconds_sum{stream=gate}"], abs=1e-9)
+
+
+def test_earlier_lives_of_a_name_and_causes_in_words_are_no_labels(ledger: Ledger) -> None:
+    ledger.add(StreamLedger("gate"))
+    text = exposition(Running(ledger), now_ns=4 * SECOND)
+    assert b"~" not in text
+    assert b"rtsp" not in text
+
+
+def test_before_anything_runs_there_is_little_to_tell() -> None:
+    found = samples(exposition(Running(None), now_ns=0))
+    assert {key.partition("{")[0] for key in found} == {"pipeline_build_info", "pipeline_config_last_reload_success"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_wrong(ledger: Ledger) -> None:
+    text = exposition(Running(ledger), now_ns=4 * SECOND)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
