@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import chain
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +20,7 @@ from pipeline.web.hosts import Hosts, foreign_page
 log = logging.getLogger("pipeline")
 
 MOST_BODY_BYTES: Final = 4096
+MOST_HEAD_BYTES: Final = 16_384
 ANSWER_S: Final = 30.0
 PUBLIC: Final = frozenset({"/live", "/ready", "/login", "/app.js", "/style.css", "/favicon.svg"})
 """Content-free, or the same for everybody."""
@@ -67,6 +69,10 @@ class Guard:
             await refusal(500, "InternalError", "internal error; the log knows more")(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
+        # The protocol bounds a head that is still coming; one that came at once may be longer.
+        head = len(scope["query_string"]) + len(scope["raw_path"]) + sum(map(len, chain(*scope["headers"])))
+        if head > MOST_HEAD_BYTES:
+            return refusal(431, "TooLarge", f"at most {MOST_HEAD_BYTES} bytes of headers are taken")
         headers = Headers(scope=scope)
         given_hosts = headers.getlist("host")
         if len(given_hosts) != 1 or not self._hosts.served(given_hosts[0]):

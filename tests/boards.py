@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A board with two streams to serve, and a server around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from pipeline.config.outputs import ServerConfig
+from pipeline.frame import Detections, Picture, Result, StreamInfo
+from pipeline.ledger import Ledger, SinkLedger, StreamLedger
+from pipeline.timing import Mark, new_trace, now_ns
+from pipeline.web import Limits, WebServer
+
+TOKEN = "correct horse battery staple"
+CAMERA_PASSWORD = "hunter2-Secret"
+
+
+class FakeBoard:
+    """``gate`` is live, ``gone`` is not; what is asked of it is kept."""
+
+    def __init__(self) -> None:
+        self.books: Ledger | None = Ledger()
+        self.turns = self.warm = True
+        self.reload_succeeded = True
+        self.held: list[tuple[str, bool]] = []
+        self.books.begin(now_ns())
+        for name in ("gate", "gone"):
+            self.books.add(StreamLedger(name, live=True))
+        gate = self.books.streams["gate"]
+        gate.opened(StreamInfo("gate", 640, 360, live=True, codec="h264"), gate.counters, now_ns())
+        gone = self.books.streams["gone"]
+        gone.at("backoff", f"rtsp://viewer:{CAMERA_PASSWORD}@10.0.0.9/x: connection refused")
+        self.books.sinks["jsonl"] = SinkLedger("jsonl", received=1, written=1)
+        for _ in range(3):
+            self.frame()
+
+    def frame(self) -> None:
+        assert self.books is not None
+        trace = new_trace()
+        trace[Mark.READ], trace[Mark.DECODED] = now_ns() - 9_000_000, now_ns() - 5_000_000
+        trace[Mark.FOLLOWED] = trace[Mark.DONE] = now_ns()
+        gate = self.books.streams["gate"]
+        gate.arrived(trace[Mark.READ], 0.0, 0, corrupt=False)
+        gate.published(trace)
+        gate.finished(trace)
+
+    @property
+    def ledger(self) -> Ledger | None:
+        return self.books
+
+    def alive(self) -> bool:
+        return self.turns
+
+    def prepared(self) -> bool:
+        return self.warm
+
+    def facts(self) -> dict[str, Any]:
+        return {"command": "run", "model": {"path": "builtin:people", "verdict": {"batches": "whole"}}, "startup_s": {}}
+
+    def waiting(self) -> dict[str, int]:
+        return {"gate": 2}
+
+    def pause(self, name: str, paused: bool) -> bool:
+        self.held.append((name, paused))
+        return name == "gate"
+
+
+def picture_result(stream: str, number: int = 0, size: tuple[int, int] = (64, 48)) -> Result:
+    """A grey picture with one box; its grey is its number."""
+    width, height = size
+    found = Detections(np.array([[8, 8, 40, 40]], np.float32), np.array([0.9], np.float32), np.array([0], np.int64))
+    picture = Picture((np.full((height, width), number % 256, np.uint8),), "gray")
+    return Result(stream, number, number / 10, None, width, height, found, {0: "person"}, picture=picture)
+
+
+@contextmanager
+def serving(board: FakeBoard, limits: Limits | None = None, **options: Any) -> Iterator[WebServer]:
+    """A server on a free port of this machine."""
+    config = ServerConfig(**{"listen": "127.0.0.1:0", **options})
+    server = WebServer(
+        config,
+        board,
+        metrics=lambda: b"# HELP pipeline_x x\n",
+        metrics_type="text/plain; version=0.0.4; charset=utf-8",
+        report=lambda: {"command": "run"} if board.books is not None else None,
+        limits=limits,
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def client(server: WebServer, **options: Any) -> httpx.Client:
+    """Talks to the server, and to nobody else."""
+    return httpx.Client(base_url=server.url, trust_env=False, timeout=10, **options)
+
+
+def token_file(folder: Path, token: str = TOKEN) -> str:
+    """A file as ``token_file`` names it."""
+    path = folder / "token"
+    path.write_text(token + "\n")
+    path.chmod(0o600)
+    return str(path)

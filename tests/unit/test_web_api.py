@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routes of the API and what they answer, over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from pipeline.ledger import StreamLedger
+from pipeline.timing import now_ns
+from pipeline.web.history import POINTS, History
+from tests.boards import CAMERA_PASSWORD, FakeBoard, client, serving
+
+
+@pytest.fixture
+def board() -> FakeBoard:
+    return FakeBoard()
+
+
+@pytest.fixture
+def web(board: FakeBoard) -> Iterator[httpx.Client]:
+    with serving(board) as server, client(server) as http:
+        yield http
+
+
+def test_live_and_ready_say_nothing_else(web: httpx.Client, board: FakeBoard) -> None:
+    assert (web.get("/live").status_code, web.get("/live").text) == (200, "live\n")
+    assert (web.get("/ready").status_code, web.get("/ready").text) == (200, "ready\n")
+    board.turns = board.warm = False
+    assert (web.get("/live").status_code, web.get("/live").text) == (503, "not live\n")
+    assert (web.get("/ready").status_code, web.get("/ready").text) == (503, "not ready\n")
+
+
+@pytest.mark.parametrize(
+    ("states", "ready"),
+    [
+        (("live", "backoff"), True),
+        (("backoff", "stalled"), False),
+        (("finished", "paused"), True),
+        (("finished", "auth_failed"), False),
+        (("failed", "failed"), False),
+    ],
+)
+def test_ready_with_these_streams(web: httpx.Client, board: FakeBoard, states: tuple[str, str], ready: bool) -> None:
+    assert board.books is not None
+    for account, state in zip(board.books.streams.values(), states, strict=True):
+        account.state = state  # type: ignore[assignment]
+    assert web.get("/ready").status_code == (200 if ready else 503)
+
+
+def test_before_anything_runs(web: httpx.Client, board: FakeBoard) -> None:
+    board.books, board.warm = None, False
+    assert web.get("/live").status_code == 200
+    assert web.get("/ready").status_code == 503
+    assert web.get("/api/streams").json()["streams"] == {}
+    assert web.get("/api/report").status_code == 503
+    assert web.get("/api/streams/gate").status_code == 404
+    assert web.get("/metrics").status_code == 200
+
+
+def test_all_streams(web: httpx.Client) -> None:
+    told = web.get("/api/streams").json()
+    assert list(told["streams"]) == ["gate", "gone"]
+    gate, gone = told["streams"].values()
+    assert (gate["state"], gate["cause"], gate["frames"]["processed"], gate["waiting"]) == ("live", None, 3, 2)
+    assert 0 <= gate["age_s"] < 60
+    assert gate["stages"]["decode"].keys() == {"p50_ms", "p99_ms", "jitter_ms"}
+    assert gate["end_to_end"]["p99_ms"] == pytest.approx(9, rel=0.5)
+    assert (gone["state"], gone["age_s"], gone["end_to_end"]) == ("backoff", None, None)
+    assert gone["cause"] == "rtsp://10.0.0.9/x: connection refused"
+    assert told["model"]["verdict"] == {"batches": "whole"}
+    assert told["sinks"]["jsonl"]["written"] == 1
+
+
+def test_one_stream(web: httpx.Client) -> None:
+    gate = web.get("/api/streams/gate").json()
+    assert (gate["name"], gate["width"], gate["height"], gate["codec"]) == ("gate", 640, 360, "h264")
+    assert gate["stages"]["decode"]["count"] == 3
+    assert gate["history"]["step_s"] == 5
+    unknown = web.get("/api/streams/nobody")
+    assert (unknown.status_code, unknown.json()["error"]["kind"]) == (404, "NotFound")
+    assert web.get("/api/streams/..%2f..%2fetc%2fpasswd").status_code == 404
+
+
+def test_metrics_and_report(web: httpx.Client) -> None:
+    answer = web.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.text.startswith("# HELP")
+    assert web.get("/api/report").json() == {"command": "run"}
+
+
+def test_pause_and_resume(web: httpx.Client, board: FakeBoard) -> None:
+    assert web.post("/api/streams/gate/pause").json() == {"stream": "gate", "paused": True}
+    assert web.post("/api/streams/gate/resume").status_code == 202
+    assert web.post("/api/streams/nobody/pause").status_code == 404
+    assert board.held == [("gate", True), ("gate", False)]
+    assert web.post("/api/streams/gone/pause").status_code == 409
+    assert board.books is not None
+    board.books.streams["gate"].state = "finished"
+    assert web.post("/api/streams/gate/pause").status_code == 409
+
+
+def test_methods_and_unknown_paths(web: httpx.Client, board: FakeBoard) -> None:
+    assert web.get("/api/streams/gate/pause").status_code == 405
+    assert web.get("/api/streams/gate/pause").headers["allow"] == "POST"
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert web.request(method, "/api/streams/gate").status_code == 405
+    for path in ("/api", "/api/streams/", "/config", "/static/app.js", "/%2e%2e/etc/passwd", "//etc/passwd"):
+        assert web.get(path).status_code == 404, path
+    assert web.head("/api/streams").status_code == 200
+    assert board.held == []
+
+
+def test_figures_of_a_moment_are_made_once_for_all(board: FakeBoard) -> None:
+    asked = []
+    ledger = board.books
+
+    class Counting(FakeBoard):
+        def waiting(self) -> dict[str, int]:
+            asked.append(1)
+            return {}
+
+    counting = Counting()
+    counting.books = ledger
+    with serving(counting) as server, client(server) as http:
+        begin_ns = now_ns()
+        for _ in range(20):
+            http.get("/api/streams")
+        assert len(asked) <= 1 + (now_ns() - begin_ns) // 1_000_000_000
+
+
+def test_no_credentials_anywhere(web: httpx.Client) -> None:
+    for path in ("/", "/metrics", "/api/streams", "/api/streams/gone", "/api/report"):
+        assert CAMERA_PASSWORD not in web.get(path).text, path
+        assert "viewer" not in web.get(path).text, path
+
+
+def test_history_is_bounded_and_forgets() -> None:
+    board, history = FakeBoard(), History()
+    assert board.books is not None
+    for step in range(2 * POINTS):
+        history.sample(board.books, step * 5_000_000_000)
+        board.frame()
+    assert history.fps("gate") == [0.2] * POINTS
+    assert history.rate("gate") == 0.2
+    assert history.fps("gone") == [0.0] * POINTS
+    assert history.rate("nobody") is None
+    del board.books.streams["gone"]
+    history.sample(board.books, 2 * POINTS * 5_000_000_000)
+    assert history.fps("gone") == []
+    board.books.add(StreamLedger("gate"))  # a new life counts from 0
+    history.sample(board.books, (2 * POINTS + 1) * 5_000_000_000)
+    assert history.fps("gate")[-1] == 0.0
