@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,31 @@ def serving(board: FakeBoard, limits: Limits | None = None, **options: Any) -> I
         yield server
     finally:
         server.close()
+
+
+class Feeder:
+    """Shows results whenever somebody wants them, as a running flow does."""
+
+    def __init__(self, server: WebServer, every_s: float = 0.01) -> None:
+        self._server = server
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._feed)
+        self.shown = 0
+
+    def _feed(self) -> None:
+        while not self._stop.wait(self._every_s):
+            if self._server.tap.wants("gate"):
+                self._server.tap.show(picture_result("gate", self.shown, (640, 480)))
+                self.shown += 1
+
+    def __enter__(self) -> Feeder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 def client(server: WebServer, **options: Any) -> httpx.Client:

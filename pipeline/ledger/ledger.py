@@ -67,7 +67,9 @@ class StreamLedger:
     def at(self, state: str, detail: str | None) -> None:
         """A supervised source says how it is: ``backoff`` and why, ``connecting``, ``live``."""
         with self._lock:
-            self.state, self.error = cast(StreamState, state), detail
+            self.state = cast(StreamState, state)
+            if state != "connecting" or detail:  # why it must connect again is not known to be cured yet
+                self.error = detail
             self.changes += 1
 
     def stands_still(self, detail: str) -> bool:

@@ -40,6 +40,7 @@ class Api:
         metrics: Callable[[], bytes],
         metrics_type: str,
         report: Callable[[], dict[str, Any] | None],
+        token_needed: bool = False,
         executor: Executor | None = None,
     ) -> None:
         self._board = board
@@ -49,7 +50,12 @@ class Api:
         self._metrics_type = metrics_type
         self._report = Fresh(report, executor, _FRESH_S)
         self._overview = Fresh(
-            lambda: overview(board.ledger, board.facts(), board.waiting(), history, now_ns()), executor, _FRESH_S
+            lambda: {
+                "token_needed": token_needed,
+                **overview(board.ledger, board.facts(), board.waiting(), history, now_ns()),
+            },
+            executor,
+            _FRESH_S,
         )
 
     async def live(self, request: Request) -> Response:

@@ -84,6 +84,7 @@ class WebServer:
             metrics=metrics,
             metrics_type=metrics_type,
             report=report,
+            token_needed=token is not None,
             executor=self._executor,
         )
         hosts = Hosts(loopback_only=config.is_loopback, names=(*config.hosts, *_own_names(config)))

@@ -22,38 +22,13 @@ from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.web import WebServer
 from pipeline.web.drawn import drawn
 from pipeline.web.live import MOST_VIEWERS, LiveView
-from tests.boards import FakeBoard, client, picture_result, serving
+from tests.boards import FakeBoard, Feeder, client, picture_result, serving
 
 BOUNDARY = b"--frame\r\n"
 
 
 def instead(result: Result, picture: Picture, most: int | None) -> bytes:
     return b"%d" % result.frame
-
-
-class Feeder:
-    """Shows results whenever somebody wants them, as a running flow does."""
-
-    def __init__(self, server: WebServer, every_s: float = 0.01) -> None:
-        self._server = server
-        self._every_s = every_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._feed)
-        self.shown = 0
-
-    def _feed(self) -> None:
-        while not self._stop.wait(self._every_s):
-            if self._server.tap.wants("gate"):
-                self._server.tap.show(picture_result("gate", self.shown, (640, 480)))
-                self.shown += 1
-
-    def __enter__(self) -> Feeder:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 @pytest.fixture

@@ -1,1 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dashboard: asks for /api/streams every two seconds while somebody looks, and changes what has changed.
+"use strict";
 
+const EVERY_MS = 2000;
+const AFTER_FAILURE_MS = 5000;
+const PATIENCE_MS = 10000;
+const ENDED = ["finished", "truncated", "stopped"];
+const WITHOUT_PICTURE = {
+  connecting: "is being connected", backoff: "cannot be reached; it is tried again", paused: "is paused",
+  auth_failed: "refuses the user name or the password", failed: "failed", finished: "has ended",
+  truncated: "has ended before its time", stopped: "was stopped",
+};
+const CARDS = matchMedia("(max-width: 860px)");
+const SVG = "http://www.w3.org/2000/svg";
+
+const byId = (id) => document.getElementById(id);
+const rows = new Map(); // name of a stream -> its cells
+let shown = null; // name of the stream in the live view
+let before = null; // states at the last time, to tell what changed
+let newest = {};
+let timer = 0;
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function draw(tag, attributes, parent) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  parent.append(element);
+  return element;
+}
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function kindOf(state) {
+  if (state === "live") return "good";
+  if (state === "connecting" || state === "paused") return "warning";
+  if (state === "finished" || state === "stopped") return "";
+  return "bad";
+}
+
+function pill(element, state) {
+  say(element, state.replace("_", " "));
+  element.className = `pill ${kindOf(state)}`;
+}
+
+const milliseconds = (value) => {
+  if (value === null || value === undefined) return "–";
+  if (value >= 10000) return `${(value / 1000).toFixed(1)} s`;
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+};
+
+function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+const perSecond = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} /s`);
+const count = (value) => value.toLocaleString("en");
+const lostOf = (stream) => Object.values(stream.frames.dropped).reduce((sum, each) => sum + each, 0);
+const reasonsOf = (stream) =>
+  Object.entries(stream.frames.dropped).map(([reason, each]) => `${count(each)} ${reason.replace("_", " ")}`).join(", ");
+
+// A live stream whose results are older than ten of its intervals, and than three seconds.
+function isLate(stream) {
+  return stream.state === "live" && stream.age_s > Math.max(3, stream.rate_fps ? 10 / stream.rate_fps : 0);
+}
+
+function newRow(name) {
+  const button = make("button", { type: "button", class: "name" }, name);
+  button.addEventListener("click", () => open(name));
+  const cell = (label, kind = "number") => make("td", { role: "cell", class: kind, "data-label": label });
+  const cells = {
+    state: make("span"), cause: make("div", { class: "cause" }), why: cell("", "why"),
+    rate: cell("Rate"), age: cell("Age"), p50: cell("p50"), p99: cell("p99"), jitter: cell("Jitter"), lost: cell("Lost"),
+    spark: document.createElementNS(SVG, "svg"),
+  };
+  cells.spark.setAttribute("class", "spark");
+  cells.spark.setAttribute("role", "img");
+  cells.spark.setAttribute("viewBox", "0 0 120 30");
+  cells.spark.setAttribute("preserveAspectRatio", "none");
+  const trend = cell("", "trend");
+  trend.append(cells.spark);
+  const state = cell("", "state");
+  state.append(cells.state, cells.cause);
+  cells.row = make("tr", { role: "row" },
+    make("th", { role: "rowheader", scope: "row" }, button), state,
+    cells.rate, cells.age, cells.p50, cells.p99, cells.jitter, cells.lost, trend);
+  rows.set(name, cells);
+  byId("rows").append(cells.row);
+  return cells;
+}
+
+function sparkline(svg, values, step) {
+  const key = values.join();
+  if (svg.dataset.key === key) return;
+  svg.dataset.key = key;
+  svg.replaceChildren();
+  draw("line", { class: "base", x1: 0, x2: 120, y1: 29, y2: 29 }, svg);
+  if (values.length > 1) {
+    const top = Math.max(...values, 0.1);
+    const first = 120 - values.length;
+    const points = values.map((value, at) => `${first + at},${(29 - (value / top) * 26).toFixed(1)}`);
+    draw("polygon", { class: "area", points: `${first},29 ${points.join(" ")} 119,29` }, svg);
+    draw("polyline", { class: "curve", points: points.join(" ") }, svg);
+    const least = Math.min(...values).toFixed(1);
+    const minutes = Math.max(1, Math.round((values.length * step) / 60));
+    svg.setAttribute("aria-label",
+      `Results per second over ${minutes} min: now ${values.at(-1).toFixed(1)}, least ${least}, most ${top.toFixed(1)}`);
+  } else {
+    svg.setAttribute("aria-label", "No history yet");
+  }
+}
+
+function showRow(stream) {
+  const cells = rows.get(stream.name) || newRow(stream.name);
+  const whole = stream.end_to_end || {};
+  pill(cells.state, stream.state);
+  say(cells.cause, stream.cause || "");
+  say(cells.rate, ENDED.includes(stream.state) ? "–" : perSecond(stream.rate_fps));
+  say(cells.age, duration(stream.age_s));
+  cells.age.classList.toggle("late", isLate(stream));
+  say(cells.p50, milliseconds(whole.p50_ms));
+  say(cells.p99, milliseconds(whole.p99_ms));
+  say(cells.jitter, milliseconds(whole.jitter_ms));
+  say(cells.lost, count(lostOf(stream)));
+  cells.lost.title = reasonsOf(stream);
+  if (stream.cause && CARDS.matches) {
+    say(cells.why, stream.cause);
+    cells.why.className = "why cause";
+    if (!cells.why.isConnected) cells.row.children[1].after(cells.why);
+  } else {
+    cells.why.remove();
+  }
+  sparkline(cells.spark, stream.history.fps, stream.history.step_s);
+}
+
+function showSummary(told) {
+  const streams = Object.values(told.streams);
+  const live = streams.filter((stream) => stream.state === "live").length;
+  const over = streams.filter((stream) => ["finished", "stopped", "paused"].includes(stream.state)).length;
+  const overall = byId("overall");
+  if (!streams.length) {
+    say(overall, "starting");
+    overall.className = "pill warning";
+  } else {
+    const well = live + over === streams.length;
+    say(overall, well ? (live ? "all well" : "nothing live") : `${streams.length - live - over} not live`);
+    overall.className = `pill ${well ? (live ? "good" : "") : live ? "warning" : "bad"}`;
+  }
+  const tile = (id, value, unit = "") => {
+    const element = byId(id);
+    if (element.dataset.value === value + unit) return;
+    element.dataset.value = value + unit;
+    element.replaceChildren(value, ...(unit ? [" ", make("small", {}, unit)] : []));
+  };
+  const sum = (of) => streams.reduce((total, stream) => total + (of(stream) || 0), 0);
+  const slowest = Math.max(0, ...streams.map((stream) => (stream.end_to_end ? stream.end_to_end.p99_ms : 0)));
+  const decoded = sum((stream) => stream.frames.decoded);
+  const lost = sum(lostOf);
+  tile("tile-live", `${live}`, `of ${streams.length}`);
+  tile("tile-rate", sum((stream) => stream.rate_fps).toFixed(1), "per second");
+  tile("tile-p99", ...(slowest ? milliseconds(slowest).split(" ") : ["–"]));
+  tile("tile-lost", count(lost), decoded && lost ? `${((100 * lost) / decoded).toFixed(1)} %` : "");
+  const model = told.model || {};
+  const parts = [model.path ? model.path.split("/").at(-1) : "The model is being loaded", model.adapter, model.device, model.precision];
+  if (told.uptime_s) parts.push(`up ${duration(told.uptime_s)}`);
+  say(byId("model"), parts.filter(Boolean).join(" · "));
+}
+
+function showSinks(sinks) {
+  const told = Object.entries(sinks);
+  byId("sinks-part").hidden = !told.length;
+  const items = told.map(([name, sink]) => {
+    const state = make("span", { class: `pill ${sink.state === "ok" ? "good" : "bad"}` }, sink.state);
+    const lost = Object.entries(sink.lost).map(([reason, each]) => `, ${count(each)} lost: ${reason.replace("_", " ")}`);
+    const text = `${name} `;
+    return make("li", {}, text, state, ` ${count(sink.written)} written${lost.join("")}`,
+      ...(sink.error ? [make("div", { class: "cause" }, sink.error)] : []));
+  });
+  byId("sinks").replaceChildren(...items);
+}
+
+// Screen readers hear of changes of state, and of nothing else.
+function announce(streams) {
+  const now = new Map(Object.values(streams).map((stream) => [stream.name, stream.state]));
+  if (before !== null) {
+    const changed = [...now].filter(([name, state]) => before.has(name) && before.get(name) !== state && state !== "connecting");
+    if (changed.length > 3) say(byId("news"), `${changed.length} streams changed their state`);
+    else if (changed.length) say(byId("news"), changed.map(([name, state]) => `${name} is ${state.replace("_", " ")}`).join(", "));
+  }
+  before = now;
+}
+
+function show(told) {
+  newest = told.streams;
+  for (const stream of Object.values(newest)) showRow(stream);
+  for (const [name, cells] of rows) {
+    if (!(name in newest)) {
+      cells.row.remove();
+      rows.delete(name);
+    }
+  }
+  byId("empty").hidden = rows.size > 0;
+  byId("logout").hidden = !told.token_needed;
+  showSummary(told);
+  showSinks(told.sinks);
+  announce(newest);
+  if (shown !== null) showView();
+}
+
+// The live view
+
+function open(name) {
+  shown = name;
+  say(byId("view-name"), name);
+  byId("view").showModal();
+  showView();
+}
+
+function showView() {
+  const stream = newest[shown];
+  if (!stream) {
+    byId("view").close();
+    return;
+  }
+  pill(byId("view-state"), stream.state);
+  say(byId("view-cause"), stream.cause || "");
+  const hold = byId("hold");
+  say(hold, stream.state === "paused" ? "Resume" : "Pause");
+  hold.disabled = ENDED.includes(stream.state);
+  const picture = byId("picture");
+  if (stream.state === "live" || stream.state === "stalled") {
+    if (!picture.hasAttribute("src")) picture.src = `/api/streams/${encodeURIComponent(shown)}/video.mjpg`;
+    picture.alt = `Live view of ${shown} with the boxes of what was found`;
+    say(byId("no-picture"), "Waiting for a picture …"); // it will cover this
+  } else {
+    picture.removeAttribute("src");
+    picture.alt = "";
+    say(byId("no-picture"), `No picture: this stream ${WITHOUT_PICTURE[stream.state] || stream.state}.`);
+  }
+  const stages = Object.entries(stream.stages);
+  if (stream.end_to_end) stages.push(["end to end", stream.end_to_end]);
+  byId("stages-part").hidden = !stages.length;
+  const figure = (value) => (value < 10 ? value.toFixed(2) : value.toFixed(1));
+  byId("stages").replaceChildren(...stages.map(([stage, stats]) => make("tr", {},
+    make("th", { scope: "row" }, stage),
+    ...["p50_ms", "p99_ms", "jitter_ms"].map((key) => make("td", { class: "number" }, figure(stats[key]))))));
+  const frames = stream.frames;
+  const size = stream.width ? `${stream.width} × ${stream.height} ${stream.codec}` : "–";
+  const facts = [["Picture", size], ["Decoded", count(frames.decoded)], ["Processed", count(frames.processed)],
+    ["Left out by fps", count(frames.decimated)], ["Lost", reasonsOf(stream) || "0"], ["Damaged", count(frames.corrupt)],
+    ["Reconnected", count(stream.reconnects)], ["Arrival jitter", milliseconds(stream.jitter.arrival_ms)],
+    ["Departure jitter", milliseconds(stream.jitter.departure_ms)]];
+  byId("facts").replaceChildren(...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+}
+
+byId("close").addEventListener("click", () => byId("view").close());
+byId("view").addEventListener("click", (event) => {
+  if (event.target === byId("view")) byId("view").close(); // the backdrop
+});
+byId("view").addEventListener("close", () => {
+  const row = rows.get(shown);
+  shown = null;
+  byId("picture").removeAttribute("src"); // hangs up: nobody looks any more
+  if (row) row.row.querySelector("button").focus();
+});
+byId("picture").addEventListener("error", () => byId("picture").removeAttribute("src"));
+byId("hold").addEventListener("click", async () => {
+  const verb = byId("hold").textContent === "Resume" ? "resume" : "pause";
+  byId("hold").disabled = true;
+  try {
+    const answer = await fetch(`/api/streams/${encodeURIComponent(shown)}/${verb}`, { method: "POST" });
+    if (!answer.ok) trouble((await answer.json()).error.message);
+  } catch {
+    trouble("The daemon does not answer.");
+  }
+  byId("hold").disabled = false;
+  ask();
+});
+
+function trouble(text) {
+  const banner = byId("trouble");
+  banner.hidden = !text;
+  say(banner, text);
+}
+
+async function ask() {
+  clearTimeout(timer);
+  let pause = EVERY_MS;
+  try {
+    const answer = await fetch("/api/streams", { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+    if (answer.status === 401) {
+      location.assign("/login");
+      return;
+    }
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    show(await answer.json());
+    trouble("");
+  } catch {
+    pause = AFTER_FAILURE_MS;
+    trouble("The daemon does not answer. What is shown may be old; it is asked again every few seconds.");
+  }
+  clearTimeout(timer);
+  if (!document.hidden) timer = setTimeout(ask, pause);
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) clearTimeout(timer);
+  else ask();
+});
+const wanted = decodeURIComponent(location.hash.slice(1));
+ask().then(() => {
+  if (wanted in newest && wanted !== "streams") open(wanted);
+});

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline run`` with a ``server`` section: a daemon that can be looked at, but not by everybody."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.daemons import JSONL, config, records
+from tests.models import Cells, save
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(Cells(), tmp_path_factory.mktemp("model") / "cells.pt")
+
+
+class Running:
+    """A daemon and its log."""
+
+    def __init__(self, path: Path, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "run", str(path), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+        self.log: list[str] = []
+
+    def until(self, pattern: str) -> re.Match[str]:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            found = re.search(pattern, line)
+            if found is not None:
+                return found
+        raise AssertionError(f"{pattern!r} was never said: {''.join(self.log)}")
+
+    def web(self) -> httpx.Client:
+        url = self.until(r"serving (http://\S+/)")[1]
+        return httpx.Client(base_url=url, trust_env=False, timeout=20)
+
+    def end(self) -> tuple[int, str]:
+        _, err = self.process.communicate(timeout=60)
+        return self.process.returncode, "".join(self.log) + err
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    def starter(path: Path, *options: str) -> Running:
+        running.append(Running(path, *options))
+        return running[-1]
+
+    yield starter
+    for one in running:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def served(folder: Path, model: Path, streams: list[str], server: str) -> Path:
+    path = config(folder, model, streams, [JSONL])
+    path.write_text(path.read_text() + f"server: {{{server}}}\n")
+    return path
+
+
+def awaited(http: httpx.Client, stream: str, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The stream as the API tells it, once ``good`` is true of it."""
+    told: dict[str, Any] = {}
+    for _ in range(500):
+        told = http.get(f"/api/streams/{stream}").json()
+        if "error" not in told and good(told):
+            return told
+        http.get("/api/streams")  # paces the loop without a sleep: made anew once a second at most
+        http.get(f"/api/streams/{stream}/frame.jpg")
+    raise AssertionError(told)
+
+
+def test_a_daemon_that_is_looked_at(start: Callable[..., Running], model: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    path = served(
+        tmp_path,
+        model,
+        [
+            "name: bars, source: 'pattern:?size=128x96&fps=20'",
+            f"name: gone, source: 'rtsp://viewer:hunter2-Secret@127.0.0.1:{port}/x'",
+        ],
+        "listen: '127.0.0.1:0'",
+    )
+    run = start(path)
+    with run.web() as http:
+        assert http.get("/live").status_code == 200, "while the model is being loaded, too"
+        run.until("detector ready")
+        bars = awaited(http, "bars", lambda told: told["state"] == "live" and told["frames"]["processed"] > 5)
+        assert (bars["width"], bars["height"]) == (128, 96)
+        assert http.get("/ready").status_code == 200
+
+        answer = http.get("/api/streams/bars/frame.jpg")
+        assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).shape == (96, 128, 3)
+
+        gone = awaited(http, "gone", lambda told: told["cause"] is not None)
+        assert gone["state"] in ("connecting", "backoff")
+        assert "refused" in gone["cause"]
+        assert "hunter2" not in str(gone)
+
+        metrics = http.get("/metrics").text
+        names = {sample.name for family in text_string_to_metric_families(metrics) for sample in family.samples}
+        assert {"pipeline_frames_total", "pipeline_stage_seconds_bucket", "pipeline_stream_up"} <= names
+        assert http.get("/api/report").json()["streams"]["bars"]["state"] == "live"
+        assert http.get("/api/report").json()["wall_s"] > 0
+
+        assert http.post("/api/streams/bars/pause").status_code == 202
+        awaited(http, "bars", lambda told: told["state"] == "paused")
+        assert http.post("/api/streams/gone/pause").status_code == 202
+        awaited(http, "gone", lambda told: told["state"] == "paused")
+        assert http.get("/ready").status_code == 200, "all are held on purpose"
+        assert http.get("/api/streams/bars/frame.jpg").status_code == 503
+        assert http.post("/api/streams/bars/resume").status_code == 202
+        awaited(http, "bars", lambda told: told["state"] == "live")
+
+        with http.stream("GET", "/api/streams/bars/video.mjpg") as video:
+            assert next(video.iter_bytes()).startswith(b"--frame")
+            run.process.send_signal(signal.SIGTERM)
+            code, log = run.end()
+    assert code == 0, log
+    assert "hunter2" not in log
+    assert "unaccounted" not in log
+    lines = records(tmp_path / "out" / "bars.jsonl")
+    assert [line["frame"] for line in lines] == sorted({line["frame"] for line in lines})
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ("listen: '127.0.0.1:PORT'", r"server\.listen: cannot listen on 127\.0\.0\.1:\d+: address already in use"),
+        ("listen: '0.0.0.0:0'", r"server\.listen: an address that others can reach needs token_file"),
+        ("listen: '0.0.0.0:0', token_file: token", r"server\.listen: .* needs tls"),
+        ("token_file: nowhere", r"server\.token_file: the file that this key names cannot be read"),
+    ],
+)
+def test_a_server_that_cannot_be(
+    start: Callable[..., Running], model: Path, tmp_path: Path, server: str, told: str
+) -> None:
+    (tmp_path / "token").write_text("a token of some length\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = server.replace("PORT", str(taken.getsockname()[1]))
+        run = start(served(tmp_path, model, ["name: bars, source: 'pattern:?size=128x96&fps=20'"], server))
+        code, log = run.end()
+    assert code == 2, log
+    assert re.search(told, log), log
+    assert len(log.splitlines()) == 1, log
+
+
+def test_insecure_is_a_word_that_must_be_said(start: Callable[..., Running], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a token of some length\n")
+    (tmp_path / "token").chmod(0o600)
+    path = served(
+        tmp_path, model, ["name: bars, source: 'pattern:?size=128x96&fps=20'"], "listen: '0.0.0.0:0', token_file: token"
+    )
+    run = start(path, "--insecure")
+    url = run.until(r"serving (http://\S+/)")[1].replace("0.0.0.0", "127.0.0.1")
+    with httpx.Client(base_url=url, trust_env=False, timeout=20) as http:
+        assert http.get("/api/streams").status_code == 401
+        assert http.get("/api/streams", headers={"authorization": "Bearer a token of some length"}).status_code == 200
+    run.until("detector ready")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end()[0] == 0

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboard in a real browser: what it shows, with keyboard and screen reader, on a phone, in the dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.web import WebServer
+from tests.boards import TOKEN, FakeBoard, Feeder, serving, token_file
+from tests.chromium import CHROMIUM, Page, browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+ROWS = "document.querySelectorAll('#rows tr').length"
+
+
+@pytest.fixture(scope="module")
+def board() -> FakeBoard:
+    return FakeBoard()
+
+
+@pytest.fixture(scope="module")
+def server(board: FakeBoard) -> Iterator[WebServer]:
+    with serving(board) as server, Feeder(server, 0.05):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium: Page, server: WebServer, board: FakeBoard) -> Iterator[Page]:
+    chromium.events.clear()
+    chromium.look(1280, 800)
+    chromium.go("about:blank")
+    chromium.go(server.url)
+    chromium.until(f"{ROWS} === 2")
+    yield chromium
+    assert chromium.complaints() == []
+
+
+def text(page: Page, selector: str) -> str:
+    return str(page.run(f"document.querySelector({selector!r}).innerText"))
+
+
+def test_what_it_shows(page: Page) -> None:
+    rows = page.run("[...document.querySelectorAll('#rows tr')].map(row => row.innerText)")
+    assert [row.split()[:2] for row in rows] == [["gate", "live"], ["gone", "backoff"]]
+    assert "rtsp://10.0.0.9/x: connection refused" in rows[1]
+    assert text(page, "#overall") == "1 not live"
+    assert text(page, "#tile-live").split() == ["1", "of", "2"]
+    assert "builtin:people" in text(page, "#model")
+    assert text(page, "#sinks").split()[:2] == ["jsonl", "ok"]
+    assert page.run("document.getElementById('logout').hidden") is True
+
+
+def test_all_of_it_is_there_for_screen_readers(page: Page) -> None:
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    told = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    roles = [role for role, _ in told]
+    assert roles.count("columnheader") == 9
+    assert roles.count("rowheader") == 2
+    assert ("button", "gate") in told
+    assert ("heading", "Streams 1 not live") in told
+    assert any(role == "image" and name.startswith(("Results per second", "No history")) for role, name in told)
+
+
+@pytest.mark.parametrize(("width", "height", "phone"), [(1280, 800, False), (390, 844, True), (320, 640, True)])
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_screen(page: Page, width: int, height: int, phone: bool, dark: bool) -> None:
+    page.look(width, height, phone=phone, dark=dark)
+    page.until(f"innerWidth === {width}")
+    assert page.run("document.documentElement.scrollWidth") <= width, "nothing stands out at the side"
+    ground = page.run("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(14, 18, 23)" if dark else "rgb(246, 247, 249)")
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    roles = [node["role"]["value"] for node in nodes if not node["ignored"]]
+    assert roles.count("row") == 3, "a table for screen readers, also where rows look like cards"
+
+
+def test_the_live_view_by_keyboard(page: Page, server: WebServer) -> None:
+    assert not server.tap.wants("gate")
+    for _ in range(10):
+        page.key("Tab", 9)
+        if page.run("document.activeElement.textContent") == "gate":
+            break
+    assert page.run("document.activeElement.matches(':focus-visible')") is True
+    page.key("Enter", 13)
+    page.until("document.getElementById('picture').naturalWidth === 640")
+    assert page.run("document.activeElement.id") == "close"
+    assert server.tap.wants("gate")
+    assert "decode" in text(page, "#stages")
+    assert "640 \N{MULTIPLICATION SIGN} 360 h264" in text(page, "#facts")
+    page.key("Escape", 27)
+    page.until("!document.getElementById('view').open")
+    assert page.run("document.activeElement.textContent") == "gate", "the focus is back where it was"
+    page.until("fetch('/live').then(() => true)")
+    for _ in range(200):
+        if not server.tap.wants("gate"):
+            break
+        page.run("fetch('/live').then(() => 0)")
+    assert not server.tap.wants("gate"), "who has closed the view looks no longer"
+
+
+def test_pause_and_a_change_of_state_that_is_told(page: Page, board: FakeBoard) -> None:
+    assert board.books is not None
+    page.run("document.querySelector('#rows button').click()")
+    page.until("document.getElementById('hold').textContent === 'Pause'")
+    page.run("document.getElementById('hold').click()")
+    page.until("!document.getElementById('hold').disabled")
+    assert board.held[-1] == ("gate", True)
+    board.books.streams["gate"].state = "paused"
+    try:
+        page.until("document.getElementById('hold').textContent === 'Resume'")
+        page.until("document.getElementById('news').textContent === 'gate is paused'")
+        assert text(page, "#no-picture") == "No picture: this stream is paused."
+        assert page.run("document.getElementById('picture').hasAttribute('src')") is False
+        assert page.run("document.getElementById('news').getAttribute('aria-live')") == "polite"
+    finally:
+        board.books.streams["gate"].state = "live"
+
+
+def test_a_cause_is_text_and_nothing_else(page: Page, board: FakeBoard) -> None:
+    assert board.books is not None
+    gone = board.books.streams["gone"]
+    before, gone.error = gone.error, "<img src=x onerror=alert(1)><b>bold</b>"
+    try:
+        page.until("document.querySelectorAll('.cause')[1].innerText.includes('<b>bold</b>')")
+        assert page.run("document.querySelectorAll('#rows img, #rows b').length") == 0
+    finally:
+        gone.error = before
+
+
+def test_the_daemon_goes_away(page: Page, chromium: Page) -> None:
+    chromium.send("Network.enable")
+    nowhere = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    chromium.send("Network.emulateNetworkConditions", offline=True, **nowhere)
+    page.until("!document.getElementById('trouble').hidden")
+    chromium.send("Network.emulateNetworkConditions", offline=False, **nowhere)
+    page.run("ask()")
+    page.until("document.getElementById('trouble').hidden")
+    chromium.send("Network.disable")
+    page.run("0")
+    chromium.events.clear()  # that it could not fetch was the point
+
+
+def test_logging_in(chromium: Page, tmp_path: Path) -> None:
+    with serving(FakeBoard(), token_file=token_file(tmp_path)) as server:
+        chromium.go(server.url)
+        chromium.until("location.pathname === '/login' && document.getElementById('token')")
+        chromium.run("document.getElementById('token').value = 'wrong'; document.querySelector('form').submit()")
+        chromium.until("document.querySelector('[role=alert]')")
+        chromium.run(f"document.getElementById('token').value = {TOKEN!r}; document.querySelector('form').submit()")
+        chromium.until(f"location.pathname === '/' && {ROWS} === 2")
+        chromium.until("!document.getElementById('logout').hidden")
+        assert chromium.run("document.cookie") == "", "no script can read it"
+        chromium.run("document.querySelector('#logout button').click()")
+        chromium.until("location.pathname === '/login'")
+        chromium.events.clear()
