@@ -46,7 +46,11 @@ class Hosts:
 
 
 def foreign_page(host: str, origin: str | None, fetch_site: str | None) -> bool:
-    """Whether a browser says that a page of another site makes this request to ``host`` (a ``Host`` header)."""
-    if fetch_site not in (None, "same-origin", "none"):
-        return True
+    """Whether a browser says that a page of another site makes this request to ``host`` (a ``Host`` header).
+
+    ``Sec-Fetch-Site`` comes first: under ``Referrer-Policy: no-referrer`` a form's own ``Origin`` is ``null``. Browsers
+    send it over HTTPS and to this machine only; elsewhere the page's script sends the forms, with their ``Origin``.
+    """
+    if fetch_site is not None:
+        return fetch_site not in ("same-origin", "none")
     return origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}")

@@ -149,13 +149,15 @@ def test_the_daemon_goes_away(page: Page, chromium: Page) -> None:
     chromium.events.clear()  # that it could not fetch was the point
 
 
-def test_logging_in(chromium: Page, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["requestSubmit", "submit"], ids=["by script", "by form"])
+def test_logging_in(chromium: Page, tmp_path: Path, how: str) -> None:
     with serving(FakeBoard(), token_file=token_file(tmp_path)) as server:
         chromium.go(server.url)
         chromium.until("location.pathname === '/login' && document.getElementById('token')")
-        chromium.run("document.getElementById('token').value = 'wrong'; document.querySelector('form').submit()")
-        chromium.until("document.querySelector('[role=alert]')")
-        chromium.run(f"document.getElementById('token').value = {TOKEN!r}; document.querySelector('form').submit()")
+        form, field = "document.querySelector('form')", "document.getElementById('token')"
+        chromium.run(f"{field}.value = 'wrong'; {form}.{how}()")
+        chromium.until("document.querySelector('[role=alert]')?.textContent.startsWith('That is not the token')")
+        chromium.run(f"{field}.value = {TOKEN!r}; {form}.{how}()")
         chromium.until(f"location.pathname === '/' && {ROWS} === 2")
         chromium.until("!document.getElementById('logout').hidden")
         assert chromium.run("document.cookie") == "", "no script can read it"

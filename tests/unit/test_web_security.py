@@ -249,6 +249,8 @@ def test_the_own_page_may(open_web: httpx.Client) -> None:
     link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
     assert open_web.get("/", headers=link).status_code == 200
     assert open_web.post("/api/streams/gate/pause", headers=link).status_code == 403
+    form = {"origin": "null", "sec-fetch-site": "same-origin"}  # what browsers send under no-referrer
+    assert open_web.post("/api/streams/gate/pause", headers=form).status_code == 202
     assert foreign_page("localhost:80", "http://localhost:81", None)
     assert not foreign_page("cams.example", "https://CAMS.example", "same-origin")
 

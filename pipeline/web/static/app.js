@@ -316,6 +316,12 @@ async function ask() {
   if (!document.hidden) timer = setTimeout(ask, pause);
 }
 
+// With its Origin, which browsers leave out of forms here (Referrer-Policy: no-referrer).
+byId("logout").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await fetch("/logout", { method: "POST" });
+  location.assign("/login");
+});
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) clearTimeout(timer);
   else ask();
