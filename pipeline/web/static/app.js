@@ -53,7 +53,7 @@ function pill(element, state) {
 
 const milliseconds = (value) => {
   if (value === null || value === undefined) return "–";
-  if (value >= 10000) return `${(value / 1000).toFixed(1)} s`;
+  if (value >= 1000) return `${(value / 1000).toFixed(value < 10000 ? 2 : 1)} s`;
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 };
 
