@@ -33,10 +33,10 @@ from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool, aligned
 from pipeline.outlet import Event, Outlet, open_all
 from pipeline.preparing import Preparer
-from pipeline.protocols import Detector, Sink, Tap
+from pipeline.protocols import Detector, Sink
 from pipeline.publishing import Closing, Opened, Publisher
 from pipeline.roster import Roster
-from pipeline.stream import FlowOptions, Stream
+from pipeline.stream import FlowOptions, Pictures, Stream
 from pipeline.threads import Channel, Closed, WorkerGroup
 from pipeline.timing import SYSTEM, Clock
 
@@ -47,17 +47,12 @@ class Pipeline:
     """Many streams through one detector into several sinks.
 
     ``start``, then ``add`` streams, ``finish`` when no more will be added, and ``join``. ``run_inline`` drives the same
-    bodies in the calling thread. ``ledger`` holds every count and time, also while running.
+    bodies in the calling thread. ``ledger`` holds every count and time, also while running. ``pause(name, paused)``
+    holds a stream or lets it go on, ``waiting()`` counts the frames in its lane (:mod:`pipeline.roster`, ``batching``).
     """
 
     def __init__(
-        self,
-        detector: Detector,
-        sinks: Sequence[Sink],
-        options: FlowOptions,
-        *,
-        clock: Clock = SYSTEM,
-        tap: Tap | None = None,
+        self, detector: Detector, sinks: Sequence[Sink], options: FlowOptions, *, clock: Clock = SYSTEM
     ) -> None:
         self.detector = detector
         self.options = options
@@ -72,11 +67,11 @@ class Pipeline:
         self._inbox: Channel[Outcome | Opened | Closing] = Channel(4 * options.batch_size + 16)
         self._outlets = [Outlet(sink, options.outlet_capacity, options.outlet_policy) for sink in sinks]
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
-        self._wants_pictures = any(sink.wants_pictures for sink in sinks)
-        self._tap = tap
+        self._pictures = Pictures(any(sink.wants_pictures for sink in sinks), options.tap)
         self._complaints = Complaints(log, clock)
         self._wire(self._inbox.put, Outlet.put, self._read_in_thread, self._scheduler.offer)
         self._roster = Roster(options.parallel)
+        self.pause, self.waiting = self._roster.pause, self._scheduler.waiting_per_stream
         self._group = WorkerGroup()
         self._lock = threading.Lock()
         self._working = options.workers  # detect loops that have not ended; guarded by the lock
@@ -96,24 +91,11 @@ class Pipeline:
 
         self._start_reader = start_reader
         self._publisher = Publisher(
-            deliver_to_all,
-            len(self._outlets),
-            self.ledger,
-            self._now,
-            self._complaints,
-            tap=self._tap,
-            pictures=self._wants_pictures,
+            deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints, self._pictures
         )
         self._emit = emit = emit or self._publisher.handle
         self._preparer = Preparer(
-            self.detector.spec,
-            self.buffers,
-            offer,
-            emit,
-            self._now,
-            self._complaints,
-            pictures=self._wants_pictures,
-            tap=self._tap,
+            self.detector.spec, self.buffers, offer, emit, self._now, self._complaints, self._pictures
         )
         self._runner = BatchRunner(
             self.detector, self._scheduler, self.buffers, self.ledger, emit, self._now, self._complaints
@@ -285,14 +267,6 @@ class Pipeline:
         stream.account.failed("its reader hung in native code and was left behind")
         self._close(stream)
         return True
-
-    def pause(self, name: str, paused: bool) -> bool:
-        """Hold one stream, or let it go on; False where no such stream is open or waiting, or it cannot be held."""
-        return self._roster.pause(name, paused)
-
-    def waiting(self) -> dict[str, int]:
-        """Network inputs that wait for the detector, per open stream."""
-        return self._scheduler.waiting_per_stream()
 
     def finish(self) -> None:
         """No more streams will be added: once all have ended, everything drains and ends."""

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from pipeline.complaints import Complaints
 from pipeline.frame import Capture, Frame, InputSpec, Item, Outcome, StreamKey, Uint8Array
 from pipeline.memory import BufferPool
-from pipeline.protocols import Tap
-from pipeline.stream import Stream
+from pipeline.stream import Pictures, Stream
 from pipeline.timing import Mark, new_trace
 
 
@@ -25,12 +24,10 @@ class Preparer:
         emit: Callable[[Outcome], object],
         now: Callable[[], int],
         complaints: Complaints,
-        *,
-        pictures: bool,
-        tap: Tap | None = None,
+        pictures: Pictures,
     ) -> None:
         """``spec`` is what the detector wants; ``offer`` queues items and returns those that had to give way;
-        ``pictures``: some sink wants the source's picture with its results; ``tap`` may want those of some streams."""
+        ``pictures``: who wants the source's picture with its results."""
         self._spec = spec
         self._buffers = buffers
         self._offer = offer
@@ -38,7 +35,6 @@ class Preparer:
         self._now = now
         self._complaints = complaints
         self._pictures = pictures
-        self._tap = tap
 
     def prepare(self, stream: Stream, capture: Capture, sequence: int, wanted: bool) -> None:
         """Make the network inputs of one frame and queue them, unless the detector is not to look at it."""
@@ -48,7 +44,7 @@ class Preparer:
         picture = capture.picture
         frame = Frame(
             stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch,
-            picture.width, picture.height, picture if self._keeps(stream) else None, trace,
+            picture.width, picture.height, picture if self._pictures.kept(stream.account.name) else None, trace,
         )  # fmt: skip
         if capture.corrupt and stream.drop_corrupt:
             self._emit(Outcome(frame, dropped="corrupt"))
@@ -75,6 +71,3 @@ class Preparer:
         for item in self._offer(stream.key, items):
             self._buffers.release(item.input)
             self._emit(Outcome(item.frame, dropped="overflow", part=item.part, of=item.of))
-
-    def _keeps(self, stream: Stream) -> bool:
-        return self._pictures or (self._tap is not None and self._tap.wants(stream.account.name))

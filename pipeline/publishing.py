@@ -13,8 +13,7 @@ from pipeline.frame import Detections, Outcome, Result, StreamInfo, StreamKey
 from pipeline.ledger import Ledger
 from pipeline.ordering import Joined, StreamOrder
 from pipeline.outlet import Began, Delivery, Ended, Event
-from pipeline.protocols import Tap
-from pipeline.stream import Stream
+from pipeline.stream import TO_SINKS, Pictures, Stream
 from pipeline.timing import Mark
 
 
@@ -51,17 +50,14 @@ class Publisher:
         ledger: Ledger,
         now: Callable[[], int],
         complaints: Complaints,
-        *,
-        tap: Tap | None = None,
-        pictures: bool = True,
+        pictures: Pictures = TO_SINKS,
     ) -> None:
-        """``tap`` sees results with their pictures when it looks; ``pictures``: the sinks are to have them as well."""
+        """``pictures``: who is to see results with their pictures."""
         self._deliver = deliver
         self._outlets = outlets
         self._ledger = ledger
         self._now = now
         self._complaints = complaints
-        self._tap = tap
         self._pictures = pictures
         self._following: dict[StreamKey, _Following] = {}
 
@@ -115,10 +111,10 @@ class Publisher:
             trace=frame.trace,
         )
         following.dropped_before = 0
-        if result.picture is not None and self._tap is not None:
-            if self._tap.wants(result.stream):
-                self._tap.show(result)
-            if not self._pictures:  # many results may wait for a sink, and none of them asked for pictures
+        if result.picture is not None:
+            if self._pictures.tap.wants(result.stream):
+                self._pictures.tap.show(result)
+            if not self._pictures.sinks:  # many results may wait for a sink, and none of them asked for pictures
                 result = replace(result, picture=None)
         # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
         self._deliver(Delivery(result, stream.account, self._outlets))

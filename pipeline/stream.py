@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.frame import Capture, StreamKey
+from pipeline.frame import Capture, Result, StreamKey
 from pipeline.ledger import StreamLedger
-from pipeline.protocols import Follower, Source, Stage
+from pipeline.protocols import Follower, Source, Stage, Tap
 from pipeline.threads import Closed, Policy, StopFlag
 
 
@@ -60,6 +60,35 @@ class Stream:
             raise Closed
 
 
+class Nobody:
+    """A tap that never looks."""
+
+    def wants(self, stream: str) -> bool:
+        """No."""
+        return False
+
+    def show(self, result: Result) -> None:
+        """Nobody sees it."""
+
+
+NOBODY = Nobody()
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Who wants the source's picture with its results: all sinks (``sinks``), and whoever looks through the tap."""
+
+    sinks: bool
+    tap: Tap
+
+    def kept(self, stream: str) -> bool:
+        """Whether the next frames of this stream are to keep their pictures."""
+        return self.sinks or self.tap.wants(stream)
+
+
+TO_SINKS = Pictures(sinks=True, tap=NOBODY)
+
+
 @dataclass(frozen=True, slots=True)
 class FlowOptions:
     """How the loops meet.
@@ -72,6 +101,7 @@ class FlowOptions:
         parallel: streams open at once; None for all.
         outlet_policy: ``every_frame``: sinks hold the flow up; ``freshest``: a slow sink loses its own results.
         outlet_capacity: results that wait for one sink.
+        tap: who looks at results as they are published.
     """
 
     batch_size: int = 8
@@ -81,3 +111,4 @@ class FlowOptions:
     parallel: int | None = None
     outlet_policy: Policy = "every_frame"
     outlet_capacity: int = 16
+    tap: Tap = NOBODY

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import ConfigError
 from pipeline.ledger import Ledger
+from pipeline.stream import NOBODY
 
 if TYPE_CHECKING:
     from pipeline.config.outputs import ServerConfig
@@ -92,13 +93,13 @@ Serve = Callable[["ServerConfig", Board], Serving]
 
 
 @contextmanager
-def served(serve: Serve | None, config: ServerConfig | None, board: Board, path: Path) -> Iterator[Tap | None]:
+def served(serve: Serve | None, config: ServerConfig | None, board: Board, path: Path) -> Iterator[Tap]:
     """Serve for as long as the block lasts, if the configuration in ``path`` says so.
 
     It begins before the model is loaded, so that a port in use is told at once, and probes are answered meanwhile.
     """
     if config is None or serve is None:
-        yield None
+        yield NOBODY
         return
     try:
         serving = serve(config, board)

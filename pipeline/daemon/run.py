@@ -24,6 +24,7 @@ from pipeline.daemon.supervise import Supervisor
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.footprint import Footprint, resident_bytes
 from pipeline.ledger import Ledger, StreamLedger
+from pipeline.stream import NOBODY
 from pipeline.timing import SYSTEM, Clock, now_ns
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Daemon:
         self._supervisor: Supervisor | None = None
         self._serve = serve
         self._board = Board(self.facts, clock.now_ns)
-        self._tap: Tap | None = None
+        self._tap: Tap = NOBODY
         self._gate = threading.Semaphore(CONNECTING)
         self._pipeline: Pipeline | None = None
         self.ready = False
@@ -221,8 +222,8 @@ class Daemon:
                 workers=workers,
                 outlet_policy="freshest",
                 outlet_capacity=PICTURES_WAITING if any(sink.wants_pictures for sink in sinks) else RECORDS_WAITING,
+                tap=self._tap,
             ),
-            tap=self._tap,
         )
         try:
             pipeline.start()

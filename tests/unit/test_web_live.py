@@ -46,7 +46,7 @@ def test_nobody_looks_and_nothing_is_kept_or_drawn(server: WebServer) -> None:
     seen: list[Result] = []
     sink = ListSink()
     taps = server.tap
-    pipeline = Pipeline(FakeDetector(), [sink], FlowOptions(batch_size=2), tap=taps)
+    pipeline = Pipeline(FakeDetector(), [sink], FlowOptions(batch_size=2, tap=taps))
     pipeline.run_inline([Stream(ScriptedSource([0.0, 0.1, 0.2]), [CopyStage()], StreamLedger("gate"))])
     seen += sink.results
     assert len(seen) == 3
@@ -73,7 +73,7 @@ class Onlooker:
 def test_who_looks_sees_pictures_that_sinks_did_not_ask_for(wants_pictures: bool) -> None:
     tap, sink = Onlooker(), ListSink()
     sink.wants_pictures = wants_pictures
-    pipeline = Pipeline(FakeDetector(), [sink], FlowOptions(batch_size=2), tap=tap)
+    pipeline = Pipeline(FakeDetector(), [sink], FlowOptions(batch_size=2, tap=tap))
     pipeline.run_inline(
         [
             Stream(ScriptedSource([0.0, 0.1]), [CopyStage()], StreamLedger("gate")),
