@@ -103,6 +103,12 @@ def _check(path: Path, offline: bool) -> Findings:
         name = entry.name or f"streams[{entry.index}]"
         found.streams.append({"name": name, "state": "faulty", "error": "; ".join(f.message for f in entry.faults)})
     found.faults.extend(unwritable(loaded.config))
+    if loaded.config.server is not None:
+        from pipeline.web.safety import refusals
+
+        # What --insecure allows is a warning here: the option belongs to `run`.
+        for text in refusals(loaded.config.server):
+            (found.warnings if "--insecure" in text else found.faults).append(text)
     if offline:
         found.streams.extend(_entry(stream, "not opened") for stream in loaded.config.streams)
     else:

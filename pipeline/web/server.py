@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -21,7 +18,6 @@ from pipeline.config.credentials import read_token
 from pipeline.config.outputs import ServerConfig
 from pipeline.errors import ConfigError
 from pipeline.frame import Picture, Result
-from pipeline.redact import Secret
 from pipeline.timing import now_ns
 from pipeline.web.access import Access
 from pipeline.web.api import Api
@@ -31,10 +27,10 @@ from pipeline.web.history import STEP_S, History
 from pipeline.web.hosts import Hosts
 from pipeline.web.limits import Limits, bounded
 from pipeline.web.live import LiveView
+from pipeline.web.safety import refuse_unsafe, tls_context, warn_of_token
 
 log = logging.getLogger("pipeline")
 
-SHORT_TOKEN: Final = 16
 _STOP_S: Final = 2.0
 _HANDSHAKE_S: Final = 5.0
 
@@ -70,8 +66,9 @@ class WebServer:
         """
         limits = limits or Limits()
         token = read_token(config)
-        _refuse_unsafe(config, token, insecure)
-        context = _tls(config)
+        refuse_unsafe(config, token, insecure)
+        warn_of_token(config, token)
+        context = tls_context(config)
         self._board = board
         self._history = History()
         # One thread makes answers and pictures: whoever looks on takes at most this much from the pipeline.
@@ -165,45 +162,6 @@ class _Loop(asyncio.SelectorEventLoop):
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", _HANDSHAKE_S)
         return await super().create_server(*args, **options)
-
-
-def _refuse_unsafe(config: ServerConfig, token: Secret | None, insecure: bool) -> None:
-    if not config.is_loopback:
-        if token is None:
-            raise ConfigError("server.listen: an address that others can reach needs token_file")
-        if config.tls is None and not insecure:
-            raise ConfigError(
-                "server.listen: an address that others can reach needs tls, else anybody on the way reads the "
-                "token and the pictures; --insecure serves it all the same, for instance behind a proxy that speaks TLS"
-            )
-    if token is not None and len(token.reveal()) < SHORT_TOKEN:
-        log.warning("server.token_file: the token is short and can be guessed; make one with: openssl rand -base64 24")
-    if token is not None and config.token_file is not None:
-        with suppress(OSError):
-            if os.stat(config.token_file).st_mode & 0o007:
-                log.warning("server.token_file: every user of this machine may use this file; remedy: chmod 600")
-
-
-def _tls(config: ServerConfig) -> ssl.SSLContext | None:
-    if config.tls is None:
-        return None
-    for key, path in (("cert_file", config.tls.cert_file), ("key_file", config.tls.key_file)):
-        try:
-            Path(path).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"server.tls.{key}: {path} cannot be read: {error.strerror}") from None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        # An encrypted key would make OpenSSL ask for its passphrase on the terminal.
-        context.load_cert_chain(config.tls.cert_file, config.tls.key_file, password=lambda: b"")
-    except (ssl.SSLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or "it is no PEM file"
-        raise ConfigError(
-            f"server.tls: certificate and key cannot be used ({reason}); expected a PEM certificate and its PEM key, "
-            "not encrypted"
-        ) from None
-    return context
 
 
 def _bound(config: ServerConfig) -> socket.socket:

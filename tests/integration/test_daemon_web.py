@@ -169,6 +169,26 @@ def test_a_server_that_cannot_be(
     assert len(log.splitlines()) == 1, log
 
 
+@pytest.mark.parametrize(
+    ("server", "code", "told"),
+    [
+        ("token_file: nowhere", 2, "server.token_file: the file that this key names cannot be read"),
+        ("listen: '0.0.0.0:0', token_file: token", 0, "server.listen: .* needs tls, .* --insecure"),
+        ("tls: {cert_file: nowhere, key_file: token}", 2, "server.tls.cert_file: .* cannot be read"),
+    ],
+)
+def test_check_says_it_before(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], server: str, code: int, told: str
+) -> None:
+    from pipeline.cli import main
+
+    (tmp_path / "token").write_text("a token of some length\n")
+    path = served(tmp_path, model, ["name: bars, source: 'pattern:?size=128x96&fps=20'"], server)
+    assert main(["check", str(path), "--offline"]) == code
+    out, err = capsys.readouterr()
+    assert re.search(told, out + err), out + err
+
+
 def test_insecure_is_a_word_that_must_be_said(start: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a token of some length\n")
     (tmp_path / "token").chmod(0o600)
