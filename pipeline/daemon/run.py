@@ -110,17 +110,21 @@ class Daemon:
 
         Raises ConfigError for a global fault or when no stream is left, ModelLoadError when the detector cannot be had.
         """
-        loaded = self._shard.of(load_config_quarantining(self._path))
-        with self._listening(), served(self._serve, loaded.config.server, self._board, self._path) as self._tap:
-            try:
-                pipeline = self._begun(loaded)
-            except ModelHung as error:
-                log.error("%s; leaving, so that a supervisor can start anew", error)
-                return self._leave(1)
-            if pipeline is None:
-                log.info("%s: stopped before anything ran", signal.Signals(self._signals[0]).name)
-                return self._leave(0)
-            return self._watch(pipeline)
+        with self._listening():
+            loaded = self._shard.of(load_config_quarantining(self._path))
+            with served(self._serve, loaded.config.server, self._board, self._path) as self._tap:
+                return self._run(loaded)
+
+    def _run(self, loaded: LoadedConfig) -> int:
+        try:
+            pipeline = self._begun(loaded)
+        except ModelHung as error:
+            log.error("%s; leaving, so that a supervisor can start anew", error)
+            return self._leave(1)
+        if pipeline is None:
+            log.info("%s: stopped before anything ran", signal.Signals(self._signals[0]).name)
+            return self._leave(0)
+        return self._watch(pipeline)
 
     def accounts(self) -> dict[str, Any]:
         """Counts and times of a run that was ``ready`` and has ended, as :func:`pipeline.report.compose` takes them."""
