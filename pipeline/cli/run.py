@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import Parser, folder
+from pipeline.cli.parser import Parser, folder, one_of
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report
 
@@ -37,6 +37,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--insecure", action="store_true", help="serve HTTP without TLS on an address that others can reach"
     )
+    parser.add_argument(
+        "--log",
+        type=one_of("text", "json"),
+        default="text",
+        metavar="F",
+        help="text (default), or json: a document a line",
+    )
     parser.epilog = (
         "SIGHUP, or a change of the file: streams are added, changed and removed, the others go on. SIGUSR1: the\n"
         "stacks of all threads on stderr. Under systemd (Type=notify) it tells when it is ready, and feeds the\n"
@@ -59,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.timing import wall_ns
 
     level = logging.WARNING if options.quiet else logging.INFO
-    with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
+    log = logging_to_stderr(level, debug=options.debug, as_json=options.log == "json", folded=True)
+    with log, ExitStack() as stack:
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         if out is not None:
             refuse_foreign(out, REPORTS)
