@@ -146,9 +146,8 @@ def test_motion_jpeg(server: WebServer) -> None:
 
 def test_whoever_hangs_up_looks_no_longer(server: WebServer) -> None:
     gone = threading.Event()
-    leave = server.tap._feeds.__class__
 
-    class Feeds(leave):  # type: ignore[misc, valid-type]
+    class Feeds(dict[str, Any]):
         def __delitem__(self, key: str) -> None:
             super().__delitem__(key)
             gone.set()
@@ -156,7 +155,7 @@ def test_whoever_hangs_up_looks_no_longer(server: WebServer) -> None:
     server.tap._feeds = Feeds()
     with Feeder(server), client(server) as http, http.stream("GET", "/api/streams/gate/video.mjpg") as stream:
         parts(stream, 1)
-        assert server.tap.wants("gate")
+        assert server.tap.counts["drawn"] >= 1
     assert gone.wait(10)
     assert not server.tap.wants("gate")
 
