@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -49,6 +50,8 @@ class Api:
         self._metrics = Fresh(metrics, executor, _FRESH_S)
         self._metrics_type = metrics_type
         self._report = Fresh(report, executor, _FRESH_S)
+        self._executor = executor
+        self._each: dict[str, Fresh[dict[str, Any] | None]] = {}
         self._overview = Fresh(
             lambda: {
                 "token_needed": token_needed,
@@ -80,10 +83,8 @@ class Api:
     async def stream(self, request: Request) -> Response:
         """One stream, with all distributions."""
         account = self._account(request)
-        ledger = self._board.ledger
-        if account is None or ledger is None:
-            return _unknown()
-        return json_answer(stream(ledger, account, self._board.waiting(), self._history, now_ns()))
+        found = None if account is None else await self._figures_of(request.path_params["name"]).get()
+        return _unknown() if found is None else json_answer(found)
 
     async def report(self, request: Request) -> Response:
         """The report so far."""
@@ -127,6 +128,22 @@ class Api:
     async def resume(self, request: Request) -> Response:
         """Let it go on."""
         return self._hold(request, False)
+
+    def _figures_of(self, name: str) -> Fresh[dict[str, Any] | None]:
+        """For names that the ledger has: there are as many at most, whatever clients ask for."""
+        if name not in self._each:
+            ledger = self._board.ledger
+            known = {} if ledger is None else ledger.streams
+            self._each = {each: fresh for each, fresh in self._each.items() if each in known}
+            self._each[name] = Fresh(partial(self._figures, name), self._executor, _FRESH_S)
+        return self._each[name]
+
+    def _figures(self, name: str) -> dict[str, Any] | None:
+        ledger = self._board.ledger
+        account = None if ledger is None else ledger.streams.get(name)
+        if ledger is None or account is None:
+            return None
+        return stream(ledger, account, self._board.waiting(), self._history, now_ns())
 
     def _hold(self, request: Request, paused: bool) -> Response:
         account = self._account(request)

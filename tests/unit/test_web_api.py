@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from pipeline.ledger import StreamLedger
 from pipeline.timing import now_ns
+from pipeline.web.api import Api
+from pipeline.web.drawn import drawn
 from pipeline.web.history import POINTS, History
+from pipeline.web.live import LiveView
 from tests.boards import CAMERA_PASSWORD, FakeBoard, client, serving
 
 
@@ -113,22 +119,42 @@ def test_methods_and_unknown_paths(web: httpx.Client, board: FakeBoard) -> None:
     assert board.held == []
 
 
-def test_figures_of_a_moment_are_made_once_for_all(board: FakeBoard) -> None:
-    asked = []
-    ledger = board.books
+@pytest.mark.parametrize("path", ["/api/streams", "/api/streams/gate"])
+def test_figures_of_a_moment_are_made_once_for_all(path: str) -> None:
+    made_in: list[str] = []
 
     class Counting(FakeBoard):
         def waiting(self) -> dict[str, int]:
-            asked.append(1)
+            made_in.append(threading.current_thread().name)
             return {}
 
-    counting = Counting()
-    counting.books = ledger
-    with serving(counting) as server, client(server) as http:
+    with serving(Counting()) as server, client(server) as http:
         begin_ns = now_ns()
         for _ in range(20):
-            http.get("/api/streams")
-        assert len(asked) <= 1 + (now_ns() - begin_ns) // 1_000_000_000
+            assert http.get(path).status_code == 200
+        assert 1 <= len(made_in) <= 1 + (now_ns() - begin_ns) // 1_000_000_000
+    assert {name.partition("_")[0] for name in made_in} == {"web:answer"}, "not in the loop that answers probes"
+
+
+def test_figures_are_kept_for_streams_that_there_are() -> None:
+    board = FakeBoard()
+    books = board.books
+    assert books is not None
+    api = Api(board, History(), LiveView(drawn), metrics=bytes, metrics_type="", report=dict)
+
+    async def ask(name: str) -> int:
+        scope = {"type": "http", "path_params": {"name": name}}
+        return (await api.stream(Request(scope))).status_code
+
+    async def ask_all() -> None:
+        assert [await ask(name) for name in ("gate", "nobody", "gone")] == [200, 404, 200]
+        assert list(api._each) == ["gate", "gone"]
+        del books.streams["gone"]
+        books.add(StreamLedger("new"))
+        assert [await ask(name) for name in ("gone", "new")] == [404, 200]
+        assert list(api._each) == ["gate", "new"]
+
+    asyncio.run(ask_all())
 
 
 def test_no_credentials_anywhere(web: httpx.Client) -> None:
