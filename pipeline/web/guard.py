@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -61,6 +61,8 @@ class Guard:
             log.warning("http: an answer was given up after %g s", ANSWER_S)
             if not began:
                 await refusal(503, "Timeout", "this took too long")(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            return  # in the middle of its request: nobody is left to answer, and nothing went wrong here
         except Exception as error:
             # The client learns nothing of it: what went wrong may hold anything.
             log.error("http: %s: %s", type(error).__name__, error, exc_info=log.isEnabledFor(logging.DEBUG))

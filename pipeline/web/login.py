@@ -18,6 +18,7 @@ from pipeline.web.guard import MOST_BODY_BYTES
 _MESSAGE: Final = b"<!--message-->"
 _WRONG: Final = b'<p class="error" role="alert">That is not the token of this server.</p>'
 _BODY_S: Final = 10.0
+_MOST_FIELDS: Final = 4
 
 
 class Login:
@@ -46,9 +47,11 @@ class Login:
                         return refusal(413, "TooLarge", f"at most {MOST_BODY_BYTES} bytes are taken")
         except TimeoutError:
             return refusal(408, "Timeout", "the request did not arrive in time", {"connection": "close"})
-        given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=4, keep_blank_values=True).get("token", [""])[
-            0
-        ]
+        try:
+            fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS, keep_blank_values=True)
+        except ValueError:
+            return refusal(400, "Form", f"a form of at most {_MOST_FIELDS} fields is expected")
+        given = fields.get("token", [""])[0]
         if not self._access.is_token(given.strip()):
             page = self._page.content.replace(_MESSAGE, _WRONG)
             return Response(page, 401, media_type=self._page.media_type)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import os
@@ -15,6 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.config.outputs import ServerConfig
 from pipeline.errors import ConfigError
@@ -22,8 +25,10 @@ from pipeline.redact import Secret
 from pipeline.testing import ManualClock
 from pipeline.web import Limits, WebServer
 from pipeline.web.access import COOKIE, MOST_SESSIONS, SESSION_S, Access
-from pipeline.web.guard import MOST_BODY_BYTES
+from pipeline.web.files import page_files
+from pipeline.web.guard import MOST_BODY_BYTES, Guard
 from pipeline.web.hosts import Hosts, foreign_page, split_host
+from pipeline.web.login import Login
 from tests.boards import CAMERA_PASSWORD, TOKEN, FakeBoard, client, serving, token_file
 
 PRIVATE = ["/", "/metrics", "/api/streams", "/api/streams/gate", "/api/report"]
@@ -380,6 +385,42 @@ def test_garbage_is_answered_and_survived(open_web: httpx.Client, caplog: pytest
             ends(connected)
     assert open_web.get("/live").status_code == 200
     assert caplog.text == "", "a client's mistakes fill no log"
+
+
+def test_senseless_forms_fill_no_log(web: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    for fields in ("&".join(["token=x"] * 5), "a=1&b=2&c=3&d=4&token=x"):
+        assert web.post("/login", content=fields).status_code == 400
+    assert web.post("/login", content=b"\xff\xfe;=&=").status_code == 401
+    assert caplog.text == ""
+
+
+def test_hanging_up_in_the_middle_of_a_form_fills_no_log(board: FakeBoard, caplog: pytest.LogCaptureFixture) -> None:
+    reached: list[str] = []
+
+    async def hang_up() -> None:
+        messages = iter([{"type": "http.request", "body": b"token=", "more_body": True}, {"type": "http.disconnect"}])
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return next(messages)
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            reached.append("the form")
+            login = Login(Access(Secret(TOKEN)), page_files()["login.html"], secure=False)
+            await login.enter(Request(scope, receive, send))
+            reached.append("its end")
+
+        scope = {"type": "http", "method": "POST", "path": "/login", "raw_path": b"/login", "query_string": b""}
+        guard = Guard(app, hosts=Hosts(loopback_only=True), access=Access(Secret(TOKEN)))
+        await guard(scope | {"headers": [(b"host", b"localhost")]}, receive, send)
+        assert sent == []
+
+    asyncio.run(hang_up())
+    assert reached == ["the form"]
+    assert caplog.text == ""
 
 
 # TLS
