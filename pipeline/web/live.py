@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from pipeline.frame import Picture, Result
 
@@ -63,7 +63,8 @@ class LiveView:
         feed.result = result
         feed.number += 1
         self.counts["taken"] += 1
-        loop.call_soon_threadsafe(_wake, feed)
+        with suppress(RuntimeError):  # closed since: the server's thread may end at any moment, and results go on
+            loop.call_soon_threadsafe(_wake, feed)
 
     def close(self) -> None:
         """Send all viewers home; in the server's loop."""

@@ -207,6 +207,28 @@ def test_viewers_are_bounded_share_pictures_and_miss_some() -> None:
     asyncio.run(look())
 
 
+def test_results_go_on_when_the_server_ends_under_them() -> None:
+    """The follow loop shows a result in the moment between the server's last breath and the end of the view."""
+
+    class Ending(asyncio.SelectorEventLoop):
+        said_open = 0
+
+        def call_soon_threadsafe(self, callback: Any, *args: Any, **options: Any) -> asyncio.Handle:
+            self.said_open += 1
+            self.close()
+            return super().call_soon_threadsafe(callback, *args, **options)
+
+    async def look() -> None:
+        await view.viewer("gate").__aenter__()
+
+    view, loop = LiveView(instead), Ending()
+    loop.run_until_complete(look())
+    view.show(picture_result("gate", 1))
+    view.show(picture_result("gate", 2))
+    assert loop.said_open == 1
+    assert loop.is_closed()
+
+
 def test_a_large_picture_is_made_smaller_before_it_is_drawn_upon() -> None:
     result = picture_result("gate", 7, (1920, 1080))
     assert result.picture is not None
