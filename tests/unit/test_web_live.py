@@ -218,15 +218,15 @@ def test_results_go_on_when_the_server_ends_under_them() -> None:
             self.close()
             return super().call_soon_threadsafe(callback, *args, **options)
 
-    async def look() -> None:
-        await view.viewer("gate").__aenter__()
-
     view, loop = LiveView(instead), Ending()
-    loop.run_until_complete(look())
+    viewer = view.viewer("gate")
+    loop.run_until_complete(viewer.__aenter__())
     view.show(picture_result("gate", 1))
     view.show(picture_result("gate", 2))
     assert loop.said_open == 1
     assert loop.is_closed()
+    with asyncio.Runner() as runner:
+        runner.run(viewer.__aexit__(None, None, None))
 
 
 def test_a_large_picture_is_made_smaller_before_it_is_drawn_upon() -> None:
