@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/1.1 with bounds: connections, the time that a request may take to arrive, and clients that do not read."""
+"""HTTP/1.1 with bounds: the time that a request may take to arrive, and clients that do not read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Limits:
     """What one client, or all of them, may take.
 
     Attributes:
-        connections: open at once; further ones are reset.
+        connections: open at once from other machines, and as many from this one; further ones are reset.
+        connections_each: open at once from one other address.
         request_s: from the connection, or the answer before, to a complete request.
         stall_s: how long a client may leave what was sent to it unread.
         head_bytes: request line and headers.
@@ -23,6 +24,7 @@ class Limits:
     """
 
     connections: int = 128
+    connections_each: int = 32
     request_s: float = 10.0
     stall_s: float = 20.0
     head_bytes: int = 16_384
@@ -38,15 +40,10 @@ def bounded(limits: Limits) -> type[H11Protocol]:
             self._unread_since: float | None = None
             self._asked_since: float | None = self.loop.time()
             self._seen: Any = None
-            self._check: asyncio.TimerHandle | None = None
-            if len(self.connections) > limits.connections:
-                transport.abort()
-            else:
-                self._check = self.loop.call_later(limits.check_s, self._look)
+            self._check = self.loop.call_later(limits.check_s, self._look)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._check is not None:
-                self._check.cancel()
+            self._check.cancel()
             super().connection_lost(exc)
 
         def pause_writing(self) -> None:

@@ -23,6 +23,7 @@ from pipeline.web.access import Access
 from pipeline.web.api import Api
 from pipeline.web.app import application
 from pipeline.web.board import Board
+from pipeline.web.door import Door
 from pipeline.web.history import STEP_S, History
 from pipeline.web.hosts import Hosts
 from pipeline.web.limits import Limits, bounded
@@ -102,7 +103,7 @@ class WebServer:
         )
         settings.load()
         self._server = uvicorn.Server(settings)
-        self._socket = _bound(config)
+        self._socket = _bound(config, limits)
         host, port = self._socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if context is not None else 'http'}://{shown}:{port}/"
@@ -156,7 +157,7 @@ class WebServer:
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """A loop that gives clients little time for the TLS handshake: until then they count as nobody."""
+    """A loop that gives clients little time for the TLS handshake: until then nobody looks at them."""
 
     async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
         if options.get("ssl") is not None:
@@ -164,12 +165,13 @@ class _Loop(asyncio.SelectorEventLoop):
         return await super().create_server(*args, **options)
 
 
-def _bound(config: ServerConfig) -> socket.socket:
+def _bound(config: ServerConfig, limits: Limits) -> Door:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, protocol)
+        listening = Door(family, kind, protocol)
+        listening.most, listening.most_each = limits.connections, limits.connections_each
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)

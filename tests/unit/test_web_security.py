@@ -451,6 +451,30 @@ def test_https(board: FakeBoard, certificate: tuple[Path, Path], tmp_path: Path)
             assert "Secure" in http.post("/login", data={"token": TOKEN}).headers["set-cookie"]
 
 
+def test_clients_that_never_begin_their_handshake(
+    board: FakeBoard, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """They are bounded from the first byte that they do not send on: each holds a file descriptor."""
+    cert, key = certificate
+    tls = {"cert_file": str(cert), "key_file": str(key)}
+    with serving(board, Limits(connections=4), token_file=token_file(tmp_path), tls=tls) as server:
+        host, port = server.url.removeprefix("https://").strip("/").split(":")
+        silent = [socket.create_connection((host, int(port)), timeout=2.5) for _ in range(200)]
+        for each in silent[4:]:
+            assert ends(each)  # at once: a handshake may take five seconds
+        for each in silent:
+            each.close()
+        with client(server, verify=ssl.create_default_context(cafile=str(cert))) as http:
+            for _ in range(200):  # until the loop has seen them go
+                try:
+                    assert http.get("/live").status_code == 200
+                    break
+                except httpx.TransportError:
+                    continue
+            else:
+                raise AssertionError("still full")
+
+
 def test_certificates_that_cannot_be_used(board: FakeBoard, certificate: tuple[Path, Path], tmp_path: Path) -> None:
     cert, key = certificate
     locked = tmp_path / "locked.pem"
