@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from pipeline.cores import allowed_cores
 from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.tuned import Fixed, Tuned, recall
+from pipeline.errors import ConfigError, SourceUnavailable
 from pipeline.ledger import StreamLedger
 from pipeline.naming import shown
 from pipeline.protocols import Sink, Source
@@ -36,6 +36,7 @@ from pipeline.sources import (
     CameraSource,
     DeviceSource,
     FileSource,
+    Gate,
     Looping,
     Paced,
     PatternSource,
@@ -171,7 +172,7 @@ def absent(name: str, reason: str) -> Stream:
     return Stream(Absent(reason), [], StreamLedger(name))
 
 
-def feed(config: StreamConfig, gate: threading.Semaphore | None = None) -> Stream:
+def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
     """A stream of the daemon: a camera that is reconnected for ever, or a recording, perhaps looped, at its own pace.
 
     ``gate`` bounds how many cameras connect at the same time.
@@ -186,9 +187,14 @@ def feed(config: StreamConfig, gate: threading.Semaphore | None = None) -> Strea
         skip = AutoSkip(config.fps, config.name)
     reader: Source
     if live and source.scheme != "pattern":
-        reader = Reconnecting(
-            lambda: _camera(config, resolve_source(config), skip), name=config.name, on_state=account.at, gate=gate
-        )
+
+        def connection() -> Source:
+            try:
+                return _camera(config, resolve_source(config), skip)
+            except ConfigError as error:  # its password was there at the start; a rotated file comes back
+                raise SourceUnavailable(str(error), cause="auth") from error
+
+        reader = Reconnecting(connection, name=config.name, on_state=account.at, gate=gate)
     elif source.scheme == "pattern":
         reader = PatternSource(source.reveal())
     elif config.loop:

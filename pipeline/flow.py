@@ -111,6 +111,8 @@ class Pipeline:
             info = replace(source.open(stream.stop), name=account.name, labels=stream.labels)
             with stream.fence:
                 stream.check()
+                if stream.stop.is_set():  # what was asked to stop while it opened has nothing to show
+                    raise Closed
                 account.opened(info, source.counters, self._now())
                 self._emit(Opened(stream, info))
                 self._scheduler.open(stream.key, stream.weight, stream.policy)
@@ -265,7 +267,7 @@ class Pipeline:
             stream.fence.release()
         stream.stop.set()
         stream.account.failed("its reader hung in native code and was left behind")
-        self._close(stream)
+        self._start(f"end:{name}", partial(self._close, stream))  # it may wait for `follow`; the caller must not
         return True
 
     def finish(self) -> None:

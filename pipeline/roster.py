@@ -27,7 +27,7 @@ class Roster:
             self._generation += 1
             stream.key = StreamKey(stream.account.name, self._generation)
             if self._finished:
-                stream.account.state = "stopped"
+                stream.account.never_opened()
             else:
                 self._waiting.append(stream)
 
@@ -44,6 +44,7 @@ class Roster:
         """An open stream has ended."""
         with self._lock:
             self._open.pop(stream.key, None)
+        stream.account.closed = True
 
     def find(self, name: str) -> Stream | None:
         """The open stream of that name."""
@@ -55,7 +56,7 @@ class Roster:
         with self._lock:
             for stream in [stream for stream in self._waiting if name in (None, stream.account.name)]:
                 self._waiting.remove(stream)
-                stream.account.state = "stopped"
+                stream.account.never_opened()
             for stream in self._open.values():
                 if name in (None, stream.account.name):
                     stream.stop.set()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.config import LoadedConfig, StreamConfig, load_config_quarantining
 from pipeline.daemon.difference import Difference, difference
-from pipeline.daemon.shard import Shard
+from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError
 from pipeline.flow import Pipeline
@@ -31,12 +31,12 @@ class Reloader:
 
     Args:
         path: the streams.yaml.
+        file: the same, watched since before it was read.
         shard: which part of its streams is meant.
         loaded: as it was when the streams were started.
         running: the streams that were started.
         pipeline: runs them, and was not finished.
         make_feed: makes a stream of its configuration; raises ConfigError.
-        now: monotonic nanoseconds.
 
     Attributes:
         refused: an entry of the file as it was last taken is faulty.
@@ -48,21 +48,22 @@ class Reloader:
     def __init__(
         self,
         path: Path,
+        file: WatchedFile,
         shard: Shard,
         loaded: LoadedConfig,
         running: Sequence[StreamConfig],
         pipeline: Pipeline,
         make_feed: Callable[[StreamConfig], Stream],
-        now: Callable[[], int],
     ) -> None:
         self._path = path
         self._shard = shard
-        self._file = WatchedFile(path, now)
+        self._file = file
         self._config = loaded.config
         self._running = {stream.name: stream for stream in running}
         self._pipeline = pipeline
         self._make_feed = make_feed
-        self._ending: dict[str, StreamConfig] = {}  # to be started once their earlier life has ended
+        self._next: dict[str, Stream] = {}  # to be started once their earlier life has ended
+        self._removed: set[str] = set()  # to be forgotten once they have ended
         self._asked = False
         self._said = remarks(loaded)
         self.refused = False
@@ -81,22 +82,34 @@ class Reloader:
             self._file.taken()
         if asked or self._file.changed():
             self._reload()
-        for name in [name for name in self._ending if self._over(name)]:
-            self._start(self._ending.pop(name))
+        for name in [name for name in self._next if self._over(name)]:
+            self._pipeline.add(self._next.pop(name))
+        for name in [name for name in self._removed if self._over(name)]:
+            self._removed.remove(name)
+            self._pipeline.ledger.retire(name)
 
     def restart(self, name: str) -> None:
         """Begin a stream anew that was ended by somebody else."""
-        if name in self._running:
-            self._ending[name] = self._running[name]
+        config = self._running.get(name)
+        feed = None if config is None else self._made(config)
+        if feed is not None:
+            self._next[name] = feed
+
+    def limit_s(self, name: str) -> float:
+        """Longest that the source of a stream may take by its settings: connecting, probing, and then reading."""
+        config = self._running.get(name)
+        return 0.0 if config is None else 2 * config.open_timeout_s + config.read_timeout_s
 
     @property
     def over(self) -> bool:
         """All streams have ended, and none is about to start."""
-        return not self._ending and all(account.over for account in self._pipeline.ledger.streams.values())
+        return not self._next and all(account.over for account in self._pipeline.ledger.streams.values())
 
     def _reload(self) -> None:
         try:
             loaded = self._shard.of(load_config_quarantining(self._path))
+            if self._shard == WHOLE and not any(stream.enabled for stream in loaded.config.streams):
+                raise ConfigError(f"{self._path}: no stream to run: all are disabled")
         except ConfigError as error:
             self.rejected += 1
             self.succeeded = False
@@ -119,23 +132,27 @@ class Reloader:
         for section in found.at_start:
             log.warning("%s: it has changed and takes effect at the next start", section)
         for name in found.remove:
-            self._ending.pop(name, None)
+            self._next.pop(name, None)
             self._running.pop(name)
             self._pipeline.remove(name)
+            self._removed.add(name)
         for stream in (*found.change, *found.add):
-            self._pipeline.remove(stream.name)
-            self._running[stream.name] = stream
-            self._ending[stream.name] = stream
+            feed = self._made(stream)  # before its earlier life is ended
+            if feed is not None:
+                self._pipeline.remove(stream.name)
+                self._removed.discard(stream.name)
+                self._running[stream.name] = stream
+                self._next[stream.name] = feed
         self._config = loaded.config
 
     def _over(self, name: str) -> bool:
         account = self._pipeline.ledger.streams.get(name)
         return account is None or account.over
 
-    def _start(self, config: StreamConfig) -> None:
+    def _made(self, config: StreamConfig) -> Stream | None:
         try:
-            self._pipeline.add(self._make_feed(config))
-        except ConfigError as error:
+            return self._make_feed(config)
+        except ConfigError as error:  # what runs goes on; it is tried again with the next reload
             self.refused = True
-            del self._running[config.name]  # tried again with the next reload
             log.error("%s; the other streams run", error)
+            return None

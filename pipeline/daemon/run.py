@@ -21,6 +21,7 @@ from pipeline.daemon.board import Board, Serve, served
 from pipeline.daemon.notify import Notifier
 from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.supervise import Supervisor
+from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.footprint import Footprint, resident_bytes
 from pipeline.ledger import Ledger, StreamLedger
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.daemon.reload import Reloader
     from pipeline.flow import Pipeline
     from pipeline.protocols import Tap
+    from pipeline.sources import Gate
     from pipeline.stream import Stream
 
 log = logging.getLogger("pipeline")
@@ -95,7 +97,7 @@ class Daemon:
         self._serve = serve
         self._board = Board(self.facts, clock.now_ns)
         self._tap: Tap = NOBODY
-        self._gate = threading.Semaphore(CONNECTING)
+        self._file = WatchedFile(config_path, self._now)  # what changes while the model is loaded counts
         self._pipeline: Pipeline | None = None
         self.ready = False
         self.stuck = False
@@ -201,12 +203,14 @@ class Daemon:
         from pipeline import build
         from pipeline.daemon.reload import Reloader
         from pipeline.flow import Pipeline
+        from pipeline.sources import Gate
         from pipeline.stream import FlowOptions
 
         config = loaded.config
         self._timeout_s = config.model.timeout_s
         self._refused = bool(loaded.quarantined)
-        streams = self._feeds(loaded)
+        gate = Gate(CONNECTING)
+        streams = self._feeds(loaded, gate)
         log.info("loading the model: %s", config.model.path)
         tuned = build.tuned(config.model, batch=config.batch.max_size, workers=config.batch.workers)
         size = build.batch_size(config.batch.max_size, tuned, build.USUAL_BATCH)
@@ -238,21 +242,21 @@ class Daemon:
         for _, stream in streams:
             pipeline.add(stream)
         running = [config for config, _ in streams]
-        make_feed = partial(build.feed, gate=self._gate)
-        self._reloader = Reloader(self._path, self._shard, loaded, running, pipeline, make_feed, self._now)
-        self._supervisor = Supervisor(pipeline.ledger, pipeline.abandon, self._reloader.restart, self._now)
+        make_feed = partial(build.feed, gate=gate)
+        self._reloader = reloader = Reloader(self._path, self._file, self._shard, loaded, running, pipeline, make_feed)
+        self._supervisor = Supervisor(pipeline.ledger, pipeline.abandon, reloader.restart, reloader.limit_s, self._now)
         self._board.show(pipeline)
         self._notify.ready()
         return pipeline
 
-    def _feeds(self, loaded: LoadedConfig) -> list[tuple[StreamConfig, Stream]]:
+    def _feeds(self, loaded: LoadedConfig, gate: Gate) -> list[tuple[StreamConfig, Stream]]:
         from pipeline import build
 
         feeds = []
         for stream in loaded.config.streams:
             if stream.enabled:
                 try:
-                    feeds.append((stream, build.feed(stream, self._gate)))
+                    feeds.append((stream, build.feed(stream, gate)))
                 except ConfigError as error:
                     self._refused = True
                     log.error("%s; the other streams run", error)
@@ -281,6 +285,9 @@ class Daemon:
                     log.warning("%s", growth)
             if not self._signals:
                 self._look_after(pipeline)
+                if self._supervisor is not None and self._supervisor.exhausted:
+                    log.error("so many readers hang that only a new process helps; leaving, so that one is started")
+                    return self._leave(1)
             if len(self._signals) > 1:
                 return self._leave(128 + self._signals[1])
             if self._signals and stopped_ns is None:

@@ -18,8 +18,8 @@ STALL_NS = 3_000_000_000
 STALL_INTERVALS = 10
 """No frame for the longer of both is a stall."""
 STUCK_NS = 60_000_000_000
-"""Every wait in a source has a limit below this (connecting and probing 5 s each, reading 5 s, frames that cannot be
-decoded 15 s): a reader that has not come back by then hangs in native code."""
+"""Every wait in a source has a limit (as they come: connecting and probing 5 s each, reading 5 s, frames that cannot be
+decoded 15 s). A reader that has not come back after this, and after twice its own limits, hangs in native code."""
 MOST_STUCK = 8
 """Readers left behind at most; each holds a thread and whatever its library has open."""
 
@@ -48,24 +48,32 @@ class Supervisor:
     is earlier (3 s), says so to everybody who looks, and is the last resort where a limit was not kept.
 
     Where more than half of the feeds go stale in one look, or the look itself comes late, it is this machine that is
-    suspected: nothing is done until the next look.
+    suspected: nothing is done in that look.
 
     Args:
         ledger: of the pipeline.
         give_up: leaves the reader of a stream behind and ends the stream; False where it does not hang.
         restart: begins a stream anew.
+        limit_s: longest that the source of a stream may take by its own settings, in seconds.
         now: monotonic nanoseconds.
 
     Attributes:
-        left_behind: readers given up so far.
+        left_behind: readers given up so far. With :data:`MOST_STUCK` of them only a new process helps.
     """
 
     def __init__(
-        self, ledger: Ledger, give_up: Callable[[str], bool], restart: Callable[[str], None], now: Callable[[], int]
+        self,
+        ledger: Ledger,
+        give_up: Callable[[str], bool],
+        restart: Callable[[str], None],
+        limit_s: Callable[[str], float],
+        now: Callable[[], int],
     ) -> None:
         self._ledger = ledger
         self._give_up = give_up
         self._restart = restart
+        self._limit_s = limit_s
+        self._suspecting = False
         self._now = now
         self._last_ns = now()
         self._watched: dict[StreamLedger, _Watched] = {}
@@ -81,17 +89,23 @@ class Supervisor:
         self._watched = {one: self._seen(one, now_ns) for one in feeds}
         live = [one for one in feeds if one.state == "live"]
         stale = [one for one in live if now_ns - self._watched[one].moved_ns > self._limit_ns(one)]
-        if late or (len(live) > 1 and 2 * len(stale) > len(live)):
-            reason = "this look came late" if late else f"{len(stale)} of {len(live)} feeds went stale at once"
-            log.warning("%s: suspecting this machine; nothing is done for a moment", reason)
-            for watched in self._watched.values():  # their time starts anew
-                watched.moved_ns = now_ns
+        if late:
+            log.warning("this look came late: suspecting this machine; nothing is done for a moment")
+            for watched in self._watched.values():  # nobody could have moved: their time begins anew
+                watched.first_frames, watched.first_ns, watched.moved_ns = watched.frames, now_ns, now_ns
             return
+        if len(live) > 1 and 2 * len(stale) > len(live) and not self._suspecting:  # once: the next look acts
+            self._suspecting = True
+            text = "%d of %d feeds went stale at once: suspecting this machine; nothing is done for a moment"
+            log.warning(text, len(stale), len(live))
+            return
+        self._suspecting = False
         for one in stale:
             self._say_stalled(one, now_ns)
         for one in feeds:
             waits = one.state in ("live", "stalled") or (one.state == "connecting" and one.changes)
-            if waits and now_ns - self._watched[one].moved_ns > STUCK_NS:
+            patience_ns = max(STUCK_NS, int(2e9 * self._limit_s(one.name)))
+            if waits and now_ns - self._watched[one].moved_ns > patience_ns:
                 self._leave_behind(one)
 
     def _seen(self, account: StreamLedger, now_ns: int) -> _Watched:
@@ -126,13 +140,11 @@ class Supervisor:
         if self.left_behind >= MOST_STUCK or not self._give_up(account.name):
             return
         self.left_behind += 1
-        again = self.left_behind < MOST_STUCK
-        log.error(
-            "%s: its reader has hung for %d s and is left behind (%d so far); %s",
-            account.name,
-            STUCK_NS // 1_000_000_000,
-            self.left_behind,
-            "the stream begins anew" if again else "no more are replaced: restart the program",
-        )
-        if again:
-            self._restart(account.name)
+        text = "%s: its reader hangs in native code and is left behind (%d so far); the stream begins anew"
+        log.error(text, account.name, self.left_behind)
+        self._restart(account.name)
+
+    @property
+    def exhausted(self) -> bool:
+        """So many readers hang that only a new process helps."""
+        return self.left_behind >= MOST_STUCK

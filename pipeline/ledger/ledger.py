@@ -37,6 +37,7 @@ class StreamLedger:
         self.state: StreamState = "connecting"
         self.error: str | None = None
         self.changes = 0  # times that its source said how it is
+        self.closed = False  # nobody reads it any more
         self.counters = SourceCounters()
         # Written by the read loop
         self.decoded = 0
@@ -62,11 +63,14 @@ class StreamLedger:
         self.info = info
         self.counters = counters
         self.opened_ns = at_ns
-        self.state = "live"
+        if not info.live:  # a feed is live with its first frame
+            self.state = "live"
 
     def at(self, state: str, detail: str | None) -> None:
         """A supervised source says how it is: ``backoff`` and why, ``connecting``, ``live``."""
         with self._lock:
+            if self.closed:  # a reader that was left behind has come back
+                return
             self.state = cast(StreamState, state)
             if state != "connecting" or detail:  # why it must connect again is not known to be cured yet
                 self.error = detail
@@ -90,6 +94,8 @@ class StreamLedger:
 
     def arrived(self, read_ns: int, pts_s: float, epoch: int, corrupt: bool) -> None:
         """The read loop got a frame from the decoder."""
+        if self.state == "connecting":
+            self.state = "live"
         self.decoded += 1
         self.corrupt += corrupt
         self.last_frame_ns = read_ns
@@ -112,6 +118,10 @@ class StreamLedger:
         """The read loop ended with an error."""
         self.state, self.error = "failed", error
 
+    def never_opened(self) -> None:
+        """A stop came before its turn."""
+        self.state, self.closed = "stopped", True
+
     def published(self, trace: list[int]) -> None:
         """The follow loop made a result of a frame."""
         at_ns = trace[Mark.FOLLOWED]
@@ -128,7 +138,7 @@ class StreamLedger:
     @property
     def over(self) -> bool:
         """The stream has ended, and its last frame, if it had any, has left the last sink."""
-        return self.state in ENDED and (self._settled is not None or not self.opened_ns)
+        return self.closed and (self._settled is not None or not self.opened_ns)
 
     @property
     def in_flight(self) -> int:
@@ -260,11 +270,15 @@ class Ledger:
 
     def add(self, account: StreamLedger) -> None:
         """Keep a stream's account. An earlier life of the same name stays, under ``name~1``, ``name~2``, ..."""
-        earlier = self.streams.pop(account.name, None)
-        if earlier is not None:
-            lives = sum(name.startswith(f"{account.name}~") for name in self.streams)
-            self.streams[f"{account.name}~{lives + 1}"] = earlier
+        self.retire(account.name)
         self.streams[account.name] = account
+
+    def retire(self, name: str) -> None:
+        """The stream of that name is one that was: its account stays, as an earlier life."""
+        earlier = self.streams.pop(name, None)
+        if earlier is not None:
+            lives = sum(other.startswith(f"{name}~") for other in self.streams)
+            self.streams[f"{name}~{lives + 1}"] = earlier
 
     def batch(self, items: int) -> None:
         """A detect worker finished a batch of ``items`` items."""

@@ -7,6 +7,7 @@ from pipeline.sources.camera import CameraSource
 from pipeline.sources.decimate import Thinner
 from pipeline.sources.device import DeviceSource
 from pipeline.sources.file import FileSource
+from pipeline.sources.gate import Gate
 from pipeline.sources.looping import Looping
 from pipeline.sources.opening import FILE_CODECS, LIVE_CODECS, MAX_PIXELS, Skip, check_scheme, local_path, scheme_of
 from pipeline.sources.paced import Paced
@@ -27,6 +28,7 @@ __all__ = [
     "CameraSource",
     "DeviceSource",
     "FileSource",
+    "Gate",
     "Looping",
     "Paced",
     "PatternSource",

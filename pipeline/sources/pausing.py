@@ -74,14 +74,14 @@ class Pausable:
                 self._never_opened = True
                 return StreamInfo("", live=True)
             info = self._source.open(self._new_inner())
-            if not (self._hang_up and self._paused) or stop.is_set():
+            if not self._hung_up() or stop.is_set():
                 return info
             self._source.close()
 
     def read(self) -> Capture | None:
         """The next frame; None at the end or once stop is set."""
         while not self._never_opened:
-            if self._paused and not self._stop.is_set():
+            if (self._paused or self._hung_up()) and not self._stop.is_set():
                 if self._hang_up:
                     self._source.close()
                 self._hold()
@@ -92,8 +92,8 @@ class Pausable:
                     continue
                 self._on_state("live", None)
             capture = self._source.read()
-            if capture is None and self._hang_up and self._paused and not self._stop.is_set():
-                continue  # that was the pause, not the end
+            if capture is None and self._hung_up() and not self._stop.is_set():
+                continue  # that was a pause, even if it is over already, and not the end
             if capture is None or self._hang_up or not self._pauses:
                 return capture
             return replace(capture, epoch=capture.epoch + self._pauses)
@@ -114,6 +114,10 @@ class Pausable:
             if self._hang_up and self._paused:
                 self._inner.set()
             return self._inner
+
+    def _hung_up(self) -> bool:
+        """A pause has ended this connection, or forbidden to make it."""
+        return self._hang_up and self._inner.is_set()
 
     def _hold(self) -> None:
         """Wait for the end of a pause, if there is one."""

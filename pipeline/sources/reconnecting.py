@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from pipeline.errors import SourceError, SourceInvalid
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
+from pipeline.sources.gate import Gate
 from pipeline.sources.joining import Continuation
 from pipeline.threads import StopFlag
 
@@ -59,7 +60,7 @@ class Reconnecting:
         max_backoff_s: float = 30.0,
         slow_lane_s: float = 60.0,
         healthy_s: float = 10.0,
-        gate: threading.Semaphore | None = None,
+        gate: Gate | None = None,
         jitter: random.Random | None = None,
     ) -> None:
         self._make_source = make_source
@@ -124,7 +125,11 @@ class Reconnecting:
     def _connect(self) -> StreamInfo | None:
         """Try until one connection opens; None once stop is set."""
         while not self._stop.is_set():
-            source = self._make_source()
+            try:
+                source = self._make_source()
+            except SourceError as error:
+                self._fail(error)
+                continue
             try:
                 info = self._open(source)
             except SourceError as error:
@@ -134,6 +139,9 @@ class Reconnecting:
             except BaseException:
                 source.close()
                 raise
+            if info is None:
+                source.close()
+                return None
             self._whole.begin(source)
             self._source = source
             self._first_frame_ns = None
@@ -144,18 +152,13 @@ class Reconnecting:
             return info
         return None
 
-    def _open(self, source: Source) -> StreamInfo:
-        if self._gate is None:
+    def _open(self, source: Source) -> StreamInfo | None:
+        """In its turn; until then its state is what it was. None where stop came first."""
+        with nullcontext(True) if self._gate is None else self._gate.turn(self._stop) as may:
+            if not may:
+                return None
             self._tell("connecting", None)
             return source.open(self._stop)
-        while not self._gate.acquire(timeout=0.2):  # its turn: until then its state is what it was
-            if self._stop.is_set():
-                return StreamInfo("", live=True)
-        try:
-            self._tell("connecting", None)
-            return source.open(self._stop)
-        finally:
-            self._gate.release()
 
     def _fail(self, error: SourceError) -> None:
         """Hang up, tell, and pause."""

@@ -15,7 +15,9 @@ from pipeline.daemon.difference import difference, enabled
 from pipeline.daemon.reload import Reloader
 from pipeline.daemon.shard import WHOLE
 from pipeline.daemon.watched import LOOK_NS, WatchedFile
+from pipeline.errors import ConfigError
 from pipeline.flow import Pipeline
+from pipeline.ledger import StreamLedger
 from pipeline.stream import FlowOptions
 from pipeline.testing import FakeDetector, ListSink, ManualClock
 from tests.background import until as eventually
@@ -125,13 +127,12 @@ class Running:
 
     def start(self, *entries: str) -> None:
         self.write(*entries)
+        file = WatchedFile(self.path, self.clock.now_ns)
         config = loaded(*entries)
         self.pipeline.start()
         for stream in config.config.streams:
             self.pipeline.add(build.feed(stream))
-        self.reloader = Reloader(
-            self.path, WHOLE, config, config.config.streams, self.pipeline, build.feed, self.clock.now_ns
-        )
+        self.reloader = Reloader(self.path, file, WHOLE, config, config.config.streams, self.pipeline, build.feed)
 
     def write(self, *entries: str) -> None:
         self.path.write_text("streams:\n" + "".join(f"  - {{{one}}}\n" for one in entries))
@@ -172,7 +173,8 @@ def test_streams_come_change_and_go_while_another_loses_nothing(running: Running
     running.more("changing")
     running.more("still")
     streams = running.pipeline.ledger.streams
-    assert streams["going"].state == "stopped"
+    eventually(lambda: running.reloader.look() or "going" not in streams, "a removed stream is one that was")
+    assert streams["going~1"].state == "stopped"
     assert streams["changing~1"].state == "stopped", "its earlier life keeps its account"
     assert {streams[name].state for name in ("still", "changing", "coming")} == {"live"}
     assert "still~1" not in streams
@@ -246,3 +248,43 @@ def test_a_storm_of_requests(running: Running, caplog: pytest.LogCaptureFixture)
     assert running.pipeline.ledger.streams["still"].dropped.total() == 0
     names = [name for name in running.pipeline.alive() if name == "read:other"]
     assert len(names) == 1, "one life at a time"
+
+
+def test_a_file_that_would_end_everything_is_refused(running: Running) -> None:
+    running.start(entry("a"))
+    running.more("a")
+    running.write(entry("a", ", enabled: false"))
+    running.reload()
+    assert (running.reloader.reloads, running.reloader.rejected) == (0, 1)
+    running.more("a")
+
+
+def test_a_stream_whose_next_life_cannot_be_made_keeps_this_one(running: Running) -> None:
+    running.start(entry("a"))
+    running.more("a")
+
+    def fails(config: object) -> None:
+        raise ConfigError("a: its password is gone")
+
+    running.reloader._make_feed = fails  # type: ignore[assignment]
+    running.write(entry("a", ", fps: 25"))
+    running.reload()
+    assert running.reloader.refused
+    running.more("a")
+    running.reloader._make_feed = build.feed
+    running.reload()
+    eventually(lambda: running.reloader.look() or "a~1" in running.pipeline.ledger.streams, "its next life")
+
+
+def test_a_feed_that_only_waits_to_be_let_in_is_not_over(running: Running) -> None:
+    """404, say: its state is ``failed`` and its reader tries again in a minute. The cure is a changed entry."""
+    gone = StreamLedger("gone", live=True)
+    gone.at("failed", "404 (next try in 60 s)")
+    assert not gone.over
+    running.start(entry("a"))
+    running.pipeline.ledger.add(gone)
+    running.pipeline.remove("a")
+    eventually(lambda: running.pipeline.ledger.streams["a"].over, "the other one ended")
+    assert not running.reloader.over
+    gone.never_opened()
+    assert running.reloader.over

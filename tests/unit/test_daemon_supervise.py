@@ -18,7 +18,7 @@ SECOND = 1_000_000_000
 class Feeds:
     """Accounts of feeds, a supervisor that looks at them, and what it did."""
 
-    def __init__(self, *names: str, fps: float = 25.0, hang: bool = True) -> None:
+    def __init__(self, *names: str, fps: float = 25.0, hang: bool = True, limit_s: float = 15.0) -> None:
         self.clock = ManualClock()
         self.ledger = Ledger()
         self.given_up: list[str] = []
@@ -34,7 +34,9 @@ class Feeds:
             self.given_up.append(name)
             return hang
 
-        self.supervisor = Supervisor(self.ledger, give_up, self.restarted.append, self.clock.now_ns)
+        self.supervisor = Supervisor(
+            self.ledger, give_up, self.restarted.append, lambda name: limit_s, self.clock.now_ns
+        )
         self.supervisor.look()
 
     def second(self, *moving: str, frames: int = 25) -> None:
@@ -85,8 +87,10 @@ def test_when_more_than_half_stand_still_at_once_this_machine_is_suspected(caplo
         feeds.second("a")
     assert {feeds.state(name) for name in "abc"} == {"live"}
     assert caplog.messages == ["2 of 3 feeds went stale at once: suspecting this machine; nothing is done for a moment"]
+    feeds.second("a")
+    assert [feeds.state(name) for name in "abc"] == ["live", "stalled", "stalled"], "one look later it is them"
     feeds.second("a", "b", "c")
-    assert len(caplog.messages) == 1
+    assert {feeds.state(name) for name in "abc"} == {"live"}
 
 
 def test_after_the_machine_stood_still_nobody_is_blamed(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,15 +144,26 @@ def test_connecting_again_and_again_is_no_hanging_but_one_endless_attempt_is() -
     assert set(feeds.given_up) == {"d"}
 
 
-def test_only_so_many_are_replaced(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_source_that_may_take_long_is_waited_for() -> None:
+    feeds = Feeds("a", "b", "c", limit_s=80.0)
+    for _ in range(150):
+        feeds.second("a", "b")
+    assert feeds.given_up == []
+    for _ in range(20):
+        feeds.second("a", "b")
+    assert feeds.given_up[0] == "c"
+
+
+def test_only_so_many_are_left_behind() -> None:
     hanging = [f"c{number}" for number in range(MOST_STUCK + 3)]
     moving = [f"m{number}" for number in range(MOST_STUCK + 4)]
     feeds = Feeds(*hanging, *moving)
+    assert not feeds.supervisor.exhausted
     for _ in range(STUCK_NS // SECOND + 2):
         feeds.second(*moving)
     assert feeds.supervisor.left_behind == MOST_STUCK
-    assert len(feeds.restarted) == MOST_STUCK - 1
-    assert "no more are replaced" in caplog.text
+    assert len(feeds.given_up) == MOST_STUCK
+    assert feeds.supervisor.exhausted, "only a new process helps"
 
 
 def test_recordings_and_earlier_lives_are_none_of_its_business() -> None:

@@ -14,6 +14,7 @@ from pipeline.protocols import Source
 from pipeline.sources import Pausable, Reconnecting
 from pipeline.testing import ScriptedSource
 from pipeline.threads import StopFlag
+from tests.background import until
 
 
 class States:
@@ -156,3 +157,33 @@ def test_a_child_is_set_with_its_parent_and_not_the_other_way_round() -> None:
     parent.set()
     assert child.is_set()
     assert parent.child().is_set()
+
+
+def test_a_pause_that_is_over_before_the_reader_notices_does_not_end_a_camera() -> None:
+    """Its connection is hung up all the same, and made again."""
+    asked, go_on, made = threading.Event(), threading.Event(), []
+
+    class Slow(ScriptedSource):
+        def read(self) -> Capture | None:
+            if len(made) == 1:
+                asked.set()
+                assert go_on.wait(10)
+            return super().read()
+
+    def make() -> Source:
+        made.append(Slow([0.0, 0.1, 0.2], live=True))
+        return made[-1]
+
+    stop = StopFlag()
+    source = Pausable(Reconnecting(make, first_backoff_s=0.001), hang_up=True)
+    thread, got = reading(source, stop)
+    assert asked.wait(10)
+    source.pause(True)
+    source.pause(False)
+    go_on.set()
+    until(lambda: len(got) >= 3, "frames of the next connection")
+    assert None not in got
+    stop.set()
+    thread.join(10)
+    assert got[-1] is None
+    assert made[0].closed

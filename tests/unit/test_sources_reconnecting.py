@@ -12,6 +12,7 @@ import pytest
 from pipeline.errors import SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.frame import Capture
 from pipeline.sources import Reconnecting
+from pipeline.sources.gate import Gate
 from pipeline.testing import ManualClock, ScriptedSource
 from pipeline.threads import StopFlag
 
@@ -195,11 +196,15 @@ def test_other_errors_are_bugs_and_pass_through(clock: ManualClock) -> None:
 
 
 def test_the_gate_bounds_connects_and_is_given_back(clock: ManualClock) -> None:
-    gate = threading.Semaphore(1)
+    gate = Gate(1)
     run(Camera(clock, [REFUSED, [0.0, EOF]]), CountingStop(clock, limit=3), gate=gate)
-    assert gate.acquire(blocking=False), "given back after success and failure"
+    assert not gate._inside, "given back after success and failure"
     stop = StopFlag()
-    source = Reconnecting(Camera(clock, [[0.0]]), gate=gate)
-    threading.Timer(0.05, stop.set).start()
-    source.open(stop)
+    told: list[str] = []
+    source = Reconnecting(Camera(clock, [[0.0]]), gate=gate, on_state=lambda state, _: told.append(state))
+    with gate.turn(StopFlag()):
+        threading.Timer(0.05, stop.set).start()
+        source.open(stop)
+    assert told == [], "it did not connect"
+    assert source.counters.reconnects == 0
     assert source.read() is None, "stop is heard in front of a closed gate"
