@@ -16,6 +16,7 @@
     │   ├── ModelLoadError       not a usable detector                                   exit 2
     │   ├── InferenceError       a batch failed; it is split until the bad frame is alone
     │   └── ModelHung            a batch does not end; only the end of the process helps     exit 1
+    ├── ServerError              the HTTP server's address cannot be had now; worth a retry  exit 1
     └── SinkError                a sink lost data; it degrades and is reported
 
 Foreign errors (libav, OpenCV, torch, the operating system) are mapped to these in the adapter that meets them,
@@ -101,6 +102,10 @@ class InferenceError(ModelError):
 
 class ModelHung(ModelError):
     """A batch has been in the network for longer than ``model.timeout_s``; its thread cannot be stopped."""
+
+
+class ServerError(PipelineError):
+    """The HTTP server cannot listen where it should: the port is taken, or the address is not there yet."""
 
 
 class SinkError(PipelineError):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ServerError
 from pipeline.ledger import Ledger
 from pipeline.stream import NOBODY
 
@@ -89,7 +89,7 @@ class Board:
 
 
 Serve = Callable[["ServerConfig", Board], Serving]
-"""Binds a server for a section ``server``; raises ConfigError."""
+"""Binds a server for a section ``server``; raises ConfigError, and ServerError where a supervisor may try again."""
 
 
 @contextmanager
@@ -105,6 +105,8 @@ def served(serve: Serve | None, config: ServerConfig | None, board: Board, path:
         serving = serve(config, board)
     except ConfigError as error:
         raise ConfigError([f"{path}: {fault}" for fault in error.faults]) from error
+    except ServerError as error:
+        raise ServerError(f"{path}: {error}") from error
     try:
         serving.start()
         yield serving.tap

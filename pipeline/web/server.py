@@ -16,7 +16,7 @@ import uvicorn
 
 from pipeline.config.credentials import read_token
 from pipeline.config.outputs import ServerConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ServerError
 from pipeline.frame import Picture, Result
 from pipeline.timing import now_ns
 from pipeline.web.access import Access
@@ -55,7 +55,9 @@ class WebServer:
         insecure: bool = False,
         limits: Limits | None = None,
     ) -> None:
-        """Bind, but answer nobody yet. Raises ConfigError: no token, no TLS, or the address cannot be had.
+        """Bind, but answer nobody yet.
+
+        Raises ConfigError: no token, no TLS, or no right to the port; ServerError: the address cannot be had now.
 
         Args:
             config: the section ``server``.
@@ -182,7 +184,10 @@ def _bound(config: ServerConfig, limits: Limits) -> Door:
             raise
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"server.listen: cannot listen on {config.listen}: {reason}") from None
+        text = f"server.listen: cannot listen on {config.listen}: {reason}"
+        if isinstance(error, PermissionError):  # a port below 1024: it will not be had later either
+            raise ConfigError(text) from None
+        raise ServerError(text) from None
     return listening
 
 

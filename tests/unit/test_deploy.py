@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import ServerConfig
+from pipeline.config import ModelConfig, ServerConfig
+from pipeline.daemon.run import loading_limit_s
 from tests.boards import FakeBoard, serving, token_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +85,17 @@ def test_the_health_check_without_a_server(tmp_path: Path, text: str, code: int)
 def test_the_health_check_knows_the_usual_address(tmp_path: Path) -> None:
     assert f'LISTEN = "{ServerConfig().listen}"' in (ROOT / "deploy/health.py").read_text()
     assert 'CMD ["python", "/opt/pipeline/health.py"]' in (ROOT / "deploy/Dockerfile").read_text()
+
+
+def test_the_unit_leaves_the_last_word_to_the_daemon() -> None:
+    unit = dict(
+        line.split("=", 1) for line in (ROOT / "deploy/pipeline.service").read_text().splitlines() if line[:1].isupper()
+    )
+    minutes = re.fullmatch(r"(\d+)min", unit["TimeoutStartSec"])
+    assert minutes is not None
+    assert int(minutes[1]) * 60 >= loading_limit_s(ModelConfig(path="builtin:people").timeout_s) + 60
+    assert unit["Restart"] == "on-failure"
+    assert unit["RestartPreventExitStatus"] == "2"
 
 
 def let_in(path: str) -> bool:

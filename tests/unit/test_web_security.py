@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
 import logging
 import os
@@ -20,11 +21,12 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.config.outputs import ServerConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ServerError
 from pipeline.redact import Secret
 from pipeline.testing import ManualClock
 from pipeline.web import Limits, WebServer
 from pipeline.web.access import COOKIE, MOST_SESSIONS, SESSION_S, Access
+from pipeline.web.door import Door
 from pipeline.web.files import page_files
 from pipeline.web.guard import MOST_BODY_BYTES, Guard
 from pipeline.web.hosts import Hosts, foreign_page, split_host
@@ -85,7 +87,22 @@ def test_insecure_serves_all_the_same(board: FakeBoard, tmp_path: Path) -> None:
 def test_an_address_in_use(board: FakeBoard) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        refused(board, f"cannot listen on {listen}: address already in use", listen=listen)
+        with pytest.raises(ServerError, match=f"cannot listen on {listen}: address already in use"):
+            WebServer(ServerConfig(listen=listen), board, metrics=bytes, metrics_type="", report=dict)
+
+
+def test_an_address_that_is_not_there_yet(board: FakeBoard, tmp_path: Path) -> None:
+    config = ServerConfig(listen="192.0.2.1:0", token_file=token_file(tmp_path))
+    with pytest.raises(ServerError, match=r"cannot listen on 192\.0\.2\.1:0: cannot assign requested address"):
+        WebServer(config, board, metrics=bytes, metrics_type="", report=dict, insecure=True)
+
+
+def test_a_port_without_the_right_to_it(board: FakeBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bind(self: socket.socket, address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Door, "bind", bind)
+    refused(board, "cannot listen on 127.0.0.1:80: permission denied", listen="127.0.0.1:80")
 
 
 @pytest.mark.parametrize("name", ["no-such-file", "empty", "two-lines"])
