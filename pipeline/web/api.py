@@ -68,7 +68,9 @@ class Api:
     async def ready(self, request: Request) -> Response:
         """The model is warm, and a stream is live or all have ended or are paused on purpose."""
         ledger = self._board.ledger
-        states = [account.state for account in list(ledger.streams.values())] if ledger is not None else []
+        accounts = {} if ledger is None else dict(ledger.streams)
+        # An earlier life of a name (``name~1``) may have failed: the present one is what counts.
+        states = [account.state for name, account in accounts.items() if name == account.name]
         accounted = all(state in ENDED | {"paused"} and state != "failed" for state in states)
         return _word(self._board.prepared() and ("live" in states or accounted), "ready", "not ready")
 

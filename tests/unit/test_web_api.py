@@ -56,6 +56,20 @@ def test_ready_with_these_streams(web: httpx.Client, board: FakeBoard, states: t
     assert web.get("/ready").status_code == (200 if ready else 503)
 
 
+def test_ready_is_about_the_present_lives(web: httpx.Client, board: FakeBoard) -> None:
+    assert board.books is not None
+    for account, state in zip(board.books.streams.values(), ("failed", "live"), strict=True):
+        account.state = state  # type: ignore[assignment]
+    board.books.add(StreamLedger("gate", live=True))
+    board.books.streams["gate"].state = "paused"
+    assert web.get("/ready").status_code == 200
+    board.books.streams["gone"].state = "paused"
+    assert web.get("/ready").status_code == 200, "gate~1 failed, but nobody waits for it"
+    board.books.streams["gate~1"].state = "live"
+    board.books.streams["gate"].state = "backoff"
+    assert web.get("/ready").status_code == 503, "gate~1 is nobody's picture any more"
+
+
 def test_before_anything_runs(web: httpx.Client, board: FakeBoard) -> None:
     board.books, board.warm = None, False
     assert web.get("/live").status_code == 200
