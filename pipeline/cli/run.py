@@ -52,7 +52,7 @@ def configure(parser: Parser) -> None:
         "The first SIGTERM or Ctrl-C finishes what is under way, the second ends at once.\n\n"
         "exit codes:\n"
         "  0  stopped and drained, or all streams ended well     2  configuration or model refused\n"
-        "  1  a failure, or a sink lost data                     3  some streams failed\n"
+        "  1  a failure, a sink lost data, or a taken port       3  some streams failed\n"
         "  130, 143  ended by a second SIGINT, SIGTERM"
     )
 

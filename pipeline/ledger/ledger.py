@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from pipeline.frame import SourceCounters, StreamInfo
 from pipeline.ledger.stats import Latency
-from pipeline.timing import IntervalJitter, Mark, TransitJitter, cpu_ns
+from pipeline.timing import IntervalJitter, Mark, TransitJitter, cpu_ns, now_ns
 
 StreamState = Literal[
     "connecting", "live", "stalled", "backoff", "auth_failed", "failed", "paused", "finished", "truncated", "stopped"
@@ -36,6 +36,7 @@ class StreamLedger:
         self.paced = paced or live
         self.state: StreamState = "connecting"
         self.error: str | None = None
+        self.awaited_ns = now_ns()  # since when a result is waited for, if there is none
         self.changes = 0  # times that its source said how it is
         self.closed = False  # nobody reads it any more
         self.counters = SourceCounters()
@@ -270,6 +271,9 @@ class Ledger:
 
     def add(self, account: StreamLedger) -> None:
         """Keep a stream's account. An earlier life of the same name stays, under ``name~1``, ``name~2``, ..."""
+        earlier = self.streams.get(account.name)
+        if earlier is not None:  # begun anew: the stream has been without a result since then
+            account.awaited_ns = earlier.last_result_ns or earlier.awaited_ns
         self.retire(account.name)
         self.streams[account.name] = account
 

@@ -58,14 +58,17 @@ def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: i
         "pipeline_stream_state", "1 for the state that the stream is in", labels=["stream", "state"]
     )
     age = GaugeMetricFamily(
-        "pipeline_result_age_seconds", "Time since the newest result, or since the start without any", labels=["stream"]
+        "pipeline_result_age_seconds",
+        "Time since the newest result, or without any since the stream was added",
+        labels=["stream"],
     )
     queue = GaugeMetricFamily("pipeline_queue_frames", "Frames that wait for the detector", labels=["stream"])
     for account in streams:
         up.add_metric([account.name], float(account.state == "live"))
         for each in _STATES:
             state.add_metric([account.name, each], float(account.state == each))
-        age.add_metric([account.name], max(0, now_ns - (account.last_result_ns or start_ns)) / 1e9)
+        since_ns = account.last_result_ns or max(start_ns, account.awaited_ns)
+        age.add_metric([account.name], max(0, now_ns - since_ns) / 1e9)
         queue.add_metric([account.name], waiting.get(account.name, 0))
     yield from (up, state, age, queue)
 

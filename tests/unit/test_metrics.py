@@ -57,6 +57,7 @@ def ledger() -> Ledger:
     ledger = Ledger()
     ledger.begin(SECOND)
     gate, gone = StreamLedger("gate", live=True), StreamLedger("gone", live=True)
+    gate.awaited_ns = gone.awaited_ns = 0  # before the start
     ledger.add(gate)
     ledger.add(gone)
     gate.opened(StreamInfo("gate", live=True), gate.counters, SECOND)
@@ -113,6 +114,27 @@ def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert found["pipeline_sink_up{sink=jsonl}"] == 1
     assert found["pipeline_sink_lost_total{reason=overflow,sink=jsonl}"] == 2
     assert found["pipeline_config_last_reload_success{}"] == 1
+
+
+def test_the_age_of_a_stream_that_was_added_later(ledger: Ledger) -> None:
+    """It has not been without a result since the start; but neither does a new life of a stream begin with none."""
+    month = 30 * 86_400 * SECOND
+
+    def age(name: str) -> float:
+        return samples(exposition(Running(ledger), now_ns=month))[f"pipeline_result_age_seconds{{stream={name}}}"]
+
+    for name in ("added", "gate", "gone"):
+        account = StreamLedger(name, live=True)
+        account.awaited_ns = month - 5 * SECOND
+        ledger.add(account)
+    assert age("added") == pytest.approx(5)
+    assert age("gate") == pytest.approx(month / SECOND - 1.9 - 0.031)
+    assert age("gone") == pytest.approx(month / SECOND - 1)
+    ledger.retire("gone")
+    account = StreamLedger("gone", live=True)
+    account.awaited_ns = month - 7 * SECOND
+    ledger.add(account)
+    assert age("gone") == pytest.approx(7), "another stream of the same name"
 
 
 def test_the_stages_of_all_frames_sum_to_the_whole(ledger: Ledger) -> None:
