@@ -49,7 +49,8 @@ class _Said:
 
 
 class Folding(logging.Handler):
-    """Hands records on; one that says the same as another of the last minute is counted instead.
+    """Hands records on; one that says the same as another of the last minute is counted instead, unless it is an
+    ``event`` of its own (an attribute of the record).
 
     The count follows with the first record after that minute, and at the end. At most :data:`MOST_REMEMBERED` different
     texts are remembered; the oldest gives way.
@@ -66,6 +67,9 @@ class Folding(logging.Handler):
         now_ns = self._now()
         for key in [key for key, said in self._said.items() if now_ns - said.first_ns >= FOLD_NS]:
             self._forget(key)
+        if getattr(record, "event", False):
+            self._target.handle(record)
+            return
         key = (record.levelno, record.getMessage())
         said = self._said.get(key)
         if said is not None:
@@ -85,7 +89,9 @@ class Folding(logging.Handler):
     def _forget(self, key: tuple[int, str]) -> None:
         said = self._said.pop(key)
         if said.more:
-            text = f"{said.record.getMessage()} (said {said.more} more times within a minute)"
+            since = rfc3339(int(said.record.created * 1e9))[11:19]
+            times = "once more" if said.more == 1 else f"{said.more} more times"
+            text = f"{said.record.getMessage()} (repeated {times} within a minute from {since})"
             again = logging.LogRecord(
                 said.record.name, key[0], said.record.pathname, said.record.lineno, text, None, None
             )

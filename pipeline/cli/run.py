@@ -129,7 +129,7 @@ def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error
         except SinkError as failure:
             written = False
             print(f"pipeline: {failure}", file=sys.stderr)
-    if not options.quiet:
+    if not options.quiet and options.log == "text":
         print_report(report, files, to_stderr=True)
     elif error is not None:
         print(f"pipeline: {error}", file=sys.stderr)

@@ -13,9 +13,14 @@ from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError
 from pipeline.flow import Pipeline
+from pipeline.ledger import StreamLedger
 from pipeline.stream import Stream
 
 log = logging.getLogger("pipeline")
+
+
+EVENT = {"event": True}
+"""Such a log line happened once more each time; it is not the same thing said again."""
 
 
 def remarks(loaded: LoadedConfig) -> frozenset[str]:
@@ -66,10 +71,11 @@ class Reloader:
         self._removed: set[str] = set()  # to be forgotten once they have ended
         self._asked = False
         self._said = remarks(loaded)
+        self._show_faulty(loaded)
         self.refused = False
         self.reloads = 0
         self.rejected = 0
-        self.succeeded = True
+        self.succeeded = not loaded.quarantined
 
     def ask(self) -> None:
         """Read the file at the next look, changed or not. For signal handlers."""
@@ -113,9 +119,9 @@ class Reloader:
         except ConfigError as error:
             self.rejected += 1
             self.succeeded = False
-            log.error("reload refused, nothing was changed:")
+            log.error("reload refused, nothing was changed:", extra=EVENT)
             for fault in error.faults:
-                log.error("  %s", fault)
+                log.error("  %s", fault, extra=EVENT)
             return
         said, self._said = self._said, remarks(loaded)
         for text in sorted(self._said - said):
@@ -124,9 +130,9 @@ class Reloader:
 
     def _apply(self, found: Difference, loaded: LoadedConfig) -> None:
         self.reloads += 1
-        self.succeeded = True
         self.refused = bool(loaded.quarantined)
-        log.info("%s reloaded: %s", self._path, found)
+        self.succeeded = not self.refused
+        log.info("%s reloaded: %s", self._path, found, extra=EVENT)
         for name in found.kept:
             log.warning("%s: its new entry is faulty; it runs on as it was", name)
         for section in found.at_start:
@@ -144,6 +150,13 @@ class Reloader:
                 self._running[stream.name] = stream
                 self._next[stream.name] = feed
         self._config = loaded.config
+        self._show_faulty(loaded)
+
+    def _show_faulty(self, loaded: LoadedConfig) -> None:
+        """Streams whose entry is faulty are in every list, with the reason, though nothing runs."""
+        for entry in loaded.quarantined:
+            if entry.name is not None and entry.name not in self._running:
+                self._pipeline.ledger.add(StreamLedger.faulty(entry.name, str(entry.faults[0])))
 
     def _over(self, name: str) -> bool:
         account = self._pipeline.ledger.streams.get(name)

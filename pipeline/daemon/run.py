@@ -145,8 +145,9 @@ class Daemon:
     def _listening(self) -> Iterator[None]:
         handlers = {signal.SIGINT: self._on_signal, signal.SIGTERM: self._on_signal, signal.SIGHUP: self._on_reload}
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, _name_threads)
         if sys.__stderr__ is not None:  # a program without a terminal may have none
-            faulthandler.register(signal.SIGUSR1, sys.__stderr__)  # the stacks of all threads
+            faulthandler.register(signal.SIGUSR1, sys.__stderr__, chain=True)  # the stacks, even if this thread hangs
         try:
             yield
         finally:
@@ -377,6 +378,12 @@ class Daemon:
         parts += [f"reconnected {account.counters.reconnects} times"] if account.counters.reconnects else []
         parts += [account.error] if account.error else []
         return ", ".join(parts)
+
+
+def _name_threads(number: int, frame: FrameType | None) -> None:
+    """The stacks are told by number only."""
+    for thread in threading.enumerate():
+        log.info("thread 0x%016x is %s", thread.ident or 0, thread.name)
 
 
 def _served(ledger: Ledger) -> bool:

@@ -59,6 +59,14 @@ class StreamLedger:
         self._latency = Latency()
         self._settled: dict[str, Any] | None = None
 
+    @classmethod
+    def faulty(cls, name: str, error: str) -> StreamLedger:
+        """Of a stream that does not run, since its entry in the configuration is faulty."""
+        account = cls(name, live=True)
+        account.failed(error)
+        account.closed = True
+        return account
+
     def opened(self, info: StreamInfo, counters: SourceCounters, at_ns: int) -> None:
         """The read loop opened the source."""
         self.info = info
@@ -278,9 +286,9 @@ class Ledger:
         self.streams[account.name] = account
 
     def retire(self, name: str) -> None:
-        """The stream of that name is one that was: its account stays, as an earlier life."""
+        """The stream of that name is one that was: its account stays as an earlier life, if it ever opened."""
         earlier = self.streams.pop(name, None)
-        if earlier is not None:
+        if earlier is not None and not (earlier.closed and not earlier.opened_ns):
             lives = sum(other.startswith(f"{name}~") for other in self.streams)
             self.streams[f"{name}~{lives + 1}"] = earlier
 

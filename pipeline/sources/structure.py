@@ -83,6 +83,8 @@ def describe(path: Path) -> str:
             whole = {name for name, _, end in _boxes(file, size) if end <= size}
             if not whole & {b"moov", b"moof"}:
                 return "an MP4 without its index (moov): the recording was cut before it was finished"
+    if head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head[:64]):
+        return "a text file, not a video; a streams.yaml is run with 'pipeline run'"
     return f"no known video container; the file starts with the bytes {head[:8].hex(' ')}"
 
 

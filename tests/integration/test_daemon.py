@@ -226,6 +226,7 @@ def test_sighup_takes_the_changed_file(start: Callable[..., Process], model: Pat
     config(tmp_path, model, [still, other.replace("fps: 2", "fps: 4"), still.replace("still", "new")], [JSONL])
     run.signal(signal.SIGUSR1)
     run.until(r'File ".*flow\.py", line \d+ in _follow')
+    run.until(r"thread 0x[0-9a-f]{16} is read:still")
     run.signal(signal.SIGHUP)
     assert "1 added, 1 changed, 0 removed, 1 untouched" in run.until("reloaded")
     run.until(r"new: live, \d+ results, [1-9]\d* in all")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 
 import pytest
 
@@ -19,7 +20,8 @@ class Heard(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(f"{record.levelname}: {record.getMessage()}")
+        text = re.sub(r"\d\d:\d\d:\d\d\)$", "TIME)", record.getMessage())
+        self.texts.append(f"{record.levelname}: {text}")
 
 
 class Talk:
@@ -46,12 +48,21 @@ def test_what_is_said_again_within_a_minute_becomes_a_count() -> None:
         "WARNING: gate: backoff",
         "ERROR: gate: backoff",
         "WARNING: other",
-        "WARNING: gate: backoff (said 4 more times within a minute)",
+        "WARNING: gate: backoff (repeated 4 more times within a minute from TIME)",
         "WARNING: later",
     ]
     talk.say("later")
     talk.handler.close()
-    assert talk.heard.texts[-1] == "WARNING: later (said 1 more times within a minute)"
+    assert talk.heard.texts[-1] == "WARNING: later (repeated once more within a minute from TIME)"
+
+
+def test_what_happens_again_is_said_again() -> None:
+    talk = Talk()
+    for _ in range(2):
+        record = logging.LogRecord("pipeline", logging.ERROR, "x.py", 1, "reload refused", None, None)
+        record.event = True
+        talk.handler.handle(record)
+    assert talk.heard.texts == ["ERROR: reload refused"] * 2
 
 
 def test_only_so_much_is_remembered_and_no_count_is_lost() -> None:
@@ -60,7 +71,7 @@ def test_only_so_much_is_remembered_and_no_count_is_lost() -> None:
     talk.say("first")
     for number in range(MOST_REMEMBERED):
         talk.say(f"text {number}")
-    assert talk.heard.texts[-2] == "WARNING: first (said 1 more times within a minute)"
+    assert talk.heard.texts[-2] == "WARNING: first (repeated once more within a minute from TIME)"
     assert len(talk.heard.texts) == MOST_REMEMBERED + 2
 
 
@@ -79,5 +90,5 @@ def test_lines_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0]["message"].startswith("gate: two\nlines, rtsp://")
     assert "hunter2" not in str(lines)
     assert "ValueError: oh" in lines[2]["trace"]
-    assert lines[3]["message"] == "again (said 2 more times within a minute)"
+    assert lines[3]["message"].startswith("again (repeated 2 more times within a minute from ")
     assert all(line["time"].endswith("Z") for line in lines)

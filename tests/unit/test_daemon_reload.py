@@ -288,3 +288,18 @@ def test_a_feed_that_only_waits_to_be_let_in_is_not_over(running: Running) -> No
     assert not running.reloader.over
     gone.never_opened()
     assert running.reloader.over
+
+
+def test_a_stream_whose_entry_is_faulty_is_shown_until_it_is_mended(running: Running) -> None:
+    running.start(entry("a"), entry("b"))
+    running.write(entry("a"), "name: c, source: 'ftp://127.0.0.1/x'")
+    running.reload()
+    shown = running.pipeline.ledger.streams["c"]
+    assert shown.state == "failed"
+    assert "streams.yaml:3" in str(shown.error)
+    assert not running.reloader.succeeded
+    running.write(entry("a"), entry("c"))
+    running.reload()
+    running.more("c")
+    assert running.reloader.succeeded
+    assert "c~1" not in running.pipeline.ledger.streams, "it had no earlier life"
