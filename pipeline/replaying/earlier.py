@@ -64,6 +64,10 @@ def refuse_to_overwrite(options: ReplayOptions, sources: Mapping[str, Path]) -> 
             raise UsageError(f"{source}: the results would be written over this source; give another --out")
 
 
+def _shown(value: Any) -> str:
+    return "the default" if value is None else str(value)
+
+
 def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
     """Raise UsageError where one of ``names`` is in ``folder`` and no report of an earlier run there has it."""
     report = _read(folder / REPORT)
@@ -125,7 +129,9 @@ def report_before(options: ReplayOptions) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UsageError(f"{path}: not a report that can be resumed from: {error}") from error
     now = options_that_matter(options)
-    differ = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
+    differ = [
+        f"{key} was {_shown(before.get(key))}, is {_shown(now[key])}" for key in now if before.get(key) != now[key]
+    ]
     if differ:
         raise UsageError(
             f"--resume: other options than in {path} ({'; '.join(differ)}); use the same, or another --out"

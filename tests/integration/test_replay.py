@@ -159,7 +159,7 @@ def test_resume_knows_recordings_by_their_path_not_their_name(
 def test_resume_refuses_other_options(material: tuple[list[Path], Path], tmp_path: Path) -> None:
     first = run(material, tmp_path, limit=3)
     (tmp_path / "report.json").write_text(json.dumps(first.ledger.as_dict() | first.facts()))
-    with pytest.raises(UsageError, match="limit was 3, is None"):
+    with pytest.raises(UsageError, match="limit was 3, is the default"):
         run(material, tmp_path, resume=True)
 
 

@@ -146,6 +146,9 @@ function showRow(stream) {
   sparkline(cells.spark, stream.history.fps, stream.history.step_s);
 }
 
+let lostBefore = null; // frames lost by the look before
+let losingUntil = 0; // frames were lost shortly before
+
 function showSummary(told) {
   const streams = Object.values(told.streams);
   const live = streams.filter((stream) => stream.state === "live").length;
@@ -155,9 +158,13 @@ function showSummary(told) {
     say(overall, "starting");
     overall.className = "pill warning";
   } else {
+    const lostNow = streams.reduce((total, stream) => total + lostOf(stream), 0);
+    if (lostBefore !== null && lostNow > lostBefore) losingUntil = Date.now() + 10000;
+    lostBefore = lostNow;
     const well = live + over === streams.length;
-    say(overall, well ? (live ? "all well" : "nothing live") : `${streams.length - live - over} not live`);
-    overall.className = `pill ${well ? (live ? "good" : "") : live ? "warning" : "bad"}`;
+    const losing = well && live && Date.now() < losingUntil;
+    say(overall, losing ? "losing frames" : well ? (live ? "all well" : "nothing live") : `${streams.length - live - over} not live`);
+    overall.className = `pill ${losing ? "warning" : well ? (live ? "good" : "") : live ? "warning" : "bad"}`;
   }
   const tile = (id, value, unit = "") => {
     const element = byId(id);
