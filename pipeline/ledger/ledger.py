@@ -39,6 +39,7 @@ class StreamLedger:
         self.awaited_ns = now_ns()  # since when a result is waited for, if there is none
         self.changes = 0  # times that its source said how it is
         self.closed = False  # nobody reads it any more
+        self.is_faulty = False  # nobody ever read it: see faulty()
         self.counters = SourceCounters()
         # Written by the read loop
         self.decoded = 0
@@ -64,7 +65,7 @@ class StreamLedger:
         """Of a stream that does not run, since its entry in the configuration is faulty."""
         account = cls(name, live=True)
         account.failed(error)
-        account.closed = True
+        account.is_faulty = account.closed = True
         return account
 
     def opened(self, info: StreamInfo, counters: SourceCounters, at_ns: int) -> None:
@@ -286,9 +287,9 @@ class Ledger:
         self.streams[account.name] = account
 
     def retire(self, name: str) -> None:
-        """The stream of that name is one that was: its account stays as an earlier life, if it ever opened."""
+        """The stream of that name is one that was: its account stays as an earlier life, unless it never ran."""
         earlier = self.streams.pop(name, None)
-        if earlier is not None and not (earlier.closed and not earlier.opened_ns):
+        if earlier is not None and not earlier.is_faulty:
             lives = sum(other.startswith(f"{name}~") for other in self.streams)
             self.streams[f"{name}~{lives + 1}"] = earlier
 
