@@ -154,9 +154,14 @@ class Reloader:
 
     def _show_faulty(self, loaded: LoadedConfig) -> None:
         """Streams whose entry is faulty are in every list, with the reason, though nothing runs."""
-        for entry in loaded.quarantined:
-            if entry.name is not None and entry.name not in self._running:
-                self._pipeline.ledger.add(StreamLedger.faulty(entry.name, str(entry.faults[0])))
+        ledger = self._pipeline.ledger
+        reasons = {entry.name: str(entry.faults[0]) for entry in loaded.quarantined if entry.name is not None}
+        for name in [name for name, account in ledger.streams.items() if account.is_faulty and name not in reasons]:
+            ledger.retire(name)
+        for name, reason in reasons.items():
+            if name not in self._running:
+                self._removed.discard(name)
+                ledger.add(StreamLedger.faulty(name, reason))
 
     def _over(self, name: str) -> bool:
         account = self._pipeline.ledger.streams.get(name)
@@ -166,6 +171,6 @@ class Reloader:
         try:
             return self._make_feed(config)
         except ConfigError as error:  # what runs goes on; it is tried again with the next reload
-            self.refused = True
+            self.refused, self.succeeded = True, False
             log.error("%s; the other streams run", error)
             return None

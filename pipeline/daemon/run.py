@@ -315,13 +315,13 @@ class Daemon:
         assert reloader is not None, "_begin made it"
         assert supervisor is not None, "_begin made it"
         supervisor.look()
-        if self._reload_asked:
-            self._reload_asked = False
+        asked, self._reload_asked = self._reload_asked, False
+        if asked:
             self._notify.reloading()
             reloader.ask()
-            reloader.look()
-            self._notify.ready()
         reloader.look()
+        if asked:
+            self._notify.ready()
         self._board.reload_succeeded = reloader.succeeded
         self._refused = self._refused or reloader.refused
         if reloader.over and self._shard == WHOLE:  # a part that has no streams now may get some

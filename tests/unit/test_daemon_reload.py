@@ -303,3 +303,19 @@ def test_a_stream_whose_entry_is_faulty_is_shown_until_it_is_mended(running: Run
     running.more("c")
     assert running.reloader.succeeded
     assert "c~1" not in running.pipeline.ledger.streams, "it had no earlier life"
+
+
+def test_a_faulty_entry_that_is_deleted_is_shown_no_longer(running: Running) -> None:
+    running.start(entry("a"), entry("b"))
+    faulty = "name: {}, source: 'ftp://127.0.0.1/x'".format
+    running.write(entry("a"), faulty("c"))  # b goes, c is faulty
+    running.reload()
+    running.write(entry("a"), faulty("b"))  # before the first b has ended
+    running.reload()
+    assert "c" not in running.pipeline.ledger.streams
+    eventually(lambda: running.pipeline.ledger.streams["b~1"].over, "the earlier b ended")
+    running.reloader.look()
+    assert running.pipeline.ledger.streams["b"].is_faulty
+    running.write(entry("a"))
+    running.reload()
+    assert set(running.pipeline.ledger.streams) == {"a", "b~1"}
