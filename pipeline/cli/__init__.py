@@ -13,6 +13,7 @@ from pipeline.cli.running import guarded
 COMMANDS = {
     "replay": "recorded files through the pipeline, every frame, as fast as they can be processed",
     "run": "cameras and files of a streams.yaml, until it is stopped",
+    "top": "the streams of a running daemon, live in the terminal",
     "check": "find every fault in a streams.yaml, and open every source in it",
     "probe": "codec, size, frame rate, key frames and jitter of one source",
     "model": "the model workshop: look into model files, export them",

@@ -92,7 +92,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["replya", "a.mp4"], "did you mean replay?"),
         (["chekc"], "unknown command 'chekc'; did you mean check?\n"),
-        (["sing"], "unknown command 'sing'; expected one of replay, run, check, "),
+        (["sing"], "unknown command 'sing'; expected one of replay, run, top, check, "),
         (["a.mp4"], "pipeline replay a.mp4"),
         (["streams.yaml"], "pipeline run streams.yaml"),
         (["--json", "replay"], "options follow the command: pipeline replay --json"),

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of ``pipeline top``: what ``/api/streams`` says, fitted to a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.report.figures import NOTHING, count, duration, rate
+
+Stream = Mapping[str, Any]
+
+_STYLES: Final = {"live": "green", "connecting": "yellow", "paused": "yellow", "finished": "dim", "stopped": "dim"}
+_BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+_SPARK: Final = 20
+"""Points of a sparkline: of the ten minutes that the daemon keeps, each is half a minute."""
+_ROOM_FOR_SPARK: Final = 120
+_ROOM_FOR_JITTER: Final = 96
+
+
+def _lost(stream: Stream) -> int:
+    return sum(stream["frames"]["dropped"].values())
+
+
+def _figure(stream: Stream, name: str) -> float:
+    stats = stream.get("end_to_end") or {}
+    return stats.get(name) or 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A way to sort the streams: the worst first, but names from A."""
+
+    word: str
+    of: Callable[[Stream], Any]
+
+
+ORDERS: Final = (
+    Order("name", lambda stream: str(stream["name"]).lower()),
+    Order("state", lambda stream: (stream["state"] == "live", stream["state"])),
+    Order("rate", lambda stream: stream["rate_fps"] or 0.0),
+    Order("age", lambda stream: -(stream["age_s"] if stream["age_s"] is not None else float("inf"))),
+    Order("p99", lambda stream: -_figure(stream, "p99_ms")),
+    Order("dropped", lambda stream: -_lost(stream)),
+)
+
+
+def table(
+    answer: Mapping[str, Any], order: Order, *, width: int, rows: int | None = None, trouble: str = ""
+) -> RenderableType:
+    """The picture at one moment.
+
+    Args:
+        answer: what ``/api/streams`` said last.
+        order: how streams are sorted.
+        width: columns of the terminal; what matters least is left out where it is narrow.
+        rows: lines of the terminal, or None for all streams.
+        trouble: why nothing newer could be had; what is shown is old then.
+    """
+    streams = sorted(answer["streams"].values(), key=lambda stream: (order.of(stream), str(stream["name"])))
+    shown = streams if rows is None else streams[: max(1, rows - 6)]
+    columns = _columns(width)
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+    for name in columns:  # the last one takes what is left, so that only it is ever cut
+        side: Literal["left", "right"] = "left" if name in _LEFT else "right"
+        grid.add_column(name, justify=side, no_wrap=True, ratio=1 if name == columns[-1] else None)
+    for stream in shown:
+        cells = {name: _CELLS[name](stream) for name in columns}
+        grid.add_row(*cells.values(), style="dim" if trouble else "")
+    parts: list[RenderableType] = [_head(answer, streams), grid]
+    if len(shown) < len(streams):
+        parts.append(Text(f"and {len(streams) - len(shown)} more", style="dim"))
+    parts += _sinks(answer)
+    if trouble:
+        parts.append(Text(trouble, style="bold red", no_wrap=True, overflow="ellipsis"))
+    return Group(*parts)
+
+
+def _columns(width: int) -> Sequence[str]:
+    wide, middling = width >= _ROOM_FOR_SPARK, width >= _ROOM_FOR_JITTER
+    return [
+        "stream", "state", "fps", "age", "p50 ms", "p99 ms",
+        *(["jitter ms", "waiting"] if middling else []),
+        "dropped", *(["10 minutes"] if wide else []), "cause",
+    ]  # fmt: skip
+
+
+def _head(answer: Mapping[str, Any], streams: Sequence[Stream]) -> Text:
+    live = sum(stream["state"] == "live" for stream in streams)
+    together = sum(stream["rate_fps"] or 0.0 for stream in streams)
+    batches = {int(size): number for size, number in answer.get("batches", {}).items()}
+    items = sum(size * number for size, number in batches.items())
+    model = answer.get("model", {})
+    parts = [
+        f"up {duration(answer.get('uptime_s'))}",
+        f"{live} of {count(len(streams), 'stream')} live",
+        f"{rate(together)} fps",
+        f"batches of {items / sum(batches.values()):.1f}" if batches else "",
+        f"{model['path']} on {model.get('device', '?')}" if model.get("path") else "",
+    ]
+    return Text(", ".join(filter(None, parts)), style="bold", no_wrap=True, overflow="ellipsis")
+
+
+def _sinks(answer: Mapping[str, Any]) -> list[RenderableType]:
+    """Only those that are not well: all is well is no news."""
+    lines: list[RenderableType] = []
+    for name, sink in answer.get("sinks", {}).items():
+        lost = sum(sink.get("lost", {}).values())
+        if sink.get("state") != "ok" or lost:
+            why = f": {sink['error']}" if sink.get("error") else ""
+            lines.append(Text(f"sink {name} is {sink.get('state')}, {count(lost, 'result')} lost{why}", style="red"))
+    return lines
+
+
+def _state(stream: Stream) -> Text:
+    state = str(stream["state"])
+    return Text(state.replace("_", " "), style=_STYLES.get(state, "bold red"))
+
+
+def _milliseconds(stream: Stream, name: str) -> str:
+    value = (stream.get("end_to_end") or {}).get(name)
+    return NOTHING if value is None else f"{value:,.1f}"
+
+
+def spark(points: Sequence[float], width: int = _SPARK) -> str:
+    """Rates over time as blocks, the newest at the right; each block is the mean of as many points as it stands for."""
+    if not points:
+        return ""
+    each = max(1, -(-len(points) // width))
+    chunks = [points[max(0, end - each) : end] for end in range(len(points), 0, -each)][::-1]
+    means = [sum(chunk) / len(chunk) for chunk in chunks]
+    highest = max(means)
+    steps = len(_BLOCKS) - 1
+    return "".join(_BLOCKS[-(-mean * steps // highest).__trunc__() if highest else 0] for mean in means)
+
+
+def _losses(stream: Stream) -> str:
+    lost = stream["frames"]["dropped"]
+    worst = max(lost, key=lost.__getitem__, default="")
+    return f"{sum(lost.values()):,} {worst.replace('_', ' ')}" if worst and lost[worst] else "0"
+
+
+_LEFT: Final = frozenset({"stream", "state", "10 minutes", "cause"})
+_CELLS: Final[Mapping[str, Callable[[Stream], Text | str]]] = {
+    "stream": lambda stream: Text(str(stream["name"])),
+    "state": _state,
+    "fps": lambda stream: rate(stream["rate_fps"]),
+    "age": lambda stream: duration(stream["age_s"]),
+    "p50 ms": lambda stream: _milliseconds(stream, "p50_ms"),
+    "p99 ms": lambda stream: _milliseconds(stream, "p99_ms"),
+    "jitter ms": lambda stream: _milliseconds(stream, "jitter_ms"),
+    "waiting": lambda stream: str(stream.get("waiting", 0)),
+    "dropped": _losses,
+    "10 minutes": lambda stream: Text(spark(stream.get("history", {}).get("fps", [])), style="cyan"),
+    "cause": lambda stream: Text(str(stream.get("cause") or ""), style="yellow"),
+}
