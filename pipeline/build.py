@@ -233,11 +233,21 @@ def glance(config: StreamConfig) -> Source:
     return look(config, source, _fixed(config))
 
 
+def sink_names(configs: Sequence[SinkConfig]) -> list[str]:
+    """Their kinds, numbered by their places where there are several of a kind."""
+    kinds = [config.type for config in configs]
+    return [kind if kinds.count(kind) == 1 else f"{kind}-{number}" for number, kind in enumerate(kinds)]
+
+
+def required_sinks(configs: Sequence[SinkConfig]) -> frozenset[str]:
+    """Names of those without which the run is worthless."""
+    return frozenset(name for name, config in zip(sink_names(configs), configs, strict=True) if config.required)
+
+
 def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
     """The daemon's sinks: they append to what earlier runs left."""
     made: list[Sink] = []
-    for number, config in enumerate(configs):
-        name = config.type if sum(other.type == config.type for other in configs) == 1 else f"{config.type}-{number}"
+    for name, config in zip(sink_names(configs), configs, strict=True):
         match config:
             case JsonlSinkConfig(path=path, rotate=rotate, fsync=fsync):
                 full = Rotate(rotate.max_mb, rotate.keep) if rotate is not None else None

@@ -65,7 +65,8 @@ class Pipeline:
         )
         # A handful is enough: readers and workers may run ahead of `follow` only as far as this.
         self._inbox: Channel[Outcome | Opened | Closing] = Channel(4 * options.batch_size + 16)
-        self._outlets = [Outlet(sink, options.outlet_capacity, options.outlet_policy) for sink in sinks]
+        capacity, policy, required = options.outlet_capacity, options.outlet_policy, options.required_sinks
+        self._outlets = [Outlet(sink, capacity, policy, required=sink.name in required) for sink in sinks]
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
         self._pictures = Pictures(any(sink.wants_pictures for sink in sinks), options.tap)
         self._complaints = Complaints(log, clock)
@@ -187,7 +188,7 @@ class Pipeline:
         try:
             while True:
                 outlet.write(outlet.channel.get(), self._now)
-        except Closed:
+        finally:
             outlet.close()
 
     def _end(self, stream: Stream) -> None:

@@ -86,8 +86,9 @@ Event = Began | Delivery | Ended
 class Outlet:
     """A sink, its account, and the bounded channel in front of it."""
 
-    def __init__(self, sink: Sink, capacity: int, policy: Policy) -> None:
+    def __init__(self, sink: Sink, capacity: int, policy: Policy, *, required: bool = False) -> None:
         self.sink = sink
+        self.required = required
         self.account = SinkLedger(sink.name)
         # Only results may be pushed out: a lost Began or Ended would leave files open or never made.
         self.channel: Channel[Event] = Channel(capacity, policy, spare=lambda event: isinstance(event, Delivery))
@@ -119,7 +120,7 @@ class Outlet:
         """Give one event to the sink, in the sink's thread.
 
         A sink that cannot keep a result (SinkError) is degraded and goes on with the next one; a sink that breaks in
-        any other way is detached. Neither stops anything else.
+        any other way is detached. Neither stops anything else, unless it is required: then SinkError is raised.
         """
         if self.account.state == "failed":
             self._pass(event, "failed")
@@ -164,6 +165,8 @@ class Outlet:
         if not isinstance(event, Delivery):
             self.account.faults += 1
         self._pass(event, reason)
+        if self.required and event is not None:  # at the close the run is over anyway
+            raise SinkError(f"sink {self.sink.name} is required and cannot keep a result: {error}") from error
 
     def _recover(self) -> None:
         self.account.state = "ok"

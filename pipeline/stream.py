@@ -101,6 +101,8 @@ class FlowOptions:
         parallel: streams open at once; None for all.
         outlet_policy: ``every_frame``: sinks hold the flow up; ``freshest``: a slow sink loses its own results.
         outlet_capacity: results that wait for one sink.
+        required_sinks: names of sinks without which the run is worthless: the first result that one of them cannot keep
+            ends it.
         tap: who looks at results as they are published.
     """
 
@@ -111,4 +113,5 @@ class FlowOptions:
     parallel: int | None = None
     outlet_policy: Policy = "every_frame"
     outlet_capacity: int = 16
+    required_sinks: frozenset[str] = frozenset()
     tap: Tap = NOBODY

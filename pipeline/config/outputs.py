@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    model_validator,
+)
 
 from pipeline.config.values import LocalPath, Section, local_path, refusal
 
@@ -54,6 +63,13 @@ Template = Annotated[StrictStr, AfterValidator(_template)]
 FolderPath = Annotated[StrictStr, AfterValidator(_fixed_folder)]
 HostName = Annotated[StrictStr, AfterValidator(_host_name)]
 Listen = Annotated[StrictStr, AfterValidator(_listen)]
+Required = Annotated[
+    StrictBool,
+    Field(
+        description="The run is worthless without it: the first result that it cannot keep ends the daemon, with exit "
+        "code 1 for a supervisor. Else the loss is counted and it is tried again."
+    ),
+]
 
 
 class RotateConfig(Section):
@@ -82,6 +98,7 @@ class JsonlSinkConfig(Section):
         default="interval",
         description="When lines are made safe against a power loss: left to the system, once a second, each.",
     )
+    required: Required = False
 
 
 class CsvSinkConfig(Section):
@@ -89,6 +106,7 @@ class CsvSinkConfig(Section):
 
     type: Literal["csv"]
     path: Template = Field(description="File per stream, such as `out/{stream}.csv`.")
+    required: Required = False
 
 
 class MotSinkConfig(Section):
@@ -96,6 +114,7 @@ class MotSinkConfig(Section):
 
     type: Literal["mot"]
     path: Template = Field(description="File per stream, such as `out/{stream}.mot.txt`.")
+    required: Required = False
 
 
 class CocoSinkConfig(Section):
@@ -103,6 +122,7 @@ class CocoSinkConfig(Section):
 
     type: Literal["coco"]
     path: FolderPath = Field(description="Folder for `coco.json` and `coco_images.json`.")
+    required: Required = False
 
 
 class VideoSinkConfig(Section):
@@ -110,6 +130,7 @@ class VideoSinkConfig(Section):
 
     type: Literal["video"]
     path: Template = Field(description="File per stream, such as `out/{stream}.mp4`.")
+    required: Required = False
 
 
 SinkConfig = Annotated[

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a running daemon that break: a sink, the detector's thread, the model; and what a stop does meanwhile."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline import build
+from pipeline.cli import main
+from pipeline.errors import SinkError
+from pipeline.frame import Batch, Result
+from pipeline.testing import FakeDetector, ListSink
+from pipeline.timing import now_ns
+from tests.daemons import JSONL, config, records
+from tests.media import Media, media
+from tests.models import Cells, save
+from tests.processes import TRACES, Running, awaited, daemon
+
+__all__ = ["daemon", "media"]
+
+BARS = "name: bars, source: 'pattern:?size=64x48&fps=200&frames=40', policy: every_frame"
+MORE = BARS.replace("bars", "more")
+PATIENCE_S = 20.0
+
+
+class Detector(FakeDetector):
+    """With what a daemon says of it."""
+
+    startup_s: ClassVar[dict[str, float]] = {}
+
+    def model_info(self) -> dict[str, str]:
+        return {"device": "cpu"}
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
+    """No network is loaded."""
+    made = Detector()
+    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: made)
+    return made
+
+
+def run(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
+    """Exit code, report and log of ``pipeline run``."""
+    code = main(["run", str(path), "--json", "--quiet"])
+    out, err = capsys.readouterr()
+    report: dict[str, Any] = json.loads(out)
+    for stream in report["streams"].values():
+        frames = stream["frames"]
+        assert frames["decoded"] == frames["processed"] + sum(frames["dropped"].values()) + frames["decimated"]
+    return code, report, err
+
+
+def breaks_at(frame: int, error: Exception) -> Callable[[Result], None]:
+    def fail(result: Result) -> None:
+        if result.frame == frame:
+            raise error
+
+    return fail
+
+
+def test_a_sink_that_breaks_is_closed_and_the_others_keep_everything(
+    detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in = ListSink("plug-in", fail=breaks_at(5, KeyError("a fault of a plug-in")))
+    made = build.sinks
+    monkeypatch.setattr(build, "sinks", lambda configs, run_id: [*made(configs, run_id), plug_in])
+    code, report, err = run(config(tmp_path, tmp_path / "none.pt", [BARS, MORE], [JSONL]), capsys)
+    assert code == 1, "a sink lost data"
+    assert report["sinks"]["plug-in"]["state"] == "failed"
+    assert report["sinks"]["plug-in"]["lost"]["failed"] == 80 - len(plug_in.results)
+    assert report["sinks"]["jsonl"]["written"] == 80
+    assert "sink plug-in: 'a fault of a plug-in'" in err
+    assert plug_in.events[-1] == "close"
+    assert "close" not in plug_in.events[:-1]
+
+
+def test_a_detector_whose_thread_dies_ends_the_daemon_for_its_supervisor(
+    detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = detector.submit
+
+    def dies(batch: Batch) -> Any:
+        if len(detector.sizes) == 5:
+            raise MemoryError("out of everything")
+        return submit(batch)
+
+    monkeypatch.setattr(detector, "submit", dies)
+    endless = [one.replace("&frames=40", "") for one in (BARS, MORE)]
+    code, report, err = run(config(tmp_path, tmp_path / "none.pt", endless, [JSONL]), capsys)
+    assert (code, report["error"]) == (1, "out of everything")
+    assert "out of everything" in err
+    for name in ("bars", "more"):
+        assert report["streams"][name]["state"] == "stopped"
+        found = [record["frame"] for record in records(tmp_path / "out" / f"{name}.jsonl")]
+        assert found == list(range(len(found))), "what was published was written"
+
+
+class HangsOnGrey(Cells):
+    """Never returns once a picture is of one grey level in its middle, other than that of padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        middle = x[:, :, 24:40, 24:40].flatten(1)
+        grey = (middle.amax(1) - middle.amin(1) < 0.03) & ((middle[:, 0] * 255.0).round() != 114.0)
+        while bool(grey.any()):
+            x = x + 0.0
+        boxes, scores = self.cells(x)
+        return torch.cat((boxes, scores), 1)
+
+
+SHORT_GRACE = """
+import sys
+from functools import partial
+from pipeline import daemon
+from pipeline.cli import main
+daemon.Daemon = partial(daemon.Daemon, grace_s=float(sys.argv[2]))
+sys.exit(main(["run", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_a_stop_while_the_model_hangs(
+    daemon: Callable[..., Running], media: Media, tmp_path: Path, twice: bool
+) -> None:
+    """Once: the grace, then it leaves and says what did not end. Twice: at once."""
+    model = save(HangsOnGrey(), tmp_path / "hangs.pt")
+    path = config(tmp_path, model, [f"name: grey, source: {media.clip()}, loop: true"], [JSONL])
+    path.write_text(path.read_text() + "server: {listen: '127.0.0.1:0'}\n")
+    running = daemon(path, "60" if twice else "1", program=SHORT_GRACE)
+    running.until("detector ready")
+    awaited(lambda: running.streams().get("grey", {}).get("frames", {}).get("decoded", 0) > 2, "frames")
+    began_ns = now_ns()
+    running.send(signal.SIGTERM)
+    running.until("SIGTERM: stopping")
+    code, log = running.end(signal.SIGINT if twice else None)
+    assert code == (128 + signal.SIGINT if twice else 1), log
+    assert (now_ns() - began_ns) / 1e9 < PATIENCE_S
+    assert ("not drained within 1 s" in log) is not twice
+    assert "left behind: " in log
+    assert not any(word in log for word in TRACES), log
+
+
+def test_under_load_a_stop_drains_everything(daemon: Callable[..., Running], tmp_path: Path) -> None:
+    """More frames than it can serve, five sinks: what was taken in is written and closed, and the end is a good one."""
+    model = save(Cells(), tmp_path / "cells.pt")
+    streams = [f"name: cam{n}, source: 'pattern:?size=320x240&fps=100'" for n in range(6)]
+    sinks = [JSONL, *(f"type: {kind}, path: 'out/{{stream}}.{kind}'" for kind in ("csv", "mot"))]
+    sinks += ["type: video, path: 'out/{stream}.mp4'", "type: coco, path: out"]
+    path = config(tmp_path, model, streams, sinks)
+    path.write_text(path.read_text() + "server: {listen: '127.0.0.1:0'}\n")
+    running = daemon(path, "--out", str(tmp_path / "report"))
+    running.until("detector ready")
+    awaited(lambda: running.metric("pipeline_frames_total", outcome="processed") > 200, "results")
+    began_ns = now_ns()
+    code, log = running.end()
+    assert code == 0, log
+    assert (now_ns() - began_ns) / 1e9 < PATIENCE_S
+    assert not any(word in log for word in TRACES), log
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    for name, stream in report["streams"].items():
+        frames = stream["frames"]
+        assert frames["decoded"] == frames["processed"] + sum(frames["dropped"].values()) + frames["decimated"]
+        assert "shutdown" not in frames["dropped"]
+        found = records(tmp_path / "out" / f"{name}.jsonl")
+        lost = report["sinks"]["jsonl"]["lost"].get("overflow", 0)
+        assert frames["processed"] - lost <= len(found) <= frames["processed"]
+    for sink in report["sinks"].values():
+        assert sink["received"] == sink["written"] + sum(sink["lost"].values())
+        assert set(sink["lost"]) <= {"overflow"}
+    images = json.loads((tmp_path / "out" / "coco_images.json").read_text())["images"]
+    assert len(images) == report["sinks"]["coco"]["written"]
+
+
+@pytest.mark.parametrize(
+    "error", [SinkError("cannot write out/bars.jsonl: no space left on the device"), KeyError("a fault of a plug-in")]
+)
+def test_a_required_sink_that_loses_a_result_ends_the_daemon(
+    detector: Detector,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    from pipeline.sinks import CsvSink
+
+    write = CsvSink.write
+
+    def fails(self: CsvSink, result: Result) -> None:
+        breaks_at(5, error)(result)
+        write(self, result)
+
+    monkeypatch.setattr(CsvSink, "write", fails)
+    sinks = [JSONL, "type: csv, path: 'out/{stream}.csv', required: true"]
+    endless = BARS.replace("&frames=40", "")
+    code, report, err = run(config(tmp_path, tmp_path / "none.pt", [endless], sinks), capsys)
+    assert code == 1
+    assert report["error"] == f"sink csv is required and cannot keep a result: {error}"
+    assert report["error"] in err
+    assert report["sinks"]["csv"]["written"] == 5
+    assert len((tmp_path / "out" / "bars.csv").read_text().splitlines()) == 1 + 5, "it was closed"
+    found = [record["frame"] for record in records(tmp_path / "out" / "bars.jsonl")]
+    assert found == list(range(len(found)))
+    assert len(found) >= 5

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline run`` in a process of its own: what it says, what it serves, what it takes of the system."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.timing import now_ns
+
+PATIENCE_S = 60.0
+"""For a machine that is busy with other tests; nothing here waits as long when all is well."""
+TRACES = ("Traceback", "unaccounted", "please report")
+"""What no log of a sound run holds."""
+
+
+def awaited(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """The first true value of ``condition``; fails when there is none in time."""
+    pause = threading.Event()
+    deadline_ns = now_ns() + int(patience_s * 1e9)
+    while not (value := condition()):
+        assert now_ns() < deadline_ns, f"{what} did not happen within {patience_s:g} s"
+        pause.wait(0.02)
+    return value
+
+
+class Running:
+    """A daemon. Its log is read by a thread, so that a full pipe never holds it up.
+
+    Args:
+        path: its streams.yaml.
+        options: more arguments of ``pipeline run``.
+        program: other Python code to run instead of the command, with the path as its first argument.
+    """
+
+    def __init__(self, path: Path, *options: str, program: str | None = None) -> None:
+        what = ["-m", "pipeline", "run"] if program is None else ["-c", program]
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", *what, str(path), *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._read = 0
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
+        self._web: httpx.Client | None = None
+
+    def _collect(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._more:
+                self.lines.append(line)
+                self._more.notify_all()
+        with self._more:
+            self._more.notify_all()
+
+    @property
+    def log(self) -> str:
+        """Everything that was said so far."""
+        with self._more:
+            return "".join(self.lines)
+
+    def until(self, pattern: str, patience_s: float = PATIENCE_S) -> re.Match[str]:
+        """The next line, after those that were waited for before, in which ``pattern`` is found."""
+        deadline_ns = now_ns() + int(patience_s * 1e9)
+        with self._more:
+            while True:
+                while self._read < len(self.lines):
+                    self._read += 1
+                    found = re.search(pattern, self.lines[self._read - 1])
+                    if found is not None:
+                        return found
+                left_s = (deadline_ns - now_ns()) / 1e9
+                assert left_s > 0, f"{pattern!r} was not said in time: {''.join(self.lines)}"
+                assert self._reader.is_alive(), f"{pattern!r} was never said: {''.join(self.lines)}"
+                self._more.wait(min(left_s, 0.5))
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def end(self, number: int | None = signal.SIGTERM, patience_s: float = PATIENCE_S) -> tuple[int, str]:
+        """Send ``number`` and wait for the end; exit code and whole log."""
+        if number is not None:
+            self.send(number)
+        self.process.wait(patience_s)
+        self._reader.join(patience_s)
+        self.forget()
+        return self.process.returncode, self.log
+
+    def forget(self) -> None:
+        """Close what talks to it."""
+        if self._web is not None:
+            self._web.close()
+        if self.process.stderr is not None and not self._reader.is_alive():
+            self.process.stderr.close()
+
+    def kill(self) -> None:
+        """SIGKILL, unless it has ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        self.forget()
+
+    # What it serves
+
+    @property
+    def web(self) -> httpx.Client:
+        """A client of its server, which its log names."""
+        if self._web is None:
+            url = awaited(lambda: re.search(r"serving (http://\S+/)", self.log), "a server")[1]
+            self._web = httpx.Client(base_url=url, trust_env=False, timeout=20)
+        return self._web
+
+    def streams(self) -> dict[str, dict[str, Any]]:
+        """``/api/streams`` by name."""
+        found: dict[str, dict[str, Any]] = self.web.get("/api/streams").json()["streams"]
+        return found
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of a metric that have these labels."""
+        total = 0.0
+        for line in self.web.get("/metrics").text.splitlines():
+            found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+            if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
+                total += float(found[2])
+        return total
+
+    # What it takes
+
+    def threads(self) -> int:
+        """Threads of the process."""
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+
+    def descriptors(self) -> int:
+        """Open file descriptors of the process."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def resident_bytes(self) -> int:
+        """Memory that it holds."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def files_up_to(self, size: int) -> None:
+        """From now on none of its files may grow beyond ``size`` bytes (-1: no limit): a full disk, as it sees it."""
+        hard = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (hard if size < 0 else size, hard))
+
+
+@pytest.fixture
+def daemon() -> Iterator[Callable[..., Running]]:
+    """Start daemons that do not outlive the test."""
+    running: list[Running] = []
+
+    def start(path: Path, *options: str, program: str | None = None) -> Running:
+        running.append(Running(path, *options, program=program))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.kill()
