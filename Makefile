@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types check bench accuracy clean
+.PHONY: help setup demo test test-all faults lint types check bench accuracy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: $(READY) ## the fast test suite (under 5 minutes)
 
 test-all: $(READY) ## every test, the slow ones too
 	$(BIN)/python -m pytest -n 2
+
+faults: $(READY) ## faults injected for real, the slow ones too (about 10 minutes)
+	$(BIN)/python -m pytest -n 2 tests/faults
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .
