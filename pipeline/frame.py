@@ -89,11 +89,13 @@ class SourceCounters:
         reconnects: connections after the first one.
         reconnects_by_cause: the same, by what ended the connection before (:class:`pipeline.errors.SourceError`).
         discontinuities: breaks in the time stamps.
+        still_since_ns: when the first of the newest pictures that are all the same was read; 0 where nobody looks.
     """
 
     decode_errors: int = 0
     skipped: int = 0
     discontinuities: int = 0
+    still_since_ns: int = 0
     reconnects: int = 0
     reconnects_by_cause: dict[str, int] = field(default_factory=dict)
 

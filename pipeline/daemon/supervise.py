@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.ledger import Ledger, StreamLedger
+from pipeline.ledger import FROZEN_NS, Ledger, StreamLedger
 
 log = logging.getLogger("pipeline")
 
@@ -77,6 +77,7 @@ class Supervisor:
         self._now = now
         self._last_ns = now()
         self._watched: dict[StreamLedger, _Watched] = {}
+        self._frozen: set[StreamLedger] = set()
         self.left_behind = 0
 
     def look(self) -> None:
@@ -88,6 +89,7 @@ class Supervisor:
         feeds = [one for name, one in self._ledger.streams.items() if one.info.live and name == one.name]
         self._watched = {one: self._seen(one, now_ns) for one in feeds}
         live = [one for one in feeds if one.state == "live"]
+        self._say_frozen(live)
         stale = [one for one in live if now_ns - self._watched[one].moved_ns > self._limit_ns(one)]
         if late:
             log.warning("this look came late: suspecting this machine; nothing is done for a moment")
@@ -135,6 +137,17 @@ class Supervisor:
         detail = f"no frame for {(now_ns - self._watched[account].moved_ns) / 1e9:.0f} s"
         if account.stands_still(detail):
             log.warning("%s: stalled: %s", account.name, detail)
+
+    def _say_frozen(self, live: list[StreamLedger]) -> None:
+        """Frames arrive, and are all the same: nothing that this side can cure, and no reason to hang up."""
+        frozen = {one for one in live if one.still_ns >= FROZEN_NS}
+        for one in frozen - self._frozen:
+            log.warning(
+                "%s: the picture has not changed for %.0f s: is the camera frozen?", one.name, one.still_ns / 1e9
+            )
+        for one in self._frozen.intersection(live) - frozen:
+            log.info("%s: the picture changes again", one.name)
+        self._frozen = frozen
 
     def _leave_behind(self, account: StreamLedger) -> None:
         if self.left_behind >= MOST_STUCK or not self._give_up(account.name):

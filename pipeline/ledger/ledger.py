@@ -22,6 +22,9 @@ StreamState = Literal[
 
 SinkState = Literal["ok", "degraded", "failed"]
 
+FROZEN_NS = 30_000_000_000
+"""The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
+
 ENDED: frozenset[str] = frozenset({"failed", "finished", "truncated", "stopped"})
 
 
@@ -154,6 +157,12 @@ class StreamLedger:
     def in_flight(self) -> int:
         """Frames decoded but not accounted for yet; 0 at the end of every run."""
         return self.decoded - self.decimated - self.processed - self.dropped.total()
+
+    @property
+    def still_ns(self) -> int:
+        """For how long all frames have shown the same picture; 0 where nobody looks."""
+        since_ns = self.counters.still_since_ns
+        return max(0, self.last_frame_ns - since_ns) if since_ns else 0
 
     @property
     def arrival_jitter_ns(self) -> float | None:

@@ -62,6 +62,9 @@ def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: i
         "Time since the newest result, or without any since the stream was added",
         labels=["stream"],
     )
+    still = GaugeMetricFamily(
+        "pipeline_picture_still_seconds", "For how long all frames have shown the same picture", labels=["stream"]
+    )
     queue = GaugeMetricFamily("pipeline_queue_frames", "Frames that wait for the detector", labels=["stream"])
     for account in streams:
         up.add_metric([account.name], float(account.state == "live"))
@@ -69,8 +72,9 @@ def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: i
             state.add_metric([account.name, each], float(account.state == each))
         since_ns = account.last_result_ns or max(start_ns, account.awaited_ns)
         age.add_metric([account.name], max(0, now_ns - since_ns) / 1e9)
+        still.add_metric([account.name], account.still_ns / 1e9)
         queue.add_metric([account.name], waiting.get(account.name, 0))
-    yield from (up, state, age, queue)
+    yield from (up, state, age, still, queue)
 
 
 def _times(streams: list[StreamLedger]) -> Iterator[Metric]:

@@ -14,6 +14,7 @@ from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
 from pipeline.sources.gate import Gate
 from pipeline.sources.joining import Continuation
+from pipeline.sources.stillness import Stillness
 from pipeline.threads import StopFlag
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Reconnecting:
         self._whole = Continuation()
         self.counters: SourceCounters = self._whole.counters
         self.reconnects_by_cause = self.counters.reconnects_by_cause
+        self._stillness = Stillness(self.counters)
         self._source: Source | None = None
         self._stop = StopFlag()
         self._lost_by: str | None = None
@@ -108,6 +110,7 @@ class Reconnecting:
                 self._tell("live", None)
             elif self._failures and capture.decoded_ns - self._first_frame_ns >= self._healthy_ns:
                 self._failures = 0
+            self._stillness.look(capture)
             return self._whole.carry(capture)
         return None
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.ledger import Ledger, StreamLedger
+from pipeline.ledger import FROZEN_NS, Ledger, StreamLedger
 from pipeline.redact import scrub
 from pipeline.web.history import STEP_S, History
 
@@ -45,13 +45,14 @@ def stream(
     return {
         "name": account.name,
         "state": figures["state"],
-        "cause": figures["error"],
+        "cause": figures["error"] or (frozen(account) if account.state == "live" else None),
         "live": account.info.live,
         "width": account.info.width,
         "height": account.info.height,
         "codec": account.info.codec,
         "rate_fps": history.rate(account.name),
         "age_s": None if age_ns is None else round(max(0, age_ns) / 1e9, 3),
+        "still_s": round(account.still_ns / 1e9, 1),
         "waiting": waiting.get(account.name, 0),
         **{
             key: figures[key] for key in ("source", "frames", "reconnects", "discontinuities", "fps", "first_result_ms")
@@ -61,6 +62,13 @@ def stream(
         "jitter": _rounded(figures["jitter"]),
         "history": {"step_s": STEP_S, "fps": history.fps(account.name)},
     }
+
+
+def frozen(account: StreamLedger) -> str | None:
+    """What is to be said of a camera whose picture does not change, or None."""
+    if account.still_ns < FROZEN_NS:
+        return None
+    return f"the picture has not changed for {account.still_ns // 1_000_000_000} s"
 
 
 def model(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -124,6 +124,23 @@ def test_a_reader_that_waits_for_us_is_not_given_up() -> None:
     assert (feeds.restarted, feeds.supervisor.left_behind) == ([], 0)
 
 
+def test_a_picture_that_does_not_change_is_named_once_and_costs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    feeds = Feeds("a", "b")
+    feeds.ledger.streams["b"].counters.still_since_ns = feeds.clock.now_ns()
+    for _ in range(40):
+        feeds.ledger.streams["a"].counters.still_since_ns = feeds.clock.now_ns()
+        feeds.second("a", "b")
+    assert feeds.state("b") == "live"
+    assert feeds.given_up == []
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert said[0].startswith("b: the picture has not changed for 3")
+    feeds.ledger.streams["b"].counters.still_since_ns = feeds.clock.now_ns()
+    feeds.second("a", "b")
+    assert caplog.records[-1].getMessage() == "b: the picture changes again"
+
+
 @pytest.mark.parametrize("state", ["backoff", "auth_failed", "failed", "paused", "stopped"])
 def test_who_waits_on_purpose_does_not_hang(state: str) -> None:
     feeds = Feeds("a", "b", "c")

@@ -23,6 +23,7 @@ NAMES = {
     "pipeline_batch_size_bucket",
     "pipeline_jitter_seconds",
     "pipeline_result_age_seconds",
+    "pipeline_picture_still_seconds",
     "pipeline_stream_up",
     "pipeline_reconnects_total",
     "pipeline_queue_frames",

@@ -31,7 +31,7 @@ class Camera:
         on_sent: see :data:`OnSent`.
 
     Attributes:
-        connections: PLAY requests so far.
+        connections: connections that asked for it so far.
         requests: methods that it was asked for, newest last; only the last thousand.
     """
 
@@ -60,12 +60,16 @@ class Camera:
         self._due_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def fault(self) -> Fault:
-        """What is wrong with the next connection."""
-        if not self.faults:
-            return Healthy()
-        return self.faults[min(self.connections, len(self.faults) - 1)].fresh()
+    def connect(self) -> Fault:
+        """One more connection asks for it; returns what is wrong with it."""
+        place = min(self.connections, len(self.faults) - 1)
+        self.connections += 1
+        return self.faults[place].fresh() if self.faults else Healthy()
+
+    def inflict(self, fault: Fault, later: Sequence[Fault] = ()) -> None:
+        """From now on this is wrong with all connections that there are, and these ``faults`` are for later ones."""
+        self._wires = {wire: fault.fresh() for wire in self._wires}
+        self.faults = [Healthy()] * self.connections + list(later)
 
     @property
     def watched(self) -> int:
@@ -94,7 +98,6 @@ class Camera:
 
     def look(self, wire: Wire, fault: Fault) -> None:
         """One more receiver."""
-        self.connections += 1
         self._wires[wire] = fault
 
     def leave(self, wire: Wire) -> None:

@@ -222,5 +222,5 @@ class _Connection(asyncio.Protocol):
             path = re.sub(r"^rtsp://[^/]*/?", "", address).split("/")[0].split("?")[0]
             self._camera = self._server.cameras.get(path)
             if self._camera is not None:
-                self._fault = self._camera.fault
+                self._fault = self._camera.connect()
         return self._camera is not None
