@@ -8,6 +8,9 @@
     follow (one)                 joins parts, restores each stream's order, publishes
     write (one per sink)         outlet -> sink
 
+The detector can be swapped meanwhile: each model has a scheduler and workers of its own (:mod:`pipeline.deployment`),
+and a reader changes from one model to the next between two frames (:mod:`pipeline.lineup`).
+
 Every frame that a reader keeps gets the stream's next sequence number and ends in exactly one outcome: detections,
 nobody looked, or dropped for a reason. Stopping flows the way frames flow: readers end their lanes, the scheduler sends
 the workers home, the last worker ends ``follow``, ``follow`` ends the sinks. Whoever consumes a meeting point aborts
@@ -17,20 +20,20 @@ everything when it fails, so nobody waits for a thread that is gone.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
+from pipeline.deployment import Deployment
 from pipeline.errors import ModelHung, PipelineError, SourceError
-from pipeline.frame import Item, Outcome, StreamKey
-from pipeline.inference import BatchRunner, UnderWay
+from pipeline.frame import Outcome
+from pipeline.inference import UnderWay
 from pipeline.ledger import Ledger
-from pipeline.memory import BufferPool, aligned
+from pipeline.lineup import Lineup
+from pipeline.memory import BufferPool
 from pipeline.outlet import Event, Outlet, open_all
 from pipeline.preparing import Preparer
 from pipeline.protocols import Detector, Sink
@@ -49,20 +52,16 @@ class Pipeline:
     ``start``, then ``add`` streams, ``finish`` when no more will be added, and ``join``. ``run_inline`` drives the same
     bodies in the calling thread. ``ledger`` holds every count and time, also while running. ``pause(name, paused)``
     holds a stream or lets it go on, ``waiting()`` counts the frames in its lane (:mod:`pipeline.roster`, ``batching``).
+    ``models`` swaps the detector (:mod:`pipeline.lineup`).
     """
 
     def __init__(
         self, detector: Detector, sinks: Sequence[Sink], options: FlowOptions, *, clock: Clock = SYSTEM
     ) -> None:
-        self.detector = detector
         self.options = options
         self.ledger = Ledger()
-        self.buffers = BufferPool(allocate=getattr(detector, "allocate", aligned))
         self.failure: BaseException | None = None
-        self._now = clock.now_ns
-        self._scheduler = BatchScheduler(
-            options.batch_size, fixed=options.fixed_batch, max_wait_ns=int(options.max_wait_ms * 1e6), clock=clock
-        )
+        self._clock, self._now = clock, clock.now_ns
         # A handful is enough: readers and workers may run ahead of `follow` only as far as this.
         self._inbox: Channel[Outcome | Opened | Closing] = Channel(4 * options.batch_size + 16)
         capacity, policy, required = options.outlet_capacity, options.outlet_policy, options.required_sinks
@@ -70,19 +69,18 @@ class Pipeline:
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
         self._pictures = Pictures(any(sink.wants_pictures for sink in sinks), options.tap)
         self._complaints = Complaints(log, clock)
-        self._wire(self._inbox.put, Outlet.put, self._read_in_thread, self._scheduler.offer)
         self._roster = Roster(options.parallel)
-        self.pause, self.waiting = self._roster.pause, self._scheduler.waiting_per_stream
+        self.pause = self._roster.pause
         self._group = WorkerGroup()
-        self._lock = threading.Lock()
-        self._working = options.workers  # detect loops that have not ended; guarded by the lock
+        self._inline = False
+        self._wire(detector, self._inbox.put, Outlet.put, self._read_in_thread)
 
     def _wire(
         self,
+        detector: Detector,
         emit: Callable[[Outcome | Opened | Closing], object] | None,
         deliver: Callable[[Outlet, Event], None],
         start_reader: Callable[[Stream], None],
-        offer: Callable[[StreamKey, Sequence[Item]], list[Item]],
     ) -> None:
         """Say what stands between the bodies: channels and threads, or nothing (``run_inline``)."""
 
@@ -94,13 +92,25 @@ class Pipeline:
         self._publisher = Publisher(
             deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints, self._pictures
         )
-        self._emit = emit = emit or self._publisher.handle
-        self._preparer = Preparer(
-            self.detector.spec, self.buffers, offer, emit, self._now, self._complaints, self._pictures
+        self._emit = emit or self._publisher.handle
+        self._preparer = Preparer(self._emit, self._now, self._complaints, self._pictures)
+        self.models = Lineup(detector, self.options, self._deployment, self._preparer, self._inbox.close)
+        self.waiting = self.models.waiting
+
+    def _deployment(self, detector: Detector, options: FlowOptions, number: int) -> Deployment:
+        return Deployment(
+            detector, options, self.ledger, self._emit, self._clock, self._complaints, self._work, number, self._inline
         )
-        self._runner = BatchRunner(
-            self.detector, self._scheduler, self.buffers, self.ledger, emit, self._now, self._complaints
-        )
+
+    @property
+    def detector(self) -> Detector:
+        """The one in use."""
+        return self.models.current.detector
+
+    @property
+    def buffers(self) -> BufferPool:
+        """The memory of its inputs."""
+        return self.models.current.buffers
 
     # The four loops
 
@@ -108,15 +118,16 @@ class Pipeline:
         """source -> stages -> scheduler. One step per frame, so that a thread or ``run_inline`` can drive it."""
         source, account = stream.source, stream.account
         try:
-            stream.labels = self.detector.labels
-            info = replace(source.open(stream.stop), name=account.name, labels=stream.labels)
+            info = source.open(stream.stop)
             with stream.fence:
                 stream.check()
                 if stream.stop.is_set():  # what was asked to stop while it opened has nothing to show
                     raise Closed
+                model = self.models.current
+                info = replace(info, name=account.name, labels=model.labels)
                 account.opened(info, source.counters, self._now())
                 self._emit(Opened(stream, info))
-                self._scheduler.open(stream.key, stream.weight, stream.policy)
+                model.enter(stream)
                 stream.opened = True
             while (capture := source.read()) is not None:
                 with stream.fence:
@@ -154,25 +165,22 @@ class Pipeline:
                 log.exception("%s: closing failed", account.name)
             self._end(stream)
 
-    def _detect(self) -> None:
+    def _detect(self, model: Deployment) -> None:
         """batch -> detector -> outcomes, with up to ``detector.depth`` batches under way."""
+        scheduler, runner, depth = model.scheduler, model.runner, model.detector.depth
         under_way: deque[UnderWay] = deque()
         try:
             while True:
-                batch = self._scheduler.poll() if under_way else self._scheduler.take()
+                batch = scheduler.poll() if under_way else scheduler.take()
                 if batch is not None:
-                    under_way.append(self._runner.submit(batch))
-                if batch is None or len(under_way) >= self.detector.depth:
-                    self._runner.complete(under_way.popleft())
+                    under_way.append(runner.submit(batch))
+                if batch is None or len(under_way) >= depth:
+                    runner.complete(under_way.popleft())
         except Closed:
             for batch_under_way in under_way:
-                self._runner.complete(batch_under_way)
+                runner.complete(batch_under_way)
         finally:
-            with self._lock:
-                self._working -= 1
-                last = not self._working
-            if last:
-                self._inbox.close()
+            self.models.left(model)
 
     def _follow(self) -> None:
         """Outcomes -> in order -> published."""
@@ -201,7 +209,7 @@ class Pipeline:
 
     def _close(self, stream: Stream) -> None:
         if stream.opened:
-            self._scheduler.close(stream.key)
+            stream.model.leave(stream.key)
             with suppress(Closed):
                 self._emit(Closing(stream, stream.frames))
         self._roster.closed(stream)
@@ -212,26 +220,11 @@ class Pipeline:
     def start(self) -> None:
         """Open the sinks and warm the detector in the threads that will run it; raises SinkError or ModelError."""
         open_all(self._outlets)
-        warm: Channel[BaseException | None] = Channel(self.options.workers)
-        go = threading.Event()
-
-        def work() -> None:
-            try:
-                self.detector.warm(self._batch_sizes())
-            except BaseException as error:
-                warm.put(error)
-                raise
-            warm.put(None)
-            go.wait()
-            self._detect()
-
         started = False
         try:
-            for number in range(self.options.workers):
-                self._start(f"detect:{number}", work)
-            failure = next(filter(None, [warm.get() for _ in range(self.options.workers)]), None)
-            if failure is not None:
-                raise failure
+            first = self.models.current
+            first.warm()
+            self._group.adopt(first.threads)
             self._start("follow", self._follow)
             for outlet in self._outlets:
                 self._start(f"write:{outlet.sink.name}", partial(self._write, outlet))
@@ -242,7 +235,7 @@ class Pipeline:
                 for outlet in self._outlets:
                     outlet.close()
             self.ledger.begin(self._now())
-            go.set()
+            first.begin()
 
     def add(self, stream: Stream) -> None:
         """Take a stream in; it opens as soon as fewer than ``parallel`` are open, or never after a stop."""
@@ -271,6 +264,13 @@ class Pipeline:
         self._start(f"end:{name}", partial(self._close, stream))  # it may wait for `follow`; the caller must not
         return True
 
+    def switch(self, model: Deployment) -> Deployment | None:
+        """Give all frames to another model, see :meth:`Lineup.switch`."""
+        before = self.models.switch(model, self._roster.open)
+        if before is not None:
+            self._group.adopt(model.threads)
+        return before
+
     def finish(self) -> None:
         """No more streams will be added: once all have ended, everything drains and ends."""
         self._roster.finish()
@@ -285,7 +285,7 @@ class Pipeline:
     def abort(self) -> None:
         """Stop now: what is under way is dropped and counted as ``shutdown``."""
         self.stop()
-        self._scheduler.abort()
+        self.models.abort()
         self._inbox.abort()
         for outlet in self._outlets:
             outlet.channel.abort()
@@ -302,7 +302,7 @@ class Pipeline:
 
     def check_model(self, limit_s: float) -> None:
         """Abort and raise ModelHung when a batch has been in the network for longer than ``limit_s``."""
-        since_s = self._runner.longest_ns() / 1e9
+        since_s = self.models.longest_ns() / 1e9
         if since_s > limit_s:
             self.abort()
             raise ModelHung(f"the model has not answered for {since_s:.0f} s (model.timeout_s is {limit_s:g})")
@@ -315,20 +315,16 @@ class Pipeline:
         """Everything in the calling thread, streams taking turns frame by frame: the reference for the threaded run."""
         readers: deque[Generator[None]] = deque()
 
-        def offer(key: StreamKey, items: Sequence[Item]) -> list[Item]:
-            while not self._scheduler.has_space(key, items[0].spec):  # nobody else could make some
-                self._runner.serve(self._scheduler.poll(partial=True))
-            return self._scheduler.offer(key, items)
-
+        self._inline = True
         self._wire(
+            self.detector,
             None,
             lambda outlet, event: outlet.take(event, self._now),
             lambda stream: readers.append(self._read(stream)),
-            offer,
         )
         open_all(self._outlets)
         try:
-            self.detector.warm(self._batch_sizes())
+            self.models.current.warm()
             self.ledger.begin(self._now())
             for stream in streams:
                 self.add(stream)
@@ -340,7 +336,8 @@ class Pipeline:
                         with suppress(StopIteration):
                             next(reader)
                             readers.append(reader)
-                    while self._runner.serve(self._scheduler.poll()):
+                    model = self.models.current
+                    while model.runner.serve(model.scheduler.poll()):
                         pass
         except BaseException as error:
             self.failure = error
@@ -352,10 +349,6 @@ class Pipeline:
                 outlet.close()
             self._settle()
 
-    def _batch_sizes(self) -> list[int]:
-        largest = self.options.batch_size
-        return [largest] if self.options.fixed_batch else list(range(1, largest + 1))
-
     def _open_more(self) -> None:
         """Start the readers that may start; after the last stream, send the workers home."""
         while (stream := self._roster.next()) is not None:
@@ -366,7 +359,7 @@ class Pipeline:
                 log.error("%s: %s", stream.account.name, error)
                 self._roster.closed(stream)
         if self._roster.done:
-            self._scheduler.finish()
+            self.models.finish()
 
     def _read_in_thread(self, stream: Stream) -> None:
         def read() -> None:
@@ -376,22 +369,24 @@ class Pipeline:
         self._start(f"read:{stream.key.name}", read)
 
     def _start(self, name: str, body: Callable[[], None]) -> None:
-        """Run a loop in a thread; when it dies, end everything and keep the cause for ``join``."""
+        self._group.start(name, partial(self._guarded, body))
 
-        def guarded() -> None:
-            try:
-                body()
-            except Closed:
-                pass
-            except BaseException as error:  # noqa: BLE001 - the thread's last word, raised again by join
-                self.failure = self.failure or error
-                self.abort()
+    def _work(self, model: Deployment) -> None:
+        self._guarded(partial(self._detect, model))
 
-        self._group.start(name, guarded)
+    def _guarded(self, body: Callable[[], None]) -> None:
+        """A loop; when it dies, everything ends, and ``join`` raises the cause."""
+        try:
+            body()
+        except Closed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - the thread's last word, raised again by join
+            self.failure = self.failure or error
+            self.abort()
 
     def _settle(self) -> None:
         self.ledger.end(self._now())
-        if self.failure is not None or self._scheduler.aborted:
+        if self.failure is not None or self.models.aborted:
             self.ledger.account_for_shutdown()
         if self.failure is not None:
             raise self.failure

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -222,6 +223,9 @@ class Detections:
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
 
 
+DropReason = Literal["stale", "overflow", "stage_error", "inference_error", "corrupt", "shutdown"]
+
+
 @dataclass(slots=True, eq=False)
 class Frame:
     """A frame inside the flow. It has one owner at a time and its trace travels with it.
@@ -234,6 +238,9 @@ class Frame:
         width, height: source pixels as displayed.
         picture: the decoded picture, or None once nobody needs it any more.
         trace: marks, see :mod:`pipeline.timing.trace`.
+        labels: class names by class id of the model that it was prepared for.
+        observer: is told once what that model found in it, before anybody follows it: detections in source pixels
+            (None where nobody looked), or why it was dropped.
     """
 
     stream: StreamKey
@@ -246,6 +253,8 @@ class Frame:
     height: int
     picture: Picture | None
     trace: list[int]
+    labels: dict[int, str] = field(default_factory=dict)
+    observer: Callable[[Detections | None, DropReason | None], None] | None = None
 
     def __repr__(self) -> str:
         return f"Frame({self.stream.name}#{self.index})"
@@ -293,9 +302,6 @@ class Batch:
     def spec(self) -> InputSpec:
         """The spec that all items share."""
         return self.items[0].spec
-
-
-DropReason = Literal["stale", "overflow", "stage_error", "inference_error", "corrupt", "shutdown"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,15 +92,15 @@ class BatchRunner:
             self._split(batch, error)
             return
         self._release(batch.items)
-        in_source_pixels = [
-            _in_source_pixels(detections, item) if len(detections) else detections
+        in_source = [
+            in_source_pixels(detections, item) if len(detections) else detections
             for item, detections in zip(batch.items, found, strict=True)
         ]
         parsed_ns = self._now()
         self._ledger.batch(len(batch.items))
         self._scheduler.served(parsed_ns - under_way.began_ns)
         marks = (under_way.began_ns, inferred_ns, parsed_ns)
-        for item, detections in zip(batch.items, in_source_pixels, strict=True):
+        for item, detections in zip(batch.items, in_source, strict=True):
             self._emit(Outcome(item.frame, detections, part=item.part, of=item.of, marks=marks))
 
     def _split(self, batch: Batch, error: InferenceError) -> None:
@@ -131,7 +131,7 @@ class BatchRunner:
             self._buffers.release(item.input)
 
 
-def _in_source_pixels(detections: Detections, item: Item) -> Detections:
+def in_source_pixels(detections: Detections, item: Item) -> Detections:
     """Back through the item's geometry; what lies wholly in the padding has no area in the picture and goes."""
     xyxy = item.geometry.to_source(detections.xyxy)
     seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])

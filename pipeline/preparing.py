@@ -4,33 +4,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from pipeline.complaints import Complaints
-from pipeline.frame import Capture, Frame, InputSpec, Item, Outcome, StreamKey, Uint8Array
-from pipeline.memory import BufferPool
+from pipeline.frame import Capture, Frame, Item, Outcome, Picture, Uint8Array
+from pipeline.protocols import Model
+from pipeline.shadow import Shadow
 from pipeline.stream import Pictures, Stream
 from pipeline.timing import Mark, new_trace
 
 
 class Preparer:
-    """Runs the stages of a stream on its frames. Shared by all readers."""
+    """Runs the stages of a stream on its frames. Shared by all readers.
+
+    Attributes:
+        shadow: a second model that some frames are prepared for as well, or None.
+    """
 
     def __init__(
         self,
-        spec: InputSpec,
-        buffers: BufferPool,
-        offer: Callable[[StreamKey, Sequence[Item]], list[Item]],
         emit: Callable[[Outcome], object],
         now: Callable[[], int],
         complaints: Complaints,
         pictures: Pictures,
     ) -> None:
-        """``spec`` is what the detector wants; ``offer`` queues items and returns those that had to give way;
-        ``pictures``: who wants the source's picture with its results."""
-        self._spec = spec
-        self._buffers = buffers
-        self._offer = offer
+        """``pictures``: who wants the source's picture with its results."""
+        self.shadow: Shadow | None = None
         self._emit = emit
         self._now = now
         self._complaints = complaints
@@ -38,13 +37,14 @@ class Preparer:
 
     def prepare(self, stream: Stream, capture: Capture, sequence: int, wanted: bool) -> None:
         """Make the network inputs of one frame and queue them, unless the detector is not to look at it."""
+        model = stream.model
         trace = new_trace()
         trace[Mark.READ], trace[Mark.DECODED] = capture.read_ns, capture.decoded_ns
         trace[Mark.PREPARE] = self._now()
         picture = capture.picture
         frame = Frame(
-            stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch,
-            picture.width, picture.height, picture if self._pictures.kept(stream.account.name) else None, trace,
+            stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch, picture.width,
+            picture.height, picture if self._pictures.kept(stream.account.name) else None, trace, model.labels,
         )  # fmt: skip
         if capture.corrupt and stream.drop_corrupt:
             self._emit(Outcome(frame, dropped="corrupt"))
@@ -52,22 +52,37 @@ class Preparer:
         if not wanted:
             self._emit(Outcome(frame))
             return
-        items: list[Item] = []
-        inputs: list[Uint8Array] = []
         try:
-            for part, stage in enumerate(stream.stages):
-                spec = stage.spec_for(picture, self._spec)
-                inputs.append(self._buffers.acquire(spec.shape))
-                geometry = stage.prepare(picture, spec, inputs[part])
-                items.append(Item(frame, spec, inputs[part], geometry, part, len(stream.stages)))
+            items = _inputs(stream, model, frame, picture)
         except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
             text = f"frame {frame.index}: {error}"
             self._complaints.say(logging.WARNING, stream.account.name, "stage", text)
-            for out in inputs:
-                self._buffers.release(out)
             self._emit(Outcome(frame, dropped="stage_error"))
             return
+        shadow = self.shadow
+        if shadow is not None and shadow.claim(stream.account.name):
+            try:
+                shadow.take(_inputs(stream, shadow.model, frame, picture))
+            except Exception as error:  # noqa: BLE001 - likewise; it is the second model's fault, not the frame's
+                shadow.fail(error)
         trace[Mark.PREPARED] = self._now()
-        for item in self._offer(stream.key, items):
-            self._buffers.release(item.input)
+        for item in model.offer(stream.key, items):
+            model.buffers.release(item.input)
             self._emit(Outcome(item.frame, dropped="overflow", part=item.part, of=item.of))
+
+
+def _inputs(stream: Stream, model: Model, frame: Frame, picture: Picture) -> list[Item]:
+    """The network inputs of one frame; raises what a stage raised, and then leaves no buffer on loan."""
+    items: list[Item] = []
+    inputs: list[Uint8Array] = []
+    try:
+        for part, stage in enumerate(stream.stages):
+            spec = stage.spec_for(picture, model.spec)
+            inputs.append(model.buffers.acquire(spec.shape))
+            geometry = stage.prepare(picture, spec, inputs[part])
+            items.append(Item(frame, spec, inputs[part], geometry, part, len(stream.stages)))
+    except Exception:
+        for out in inputs:
+            model.buffers.release(out)
+        raise
+    return items

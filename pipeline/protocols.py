@@ -13,12 +13,15 @@ from pipeline.frame import (
     Frame,
     Geometry,
     InputSpec,
+    Item,
     Picture,
     Result,
     SourceCounters,
     StreamInfo,
+    StreamKey,
     Uint8Array,
 )
+from pipeline.memory import BufferPool
 from pipeline.threads import StopFlag
 
 
@@ -102,6 +105,28 @@ class Detector(Protocol):
 
     def close(self) -> None:
         """Release everything; no batch is under way."""
+        ...
+
+
+class Model(Protocol):
+    """What a reader knows of the model that its frames go to.
+
+    Attributes:
+        spec: what the model wants to be given.
+        labels: class names by class id.
+        buffers: memory for its inputs.
+    """
+
+    spec: InputSpec
+    labels: dict[int, str]
+    buffers: BufferPool
+
+    def offer(self, key: StreamKey, items: Sequence[Item]) -> list[Item]:
+        """Queue the inputs of one frame; returns those that had to give way. Raises Closed once aborted."""
+        ...
+
+    def leave(self, key: StreamKey) -> None:
+        """No more frames of this stream will come; what is queued is still served."""
         ...
 
 

@@ -84,6 +84,8 @@ class Publisher:
         frame.trace[Mark.FOLLOW] = self._now()
         dropped = joined.dropped
         detections = joined.detections
+        if frame.observer is not None:
+            frame.observer(detections, dropped)
         if dropped is None and stream.follower is not None:
             try:
                 detections = stream.follower.follow(frame, detections)
@@ -104,7 +106,7 @@ class Publisher:
             width=frame.width,
             height=frame.height,
             detections=Detections.empty() if detections is None else detections,
-            labels=stream.labels,
+            labels=frame.labels,
             epoch=frame.epoch,
             dropped_before=following.dropped_before,
             picture=frame.picture,

@@ -46,6 +46,11 @@ class Roster:
             self._open.pop(stream.key, None)
         stream.account.closed = True
 
+    def open(self) -> list[Stream]:
+        """The streams that are open, or about to be."""
+        with self._lock:
+            return list(self._open.values())
+
     def find(self, name: str) -> Stream | None:
         """The open stream of that name."""
         with self._lock:

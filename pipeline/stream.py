@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pipeline.frame import Capture, Result, StreamKey
 from pipeline.ledger import StreamLedger
-from pipeline.protocols import Follower, Source, Stage, Tap
+from pipeline.protocols import Follower, Model, Source, Stage, Tap
 from pipeline.threads import Closed, Policy, StopFlag
 
 
@@ -45,7 +45,8 @@ class Stream:
     pause: Callable[[bool], None] | None = None
     # Set by the pipeline
     key: StreamKey = field(default_factory=lambda: StreamKey("", 0))
-    labels: dict[int, str] = field(default_factory=dict)
+    model: Model = field(init=False, repr=False)
+    """Where its frames go, from when it has opened; changed between two frames, under the fence."""
     stop: StopFlag = field(default_factory=StopFlag)
     fence: threading.Lock = field(default_factory=threading.Lock)
     """Held while a frame is in the read loop's hands; free while the loop waits for its source."""

@@ -152,6 +152,13 @@ class WorkerGroup:
         thread.start()
         return thread
 
+    def adopt(self, other: WorkerGroup) -> None:
+        """Own the threads of another group from now on."""
+        with other._lock:
+            threads, other._threads = other._threads, []
+        with self._lock:
+            self._threads += threads
+
     def alive(self) -> list[str]:
         """Names of the threads that still run."""
         with self._lock:

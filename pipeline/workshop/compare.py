@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from pipeline.agreement import Agreement, agreement, renamed
 from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.frame import Batch, Capture, Detections
-from pipeline.workshop.agreement import Agreement, agreement
 from pipeline.workshop.frames import find, items
 from pipeline.workshop.speed import interleaved_ms
 
@@ -140,22 +138,6 @@ def compare(
         times = interleaved_ms(programs, inputs=len(timed), rounds=rounds)
     sides = [_side(detector, ms, seen) for detector, ms, seen in zip(detectors, times, found, strict=True)]
     return Comparison(sides[0], sides[1], agreement(found[0], found[1]))
-
-
-def renamed(found: Sequence[Detections], labels: Mapping[int, str], wanted: Mapping[int, str]) -> list[Detections]:
-    """The detections with the class ids of another model, where both name their classes but number them otherwise.
-
-    A class whose name the other model does not have gets an id that it does not use.
-    """
-    if not labels or not wanted or dict(labels) == dict(wanted):
-        return list(found)
-    ids = {name: class_id for class_id, name in wanted.items()}
-    free = max(wanted) + 1
-    table = {class_id: ids.get(name, free + class_id) for class_id, name in labels.items()}
-    return [
-        replace(one, class_id=np.array([table.get(c, free + c) for c in one.class_id.tolist()], np.int64))
-        for one in found
-    ]
 
 
 def _program(detector: TorchScriptDetector, inputs: Sequence[Any]) -> Callable[[int], object]:

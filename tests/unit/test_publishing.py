@@ -35,7 +35,6 @@ class Bench:
     def stream(self, name: str = "a", generation: int = 1, **options: Any) -> Stream:
         stream = Stream(ScriptedSource(()), [], StreamLedger(name), **options)
         stream.key = StreamKey(name, generation)
-        stream.labels = {0: "thing"}
         self.ledger.add(stream.account)
         self.handle(Opened(stream, StreamInfo(name)))
         return stream
@@ -51,7 +50,8 @@ def frame(stream: Stream, sequence: int, index: int | None = None, picture: Pict
     trace = new_trace()
     trace[Mark.READ] = 1
     index = sequence if index is None else index
-    return Frame(stream.key, sequence, index, index / 25, 1_700_000_000_000_000_000 + index, 3, 64, 48, picture, trace)
+    wall_ns = 1_700_000_000_000_000_000 + index
+    return Frame(stream.key, sequence, index, index / 25, wall_ns, 3, 64, 48, picture, trace, {0: "thing"})
 
 
 def outcome(stream: Stream, sequence: int, **options: Any) -> Outcome:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.agreement import renamed
 from pipeline.frame import Detections
-from pipeline.workshop.compare import Limits, compare, open_detector, renamed
+from pipeline.workshop.compare import Limits, compare, open_detector
 from pipeline.workshop.frames import detect, items, sample
 from pipeline.workshop.side_by_side import save_worst
 from pipeline.workshop.speed import interleaved_ms

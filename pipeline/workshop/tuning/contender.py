@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipeline.agreement import agreement
 from pipeline.frame import Detections
-from pipeline.workshop.agreement import agreement
 from pipeline.workshop.tuning.nursery import Child, Lost, Nursery
 from pipeline.workshop.tuning.space import Setting
 

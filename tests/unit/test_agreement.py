@@ -9,8 +9,8 @@ import io
 import numpy as np
 import pytest
 
+from pipeline.agreement import agreement
 from pipeline.frame import Detections
-from pipeline.workshop.agreement import agreement
 
 
 def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:

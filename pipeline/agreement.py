@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -124,6 +124,22 @@ def agreement(a: Sequence[Detections], b: Sequence[Detections]) -> Agreement:
         tuple(classes),
         tuple(_share(int(count), len(one), len(other)) for count, one, other in zip(pairs[0.75], a, b, strict=True)),
     )
+
+
+def renamed(found: Sequence[Detections], labels: Mapping[int, str], wanted: Mapping[int, str]) -> list[Detections]:
+    """The detections with the class ids of another model, where both name their classes but number them otherwise.
+
+    A class whose name the other model does not have gets an id that it does not use.
+    """
+    if not labels or not wanted or dict(labels) == dict(wanted):
+        return list(found)
+    ids = {name: class_id for class_id, name in wanted.items()}
+    free = max(wanted) + 1
+    table = {class_id: ids.get(name, free + class_id) for class_id, name in labels.items()}
+    return [
+        replace(one, class_id=np.array([table.get(c, free + c) for c in one.class_id.tolist()], np.int64))
+        for one in found
+    ]
 
 
 def _share(matched: int, count_a: int, count_b: int) -> float:
