@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.redact import scrub
 from pipeline.sources.opening import Limits, Target
+from pipeline.timing import now_ns
 
 _DECODERS = {"vp8": ("vp8", "libvpx"), "vp9": ("vp9", "libvpx-vp9"), "av1": ("libdav1d", "av1")}
 _HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -49,6 +50,7 @@ def open_video(target: Target, limits: Limits) -> Opened:
     decoders = ",".join(name for codec in sorted(limits.codecs) for name in _DECODERS.get(codec, (codec,)))
     # max_pixels and codec_whitelist also bind the decoders with which libav probes the streams while opening.
     decoding = {"max_pixels": str(limits.max_pixels), "codec_whitelist": decoders}
+    began_ns = now_ns()
     try:
         container = av.open(
             target.address,
@@ -58,7 +60,8 @@ def open_video(target: Target, limits: Limits) -> Opened:
             metadata_errors="replace",
         )
     except av.FFmpegError as exc:
-        raise explain(exc, target.shown, live=target.live, opening=True) from exc
+        late = target.timeout is not None and now_ns() - began_ns > target.timeout[0] * 1e9
+        raise explain(exc, target.shown, live=target.live, opening=True, late=late) from exc
     except UnicodeError as exc:
         raise SourceInvalid(f"{target.shown}: the container holds text that cannot be read") from exc
     try:
@@ -101,12 +104,15 @@ def _prepare(container: InputContainer, target: Target, limits: Limits, decoding
     return Opened(container, stream, codec, container.format.name)
 
 
-def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool) -> SourceError:
-    """The error of this package that a libav error stands for; one line, free of secrets."""
+def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool, late: bool = False) -> SourceError:
+    """The error of this package that a libav error stands for; one line, free of secrets.
+
+    ``late`` says that the time limit was over: an interrupted read is an input/output error where it had begun.
+    """
     reason = scrub(" ".join(str(exc.strerror or type(exc).__name__).split())).rstrip(".").lower()
     text = f"{shown}: {'cannot open' if opening else 'reading failed'}"
     error = av.error
-    if isinstance(exc, (error.ExitError, error.TimeoutError)):
+    if late or isinstance(exc, (error.ExitError, error.TimeoutError)):
         return SourceTimeout(f"{text}: no data within the time limit")
     if isinstance(exc, (error.HTTPUnauthorizedError, error.HTTPForbiddenError)):
         return SourceUnavailable(f"{text}: authentication failed; check user name and password", cause="auth")

@@ -32,6 +32,7 @@ _FILE_FORMATS: Final = (
     "yuv4mpegpipe"
 )
 _FEED_FORMATS: Final = "mpjpeg,mjpeg,mpegts,matroska,webm,flv,h264,hevc,mov,mp4"
+_SECOND_LIMIT_S: Final = 1.0
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
@@ -113,9 +114,10 @@ def url_target(
     """A feed, or a finite file behind a URL.
 
     Both kinds of time limit are set: libav's socket option and PyAV's interrupt callback, which alone ends a peer that
-    trickles. Probing is short: size and rate are taken from the frames, so that a reconnect is fast.
+    trickles. The callback's comes first: where the option ends it, libav says that the data are invalid. Probing is
+    short: size and rate are taken from the frames, so that a reconnect is fast.
     """
-    limit = str(int(read_timeout_s * 1e6))
+    limit = str(int((max(open_timeout_s, read_timeout_s) + _SECOND_LIMIT_S) * 1e6))
     if url.scheme in ("rtsp", "rtsps"):
         options = {
             "rtsp_transport": transport,

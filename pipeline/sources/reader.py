@@ -121,8 +121,8 @@ class StreamReader:
         self._time_base = opened.stream.time_base or Fraction(1, 90000)
         self._timeline = Timeline(self._time_base, 1 / rate if rate else None, live=target.live)
         self._bad_in_a_row = 0
-        self._last_frame_ns = now_ns()
-        self._last_read = _Stamps(self._last_frame_ns, None)
+        self._fruitless_ns = 0  # since when packets have come without a frame
+        self._last_read = _Stamps(now_ns(), None)
         context = opened.stream.codec_context
         self._calls_decode = not (context.thread_count > 1 and context.thread_type & ThreadType.FRAME)
         self._index = 0
@@ -176,11 +176,14 @@ class StreamReader:
 
     def _advance(self) -> None:
         """Read one packet and decode it."""
+        began_ns = now_ns()
         try:
             packet = next(self._packets, None)
         except av.FFmpegError as exc:
             if not self._ended_unsized(exc):
-                error = explain(exc, self._target.shown, live=self._target.live, opening=False)
+                limit = self._target.timeout
+                late = limit is not None and now_ns() - began_ns > limit[1] * 1e9
+                error = explain(exc, self._target.shown, live=self._target.live, opening=False, late=late)
                 if self._target.live:
                     raise error from exc
                 self.failure = error
@@ -229,15 +232,19 @@ class StreamReader:
             self._last_read.decoded_ns = decoded_ns
         if frames:
             self._bad_in_a_row = 0
-            self._last_frame_ns = decoded_ns
+            self._fruitless_ns = 0
             for frame in frames:
                 self._frames.append((frame, decoded_ns))
         else:
             self._expect_a_frame(decoded_ns)
 
     def _expect_a_frame(self, at_ns: int, patience: int = 1) -> None:
-        """Raise SourceTimeout where the last one is too long ago."""
-        silence_ns = at_ns - self._last_frame_ns
+        """Raise SourceTimeout where packets have come for too long without one.
+
+        It counts from the first of them: where this machine stood still, it was not the feed that did.
+        """
+        self._fruitless_ns = self._fruitless_ns or at_ns
+        silence_ns = at_ns - self._fruitless_ns
         if self._frame_timeout_ns is not None and silence_ns > patience * self._frame_timeout_ns:
             raise SourceTimeout(
                 f"{self._target.shown}: data arrives, but no frame for {silence_ns / 1e9:.1f} s", cause="stall"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,8 @@ def sound(lines: list[dict[str, Any]]) -> None:
             left, top, right, bottom = detection["box"]
             assert 0 <= left < right <= line["width"], line
             assert 0 <= top < bottom <= line["height"], line
+
+
+def captured_s(line: dict[str, Any]) -> float:
+    """Wall time of capture of a result, in seconds."""
+    return datetime.fromisoformat(line["time"]).timestamp()

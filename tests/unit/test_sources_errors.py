@@ -65,7 +65,7 @@ def test_a_target_shows_no_credentials() -> None:
 def test_feeds_have_both_time_limits_and_few_protocols(url: str, live: bool) -> None:
     target = url_target(SourceUrl.parse(url), live=live, open_timeout_s=2.0, read_timeout_s=3.0)
     assert target.timeout == (2.0, 3.0)
-    assert target.options["timeout"] == "3000000"
+    assert target.options["timeout"] == "4000000", "the second line, behind the callback"
     assert "stimeout" not in target.options, "gone since FFmpeg 5, and dropped in silence"
     allowed = set(target.options["protocol_whitelist"].split(","))
     assert not allowed & {"file", "pipe", "concat", "subfile", "data", "crypto", "cache", "async"}
