@@ -26,9 +26,10 @@ if TYPE_CHECKING:
         SourceError,
         UsageError,
     )
+    from pipeline.events import StreamEvent
     from pipeline.flow import Pipeline
     from pipeline.frame import Detections, Picture, Result, StreamInfo
-    from pipeline.protocols import Detector, Follower, Pending, Sink, Source, Stage
+    from pipeline.protocols import Detector, EventSink, Follower, Pending, Sink, Source, Stage
     from pipeline.replaying import Replay, ReplayOptions, replay
     from pipeline.stream import FlowOptions, Stream
 
@@ -37,6 +38,7 @@ _HOMES = {
     "ConfigError": "errors",
     "Detections": "frame",
     "Detector": "protocols",
+    "EventSink": "protocols",
     "FlowOptions": "stream",
     "Follower": "protocols",
     "ModelLoadError": "errors",
@@ -53,6 +55,7 @@ _HOMES = {
     "SourceError": "errors",
     "Stage": "protocols",
     "Stream": "stream",
+    "StreamEvent": "events",
     "StreamInfo": "frame",
     "UsageError": "errors",
     "load_config": "config",
@@ -64,6 +67,7 @@ __all__ = [
     "ConfigError",
     "Detections",
     "Detector",
+    "EventSink",
     "FlowOptions",
     "Follower",
     "ModelLoadError",
@@ -80,6 +84,7 @@ __all__ = [
     "SourceError",
     "Stage",
     "Stream",
+    "StreamEvent",
     "StreamInfo",
     "UsageError",
     "load_config",

@@ -186,6 +186,7 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
     if config.skip == "auto" and config.fps is not None and config.stride == 1:
         skip = AutoSkip(config.fps, config.name)
     reader: Source
+    camera: Reconnecting | None = None
     if live and source.scheme != "pattern":
 
         def connection() -> Source:
@@ -194,7 +195,7 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
             except ConfigError as error:  # its password was there at the start; a rotated file comes back
                 raise SourceUnavailable(str(error), cause="auth") from error
 
-        reader = Reconnecting(connection, name=config.name, on_state=account.at, gate=gate)
+        reader = camera = Reconnecting(connection, name=config.name, on_state=account.at, gate=gate)
     elif source.scheme == "pattern":
         reader = PatternSource(source.reveal())
     elif config.loop:
@@ -202,9 +203,7 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
     else:
         reader = _file(config, source, skip)
     # Who plays the part of a camera is held inside its pacing: what was not seen is not caught up.
-    reader = pausable = Pausable(
-        reader, name=config.name, on_state=account.at, hang_up=isinstance(reader, Reconnecting)
-    )
+    reader = pausable = Pausable(reader, name=config.name, on_state=account.at, hang_up=camera is not None)
     if source.scheme == "pattern":
         reader = Paced(reader, wall=live)
     elif not live and config.pace == "realtime":
@@ -218,6 +217,7 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
         keep=Thinner(fps=config.fps, stride=config.stride).keep,
         drop_corrupt=config.corrupt == "drop",
         pause=pausable.pause,
+        wake=None if camera is None else camera.wake,
     )
 
 
@@ -249,9 +249,11 @@ def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
     made: list[Sink] = []
     for name, config in zip(sink_names(configs), configs, strict=True):
         match config:
-            case JsonlSinkConfig(path=path, rotate=rotate, fsync=fsync):
+            case JsonlSinkConfig(path=path, rotate=rotate, fsync=fsync, events_path=events):
                 full = Rotate(rotate.max_mb, rotate.keep) if rotate is not None else None
-                made.append(JsonlSink(path, mode="append", run_id=run_id, rotate=full, fsync=fsync, name=name))
+                made.append(
+                    JsonlSink(path, mode="append", run_id=run_id, rotate=full, fsync=fsync, events=events, name=name)
+                )
             case CsvSinkConfig(path=path):
                 made.append(CsvSink(path, mode="append", name=name))
             case MotSinkConfig(path=path):

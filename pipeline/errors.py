@@ -25,6 +25,15 @@ always ``from exc``. Messages are one line and free of secrets: sources build th
 
 from __future__ import annotations
 
+from typing import Literal
+
+Cause = Literal[
+    "refused", "timeout", "auth", "not_found", "eof", "io", "invalid_data", "stall", "decode", "hung", "crash", "memory"
+]
+"""Why a source is not live: a closed set, since it becomes a metric label. ``stall``: it neither fails nor delivers;
+``hung``: what reads it never came back; ``crash``, ``memory``: the process that decodes it died, or had no more memory.
+"""
+
 
 class PipelineError(Exception):
     """Base of all errors of this package. ``str(error)`` is one line, fit to be shown to a user."""
@@ -50,11 +59,10 @@ class SourceError(PipelineError):
     """A source failed.
 
     Attributes:
-        cause: one of the closed set ``refused, timeout, auth, not_found, eof, io, invalid_data, stall, decode``
-            (it becomes a metric label).
+        cause: see :data:`Cause`.
     """
 
-    def __init__(self, message: str, *, cause: str = "io") -> None:
+    def __init__(self, message: str, *, cause: Cause = "io") -> None:
         super().__init__(message)
         self.cause = cause
 
@@ -66,21 +74,21 @@ class SourceUnavailable(SourceError):
 class SourceTimeout(SourceError):
     """The peer accepted but delivered nothing within its deadline: transient, worth a retry."""
 
-    def __init__(self, message: str, *, cause: str = "timeout") -> None:
+    def __init__(self, message: str, *, cause: Cause = "timeout") -> None:
         super().__init__(message, cause=cause)
 
 
 class SourceInvalid(SourceError):
     """What was opened is no usable video (wrong data, no video track, forbidden codec or size): final."""
 
-    def __init__(self, message: str, *, cause: str = "invalid_data") -> None:
+    def __init__(self, message: str, *, cause: Cause = "invalid_data") -> None:
         super().__init__(message, cause=cause)
 
 
 class DecodeError(SourceError):
     """Too many packets in a row could not be decoded."""
 
-    def __init__(self, message: str, *, cause: str = "decode") -> None:
+    def __init__(self, message: str, *, cause: Cause = "decode") -> None:
         super().__init__(message, cause=cause)
 
 

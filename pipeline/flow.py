@@ -29,7 +29,6 @@ from functools import partial
 from pipeline.complaints import Complaints
 from pipeline.deployment import Deployment
 from pipeline.errors import ModelHung, PipelineError, SourceError
-from pipeline.frame import Outcome
 from pipeline.inference import UnderWay
 from pipeline.ledger import Ledger
 from pipeline.lineup import Lineup
@@ -37,7 +36,7 @@ from pipeline.memory import BufferPool
 from pipeline.outlet import Event, Outlet, open_all
 from pipeline.preparing import Preparer
 from pipeline.protocols import Detector, Sink
-from pipeline.publishing import Closing, Opened, Publisher
+from pipeline.publishing import Closing, Inbound, Opened, Publisher, tell
 from pipeline.roster import Roster
 from pipeline.stream import FlowOptions, Pictures, Stream
 from pipeline.threads import Channel, Closed, WorkerGroup
@@ -51,8 +50,8 @@ class Pipeline:
 
     ``start``, then ``add`` streams, ``finish`` when no more will be added, and ``join``. ``run_inline`` drives the same
     bodies in the calling thread. ``ledger`` holds every count and time, also while running. ``pause(name, paused)``
-    holds a stream or lets it go on, ``waiting()`` counts the frames in its lane (:mod:`pipeline.roster`, ``batching``).
-    ``models`` swaps the detector (:mod:`pipeline.lineup`).
+    holds a stream or lets it go on, ``wake()`` has cameras that turned us away tried again (:mod:`pipeline.roster`),
+    ``waiting()`` counts the frames in each lane, ``models`` swaps the detector (:mod:`pipeline.lineup`).
     """
 
     def __init__(
@@ -63,14 +62,14 @@ class Pipeline:
         self.failure: BaseException | None = None
         self._clock, self._now = clock, clock.now_ns
         # A handful is enough: readers and workers may run ahead of `follow` only as far as this.
-        self._inbox: Channel[Outcome | Opened | Closing] = Channel(4 * options.batch_size + 16)
+        self._inbox: Channel[Inbound] = Channel(4 * options.batch_size + 16)
         capacity, policy, required = options.outlet_capacity, options.outlet_policy, options.required_sinks
         self._outlets = [Outlet(sink, capacity, policy, required=sink.name in required) for sink in sinks]
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
         self._pictures = Pictures(any(sink.wants_pictures for sink in sinks), options.tap)
         self._complaints = Complaints(log, clock)
         self._roster = Roster(options.parallel)
-        self.pause = self._roster.pause
+        self.pause, self.wake = self._roster.pause, self._roster.wake
         self._group = WorkerGroup()
         self._inline = False
         self._wire(detector, self._inbox.put, Outlet.put, self._read_in_thread)
@@ -78,7 +77,7 @@ class Pipeline:
     def _wire(
         self,
         detector: Detector,
-        emit: Callable[[Outcome | Opened | Closing], object] | None,
+        emit: Callable[[Inbound], object] | None,
         deliver: Callable[[Outlet, Event], None],
         start_reader: Callable[[Stream], None],
     ) -> None:
@@ -92,6 +91,7 @@ class Pipeline:
         self._publisher = Publisher(
             deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints, self._pictures
         )
+        self._tell = self._inbox.put_now if emit else self._publisher.handle
         self._emit = emit or self._publisher.handle
         self._preparer = Preparer(self._emit, self._now, self._complaints, self._pictures)
         self.models = Lineup(detector, self.options, self._deployment, self._preparer, self._inbox.close)
@@ -135,7 +135,9 @@ class Pipeline:
                     # Asked before it is counted: what a plug-in raises here costs the stream, not the balance.
                     kept = stream.keep(capture)
                     wanted = kept and stream.gate(capture)
-                    account.arrived(capture.read_ns, capture.pts_s, capture.epoch, capture.corrupt)
+                    account.arrived(
+                        capture.read_ns, capture.pts_s, capture.epoch, capture.corrupt, capture.picture.size
+                    )
                     if kept:
                         self._preparer.prepare(stream, capture, stream.frames, wanted)
                         stream.frames += 1
@@ -149,7 +151,7 @@ class Pipeline:
             account.ended(source.truncation, at_limit=account.decoded == stream.limit, asked=stream.stop.is_set())
         except SourceError as error:
             if not stream.ended:
-                account.failed(str(error))
+                account.failed(str(error), error.cause)
                 log.error("%s: %s", account.name, error)
         except Closed:
             if not stream.ended:
@@ -240,6 +242,7 @@ class Pipeline:
     def add(self, stream: Stream) -> None:
         """Take a stream in; it opens as soon as fewer than ``parallel`` are open, or never after a stop."""
         self.ledger.add(stream.account)
+        stream.account.life.listen(partial(tell, stream, self._tell))
         self._roster.add(stream)
         self._open_more()
 
@@ -251,16 +254,10 @@ class Pipeline:
         """Give up the reader of a stream that hangs in native code: the stream ends without it, as failed, and its
         thread is left behind. False where there is none, or it is not its source that it waits for."""
         stream = self._roster.find(name)
-        if stream is None or not stream.fence.acquire(blocking=False):
+        if stream is None or not stream.give_up():
             return False
-        try:
-            if stream.ended:
-                return False
-            stream.ended = True  # whatever its source returns one day is nobody's any more
-        finally:
-            stream.fence.release()
         stream.stop.set()
-        stream.account.failed("its reader hung in native code and was left behind")
+        stream.account.failed("its reader hung in native code and was left behind", "hung")
         self._start(f"end:{name}", partial(self._close, stream))  # it may wait for `follow`; the caller must not
         return True
 

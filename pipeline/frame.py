@@ -54,6 +54,12 @@ class Picture:
         rows, columns = self.planes[0].shape[:2]
         return int(columns if self.rotation in (90, 270) else rows)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) as displayed."""
+        rows, columns = self.planes[0].shape[:2]
+        return (rows, columns) if self.rotation in (90, 270) else (columns, rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Capture:

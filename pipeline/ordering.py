@@ -45,6 +45,11 @@ class StreamOrder:
         self._ends_at = frames
 
     @property
+    def released(self) -> int:
+        """Frames that have been yielded so far."""
+        return self._next
+
+    @property
     def complete(self) -> bool:
         """The stream has ended and all its frames have been released."""
         return self._ends_at == self._next

@@ -7,8 +7,10 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.errors import SinkError
+from pipeline.events import StreamEvent
 from pipeline.frame import Result, StreamInfo
 from pipeline.ledger import SinkLedger, SinkState, StreamLedger
 from pipeline.protocols import Sink
@@ -16,6 +18,9 @@ from pipeline.threads import Channel, Closed, Policy
 from pipeline.timing import Mark
 
 log = logging.getLogger("pipeline")
+
+NOTICES_WAITING: Final = 1024
+"""Events that may wait for one sink: days of a camera that comes and goes beside a sink that hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,14 @@ class _Countdown:
             self._finished()
 
 
-Event = Began | Delivery | Ended
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something happened to a stream."""
+
+    event: StreamEvent
+
+
+Event = Began | Delivery | Ended | Notice
 
 
 class Outlet:
@@ -90,6 +102,8 @@ class Outlet:
         self.sink = sink
         self.required = required
         self.account = SinkLedger(sink.name)
+        self._lock = threading.Lock()
+        self._tells = getattr(sink, "event", None) if getattr(sink, "wants_events", False) else None
         # Only results may be pushed out: a lost Began or Ended would leave files open or never made.
         self.channel: Channel[Event] = Channel(capacity, policy, spare=lambda event: isinstance(event, Delivery))
 
@@ -99,22 +113,46 @@ class Outlet:
         Raises Closed when the channel was aborted; a result then counts as lost by the shutdown. Its frame was never
         published, so it is no end of the frame's way.
         """
-        if isinstance(event, Delivery):
-            self.account.received += 1
+        if not self._receives(event):
+            return
+        if isinstance(event, Notice):
+            self._make_room()
         try:
             pushed_out = self.channel.put(event)
         except Closed:
             if isinstance(event, Delivery):
                 self.account.lost["shutdown"] += 1
+            elif isinstance(event, Notice):
+                self._lose_notice()
             raise
         if isinstance(pushed_out, Delivery):
             self.lose(pushed_out, "overflow")
 
     def take(self, event: Event, now: Callable[[], int]) -> None:
         """Hand an event to the sink here and now (the inline run)."""
-        if isinstance(event, Delivery):
+        if self._receives(event):
+            self.write(event, now)
+
+    def _receives(self, event: Event) -> bool:
+        """Count what is meant for the sink; False for events that it does not want."""
+        if isinstance(event, Notice):
+            if self._tells is None:
+                return False
+            self.account.events_received += 1
+        elif isinstance(event, Delivery):
             self.account.received += 1
-        self.write(event, now)
+        return True
+
+    def _make_room(self) -> None:
+        """Results do not push events out, but events are bounded as well: the oldest gives way."""
+        account = self.account
+        waiting = account.events_received - account.events_written - account.events_lost
+        if waiting > NOTICES_WAITING and self.channel.take_out(lambda event: isinstance(event, Notice)):
+            self._lose_notice()
+
+    def _lose_notice(self) -> None:
+        with self._lock:  # both ends of the channel may lose some
+            self.account.events_lost += 1
 
     def write(self, event: Event, now: Callable[[], int]) -> None:
         """Give one event to the sink, in the sink's thread.
@@ -134,6 +172,8 @@ class Outlet:
                     self.sink.begin(event.info)
                 case Ended():
                     self.sink.end(event.stream)
+                case Notice() if self._tells is not None:
+                    self._tells(event.event)
         except SinkError as error:
             self._fail(event, "write_error", "degraded", error)
         except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it costs this sink only
@@ -141,6 +181,8 @@ class Outlet:
         else:
             if isinstance(event, Ended):
                 event.done()
+            elif isinstance(event, Notice):
+                self.account.events_written += 1
             elif isinstance(event, Delivery):
                 self.account.written += 1
                 event.done(began_ns, now())
@@ -162,7 +204,7 @@ class Outlet:
             unforeseen = None if isinstance(error, SinkError) else error
             log.error("sink %s: %s", self.sink.name, str(error) or type(error).__name__, exc_info=unforeseen)
         self.account.state, self.account.error = state, str(error) or type(error).__name__
-        if not isinstance(event, Delivery):
+        if not isinstance(event, (Delivery, Notice)):
             self.account.faults += 1
         self._pass(event, reason)
         if self.required and event is not None:  # at the close the run is over anyway
@@ -176,6 +218,8 @@ class Outlet:
         """The sink will not hear of this event."""
         if isinstance(event, Delivery):
             self.lose(event, reason)
+        elif isinstance(event, Notice):
+            self._lose_notice()
         elif isinstance(event, Ended):
             event.done()
 

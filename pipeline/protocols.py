@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from pipeline.events import StreamEvent
 from pipeline.frame import (
     Batch,
     Capture,
@@ -183,4 +184,19 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Flush, make durable, close. Called once, also after errors."""
+        ...
+
+
+class EventSink(Sink, Protocol):
+    """A sink that is also told what happens to streams: cameras that go and come back, stalls, changes of size.
+
+    Attributes:
+        wants_events: True; a sink without this attribute, or with False, is told nothing.
+    """
+
+    wants_events: bool
+
+    def event(self, event: StreamEvent) -> None:
+        """Keep one event; raises SinkError. It comes in its place between the results of its stream, and before
+        ``begin`` where a camera has not been reached yet."""
         ...

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pipeline.complaints import Complaints
+from pipeline.events import StreamEvent
 from pipeline.frame import Detections, Outcome, Result, StreamInfo, StreamKey
 from pipeline.ledger import Ledger
 from pipeline.ordering import Joined, StreamOrder
-from pipeline.outlet import Began, Delivery, Ended, Event
+from pipeline.outlet import Began, Delivery, Ended, Event, Notice
 from pipeline.stream import TO_SINKS, Pictures, Stream
+from pipeline.threads import Closed
 from pipeline.timing import Mark
 
 
@@ -33,10 +37,30 @@ class Closing:
     frames: int
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something happened to a stream, after its reader had given out ``frames`` sequence numbers."""
+
+    stream: Stream
+    event: StreamEvent
+    frames: int
+
+
+Inbound = Outcome | Opened | Closing | Told
+"""What the follow loop is sent."""
+
+
+def tell(stream: Stream, put: Callable[[Told], object], event: StreamEvent) -> None:
+    """Send an event the way of the frames, so that it keeps its place among them. After the end nobody is told."""
+    with suppress(Closed):
+        put(Told(stream, event, stream.frames))
+
+
 @dataclass(slots=True)
 class _Following:
     stream: Stream
     order: StreamOrder = field(default_factory=StreamOrder)
+    told: deque[Told] = field(default_factory=deque)  # waiting for the frames before them
     dropped_before: int = 0
 
 
@@ -61,8 +85,16 @@ class Publisher:
         self._pictures = pictures
         self._following: dict[StreamKey, _Following] = {}
 
-    def handle(self, event: Outcome | Opened | Closing) -> None:
+    def handle(self, event: Inbound) -> None:
         """Take one event and publish what is ready."""
+        if isinstance(event, Told):
+            waiting = self._following.get(event.stream.key)
+            if waiting is None:  # it has not opened yet
+                self._deliver(Notice(event.event))
+                return
+            waiting.told.append(event)
+            self._tell(waiting)
+            return
         if isinstance(event, Opened):
             self._following[event.stream.key] = _Following(event.stream)
             self._deliver(Began(event.info))
@@ -72,12 +104,20 @@ class Publisher:
         if isinstance(event, Outcome):
             for joined in following.order.add(event):
                 self._publish(following, joined)
+                if following.told:
+                    self._tell(following)
         else:
             following.order.end(event.frames)
         if following.order.complete:
             del self._following[key]
             settle = partial(self._ledger.settle, following.stream.account)
             self._deliver(Ended(key.name, self._outlets, settle))
+
+    def _tell(self, following: _Following) -> None:
+        """Deliver the events whose turn has come."""
+        told = following.told
+        while told and told[0].frames <= following.order.released:
+            self._deliver(Notice(told.popleft().event))
 
     def _publish(self, following: _Following, joined: Joined) -> None:
         frame, stream = joined.frame, following.stream

@@ -18,6 +18,7 @@ class Roster:
         self._lock = threading.Lock()
         self._waiting: deque[Stream] = deque()
         self._open: dict[StreamKey, Stream] = {}
+        self._held: set[str] = set()  # names, so that a stream that is begun anew stays held
         self._finished = False
         self._generation = 0
 
@@ -29,6 +30,8 @@ class Roster:
             if self._finished:
                 stream.account.never_opened()
             else:
+                if stream.account.name in self._held and stream.pause is not None:
+                    stream.pause(True)
                 self._waiting.append(stream)
 
     def next(self) -> Stream | None:
@@ -67,13 +70,27 @@ class Roster:
                     stream.stop.set()
 
     def pause(self, name: str, paused: bool) -> bool:
-        """Hold one stream or let it go on; False where there is none of this name, or it cannot be held."""
+        """Hold one stream or let it go on; False where there is none of this name, or it cannot be held.
+
+        One that is begun anew stays held, until it is let go on.
+        """
         with self._lock:
             found = [stream for stream in (*self._open.values(), *self._waiting) if stream.account.name == name]
-        held = [stream.pause for stream in found if stream.pause is not None and not stream.stop.is_set()]
+            held = [stream.pause for stream in found if stream.pause is not None and not stream.stop.is_set()]
+            if held and paused:
+                self._held.add(name)
+            elif not paused:
+                self._held.discard(name)
         for pause in held:
             pause(paused)
         return bool(held)
+
+    def wake(self) -> None:
+        """Have those try at once that wait for a person's help: something may have been cured."""
+        with self._lock:
+            waiting = [stream.wake for stream in self._open.values() if stream.wake is not None]
+        for wake in waiting:
+            wake()
 
     def finish(self) -> None:
         """No more streams will be added."""

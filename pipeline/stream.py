@@ -30,6 +30,7 @@ class Stream:
         drop_corrupt: frames that the decoder flagged as damaged are dropped, else only counted.
         follower: sees this stream's detections in order, before they are published.
         pause: holds the source (True) or lets it go on (False), from any thread; None where it cannot be held.
+        wake: has the source try again at once, where it waits for a person's help; None where it never does.
     """
 
     source: Source
@@ -43,6 +44,7 @@ class Stream:
     drop_corrupt: bool = False
     follower: Follower | None = None
     pause: Callable[[bool], None] | None = None
+    wake: Callable[[], None] | None = None
     # Set by the pipeline
     key: StreamKey = field(default_factory=lambda: StreamKey("", 0))
     model: Model = field(init=False, repr=False)
@@ -59,6 +61,18 @@ class Stream:
         """Raise Closed where the stream was ended meanwhile by somebody else; under the fence."""
         if self.ended:
             raise Closed
+
+    def give_up(self) -> bool:
+        """End it without its reader; False where it has ended, or it is not its source that the reader waits for."""
+        if not self.fence.acquire(blocking=False):
+            return False
+        try:
+            if self.ended:
+                return False
+            self.ended = True  # whatever its source returns one day is nobody's any more
+            return True
+        finally:
+            self.fence.release()
 
 
 class Nobody:

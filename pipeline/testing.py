@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.errors import InferenceError
+from pipeline.events import StreamEvent
 from pipeline.frame import (
     Batch,
     Capture,
@@ -193,7 +194,10 @@ class FakeDetector:
 
 
 class ListSink:
-    """Keeps everything in lists. ``fail`` may raise for a result; ``gate`` holds every write."""
+    """Keeps everything in lists. ``fail`` may raise for a result; ``gate`` holds every write.
+
+    With ``wants_events`` it keeps events of streams in ``told``, and all there is in ``order``: frame numbers, kinds.
+    """
 
     def __init__(
         self,
@@ -202,9 +206,13 @@ class ListSink:
         wants_pictures: bool = False,
         fail: Callable[[Result], None] | None = None,
         gate: threading.Event | None = None,
+        wants_events: bool = False,
     ) -> None:
         self.name = name
         self.wants_pictures = wants_pictures
+        self.wants_events = wants_events
+        self.told: list[StreamEvent] = []
+        self.order: list[tuple[str, int | str]] = []
         self.results: list[Result] = []
         self.events: list[str] = []
         self._fail = fail
@@ -225,6 +233,14 @@ class ListSink:
         if self._fail is not None:
             self._fail(result)
         self.results.append(result)
+        self.order.append((result.stream, result.frame))
+
+    def event(self, event: StreamEvent) -> None:
+        """Keep it."""
+        if self._gate is not None:
+            self._gate.wait()
+        self.told.append(event)
+        self.order.append((event.stream, event.kind))
 
     def end(self, stream: str) -> None:
         """Note it."""

@@ -92,9 +92,25 @@ class Channel(Generic[T]):
             self._readable.notify()
             return pushed_out
 
+    def put_now(self, item: T) -> None:
+        """Add an element without waiting, even above capacity: for what is rare. Raises Closed as ``put`` does."""
+        with self._readable:
+            if self._aborted or self._closed:
+                raise Closed
+            self._items.append(item)
+            self._readable.notify()
+
+    def take_out(self, wanted: Callable[[T], bool]) -> T | None:
+        """Remove the oldest element for which ``wanted`` says yes, and return it."""
+        with self._readable:
+            return self._remove(wanted)
+
     def _push_out(self) -> T | None:
+        return self._remove(self._spare)
+
+    def _remove(self, wanted: Callable[[T], bool]) -> T | None:
         for index, item in enumerate(self._items):
-            if self._spare(item):
+            if wanted(item):
                 del self._items[index]
                 return item
         return None

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 
 from pipeline.config.outputs import ServerConfig
+from pipeline.events import Condition
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.ledger import Ledger, SinkLedger, StreamLedger
 from pipeline.timing import Mark, new_trace, now_ns
@@ -36,7 +37,8 @@ class FakeBoard:
         gate = self.books.streams["gate"]
         gate.opened(StreamInfo("gate", 640, 360, live=True, codec="h264"), gate.counters, now_ns())
         gone = self.books.streams["gone"]
-        gone.at("backoff", f"rtsp://viewer:{CAMERA_PASSWORD}@10.0.0.9/x: connection refused")
+        text = f"rtsp://viewer:{CAMERA_PASSWORD}@10.0.0.9/x: connection refused"
+        gone.at(Condition("backoff", text, "refused", attempts=3, pause_s=20.0))
         self.books.sinks["jsonl"] = SinkLedger("jsonl", received=1, written=1)
         for _ in range(3):
             self.frame()

@@ -157,5 +157,5 @@ _CELLS: Final[Mapping[str, Callable[[Stream], Text | str]]] = {
     "waiting": lambda stream: str(stream.get("waiting", 0)),
     "dropped": _losses,
     "10 minutes": lambda stream: Text(spark(stream.get("history", {}).get("fps", [])), style="cyan"),
-    "cause": lambda stream: Text(str(stream.get("cause") or ""), style="yellow"),
+    "cause": lambda stream: Text(str(stream.get("detail") or stream.get("cause") or ""), style="yellow"),
 }

@@ -30,7 +30,8 @@ def written_files(config: Path, streams: Iterable[str], since_ns: int) -> list[P
         if sink.type == "coco":
             paths = [os.path.join(sink.path, name) for name in ("coco.json", "coco_images.json")]
         else:
-            paths = [str(sink.path).replace("{stream}", name) for name in names]
+            templates = filter(None, (sink.path, getattr(sink, "events_path", None)))
+            paths = [template.replace("{stream}", name) for template in templates for name in names]
         for path in paths:
             stem, suffix = os.path.splitext(path)
             later = f"{glob.escape(stem)}.[0-9]*{glob.escape(suffix)}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -38,6 +39,16 @@ def _fixed_folder(text: str, info: ValidationInfo) -> str:
     if "{" in text:
         raise refusal("expected the path of one folder for all streams, without placeholders")
     return local_path(text, info)
+
+
+def events_beside(results: str) -> str | None:
+    """Where the events of a results file go: ``out/gate.events.jsonl`` beside ``out/gate.jsonl``.
+
+    None beside what is no file (a pipe, ``/dev/stdout``): nothing can be laid there.
+    """
+    if results.startswith("/dev/") or (os.path.exists(results) and not os.path.isfile(results)):
+        return None
+    return results.removesuffix(".jsonl") + ".events.jsonl"
 
 
 def _false_is_none(value: object) -> object:
@@ -99,6 +110,19 @@ class JsonlSinkConfig(Section):
         description="When lines are made safe against a power loss: left to the system, once a second, each.",
     )
     required: Required = False
+
+    events: Annotated[
+        Template | None, BeforeValidator(_false_is_none, json_schema_input_type=Template | Literal[False] | None)
+    ] = Field(
+        default=None,
+        description="File for events of streams: cameras that go and come back, stalls, other sizes and codecs. Unset: "
+        "beside the results, such as `out/{stream}.events.jsonl`; `false`: none.",
+    )
+
+    @property
+    def events_path(self) -> str | None:
+        """Where events go; None for nowhere."""
+        return self.events if "events" in self.model_fields_set else events_beside(self.path)
 
 
 class CsvSinkConfig(Section):
@@ -206,9 +230,9 @@ def sink_clash(sinks: Sequence[Section], streams: int) -> tuple[int, str] | None
     taken: dict[str, int] = {}
     for index, sink in enumerate(sinks):
         path: str = getattr(sink, "path", "")
-        if path in taken:
-            return index, f"sinks[{taken[path]}] writes to the same path"
-        taken[path] = index
+        for each in filter(None, (path, getattr(sink, "events_path", None))):
+            if taken.setdefault(each, index) != index:
+                return index, f"sinks[{taken[each]}] writes to the same path"
         if streams > 1 and isinstance(sink, (CsvSinkConfig, MotSinkConfig, VideoSinkConfig)) and "{stream}" not in path:
             return index, f"{streams} streams cannot share one file of this kind; write {{stream}} into the file name"
     return None

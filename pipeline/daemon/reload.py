@@ -92,6 +92,7 @@ class Reloader:
             self._pipeline.add(self._next.pop(name))
         for name in [name for name in self._removed if self._over(name)]:
             self._removed.remove(name)
+            self._pipeline.pause(name, False)  # should it come back one day, nobody holds it
             self._pipeline.ledger.retire(name)
 
     def restart(self, name: str) -> None:
@@ -151,6 +152,7 @@ class Reloader:
                 self._next[stream.name] = feed
         self._config = loaded.config
         self._show_faulty(loaded)
+        self._pipeline.wake()  # a password in a file, say, may have been changed with it
 
     def _show_faulty(self, loaded: LoadedConfig) -> None:
         """Streams whose entry is faulty are in every list, with the reason, though nothing runs."""

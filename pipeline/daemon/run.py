@@ -389,6 +389,4 @@ def _name_threads(number: int, frame: FrameType | None) -> None:
 
 def _served(ledger: Ledger) -> bool:
     """Every frame that was decoded is accounted for, and every sink is done with what was meant for it."""
-    return not ledger.unbalanced() and all(
-        sink.received == sink.written + sink.lost.total() for sink in ledger.sinks.values()
-    )
+    return not ledger.unbalanced() and all(sink.served for sink in ledger.sinks.values())

@@ -105,17 +105,17 @@ class Supervisor:
         for one in stale:
             self._say_stalled(one, now_ns)
         for one in feeds:
-            waits = one.state in ("live", "stalled") or (one.state == "connecting" and one.changes)
+            waits = one.state in ("live", "stalled") or (one.state == "connecting" and one.life.changes)
             patience_ns = max(STUCK_NS, int(2e9 * self._limit_s(one.name)))
             if waits and now_ns - self._watched[one].moved_ns > patience_ns:
                 self._leave_behind(one)
 
     def _seen(self, account: StreamLedger, now_ns: int) -> _Watched:
-        frames, changes = account.decoded, account.changes
+        frames, changes = account.decoded, account.life.changes
         seen = self._watched.get(account)
         if seen is None:
             return _Watched(frames, changes, now_ns, frames, now_ns)
-        if frames > seen.frames and account.moves():
+        if frames > seen.frames and account.life.moves():
             log.info("%s: frames again", account.name)
         if (frames, changes) != (seen.frames, seen.changes):
             if changes != seen.changes:
@@ -135,7 +135,7 @@ class Supervisor:
 
     def _say_stalled(self, account: StreamLedger, now_ns: int) -> None:
         detail = f"no frame for {(now_ns - self._watched[account].moved_ns) / 1e9:.0f} s"
-        if account.stands_still(detail):
+        if account.life.stands_still(detail):
             log.warning("%s: stalled: %s", account.name, detail)
 
     def _say_frozen(self, live: list[StreamLedger]) -> None:

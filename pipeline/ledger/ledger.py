@@ -10,22 +10,19 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
+from pipeline.errors import Cause
+from pipeline.events import Condition, StreamState
 from pipeline.frame import SourceCounters, StreamInfo
+from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.stats import Latency
 from pipeline.timing import IntervalJitter, Mark, TransitJitter, cpu_ns, now_ns
-
-StreamState = Literal[
-    "connecting", "live", "stalled", "backoff", "auth_failed", "failed", "paused", "finished", "truncated", "stopped"
-]
 
 SinkState = Literal["ok", "degraded", "failed"]
 
 FROZEN_NS = 30_000_000_000
 """The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
-
-ENDED: frozenset[str] = frozenset({"failed", "finished", "truncated", "stopped"})
 
 
 class StreamLedger:
@@ -35,13 +32,9 @@ class StreamLedger:
         """``source`` is what people are shown: a path, or an address without credentials."""
         self.name = name
         self.source = source
-        self.info = StreamInfo(name, live=live)
+        self.life = Lifecycle(name, StreamInfo(name, live=live))
         self.paced = paced or live
-        self.state: StreamState = "connecting"
-        self.error: str | None = None
         self.awaited_ns = now_ns()  # since when a result is waited for, if there is none
-        self.changes = 0  # times that its source said how it is
-        self.closed = False  # nobody reads it any more
         self.is_faulty = False  # nobody ever read it: see faulty()
         self.counters = SourceCounters()
         # Written by the read loop
@@ -71,47 +64,56 @@ class StreamLedger:
         account.is_faulty = account.closed = True
         return account
 
+    @property
+    def info(self) -> StreamInfo:
+        """What is known of the stream: as it opened, and of the last frame its size."""
+        return self.life.info
+
+    @property
+    def state(self) -> StreamState:
+        """How it is, by the names of the contract."""
+        return self.life.state
+
+    @state.setter
+    def state(self, state: StreamState) -> None:
+        self.life.state = state
+
+    @property
+    def error(self) -> str | None:
+        """Why it is not live, in words."""
+        return self.life.detail
+
+    @error.setter
+    def error(self, error: str | None) -> None:
+        self.life.detail = error
+
+    @property
+    def closed(self) -> bool:
+        """Nobody reads it any more."""
+        return self.life.closed
+
+    @closed.setter
+    def closed(self, closed: bool) -> None:
+        self.life.closed = closed
+
     def opened(self, info: StreamInfo, counters: SourceCounters, at_ns: int) -> None:
         """The read loop opened the source."""
-        self.info = info
         self.counters = counters
         self.opened_ns = at_ns
-        if not info.live:  # a feed is live with its first frame
-            self.state = "live"
+        self.life.opened(info)
 
-    def at(self, state: str, detail: str | None) -> None:
-        """A supervised source says how it is: ``backoff`` and why, ``connecting``, ``live``."""
-        with self._lock:
-            if self.closed:  # a reader that was left behind has come back
-                return
-            self.state = cast(StreamState, state)
-            if state != "connecting" or detail:  # why it must connect again is not known to be cured yet
-                self.error = detail
-            self.changes += 1
+    def at(self, condition: Condition) -> None:
+        """A supervised source says how it is."""
+        self.life.at(condition)
 
-    def stands_still(self, detail: str) -> bool:
-        """A supervisor sees no frames; False unless it was ``live``."""
-        with self._lock:
-            if self.state != "live":
-                return False
-            self.state, self.error = "stalled", detail
-            return True
-
-    def moves(self) -> bool:
-        """A supervisor sees frames; False unless it was ``stalled``."""
-        with self._lock:
-            if self.state != "stalled":
-                return False
-            self.state, self.error = "live", None
-            return True
-
-    def arrived(self, read_ns: int, pts_s: float, epoch: int, corrupt: bool) -> None:
-        """The read loop got a frame from the decoder."""
-        if self.state == "connecting":
-            self.state = "live"
+    def arrived(
+        self, read_ns: int, pts_s: float, epoch: int, corrupt: bool, size: tuple[int, int] | None = None
+    ) -> None:
+        """The read loop got a frame from the decoder, of ``size`` (width, height) where that is known."""
         self.decoded += 1
         self.corrupt += corrupt
         self.last_frame_ns = read_ns
+        self.life.arrived(read_ns, epoch, self.decoded, size, self.counters.discontinuities)
         if self.paced:
             if epoch != self._arrival_epoch:
                 self._arrival.reset()
@@ -121,19 +123,20 @@ class StreamLedger:
     def ended(self, truncation: str | None, *, at_limit: bool, asked: bool) -> None:
         """The read loop ended without an error: at the limit, because it was asked to, or at the end of the source."""
         if at_limit or not (asked or truncation):
-            self.state = "finished"
+            self.life.end("finished")
         elif truncation and not asked:
-            self.state, self.error = "truncated", truncation
+            self.life.end("truncated", truncation)
         else:
-            self.state = "stopped"
+            self.life.end("stopped")
 
-    def failed(self, error: str) -> None:
+    def failed(self, error: str, cause: Cause | None = None) -> None:
         """The read loop ended with an error."""
-        self.state, self.error = "failed", error
+        self.life.end("failed", error, cause)
 
     def never_opened(self) -> None:
         """A stop came before its turn."""
-        self.state, self.closed = "stopped", True
+        self.life.end("stopped")
+        self.life.closed = True
 
     def published(self, trace: list[int]) -> None:
         """The follow loop made a result of a frame."""
@@ -216,6 +219,8 @@ class StreamLedger:
             },
             "reconnects": self.counters.reconnects,
             "discontinuities": self.counters.discontinuities,
+            "param_changes": self.life.param_changes,
+            "stalls": self.life.stalls,
             "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
             "first_result_ms": _ms_since(start_ns, self.first_result_ns),
             **(self._settled or self.latency().as_dict()),
@@ -233,6 +238,7 @@ class SinkLedger:
     Attributes:
         received: results that were meant for it.
         written: results that it kept.
+        events_received, events_written, events_lost: the same for events of streams, where the sink wants them.
         faults: times that a stream could not be begun or ended, or the sink not closed: results that counted as
             written may be missing then.
         state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
@@ -242,6 +248,9 @@ class SinkLedger:
     received: int = 0
     written: int = 0
     lost: Counter[str] = field(default_factory=Counter)
+    events_received: int = 0
+    events_written: int = 0
+    events_lost: int = 0
     faults: int = 0
     state: SinkState = "ok"
     error: str | None = None
@@ -249,7 +258,13 @@ class SinkLedger:
     @property
     def lost_data(self) -> bool:
         """Whether anything that was meant for it is, or may be, missing."""
-        return bool(self.lost or self.faults) or self.state == "failed"
+        return bool(self.lost or self.events_lost or self.faults) or self.state == "failed"
+
+    @property
+    def served(self) -> bool:
+        """It is done with everything that was meant for it."""
+        events = self.events_received == self.events_written + self.events_lost
+        return events and self.received == self.written + self.lost.total()
 
     def as_dict(self) -> dict[str, Any]:
         """This sink's part of ``report.json``."""
@@ -257,6 +272,11 @@ class SinkLedger:
             "received": self.received,
             "written": self.written,
             "lost": dict(sorted(self.lost.items())),
+            "events": {
+                "received": self.events_received,
+                "written": self.events_written,
+                "lost": self.events_lost,
+            },
             "faults": self.faults,
             "state": self.state,
             "error": self.error,
@@ -292,6 +312,7 @@ class Ledger:
         earlier = self.streams.get(account.name)
         if earlier is not None:  # begun anew: the stream has been without a result since then
             account.awaited_ns = earlier.last_result_ns or earlier.awaited_ns
+            account.life.told.update(earlier.life.told)  # why it was begun anew is among them
         self.retire(account.name)
         self.streams[account.name] = account
 

@@ -19,11 +19,17 @@ def sink_metrics(sinks: Mapping[str, SinkLedger]) -> Iterator[Metric]:
         "pipeline_sink_results", "Results that were meant for the sink, and those it kept", labels=["sink", "outcome"]
     )
     lost = CounterMetricFamily("pipeline_sink_lost", "Results that the sink lost", labels=["sink", "reason"])
+    events = CounterMetricFamily(
+        "pipeline_sink_events", "Events of streams that the sink was told, kept and lost", labels=["sink", "outcome"]
+    )
     for name, sink in sinks.items():
         up.add_metric([name], float(sink.state == "ok"))
         results.add_metric([name, "received"], sink.received)
         results.add_metric([name, "written"], sink.written)
+        events.add_metric([name, "received"], sink.events_received)
+        events.add_metric([name, "written"], sink.events_written)
+        events.add_metric([name, "lost"], sink.events_lost)
         counted = dict(sink.lost)
         for reason in dict.fromkeys((*REASONS, *counted)):
             lost.add_metric([name, reason], counted.get(reason, 0))
-    yield from (up, results, lost)
+    yield from (up, results, lost, events)

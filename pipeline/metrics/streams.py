@@ -34,6 +34,12 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Metric]:
         "pipeline_reconnects", "Connections after the first, by what ended the one before", labels=["stream", "cause"]
     )
     errors = CounterMetricFamily("pipeline_decode_errors", "Packets that the decoder refused", labels=["stream"])
+    stalls = CounterMetricFamily("pipeline_stalls", "Times that the stream stood still", labels=["stream"])
+    params = CounterMetricFamily("pipeline_param_changes", "Changes of picture size or codec", labels=["stream"])
+    breaks = CounterMetricFamily("pipeline_discontinuities", "Breaks in the time stamps", labels=["stream"])
+    events = CounterMetricFamily(
+        "pipeline_stream_events", "Events told of the stream, by kind and cause", labels=["stream", "event", "cause"]
+    )
     for account in streams:
         name = account.name
         for outcome, count in (
@@ -49,7 +55,12 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Metric]:
         for cause, count in dict(account.counters.reconnects_by_cause).items():
             reconnects.add_metric([name, cause], count)
         errors.add_metric([name], account.counters.decode_errors)
-    yield from (frames, drops, reconnects, errors)
+        stalls.add_metric([name], account.life.stalls)
+        params.add_metric([name], account.life.param_changes)
+        breaks.add_metric([name], account.counters.discontinuities)
+        for (kind, why), count in dict(account.life.told).items():
+            events.add_metric([name, kind, why], count)
+    yield from (frames, drops, reconnects, errors, stalls, params, breaks, events)
 
 
 def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: int, now_ns: int) -> Iterator[Metric]:

@@ -9,8 +9,10 @@ from typing import Any
 import orjson
 
 from pipeline.errors import SinkError
+from pipeline.events import StreamEvent
 from pipeline.frame import Result, StreamInfo
 from pipeline.sinks.columns import columns, seconds
+from pipeline.sinks.event_file import EventFiles
 from pipeline.sinks.record_file import Rotate
 from pipeline.sinks.stream_files import Fsync, Mode, StreamFiles
 from pipeline.timing import STAGES, SYSTEM, Clock, Mark, elapsed, rfc3339, stage_times
@@ -66,7 +68,8 @@ class JsonlSink:
         mode: ``replace`` (replay) or ``append`` after repairing a torn tail (run).
         run_id: id of this process, for live feeds; None writes the fields of a replay only.
         rotate: when to start a new file, or None.
-        fsync: see :data:`pipeline.sinks.stream_files.Fsync`.
+        fsync: see :data:`pipeline.sinks.stream_files.Fsync`; with any but ``never`` each event is synced by itself.
+        events: template of the files for events of streams, such as ``out/{stream}.events.jsonl``, or None.
     """
 
     wants_pictures = False
@@ -79,11 +82,14 @@ class JsonlSink:
         run_id: str | None = None,
         rotate: Rotate | None = None,
         fsync: Fsync = "never",
+        events: str | Path | None = None,
         name: str = "jsonl",
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
         self._run_id = run_id
+        self._events = None if events is None else EventFiles(events, rotate=rotate, durable=fsync != "never")
+        self.wants_events = events is not None
         self._files = StreamFiles(path, mode=mode, opening=b'{"stream":', rotate=rotate, fsync=fsync, clock=clock)
 
     def open(self) -> None:
@@ -97,6 +103,11 @@ class JsonlSink:
     def write(self, result: Result) -> None:
         """Write one line; raises SinkError, and leaves no torn line before the next one."""
         self._files.append(result.stream, line(result, self._run_id))
+
+    def event(self, event: StreamEvent) -> None:
+        """Write one line into the stream's file of events; raises SinkError."""
+        if self._events is not None:
+            self._events.append(event, self._run_id)
 
     def end(self, stream: str) -> None:
         """Close the stream's file; raises SinkError."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+from pipeline.events import Condition
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
 from pipeline.threads import StopFlag
@@ -33,7 +34,7 @@ class Pausable:
         source: Source,
         *,
         name: str = "feed",
-        on_state: Callable[[str, str | None], None] = lambda state, detail: None,
+        on_state: Callable[[Condition], None] = lambda condition: None,
         hang_up: bool = False,
     ) -> None:
         self._source = source
@@ -90,7 +91,7 @@ class Pausable:
                 if self._hang_up:
                     self._source.open(self._new_inner())
                     continue
-                self._on_state("live", None)
+                self._on_state(Condition("live"))
             capture = self._source.read()
             if capture is None and self._hung_up() and not self._stop.is_set():
                 continue  # that was a pause, even if it is over already, and not the end
@@ -127,7 +128,7 @@ class Pausable:
                     return
                 go_on = self._go_on
             self._pauses += 1
-            self._on_state("paused", None)
+            self._on_state(Condition("paused"))
             log.info("%s: paused", self._name)
             while not go_on.wait(3600.0):
                 pass

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Final
 
-from pipeline.errors import SourceError, SourceInvalid
+from pipeline.errors import Cause, SourceError, SourceInvalid
+from pipeline.events import Condition, StreamState
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
 from pipeline.sources.gate import Gate
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 SLOW_CAUSES: Final = frozenset({"auth", "not_found"})
 """Causes that only a person cures: tried again in the slow lane, so that no account is locked and no log flooded."""
 
-OnState = Callable[[str, str | None], None]
-"""Called by the reading thread with a state (``connecting, live, backoff, auth_failed, failed``) and a detail."""
+OnState = Callable[[Condition], None]
+"""Called by the reading thread; the states are ``connecting, live, backoff, auth_failed, failed``."""
 
 
 class Reconnecting:
@@ -34,7 +35,7 @@ class Reconnecting:
     - Pauses start small again once a connection delivered frames for ``healthy_s``.
     - Wrong credentials, a missing path and what is no usable video (SourceInvalid: a camera in the middle of a restart
       or of a change of its settings looks like that too) wait ``slow_lane_s``; their states are ``auth_failed`` for the
-      first and ``failed`` for the others.
+      first and ``failed`` for the others. :meth:`wake` ends that wait.
     - Index and pts go on over a reconnect; the gap in pts is the time that really passed; the epoch grows.
 
     Each change between live and one of the others is logged once, however often the camera is tried in between.
@@ -56,7 +57,7 @@ class Reconnecting:
         make_source: Callable[[], Source],
         *,
         name: str = "feed",
-        on_state: OnState = lambda state, detail: None,
+        on_state: OnState = lambda condition: None,
         first_backoff_s: float = 0.5,
         max_backoff_s: float = 30.0,
         slow_lane_s: float = 60.0,
@@ -68,6 +69,7 @@ class Reconnecting:
         self._name = name
         self._on_state = on_state
         self._told = ""
+        self._nap: StopFlag | None = None
         self._first_backoff_s = first_backoff_s
         self._max_backoff_s = max_backoff_s
         self._slow_lane_s = slow_lane_s
@@ -80,8 +82,10 @@ class Reconnecting:
         self._stillness = Stillness(self.counters)
         self._source: Source | None = None
         self._stop = StopFlag()
-        self._lost_by: str | None = None
+        self._lost_by: Cause | None = None
         self._failures = 0
+        self._attempts = 0  # since the last frame
+        self._info: StreamInfo | None = None  # of this connection
         self._first_frame_ns: int | None = None
 
     def open(self, stop: StopFlag) -> StreamInfo:
@@ -107,7 +111,8 @@ class Reconnecting:
                 continue
             if self._first_frame_ns is None:
                 self._first_frame_ns = capture.decoded_ns
-                self._tell("live", None)
+                self._attempts = 0
+                self._tell(Condition("live", info=self._info))
             elif self._failures and capture.decoded_ns - self._first_frame_ns >= self._healthy_ns:
                 self._failures = 0
             self._stillness.look(capture)
@@ -146,7 +151,7 @@ class Reconnecting:
                 source.close()
                 return None
             self._whole.begin(source)
-            self._source = source
+            self._source, self._info = source, info
             self._first_frame_ns = None
             if self._lost_by is not None:
                 self.counters.reconnects += 1
@@ -160,7 +165,8 @@ class Reconnecting:
         with nullcontext(True) if self._gate is None else self._gate.turn(self._stop) as may:
             if not may:
                 return None
-            self._tell("connecting", None)
+            self._attempts += 1
+            self._tell(Condition("connecting", attempts=self._attempts))
             return source.open(self._stop)
 
     def _fail(self, error: SourceError) -> None:
@@ -169,7 +175,7 @@ class Reconnecting:
             self._lost_by = error.cause
             self.close()
         if error.cause in SLOW_CAUSES or isinstance(error, SourceInvalid):
-            state = "auth_failed" if error.cause == "auth" else "failed"
+            state: StreamState = "auth_failed" if error.cause == "auth" else "failed"
             pause = self._slow_lane_s
         else:
             state = "backoff"
@@ -177,11 +183,27 @@ class Reconnecting:
             pause = self._jitter.uniform(0.0, min(self._max_backoff_s, self._first_backoff_s * 2**doublings))
             self._failures += 1
         if not self._stop.is_set():
-            self._tell(state, f"{error} (next try in {pause:.1f} s)")
-            self._stop.wait(pause)
+            detail = f"{error} (next try in {pause:.1f} s)"
+            self._tell(Condition(state, detail, error.cause, self._attempts, pause))
+            self._pause(pause, slow=state != "backoff")
 
-    def _tell(self, state: str, detail: str | None) -> None:
-        self._on_state(state, detail)
+    def _pause(self, pause_s: float, *, slow: bool) -> None:
+        """Wait for the next try; in the slow lane also for somebody who says that it is worth one."""
+        nap = self._nap = self._stop.child() if slow else None
+        (nap or self._stop).wait(pause_s)
+        self._nap = None
+
+    def wake(self) -> None:
+        """Try now what waits in the slow lane: a person may have cured it. From any thread."""
+        nap = self._nap
+        if nap is not None:
+            nap.set()
+
+    def _tell(self, condition: Condition) -> None:
+        self._on_state(condition)
+        state = condition.state
         if state not in ("connecting", self._told):
             self._told = state
-            log.log(logging.INFO if state == "live" else logging.WARNING, "%s: %s", self._name, detail or state)
+            log.log(
+                logging.INFO if state == "live" else logging.WARNING, "%s: %s", self._name, condition.detail or state
+            )

@@ -41,21 +41,36 @@ def stream(
 ) -> dict[str, Any]:
     """One stream: what the report says of it, and how it is at this moment. ``/api/streams/{name}``."""
     figures = _scrubbed(account.as_dict(ledger.start_ns, final=False))
+    next_ns = account.life.next_try_ns
     age_ns = now_ns - account.last_result_ns if account.last_result_ns else None
     return {
         "name": account.name,
         "state": figures["state"],
-        "cause": figures["error"] or (frozen(account) if account.state == "live" else None),
+        "cause": account.life.cause,
+        "detail": figures["error"] or (frozen(account) if account.state == "live" else None),
+        "since_s": _seconds(now_ns - account.life.since_ns),
+        "attempts": account.life.attempts,
+        "next_try_s": None if next_ns is None else _seconds(next_ns - now_ns),
         "live": account.info.live,
         "width": account.info.width,
         "height": account.info.height,
         "codec": account.info.codec,
         "rate_fps": history.rate(account.name),
-        "age_s": None if age_ns is None else round(max(0, age_ns) / 1e9, 3),
+        "age_s": None if age_ns is None else _seconds(age_ns),
         "still_s": round(account.still_ns / 1e9, 1),
         "waiting": waiting.get(account.name, 0),
         **{
-            key: figures[key] for key in ("source", "frames", "reconnects", "discontinuities", "fps", "first_result_ms")
+            key: figures[key]
+            for key in (
+                "source",
+                "frames",
+                "reconnects",
+                "discontinuities",
+                "param_changes",
+                "stalls",
+                "fps",
+                "first_result_ms",
+            )
         },
         "stages": {stage: _rounded(stats) for stage, stats in figures["stages"].items()},
         "end_to_end": _rounded(figures["end_to_end"]),
@@ -82,6 +97,10 @@ def model(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _scrubbed(account: dict[str, Any]) -> dict[str, Any]:
     # Sources and sinks scrub what they say; a plug-in may not.
     return account | {key: scrub(account[key]) for key in ("error", "source") if account.get(key)}
+
+
+def _seconds(duration_ns: int) -> float:
+    return round(max(0, duration_ns) / 1e9, 3)
 
 
 def _short(stats: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS: list[set[str]] = [
     {"cores", "errors", "redact", "replacing", "timing"},
     {"caches", "complaints", "footprint", "frame", "threads"},
+    {"events"},
     {"config", "memory"},
     {"protocols"},
     {"ledger"},

@@ -55,9 +55,9 @@ def told_after_s(daemon: Watched, stream: str, since_s: float, words: str) -> fl
     """(b) Seconds from ``since_s`` (monotonic) until the API named a cause with these words."""
     for look in daemon.looks:
         told = look.streams.get(stream)
-        if look.at_s >= since_s and told is not None and told["cause"] and words in told["cause"]:
+        if look.at_s >= since_s and told is not None and words in f"{told['cause']}: {told['detail']}":
             return look.at_s - since_s
-    causes = {look.streams[stream]["cause"] for look in daemon.looks if stream in look.streams}
+    causes = {look.streams[stream]["detail"] for look in daemon.looks if stream in look.streams}
     raise AssertionError(f"{stream}: {words!r} was never told; {causes}")
 
 

@@ -109,7 +109,7 @@ def test_a_tired_operator(daemon: Callable[..., Running], model: Path, tmp_path:
     awaited(lambda: len(live()) == 49, "49 live streams")
     assert run.metric("pipeline_config_last_reload_success") == 0
     told = run.streams()["cam17"]
-    assert (told["state"], "sorce" in str(told["cause"])) == ("failed", True), "the operator sees which one, and why"
+    assert (told["state"], "sorce" in str(told["detail"])) == ("failed", True), "the operator sees which one, and why"
     base = run.threads(), run.descriptors()
 
     # Each kind of mistake in one entry: 49 go on.

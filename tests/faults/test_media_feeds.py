@@ -419,7 +419,7 @@ def test_reconnecting_over_a_real_connection(media: Media) -> None:
     states: list[str] = []
     with http(sends(data)) as url:
         source = Reconnecting(
-            lambda: camera(f"{url}/live"), on_state=lambda state, _: states.append(state), first_backoff_s=0.01
+            lambda: camera(f"{url}/live"), on_state=lambda said: states.append(said.state), first_backoff_s=0.01
         )
         _, captures = play(source, limit=100)
     assert [capture.index for capture in captures] == list(range(100))

@@ -110,7 +110,7 @@ class Watched:
         with self._told:
             if not self._told.wait_for(lambda: bool(condition()) or self._process.poll() is not None, timeout_s):
                 last = self.looks[-1].streams if self.looks else {}
-                states = {name: (told["state"], told["cause"], told["frames"]) for name, told in last.items()}
+                states = {name: (told["state"], told["detail"], told["frames"]) for name, told in last.items()}
                 raise AssertionError(f"no {what} in {timeout_s:g} s: {states}\n{''.join(self.log)}")
         assert condition(), f"no {what}; it ended: {''.join(self.log)}"
         return time.monotonic() - began_s

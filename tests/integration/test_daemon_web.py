@@ -118,7 +118,9 @@ def test_a_daemon_that_is_looked_at(start: Callable[..., Running], model: Path, 
 
         gone = awaited(http, "gone", lambda told: told["cause"] is not None)
         assert gone["state"] in ("connecting", "backoff")
-        assert "refused" in gone["cause"]
+        assert gone["cause"] == "refused"
+        assert "connection refused" in gone["detail"]
+        assert gone["attempts"] >= 1
         assert "hunter2" not in str(gone)
 
         metrics = http.get("/metrics").text
@@ -145,6 +147,12 @@ def test_a_daemon_that_is_looked_at(start: Callable[..., Running], model: Path, 
     assert "unaccounted" not in log
     lines = records(tmp_path / "out" / "bars.jsonl")
     assert [line["frame"] for line in lines] == sorted({line["frame"] for line in lines})
+    told = records(tmp_path / "out" / "bars.events.jsonl")
+    assert [line["event"] for line in told] == ["up", "paused", "up", "ended"]
+    assert {line["run"] for line in told} == {lines[0]["run"]}
+    told = records(tmp_path / "out" / "gone.events.jsonl")
+    assert [(line["event"], line["cause"]) for line in told] == [("down", "refused"), ("paused", None), ("ended", None)]
+    assert not (tmp_path / "out" / "gone.jsonl").exists(), "it was never reached"
 
 
 @pytest.mark.parametrize(

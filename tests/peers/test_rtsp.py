@@ -149,7 +149,7 @@ def test_a_server_that_is_killed_and_comes_back(serve: Serve, clip: Path) -> Non
     states: list[str] = []
     source = Reconnecting(
         lambda: camera(f"rtsp://127.0.0.1:{port}/stream"),
-        on_state=lambda state, _: states.append(state),
+        on_state=lambda said: states.append(said.state),
         first_backoff_s=0.05,
     )
     captures: list[Capture] = []

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from pipeline.daemon.supervise import LOOK_NS, MOST_STUCK, STUCK_NS, Supervisor
+from pipeline.events import Condition, StreamState
 from pipeline.frame import SourceCounters, StreamInfo
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.testing import ManualClock
@@ -25,9 +26,9 @@ class Feeds:
         self.restarted: list[str] = []
         for name in names:
             account = StreamLedger(name, live=True)
-            account.at("connecting", None)
+            account.at(Condition("connecting"))
             account.opened(StreamInfo(name, live=True, fps=fps), SourceCounters(), self.clock.now_ns())
-            account.at("live", None)
+            account.at(Condition("live"))
             self.ledger.add(account)
 
         def give_up(name: str) -> bool:
@@ -142,9 +143,9 @@ def test_a_picture_that_does_not_change_is_named_once_and_costs_nothing_else(cap
 
 
 @pytest.mark.parametrize("state", ["backoff", "auth_failed", "failed", "paused", "stopped"])
-def test_who_waits_on_purpose_does_not_hang(state: str) -> None:
+def test_who_waits_on_purpose_does_not_hang(state: StreamState) -> None:
     feeds = Feeds("a", "b", "c")
-    feeds.ledger.streams["c"].at(state, "as told")
+    feeds.ledger.streams["c"].at(Condition(state, "as told"))
     for _ in range(3 * STUCK_NS // SECOND):
         feeds.second("a", "b")
     assert feeds.given_up == []
@@ -154,9 +155,9 @@ def test_who_waits_on_purpose_does_not_hang(state: str) -> None:
 def test_connecting_again_and_again_is_no_hanging_but_one_endless_attempt_is() -> None:
     feeds = Feeds("a", "b", "c", "d")
     for _ in range(2 * STUCK_NS // SECOND):
-        feeds.ledger.streams["c"].at("connecting", None)
+        feeds.ledger.streams["c"].at(Condition("connecting"))
         if feeds.state("d") != "connecting":
-            feeds.ledger.streams["d"].at("connecting", None)
+            feeds.ledger.streams["d"].at(Condition("connecting"))
         feeds.second("a", "b")
     assert set(feeds.given_up) == {"d"}
 

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.events import Condition
 from pipeline.frame import StreamInfo
 from pipeline.ledger import Ledger, SinkLedger, StreamLedger
 from pipeline.metrics import exposition
@@ -62,8 +63,13 @@ def ledger() -> Ledger:
     ledger.add(gate)
     ledger.add(gone)
     gate.opened(StreamInfo("gate", live=True), gate.counters, SECOND)
-    gone.at("backoff", "rtsp://viewer@10.0.0.9/: refused")
+    gone.at(Condition("backoff", "rtsp://viewer@10.0.0.9/: refused", "refused"))
     gate.counters.reconnects_by_cause["timeout"] = 3
+    gate.counters.discontinuities, gate.counters.decode_errors = 2, 7
+    gate.at(Condition("live"))
+    gate.life.stands_still("no frame for 4 s")
+    gate.life.moves()
+    gate.life.param_changes = 1
     for number in range(10):
         marks = trace(SECOND + number * SECOND // 10, 4, 1, 2, 3, 20, 1, 0, 0, 0, 5)
         gate.arrived(marks[Mark.READ], number / 10, 0, corrupt=number == 4)
@@ -74,7 +80,7 @@ def ledger() -> Ledger:
     ledger.batch(1)
     ledger.batch(4)
     ledger.batch(4)
-    ledger.sinks["jsonl"] = SinkLedger("jsonl", received=10, written=8)
+    ledger.sinks["jsonl"] = SinkLedger("jsonl", received=10, written=8, events_received=4, events_written=4)
     ledger.sinks["jsonl"].lost["overflow"] = 2
     return ledger
 
@@ -115,6 +121,30 @@ def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert found["pipeline_sink_up{sink=jsonl}"] == 1
     assert found["pipeline_sink_lost_total{reason=overflow,sink=jsonl}"] == 2
     assert found["pipeline_config_last_reload_success{}"] == 1
+
+
+def test_what_happens_to_streams_is_counted_by_closed_sets(ledger: Ledger) -> None:
+    found = samples(exposition(Running(ledger), now_ns=4 * SECOND))
+    assert found["pipeline_stalls_total{stream=gate}"] == 1
+    assert found["pipeline_param_changes_total{stream=gate}"] == 1
+    assert found["pipeline_discontinuities_total{stream=gate}"] == 2
+    assert found["pipeline_decode_errors_total{stream=gate}"] == 7
+    events = {key: value for key, value in found.items() if key.startswith("pipeline_stream_events_total")}
+    assert events == {
+        "pipeline_stream_events_total{cause=,event=up,stream=gate}": 2,
+        "pipeline_stream_events_total{cause=,event=discontinuity,stream=gate}": 1,
+        "pipeline_stream_events_total{cause=stall,event=stalled,stream=gate}": 1,
+        "pipeline_stream_events_total{cause=refused,event=down,stream=gone}": 1,
+    }
+    assert found["pipeline_sink_events_total{outcome=written,sink=jsonl}"] == 4
+    assert found["pipeline_sink_events_total{outcome=lost,sink=jsonl}"] == 0
+
+
+def test_why_a_stream_was_begun_anew_is_not_forgotten(ledger: Ledger) -> None:
+    ledger.streams["gate"].failed("its reader hung in native code and was left behind", "hung")
+    ledger.add(StreamLedger("gate", live=True))
+    found = samples(exposition(Running(ledger), now_ns=4 * SECOND))
+    assert found["pipeline_stream_events_total{cause=hung,event=ended,stream=gate}"] == 1
 
 
 def test_the_age_of_a_stream_that_was_added_later(ledger: Ledger) -> None:

@@ -48,6 +48,43 @@ def test_the_same_name_twice_takes_two_places() -> None:
     assert [roster.next(), roster.next(), roster.next()] == [first, second, None]
 
 
+def test_who_is_held_stays_held_when_it_is_begun_anew() -> None:
+    """A reader that hangs in native code never hears of the pause: it is its successor that keeps it."""
+    said: list[tuple[str, bool]] = []
+    lives = [stream("gate") for _ in range(4)]
+    for number, life in enumerate(lives):
+        life.pause = lambda paused, number=number: said.append((f"life {number}", paused))  # type: ignore[misc]
+    roster, _ = filled(None)
+    roster.add(lives[0])
+    assert roster.next() is lives[0]
+    assert roster.pause("gate", True)
+    roster.closed(lives[0])
+    roster.add(lives[1])
+    assert said == [("life 0", True), ("life 1", True)]
+    assert roster.pause("gate", False)
+    roster.add(lives[2])
+    assert said[2:] == [("life 1", False)]
+    assert not roster.pause("gone", True), "nobody is held in advance"
+    roster.pause("gate", True)
+    roster.stop("gate")
+    roster.pause("gate", False)  # forgotten with it, by whoever removes it
+    said.clear()
+    roster.add(lives[3])
+    assert said == []
+
+
+def test_who_waits_for_a_person_is_woken() -> None:
+    woken: list[str] = []
+    roster, (a, b) = filled(1, "a", "b")
+    a.wake = lambda: woken.append("a")
+    b.wake = lambda: woken.append("b")
+    roster.wake()
+    assert woken == [], "nothing is open"
+    roster.next()
+    roster.wake()
+    assert woken == ["a"]
+
+
 def test_a_stream_is_added_after_the_finish_never_opens() -> None:
     roster, _ = filled(None)
     roster.finish()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.errors import SourceUnavailable
+from pipeline.events import Condition
 from pipeline.frame import Capture
 from pipeline.protocols import Source
 from pipeline.sources import Pausable, Reconnecting
@@ -24,9 +25,9 @@ class States:
         self.said: list[str] = []
         self._changed = threading.Condition()
 
-    def at(self, state: str, detail: str | None) -> None:
+    def at(self, condition: Condition) -> None:
         with self._changed:
-            self.said.append(state)
+            self.said.append(condition.state)
             self._changed.notify_all()
 
     def until(self, state: str) -> None:

@@ -30,6 +30,9 @@ class CountingStop(StopFlag):
         self._clock = clock
         self._limit = limit
 
+    def child(self) -> StopFlag:
+        return self
+
     def wait(self, seconds: float) -> bool:
         self.pauses.append(seconds)
         self._clock.advance(round(seconds * 1e9))
@@ -83,7 +86,7 @@ def run(
 ) -> tuple[Reconnecting, list[Capture], list[tuple[str, str | None]]]:
     states: list[tuple[str, str | None]] = []
     source = Reconnecting(
-        camera, on_state=lambda state, detail: states.append((state, detail)), jitter=Full(), **options
+        camera, on_state=lambda said: states.append((said.state, said.detail)), jitter=Full(), **options
     )  # type: ignore[arg-type]
     captures = []
     info = source.open(stop)
@@ -201,7 +204,7 @@ def test_the_gate_bounds_connects_and_is_given_back(clock: ManualClock) -> None:
     assert not gate._inside, "given back after success and failure"
     stop = StopFlag()
     told: list[str] = []
-    source = Reconnecting(Camera(clock, [[0.0]]), gate=gate, on_state=lambda state, _: told.append(state))
+    source = Reconnecting(Camera(clock, [[0.0]]), gate=gate, on_state=lambda said: told.append(said.state))
     with gate.turn(StopFlag()):
         threading.Timer(0.05, stop.set).start()
         source.open(stop)

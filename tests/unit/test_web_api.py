@@ -89,7 +89,10 @@ def test_all_streams(web: httpx.Client) -> None:
     assert gate["stages"]["decode"].keys() == {"p50_ms", "p99_ms", "jitter_ms"}
     assert gate["end_to_end"]["p99_ms"] == pytest.approx(9, rel=0.5)
     assert (gone["state"], gone["age_s"], gone["end_to_end"]) == ("backoff", None, None)
-    assert gone["cause"] == "rtsp://10.0.0.9/x: connection refused"
+    assert (gone["cause"], gone["detail"]) == ("refused", "rtsp://10.0.0.9/x: connection refused")
+    assert (gone["attempts"], gone["next_try_s"]) == (3, pytest.approx(20, abs=10))
+    assert 0 <= gone["since_s"] < 60
+    assert (gate["stalls"], gate["param_changes"], gate["next_try_s"]) == (0, 0, None)
     assert told["model"]["verdict"] == {"batches": "whole"}
     assert told["sinks"]["jsonl"]["written"] == 1
 

@@ -127,7 +127,7 @@ function showRow(stream) {
   const cells = rows.get(stream.name) || newRow(stream.name);
   const whole = stream.end_to_end || {};
   pill(cells.state, stream.state);
-  say(cells.cause, stream.cause || "");
+  say(cells.cause, stream.detail || "");
   say(cells.rate, ENDED.includes(stream.state) ? "–" : perSecond(stream.rate_fps));
   say(cells.age, duration(stream.age_s));
   cells.age.classList.toggle("late", isLate(stream));
@@ -136,8 +136,8 @@ function showRow(stream) {
   say(cells.jitter, milliseconds(whole.jitter_ms));
   say(cells.lost, count(lostOf(stream)));
   cells.lost.title = reasonsOf(stream);
-  if (stream.cause && CARDS.matches) {
-    say(cells.why, stream.cause);
+  if (stream.detail && CARDS.matches) {
+    say(cells.why, stream.detail);
     cells.why.className = "why cause";
     if (!cells.why.isConnected) cells.row.children[1].after(cells.why);
   } else {
@@ -243,7 +243,7 @@ function showView() {
     return;
   }
   pill(byId("view-state"), stream.state);
-  say(byId("view-cause"), stream.cause || "");
+  say(byId("view-cause"), stream.detail || "");
   const hold = byId("hold");
   say(hold, stream.state === "paused" ? "Resume" : "Pause");
   hold.disabled = ENDED.includes(stream.state);
