@@ -143,7 +143,9 @@ def test_a_run_ends_with_its_tables_and_leaves_reports_where_they_are_wanted(
     assert [line.split()[:3] for line in tables[1:3]] == [[name, "finished", "40"] for name in ("bars", "more")]
     assert tables[4].startswith("bars, ms")
     assert any(line.split()[:4] == ["end", "to", "end", "80"] for line in tables)
-    written = next(line for line in tables if line.endswith(": bars.jsonl, more.jsonl"))
+    written = next(
+        line for line in tables if line.endswith(": bars.jsonl, more.jsonl, bars.events.jsonl, more.events.jsonl")
+    )
     assert written.startswith("outputs in ")
     assert tables[-1] == f"outputs in {tmp_path}/reports/today/: report.json, report.html"
     report = json.loads((tmp_path / "reports" / "today" / "report.json").read_text())
