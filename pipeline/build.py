@@ -292,6 +292,7 @@ def _camera(config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> S
     return CameraSource(
         source,
         transport=config.transport,
+        parser=config.parser,
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=config.read_timeout_s,
         skip=skip,

@@ -2,7 +2,7 @@
 """GStreamer's RTSP server as a camera: ``python3 rtsp_server.py FILE PORT [USER PASSWORD basic|digest]``.
 
 For the Python that the system's GStreamer belongs to; serves ``rtsp://127.0.0.1:<port>/stream`` and prints the port.
-Port 0 takes any that is free.
+Port 0 takes any that is free. FILE is Matroska with H.264, or H.265 where its name ends with ``.hevc.mkv``.
 """
 
 import sys
@@ -40,7 +40,8 @@ def main(path, port, *login):
     server.set_address("127.0.0.1")
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(f'( filesrc location="{path}" ! matroskademux ! h264parse ! rtph264pay name=pay0 pt=96 )')
+    kind = "h265" if path.endswith(".hevc.mkv") else "h264"
+    factory.set_launch(f'( filesrc location="{path}" ! matroskademux ! {kind}parse ! rtp{kind}pay name=pay0 pt=96 )')
     factory.set_shared(
         False
     )  # one that is shared refuses, or stalls, whom it meets while it starts or ends for another

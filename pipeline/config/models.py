@@ -182,6 +182,11 @@ class StreamSettings(Section):
         "none is over 1, else pixels. Unset: all of it.",
     )
     transport: Literal["tcp", "udp"] = Field(default="tcp", description="RTSP: how the media travel.")
+    parser: Literal["auto", "libav"] = Field(
+        default="auto",
+        description="RTSP with H.264 or H.265: `auto` shows a picture with its last packet, once the camera's habits "
+        "are known; `libav` waits until the next picture begins, one frame interval later.",
+    )
     open_timeout_s: float = Field(
         default=5.0, gt=0, le=300, strict=True, description="Longest wait for a connection, in seconds."
     )

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import av
 import av.error
 from av.codec.context import ThreadType
-from av.container import InputContainer
+from av.container import Flags, InputContainer
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.redact import scrub
+from pipeline.sources.nal import GRAMMARS
 from pipeline.sources.opening import Limits, Target
 from pipeline.timing import now_ns
 
@@ -32,12 +33,14 @@ class Opened:
         stream: the video stream; all others are discarded in the demuxer.
         codec: canonical codec name, such as ``h264``.
         format: name of the container format, such as ``matroska``.
+        parsed: packets hold whole frames; False: each holds the payload of one RTP packet, without duration and flags.
     """
 
     container: InputContainer
     stream: VideoStream
     codec: str
     format: str
+    parsed: bool = True
 
 
 def open_video(target: Target, limits: Limits) -> Opened:
@@ -101,7 +104,10 @@ def _prepare(container: InputContainer, target: Target, limits: Limits, decoding
     context.thread_count = max(1, limits.threads)
     # Frame threads hold back one frame per thread: for recordings only. Slices of one thread add no delay.
     context.thread_type = ThreadType.FRAME if limits.threads > 1 and not target.live else ThreadType.SLICE
-    return Opened(container, stream, codec, container.format.name)
+    parsed = target.parsed or codec not in GRAMMARS
+    if parsed and not target.parsed:  # the parser is made with the first packet that it is wanted for
+        container.flags &= ~(Flags.no_parse.value | Flags.no_fillin.value)
+    return Opened(container, stream, codec, container.format.name, parsed)
 
 
 def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool, late: bool = False) -> SourceError:

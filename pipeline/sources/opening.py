@@ -62,6 +62,7 @@ class Target:
         timeout: limits of libav's interrupt callback (open and probe each, one read) in seconds; None for local files.
         live: a feed: its end is a failure.
         format: forced input format, or None.
+        parsed: False: ``options`` ask for packets as they come over the network, see :mod:`access_units`.
     """
 
     address: str = field(repr=False)
@@ -70,6 +71,7 @@ class Target:
     timeout: tuple[float, float] | None = None
     live: bool = False
     format: str | None = None
+    parsed: bool = True
 
 
 def scheme_of(source: str) -> str | None:
@@ -109,16 +111,24 @@ def file_target(path: Path) -> Target:
 
 
 def url_target(
-    url: SourceUrl, *, live: bool, transport: str = "tcp", open_timeout_s: float = 5.0, read_timeout_s: float = 5.0
+    url: SourceUrl,
+    *,
+    live: bool,
+    transport: str = "tcp",
+    open_timeout_s: float = 5.0,
+    read_timeout_s: float = 5.0,
+    parsed: bool = True,
 ) -> Target:
     """A feed, or a finite file behind a URL.
 
     Both kinds of time limit are set: libav's socket option and PyAV's interrupt callback, which alone ends a peer that
     trickles. The callback's comes first: where the option ends it, libav says that the data are invalid. Probing is
-    short: size and rate are taken from the frames, so that a reconnect is fast.
+    short: size and rate are taken from the frames, so that a reconnect is fast. ``parsed`` False leaves out libavformat's
+    parser where that is RTSP.
     """
     limit = str(int((max(open_timeout_s, read_timeout_s) + _SECOND_LIMIT_S) * 1e6))
-    if url.scheme in ("rtsp", "rtsps"):
+    rtsp = url.scheme in ("rtsp", "rtsps")
+    if rtsp:
         options = {
             "rtsp_transport": transport,
             "allowed_media_types": "video",
@@ -127,6 +137,8 @@ def url_target(
             "analyzeduration": "0",
             "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https",
         }
+        if not parsed:
+            options["fflags"] = "+noparse+nofillin"
     else:
         options = {
             "timeout": limit,
@@ -137,7 +149,7 @@ def url_target(
         }
         if live:
             options |= {"probesize": "500000", "analyzeduration": "500000"}
-    return Target(url.reveal(), str(url), options, (open_timeout_s, read_timeout_s), live)
+    return Target(url.reveal(), str(url), options, (open_timeout_s, read_timeout_s), live, parsed=parsed or not rtsp)
 
 
 def device_target(path: str, *, size: tuple[int, int] | None, fps: float | None, pixels: str | None) -> Target:

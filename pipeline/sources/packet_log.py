@@ -58,8 +58,7 @@ class PacketLog:
         self._opened = opened
         context = opened.stream.codec_context
         self.container = opened.format
-        self.profile = context.profile or ""
-        self.pix_fmt = context.pix_fmt or ""
+        self._name_coding(context)
         self.declared_bit_rate = context.bit_rate or opened.container.bit_rate or None
         self._time_base = opened.stream.time_base or self._time_base
         rate = rate_of(opened)
@@ -73,8 +72,14 @@ class PacketLog:
             sparse.skip_frame = "NONREF"
             self._sparse = sparse
 
+    def _name_coding(self, context: VideoCodecContext) -> None:
+        self.profile = context.profile or ""
+        self.pix_fmt = context.pix_fmt or ""
+
     def packet(self, packet: Packet[VideoStream]) -> None:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""
+        if not self.pix_fmt and self._opened is not None:  # known with the first frame of a feed
+            self._name_coding(self._opened.stream.codec_context)
         self._note(packet)
         self._decoded_packets += 1
         if self._sparse is not None:

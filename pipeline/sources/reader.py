@@ -22,6 +22,7 @@ from pipeline.sources.auto_skip import AutoSkip
 from pipeline.sources.decoding import Decoder
 from pipeline.sources.libav import Opened, explain
 from pipeline.sources.opening import Skip, Target
+from pipeline.sources.payloads import Payloads
 from pipeline.sources.pictures import PictureMaker
 from pipeline.sources.timeline import Timeline
 from pipeline.threads import StopFlag
@@ -115,6 +116,7 @@ class StreamReader:
         self._frame_timeout_ns = None if frame_timeout_s is None else int(frame_timeout_s * 1e9)
         self._decoder = Decoder(opened.stream.codec_context, counters)
         self._packets: Iterator[Packet[VideoStream]] = opened.container.demux(opened.stream)
+        self._payloads = None if opened.parsed else Payloads(opened, target.shown, counters)
         self._frames: deque[tuple[VideoFrame, int]] = deque()
         self._pictures = PictureMaker()
         rate = rate_of(opened)
@@ -127,6 +129,7 @@ class StreamReader:
         self._calls_decode = not (context.thread_count > 1 and context.thread_type & ThreadType.FRAME)
         self._index = 0
         self._ended = False
+        self._lost: SourceError | None = None  # how the connection ended; raised when its last frames were read
         self.packets = 0
         self.empty_packets = 0
         self.end_s: float | None = None
@@ -166,6 +169,14 @@ class StreamReader:
         picture = self._pictures.make(frame)
         return Capture(picture, index, pts_s, read_ns, decoded_ns, stamps.wall_ns, timeline.epoch, frame.is_corrupt)
 
+    def begin(self, stop: StopFlag) -> None:
+        """Decode the first picture of a feed that libav did not look into, so that its size is known.
+
+        Its frames are kept for :meth:`read`. Raises SourceError.
+        """
+        while self._payloads is not None and not self.packets and not stop.is_set():
+            self._advance()
+
     def close(self) -> None:
         """Drop the decoder and close the container."""
         self._frames.clear()
@@ -175,7 +186,9 @@ class StreamReader:
         self._ended = True
 
     def _advance(self) -> None:
-        """Read one packet and decode it."""
+        """Read one packet and decode what is complete with it."""
+        if self._lost is not None:
+            raise self._lost
         began_ns = now_ns()
         try:
             packet = next(self._packets, None)
@@ -185,19 +198,40 @@ class StreamReader:
                 late = limit is not None and now_ns() - began_ns > limit[1] * 1e9
                 error = explain(exc, self._target.shown, live=self._target.live, opening=False, late=late)
                 if self._target.live:
-                    raise error from exc
+                    self._lose(error, exc)
+                    return
                 self.failure = error
             packet = None
         if packet is None:
             if self._target.live:
-                raise SourceUnavailable(f"{self._target.shown}: the feed ended", cause="eof")
+                self._lose(SourceUnavailable(f"{self._target.shown}: the feed ended", cause="eof"))
+                return
             self._ended = True
             self._decode(None)
             return
         if packet.size == 0:  # a frame that the recorder left out; given to the decoder it would mean the end
             self.empty_packets += 1
             return
-        self._last_read = stamps = _Stamps(now_ns(), wall_ns() if self._target.live else None)
+        self._last_read = _Stamps(now_ns(), wall_ns() if self._target.live else None)
+        if self._payloads is None:
+            self._take(packet)
+            return
+        whole = self._payloads.add(packet)
+        for picture in whole:
+            self._take(picture)
+        if not whole:
+            self._expect_a_frame(self._last_read.read_ns)
+
+    def _lose(self, error: SourceError, cause: Exception | None = None) -> None:
+        """The connection is gone; what it brought before is still shown."""
+        error.__cause__ = cause
+        self._lost = error
+        for picture in self._payloads.flush() if self._payloads is not None else ():
+            self._take(picture)
+
+    def _take(self, packet: Packet[VideoStream]) -> None:
+        """Decode a packet, unless it is to be left out."""
+        stamps = self._last_read = _Stamps(self._last_read.read_ns, self._last_read.wall_ns)
         self.packets += 1
         if packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * self._time_base)

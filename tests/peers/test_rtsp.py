@@ -6,8 +6,11 @@ from __future__ import annotations
 import itertools
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -36,7 +39,7 @@ import gi
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import Gst, GstRtspServer
 Gst.init(None)
-assert all(map(Gst.ElementFactory.find, ("matroskademux", "h264parse", "rtph264pay")))
+assert all(map(Gst.ElementFactory.find, ("matroskademux", "h264parse", "rtph264pay", "h265parse", "rtph265pay")))
 """
 PASSWORD = "p@ss:w/rd %41?#&"  # every character that means something in a URL
 GOP_OF_A_SECOND = {"preset": "ultrafast", "qp": "8", "tune": "zerolatency", "x264-params": "keyint=25:scenecut=0"}
@@ -112,6 +115,42 @@ def test_every_frame_arrives(serve: Serve, clip: Path, transport: str) -> None:
     walls = [capture.wall_ns for capture in captures if capture.wall_ns is not None]
     assert len(walls) == 40
     assert walls == sorted(walls)
+
+
+@pytest.mark.parametrize(
+    ("codec", "transport", "options"),
+    [
+        ("libx264", "tcp", {"preset": "ultrafast", "crf": "25", "x264-params": "keyint=20:bframes=0:slices=1"}),
+        ("libx264", "udp", {"preset": "veryfast", "crf": "25", "x264-params": "keyint=20:bframes=2:slices=3"}),
+        ("libx265", "tcp", {"preset": "ultrafast", "crf": "25", "x265-params": "keyint=20:log-level=none"}),
+    ],
+)
+def test_the_same_pictures_with_and_without_libavs_parser(
+    serve: Serve, media: Media, tmp_path: Path, codec: str, transport: str, options: dict[str, str]
+) -> None:
+    """The same pictures at the same times, from plays of the same clip; the first stamp differs by rounding."""
+    timing = {"rate": 50, "time_base": Fraction(1, 50)}
+    made = media.clip("mkv", size=(320, 180), count=100, texture=True, codec=codec, options=options, **timing)
+    clip = made.rename(tmp_path / "clip.hevc.mkv") if codec == "libx265" else made
+    url = f"rtsp://127.0.0.1:{serve(clip)[1]}/stream"
+
+    def seen(parser: str) -> list[tuple[int, float, bool]]:
+        source = camera(url, transport=transport, parser=parser)
+        info, captures = play(source, limit=80)
+        assert (info.width, info.height) == (320, 180)
+        assert source.counters.decode_errors == 0
+        return [(checksum(capture), capture.pts_s, capture.corrupt) for capture in captures]
+
+    with ThreadPoolExecutor(2) as pool:
+        ours, libavs = pool.map(seen, ("auto", "libav"))
+    assert [picture for picture, _, _ in ours] == [picture for picture, _, _ in libavs]
+    assert len({picture for picture, _, _ in ours}) == 80
+    assert [pts for _, pts, _ in ours] == pytest.approx([pts for _, pts, _ in libavs], abs=0.001)
+    assert not any(corrupt for _, _, corrupt in ours + libavs)
+
+
+def checksum(capture: Capture) -> int:
+    return zlib.crc32(b"".join(plane.tobytes() for plane in capture.picture.planes))
 
 
 @pytest.mark.parametrize("method", ["basic", "digest"])
