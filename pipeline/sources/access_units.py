@@ -174,6 +174,7 @@ class AccessUnits:
             return []
         if not self._late:
             self.mistakes += 1
+            self._habits[not self._key].held = 0  # the camera is not what it was
             self._late = True
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
         return [self._take(late=True)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import av
 import av.error
 from av.codec.context import ThreadType
-from av.container import Flags, InputContainer
+from av.container import InputContainer
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
@@ -21,6 +21,7 @@ from pipeline.sources.opening import Limits, Target
 from pipeline.timing import now_ns
 
 _DECODERS = {"vp8": ("vp8", "libvpx"), "vp9": ("vp9", "libvpx-vp9"), "av1": ("libdav1d", "av1")}
+_UNPARSED = 0x20 | 0x10  # AVFMT_FLAG_NOPARSE and AVFMT_FLAG_NOFILLIN, see `opening.url_target`
 _HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -106,7 +107,7 @@ def _prepare(container: InputContainer, target: Target, limits: Limits, decoding
     context.thread_type = ThreadType.FRAME if limits.threads > 1 and not target.live else ThreadType.SLICE
     parsed = target.parsed or codec not in GRAMMARS
     if parsed and not target.parsed:  # the parser is made with the first packet that it is wanted for
-        container.flags &= ~(Flags.no_parse.value | Flags.no_fillin.value)
+        container.flags &= ~_UNPARSED
     return Opened(container, stream, codec, container.format.name, parsed)
 
 
