@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of ``benchmarks.live``: cameras, a program that looks at them, and what an observer saw of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmarks.cameras import Cameras
+from benchmarks.tail import Line, Tail
+from pipeline.bench.agreement import compare
+from pipeline.bench.child import CONFIDENCE
+from pipeline.bench.plain import Boxes, load, loop
+
+SIDE = 352
+_START_S = 60.0
+"""Longest until the first result of every camera."""
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every program is given."""
+
+    clip: Path
+    model: Path
+    options: argparse.Namespace
+
+    @cached_property
+    def expected(self) -> list[Boxes]:
+        """What is in each frame of the clip, as a plain loop finds it."""
+        (found,) = loop([self.clip], load(self.model), SIDE, CONFIDENCE)
+        return found
+
+
+@dataclass
+class Watch:
+    """What was seen of a program from outside.
+
+    Attributes:
+        lines: all that it wrote.
+        began_ns, ended_ns: of the window that counts.
+        rss_mb: resident memory, by the second of the window.
+        cpu_s: of the program, the cameras and the observer, in the window.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    began_ns: int = 0
+    ended_ns: int = 0
+    rss_mb: list[float] = field(default_factory=list)
+    threads: int = 0
+    cpu_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def _status(pid: int, key: str) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.split(f"{key}:")[1].split()[0])
+
+
+def watch(tail: Tail, program: subprocess.Popen[Any], cameras: Cameras, setting: Setting) -> Watch:
+    """Follow until the window has passed."""
+    options = setting.options
+    seen = Watch()
+    started = time.monotonic()
+    while len({line.file for line in seen.lines}) < options.cameras:
+        if program.poll() is not None or time.monotonic() - started > _START_S:
+            raise RuntimeError(f"{len({line.file for line in seen.lines})} cameras have results; see the log")
+        seen.lines += tail.lines(0.5)
+    warm = time.monotonic() + options.warm
+    while (left := warm - time.monotonic()) > 0:
+        seen.lines += tail.lines(left)
+    pids = (program.pid, cameras.process.pid, os.getpid())
+    before = [cpu_s(pid) for pid in pids]
+    seen.began_ns = time.monotonic_ns()
+    end = time.monotonic() + options.seconds
+    next_look = 0.0
+    while (left := end - time.monotonic()) > 0:
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + 1.0
+            seen.rss_mb.append(_status(program.pid, "VmRSS") / 1024)
+            seen.threads = max(seen.threads, _status(program.pid, "Threads"))
+        seen.lines += tail.lines(min(left, 1.0))
+    seen.ended_ns = time.monotonic_ns()
+    after = [cpu_s(pid) for pid in pids]
+    seen.cpu_s = tuple(b - a for a, b in zip(before, after, strict=True))  # type: ignore[assignment]
+    return seen
+
+
+def drain(tail: Tail, seen: Watch, quiet_s: float = 1.0) -> None:
+    """Until nothing more comes."""
+    while lines := tail.lines(quiet_s):
+        seen.lines += lines
+
+
+def pipeline_run(setting: Setting, folder: Path) -> dict[str, Any]:
+    """``pipeline run`` on the cameras."""
+    options = setting.options
+    out = folder / "out"
+    out.mkdir(parents=True)
+    cameras = Cameras(setting.clip, options.cameras, options.fps, folder / "sent.log")
+    stream = {"skip": options.skip, "parser": options.parser, "transport": options.transport, "fps": options.ask}
+    config = {
+        "model": {"path": str(setting.model), "confidence": CONFIDENCE, "device": "cpu", "tuned": False},
+        "batch": {"max_size": _number(options.batch), "max_wait_ms": options.wait, "workers": _number(options.workers)},
+        "defaults": {key: value for key, value in stream.items() if value is not None},
+        "streams": [{"name": url.rsplit("/", 1)[1], "source": url} for url in cameras.urls],
+        "sinks": [{"type": "jsonl", "path": f"{out}/{{stream}}.jsonl"}],
+    }
+    (folder / "streams.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "pipeline", "run", str(folder / "streams.yaml"), "--json"]
+    with Tail(out) as tail, (folder / "log").open("w") as log, (folder / "report").open("w") as report:
+        program = subprocess.Popen(command, stderr=log, stdout=report)
+        try:
+            seen = watch(tail, program, cameras, setting)
+            cameras.close()
+            drain(tail, seen)
+            sent_log = cameras.sent()
+            came_back = come_back(tail, cameras, folder, setting) if options.come_back else {}
+            program.send_signal(signal.SIGTERM)
+            program.wait(30)
+        except BaseException:
+            sys.stderr.write((folder / "log").read_text()[-4000:])
+            raise
+        finally:
+            program.kill()
+            cameras.kill()
+    text = (folder / "log").read_text()
+    told = json.loads((folder / "report").read_text())
+    found: dict[str, list[tuple[float, int, Boxes]]] = defaultdict(list)
+    for line in seen.lines:
+        record = json.loads(line.text)
+        boxes = [(*found["box"], found["class_id"]) for found in record["detections"]]
+        found[record["stream"]].append((record["pts"], line.seen_ns, boxes))
+    figures = evaluate(setting, seen, sent_log, {
+        camera: [(sent_log[camera].find(pts), seen_ns, boxes) for pts, seen_ns, boxes in lines]
+        for camera, lines in found.items()
+    })  # fmt: skip
+    streams = told["streams"]
+    figures["faults"] = []
+    if not options.come_back and options.skip == "none":
+        for camera, sent in sent_log.items():
+            decoded = streams[camera]["frames"]["decoded"]
+            if decoded != len(sent):
+                figures["faults"].append(f"{camera}: {len(sent)} frames were sent, {decoded} decoded")
+    for name, account in streams.items():
+        counts = account["frames"]
+        if counts["decoded"] != counts["processed"] + sum(counts["dropped"].values()) + counts["decimated"]:
+            figures["faults"].append(f"{name}: its report does not balance")
+    figures["reconnects"] = sum(account.get("reconnects", 0) for account in streams.values())
+    figures["decode_errors"] = sum(account["frames"]["decode_errors"] for account in streams.values())
+    figures["stalls"] = len(re.findall("stall", text))
+    figures["stages"] = told["total"]["stages"]
+    return figures | came_back
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def come_back(tail: Tail, cameras: Cameras, folder: Path, setting: Setting) -> dict[str, Any]:
+    """Let the cameras return, and see when the first results come; less the pause that was announced for each."""
+    options = setting.options
+    for _ in range(20):
+        tail.lines(0.1)
+    returned = Cameras(setting.clip, options.cameras, options.fps, folder / "again.log", cameras.port)
+    try:
+        up_ns = time.monotonic_ns()
+        first: dict[str, int] = {}
+        while len(first) < options.cameras and time.monotonic_ns() - up_ns < 60e9:
+            for line in tail.lines(0.5):
+                first.setdefault(line.file.removesuffix(".jsonl"), line.seen_ns)
+        text = (folder / "log").read_text()
+        beyond, pauses = [], []
+        for url in returned.urls:
+            camera = url.rsplit("/", 1)[1]
+            announced = [float(s) for s in re.findall(rf"{camera}: .*next try in ([\d.]+) s", text)] or [0.0]
+            pauses.append(announced[-1])
+            seconds = (first[camera] - up_ns) / 1e9 if camera in first else float("inf")
+            beyond.append(seconds - announced[-1])
+    finally:
+        returned.kill()
+    return {"come_back": max(beyond), "pause": max(pauses)}
+
+
+def opencv_loop(setting: Setting, folder: Path) -> dict[str, Any]:
+    """The hand-made loop on the same."""
+    options = setting.options
+    out = folder / "out"
+    out.mkdir(parents=True)
+    cameras = Cameras(setting.clip, options.cameras, options.fps, folder / "sent.log")
+    command = [sys.executable, "-m", "benchmarks.opencv_loop", str(setting.model), str(SIDE), str(CONFIDENCE), str(out)]
+    environment = {**os.environ, "OPENCV_FFMPEG_CAPTURE_OPTIONS": f"rtsp_transport;{options.transport}"}
+    with Tail(out) as tail:
+        program = subprocess.Popen([*command, *cameras.urls], stdin=subprocess.PIPE, env=environment)
+        try:
+            seen = watch(tail, program, cameras, setting)
+            cameras.close()
+            drain(tail, seen)
+        finally:
+            program.kill()
+            cameras.kill()
+    sent_log = cameras.sent()
+    found: dict[str, list[tuple[int | None, int, Boxes]]] = defaultdict(list)
+    for line in seen.lines:
+        record = json.loads(line.text)
+        found[line.file.removesuffix(".jsonl")].append((record["number"], line.seen_ns, record["boxes"]))
+    return evaluate(setting, seen, sent_log, found)
+
+
+def evaluate(
+    setting: Setting,
+    seen: Watch,
+    sent_log: dict[str, Any],
+    found: dict[str, list[tuple[int | None, int, Boxes]]],
+) -> dict[str, Any]:
+    """Figures of the window. ``found``: per camera, per line, the number of the frame that it is of, when it was seen,
+    and what it says."""
+    options = setting.options
+    seconds = (seen.ended_ns - seen.began_ns) / 1e9
+    ages: list[tuple[int, float]] = []
+    processed: list[int] = []
+    ours: list[Boxes] = []
+    theirs: list[Boxes] = []
+    wrong = False
+    for camera, sent in sent_log.items():
+        lines = found.get(camera, [])
+        numbers = [number for number, _, _ in lines]
+        wrong |= None in numbers or len(set(numbers)) < len(numbers)
+        counted = 0
+        for number, seen_ns, boxes in lines:
+            if number is None or number >= len(sent):
+                wrong = True
+                continue
+            ours.append(boxes)
+            theirs.append(setting.expected[sent.places[number]])
+            if seen.began_ns <= sent.sent_ns[number] < seen.ended_ns:
+                counted += 1
+                ages.append((sent.sent_ns[number], (seen_ns - sent.sent_ns[number]) / 1e6))
+        processed.append(counted)
+    agreement = compare([ours], [theirs], 2.5).share
+    ages.sort()
+    values = np.array([age for _, age in ages])
+    third = max(1, len(values) // 3)
+    offered = [
+        sum(seen.began_ns <= at < seen.ended_ns for at in sent.sent_ns)
+        if options.ask is None
+        else options.ask * seconds
+        for sent in sent_log.values()
+    ]
+    p50, p90, p99 = np.percentile(values, [50, 90, 99])
+    rss = np.array(seen.rss_mb)
+    total = sum(processed)
+    return {
+        "processed": total / sum(offered),
+        "fps": total / seconds,
+        "p50": float(p50),
+        "p90": float(p90),
+        "p99": float(p99),
+        "max": float(values.max()),
+        "growth": float(np.median(values[-third:]) - np.median(values[:third])),
+        "fairness": total**2 / (len(processed) * sum(count**2 for count in processed)),
+        "agreement": agreement,
+        "wrong": bool(wrong or agreement < 0.99),
+        "cores": seen.cpu_s[0] / seconds,
+        "camera_cores": seen.cpu_s[1] / seconds,
+        "observer_cores": seen.cpu_s[2] / seconds,
+        "rss": float(rss[-5:].mean()),
+        "rss_growth": float(rss[-60:].mean() - rss[120:180].mean()) if len(rss) >= 240 else None,
+        "threads": seen.threads,
+    }
