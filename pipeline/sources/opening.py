@@ -123,8 +123,8 @@ def url_target(
 
     Both kinds of time limit are set: libav's socket option and PyAV's interrupt callback, which alone ends a peer that
     trickles. The callback's comes first: where the option ends it, libav says that the data are invalid. Probing is
-    short: size and rate are taken from the frames, so that a reconnect is fast. ``parsed`` False leaves out libavformat's
-    parser where that is RTSP.
+    short: size and rate are taken from the frames, so that a reconnect is fast. ``parsed`` False leaves out
+    libavformat's parser where that is RTSP.
     """
     limit = str(int((max(open_timeout_s, read_timeout_s) + _SECOND_LIMIT_S) * 1e6))
     rtsp = url.scheme in ("rtsp", "rtsps")
