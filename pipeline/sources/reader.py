@@ -220,7 +220,7 @@ class StreamReader:
         for picture in whole:
             self._take(picture)
         if not whole:
-            self._expect_a_frame(self._last_read.read_ns)
+            self._expect_a_frame(self._last_read.read_ns, _LONG_GOP)  # what comes may be left out
 
     def _lose(self, error: SourceError, cause: Exception | None = None) -> None:
         """The connection is gone; what it brought before is still shown."""
