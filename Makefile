@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+MINUTES ?= 5
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -9,7 +10,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all faults lint types check bench accuracy clean
+.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +36,12 @@ test-all: $(READY) ## every test, the slow ones too
 
 faults: $(READY) ## faults injected for real, the slow ones too (about 10 minutes)
 	$(BIN)/python -m pytest -n 2 tests/faults
+
+soak: $(READY) ## a daemon with a fault every few seconds: make soak MINUTES=5
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+fuzz: $(READY) ## a hundred times the damage and odd input of the fast suite (about 15 minutes)
+	FUZZ=100 $(BIN)/python -m pytest -n 2 tests/fuzz
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .

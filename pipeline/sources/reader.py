@@ -192,6 +192,11 @@ class StreamReader:
         began_ns = now_ns()
         try:
             packet = next(self._packets, None)
+        except IndexError:
+            # A packet of a track that was not there when the demuxer was asked: MPEG-TS may announce one at any time,
+            # and PyAV (18.1) trips over it. Asked anew, it knows of that track and passes it over.
+            self._packets = self._opened.container.demux(self._opened.stream)
+            return
         except av.FFmpegError as exc:
             if not self._ended_unsized(exc):
                 limit = self._target.timeout

@@ -110,6 +110,36 @@ def test_a_read_error_in_mid_file_ends_it_with_its_reason(media: Media, monkeypa
     assert "/secret/path" not in source.truncation
 
 
+def test_a_track_that_appears_in_mid_file_is_passed_over(media: Media, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyAV raises IndexError for its packets, or not, as the memory beyond a table of its own happens to be."""
+    from pipeline.sources import libav
+
+    class Tripping:
+        """A container whose demuxer trips over the tenth packet, which is of another track."""
+
+        def __init__(self, inner: object) -> None:
+            self._inner = inner
+            self._packets: object = None
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inner, name)
+
+        def demux(self, stream: object) -> object:
+            if self._packets is None:
+                self._packets = self._inner.demux(stream)  # type: ignore[attr-defined]
+                for _ in range(10):
+                    yield next(self._packets)
+                raise IndexError("list index out of range")
+            yield from self._packets
+
+    path = media.clip("ts", count=25)
+    real = libav.av.open
+    monkeypatch.setattr(libav.av, "open", lambda *args, **options: Tripping(real(*args, **options)))
+    _, captures = play(source := FileSource(path))
+    assert indices(captures) == list(range(25))
+    assert source.truncation is None
+
+
 # --- whole, but odd: no false alarm ----------------------------------------------------------------------------------
 
 
