@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``deploy/`` holds fits the program: the health check, the build's context, the unit's times."""
+"""What ``deploy/`` holds fits the program: the health check, the build's context, the unit's times, the pods."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import ModelConfig, ServerConfig
+from pipeline.cli import run
+from pipeline.cli.parser import Parser
+from pipeline.config import ModelConfig, ServerConfig, load_config_quarantining
 from pipeline.daemon.run import loading_limit_s
+from pipeline.daemon.shard import Shard
 from tests.boards import FakeBoard, serving, token_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,3 +126,89 @@ def test_the_build_sees_the_program_and_nothing_private() -> None:
     for path in (".git/config", ".venv/bin/python", "streams.yaml", "token", "runs/1/report.json", "out/a.jsonl"):
         assert not let_in(path), path
     assert not let_in("pipeline/web/__pycache__/app.cpython-311.pyc")
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """The documents of the Kubernetes manifest, by kind."""
+    documents = yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text())
+    return {document["kind"]: document for document in documents}
+
+
+def pod() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pod's specification, and that of its one container."""
+    spec = manifest()["StatefulSet"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    return spec, container
+
+
+@pytest.mark.parametrize("version", ["1.28", "latest"])
+def test_the_manifest_is_what_kubernetes_takes(version: str) -> None:
+    validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    for document in manifest().values():
+        asked = validator.latest_version() if version == "latest" else version
+        validator.validate(document, asked, strict=True)
+
+
+def test_every_stream_belongs_to_one_pod() -> None:
+    spec = manifest()["StatefulSet"]["spec"]
+    _, container = pod()
+    by_name = {each["name"]: each for each in container["env"]}
+    assert int(by_name["SHARDS"]["value"]) == spec["replicas"]
+    assert by_name["POD_INDEX"]["valueFrom"]["fieldRef"]["fieldPath"].endswith("['apps.kubernetes.io/pod-index']")
+    shards = []
+    for index in range(spec["replicas"]):
+        values = {"POD_INDEX": str(index), "SHARDS": by_name["SHARDS"]["value"]}
+        asked = [re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], each) for each in container["args"]]  # noqa: B023
+        assert asked[0] == "run"
+        parser = Parser("run", "", "")
+        run.configure(parser)
+        options = parser.parse(asked[1:])
+        assert (str(options.config), options.log) == ("/etc/pipeline/streams.yaml", "json")
+        shards.append(Shard.parse(options.shard))
+    assert all(sum(shard.takes(f"camera-{number}") for shard in shards) == 1 for number in range(100))
+
+
+def test_a_pod_has_no_rights() -> None:
+    spec, container = pod()
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"] | {"runAsNonRoot": True, "runAsUser": 10001} == spec["securityContext"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    }  # fmt: skip
+    assert f"--uid {spec['securityContext']['runAsUser']} " in (ROOT / "deploy/Dockerfile").read_text()
+    assert set(container["resources"]) == {"requests", "limits"}
+    mounted = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert "subPath" not in mounted["config"], "a file mounted by itself is never renewed"
+    assert all(mounted[name]["readOnly"] for name in ("config", "secrets", "tls"))
+    for volume in spec["volumes"]:
+        if "secret" in volume:
+            assert volume["secret"]["defaultMode"] & 0o007 == 0
+
+
+def test_the_manifest_fits_its_own_example(tmp_path: Path) -> None:
+    """The streams.yaml of its comment is taken, and its paths and its server are those that the pods have."""
+    text = (ROOT / "deploy/kubernetes.yaml").read_text()
+    example = re.search(r"^#   streams:\n(?:#   .*\n)+", text, re.MULTILINE)
+    assert example is not None
+    lines = "\n".join(line.removeprefix("#   ") for line in example[0].splitlines())
+    (tmp_path / "secret").write_text("a camera's password")
+    path = tmp_path / "streams.yaml"
+    path.write_text(f"model: {{path: builtin:people}}\n{lines}\n".replace("/run/secrets/pipeline/gate", "secret"))
+    loaded = load_config_quarantining(path)
+    assert loaded.quarantined == ()
+    server = loaded.config.server
+    assert server is not None
+    spec, container = pod()
+    (port,) = container["ports"]
+    assert server.port == port["containerPort"]
+    assert manifest()["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert server.hosts == (manifest()["Service"]["metadata"]["name"],)
+    folders = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert server.tls is not None
+    for used in (server.token_file, server.tls.cert_file, server.tls.key_file, "/data/out", container["args"][1]):
+        assert any(str(used).startswith(f"{folder}/") for folder in folders), used
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")]
+    assert [probe["path"] for probe in probes] == ["/live", "/live", "/ready"]
+    assert {(probe["scheme"], probe["port"]) for probe in probes} == {("HTTPS", port["name"])}
+    assert spec["terminationGracePeriodSeconds"] > 10
