@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.ledger import StreamLedger
+from pipeline.timing import now_ns
 from pipeline.web import WebServer
 from tests.boards import TOKEN, FakeBoard, Feeder, serving, token_file
 from tests.chromium import CHROMIUM, Page, browser
@@ -81,6 +83,99 @@ def test_every_screen(page: Page, width: int, height: int, phone: bool, dark: bo
     nodes = page.send("Accessibility.getFullAXTree")["nodes"]
     roles = [node["role"]["value"] for node in nodes if not node["ignored"]]
     assert roles.count("row") == 3, "a table for screen readers, also where rows look like cards"
+
+
+@pytest.fixture
+def added(page: Page, board: FakeBoard) -> Iterator[Callable[..., StreamLedger]]:
+    """Makes streams that are live, for as long as the test takes."""
+    names: list[str] = []
+
+    def add(name: str) -> StreamLedger:
+        assert board.books is not None
+        names.append(name)
+        board.books.add(account := StreamLedger(name, live=True))
+        account.state = "live"
+        return account
+
+    yield add
+    assert board.books is not None
+    for name in names:
+        del board.books.streams[name]
+    page.until(f"{ROWS} === 2")
+
+
+def test_the_longest_name_and_the_longest_cause_on_a_phone(page: Page, added: Callable[..., StreamLedger]) -> None:
+    longest = "parking_level_2_".ljust(64, "x")
+    account = added(longest)
+    account.state, account.error = "backoff", "rtsp://10.0.0.9/" + 200 * "y" + ": refused"
+    account.dropped.update(overflow=1_234_567, inference_error=12)
+    page.look(320, 640, phone=True)
+    page.until(f"{ROWS} === 3")
+    assert page.run("document.documentElement.scrollWidth") <= 320
+    assert "12 inference error\n1,234,567 overflow" in text(page, "#rows tr:last-child")
+    page.run("document.querySelector('#rows tr:last-child button').click()")
+    page.until("document.getElementById('view').open")
+    assert page.run("document.documentElement.scrollWidth") <= 320
+    box = page.run("(box => [box.left, box.right])(document.getElementById('view').getBoundingClientRect())")
+    assert 0 <= box[0] < box[1] <= 320
+    page.run("document.getElementById('close').click()")
+
+
+def test_what_needs_attention_among_many(page: Page, board: FakeBoard, added: Callable[..., StreamLedger]) -> None:
+    for number in range(8):
+        added(f"cam{number}").last_result_ns = now_ns()
+    page.until(f"{ROWS} === 10 && !document.getElementById('only-part').hidden")
+    shown = "[...document.querySelectorAll('#rows tr')].filter(row => row.checkVisibility()).length"
+    assert page.run(shown) == 10
+    page.run("document.getElementById('only').focus()")
+    page.key(" ", 32)
+    page.until("document.getElementById('only').checked")
+    assert "gone" in text(page, "#rows")
+    assert "cam1" not in text(page, "#rows")
+    assert board.books is not None
+    board.books.streams["cam1"].state = "stalled"
+    page.until("document.getElementById('rows').innerText.includes('cam1')")
+    page.key(" ", 32)
+    page.until(f"{shown} === 10")
+
+
+def test_a_sink_in_trouble_is_not_well(page: Page, board: FakeBoard) -> None:
+    assert board.books is not None
+    sink, gone = board.books.sinks["jsonl"], board.books.streams["gone"]
+    sink.state, sink.error, gone.state = "degraded", "out/gate.jsonl: no space left on device", "paused"
+    try:
+        page.until("document.getElementById('overall').textContent === '1 sink in trouble'")
+        assert "no space left on device" in text(page, "#sinks")
+    finally:
+        sink.state, sink.error, gone.state = "ok", None, "backoff"
+    page.until("document.getElementById('overall').textContent === '1 not live'")
+
+
+AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm install --no-save axe-core")
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing(page: Page, width: int, dark: bool) -> None:
+    """Deque's rules, for WCAG 2 and good practice; those of contrast know this page's colours."""
+    page.look(width, 844, phone=width == 390, dark=dark)
+    for view in (False, True):
+        if view:
+            page.run("document.querySelector('#rows button').click()")
+            page.until("document.getElementById('picture').naturalWidth > 0")
+        page.run(AXE.read_text() + "; 0")
+        found = page.run("axe.run().then(told => told.violations.map(each => [each.id, each.nodes.map(n => n.html)]))")
+        assert found == []
+    page.run("document.getElementById('close').click()")
+
+
+def test_a_still_is_a_link(page: Page) -> None:
+    page.run("document.querySelector('#rows button').click()")
+    page.until("document.getElementById('still').getAttribute('href') === '/api/streams/gate/frame.jpg'")
+    kind = page.run("fetch(document.getElementById('still').href).then(answer => answer.headers.get('content-type'))")
+    assert kind == "image/jpeg"
+    page.run("document.getElementById('close').click()")
 
 
 def test_the_live_view_by_keyboard(page: Page, server: WebServer) -> None:

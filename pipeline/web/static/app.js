@@ -5,6 +5,7 @@
 const EVERY_MS = 2000;
 const AFTER_FAILURE_MS = 5000;
 const PATIENCE_MS = 10000;
+const FEW = 8; // streams that can be seen at a glance
 const ENDED = ["finished", "truncated", "stopped"];
 const WITHOUT_PICTURE = {
   connecting: "is being connected", backoff: "cannot be reached; it is tried again", paused: "is paused",
@@ -69,12 +70,17 @@ function duration(seconds) {
 const perSecond = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} /s`);
 const count = (value) => value.toLocaleString("en");
 const lostOf = (stream) => Object.values(stream.frames.dropped).reduce((sum, each) => sum + each, 0);
-const reasonsOf = (stream) =>
-  Object.entries(stream.frames.dropped).map(([reason, each]) => `${count(each)} ${reason.replace("_", " ")}`).join(", ");
+const reasonsOf = (stream, between = ", ") =>
+  Object.entries(stream.frames.dropped).map(([reason, each]) => `${count(each)} ${reason.replace("_", " ")}`).join(between);
 
 // A live stream whose results are older than ten of its intervals, and than three seconds.
 function isLate(stream) {
   return stream.state === "live" && stream.age_s > Math.max(3, stream.rate_fps ? 10 / stream.rate_fps : 0);
+}
+
+// Nobody has to look after it.
+function isWell(stream) {
+  return (stream.state === "live" && !isLate(stream)) || ["finished", "stopped", "paused"].includes(stream.state);
 }
 
 function newRow(name) {
@@ -83,7 +89,8 @@ function newRow(name) {
   const cell = (label, kind = "number") => make("td", { role: "cell", class: kind, "data-label": label });
   const cells = {
     state: make("span"), cause: make("div", { class: "cause" }), why: cell("", "why"),
-    rate: cell("Rate"), age: cell("Age"), p50: cell("p50"), p99: cell("p99"), jitter: cell("Jitter"), lost: cell("Lost"),
+    rate: cell("Rate"), age: cell("Age"), p50: cell("p50"), p99: cell("p99"), jitter: cell("Jitter"),
+    lost: make("div"), reasons: make("div", { class: "reasons" }),
     spark: document.createElementNS(SVG, "svg"),
   };
   cells.spark.setAttribute("class", "spark");
@@ -94,9 +101,11 @@ function newRow(name) {
   trend.append(cells.spark);
   const state = cell("", "state");
   state.append(cells.state, cells.cause);
+  const lost = cell("Lost");
+  lost.append(cells.lost, cells.reasons);
   cells.row = make("tr", { role: "row" },
     make("th", { role: "rowheader", scope: "row" }, button), state,
-    cells.rate, cells.age, cells.p50, cells.p99, cells.jitter, cells.lost, trend);
+    cells.rate, cells.age, cells.p50, cells.p99, cells.jitter, lost, trend);
   rows.set(name, cells);
   byId("rows").append(cells.row);
   return cells;
@@ -135,7 +144,8 @@ function showRow(stream) {
   say(cells.p99, milliseconds(whole.p99_ms));
   say(cells.jitter, milliseconds(whole.jitter_ms));
   say(cells.lost, count(lostOf(stream)));
-  cells.lost.title = reasonsOf(stream);
+  say(cells.reasons, reasonsOf(stream, "\n"));
+  cells.row.hidden = byId("only").checked && isWell(stream);
   if (stream.detail && CARDS.matches) {
     say(cells.why, stream.detail);
     cells.why.className = "why cause";
@@ -161,10 +171,12 @@ function showSummary(told) {
     const lostNow = streams.reduce((total, stream) => total + lostOf(stream), 0);
     if (lostBefore !== null && lostNow > lostBefore) losingUntil = Date.now() + 10000;
     lostBefore = lostNow;
-    const well = live + over === streams.length;
-    const losing = well && live && Date.now() < losingUntil;
-    say(overall, losing ? "losing frames" : well ? (live ? "all well" : "nothing live") : `${streams.length - live - over} not live`);
-    overall.className = `pill ${losing ? "warning" : well ? (live ? "good" : "") : live ? "warning" : "bad"}`;
+    const sinks = Object.values(told.sinks).filter((sink) => sink.state !== "ok").length;
+    const losing = live && Date.now() < losingUntil;
+    const away = streams.length - live - over;
+    const trouble = [away && `${away} not live`, sinks && `${sinks} ${sinks > 1 ? "sinks" : "sink"} in trouble`].filter(Boolean);
+    say(overall, trouble.join(", ") || (losing ? "losing frames" : live ? "all well" : "nothing live"));
+    overall.className = `pill ${trouble.length || losing ? (live ? "warning" : "bad") : live ? "good" : ""}`;
   }
   const tile = (id, value, unit = "") => {
     const element = byId(id);
@@ -219,7 +231,10 @@ function show(told) {
       rows.delete(name);
     }
   }
-  byId("empty").hidden = rows.size > 0;
+  byId("only-part").hidden = rows.size <= FEW;
+  const well = rows.size > 0 && [...rows.values()].every((cells) => cells.row.hidden);
+  if (well) say(byId("empty"), "Nothing needs attention.");
+  byId("empty").hidden = rows.size > 0 && !well;
   byId("logout").hidden = !told.token_needed;
   showSummary(told);
   showSinks(told.sinks);
@@ -248,6 +263,8 @@ function showView() {
   say(hold, stream.state === "paused" ? "Resume" : "Pause");
   hold.disabled = ENDED.includes(stream.state);
   const picture = byId("picture");
+  byId("still").href = `/api/streams/${encodeURIComponent(shown)}/frame.jpg`;
+  byId("still").hidden = stream.state !== "live";
   if (stream.state === "live" || stream.state === "stalled") {
     if (!picture.hasAttribute("src")) picture.src = `/api/streams/${encodeURIComponent(shown)}/video.mjpg`;
     picture.alt = `Live view of ${shown} with the boxes of what was found`;
@@ -273,6 +290,10 @@ function showView() {
   byId("facts").replaceChildren(...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
 
+byId("only").addEventListener("change", () => {
+  for (const stream of Object.values(newest)) showRow(stream);
+  ask();
+});
 byId("close").addEventListener("click", () => byId("view").close());
 byId("view").addEventListener("click", (event) => {
   if (event.target === byId("view")) byId("view").close(); // the backdrop
