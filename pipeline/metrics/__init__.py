@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run counts and times, as Prometheus metrics."""
 
-from pipeline.metrics.exposition import CONTENT_TYPE, Watched, exposition
+from pipeline.metrics.exposition import Watched, exposition
+from pipeline.metrics.text import CONTENT_TYPE
 
 __all__ = ["CONTENT_TYPE", "Watched", "exposition"]

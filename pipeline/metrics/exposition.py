@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from pipeline.ledger import Ledger
 from pipeline.metrics.sinks import sink_metrics
 from pipeline.metrics.streams import stream_metrics
+from pipeline.metrics.text import Histograms, text
 from pipeline.metrics.times import batch_metrics
-
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Watched(Protocol):
@@ -40,30 +38,23 @@ class Watched(Protocol):
 
 def exposition(watched: Watched, now_ns: int) -> bytes:
     """All metrics in Prometheus' text format 0.0.4, UTF-8. ``now_ns``: monotonic, for ages."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(watched, now_ns))
-    return generate_latest(registry)
+    return text(_families(watched, now_ns))
 
 
-class _Snapshot(Collector):
-    def __init__(self, watched: Watched, now_ns: int) -> None:
-        self._watched = watched
-        self._now_ns = now_ns
-
-    def collect(self) -> Iterator[Metric]:
-        yield _build_info()
-        reload = GaugeMetricFamily(
-            "pipeline_config_last_reload_success",
-            "1: the configuration read last is the one that runs; 0: it was refused",
-        )
-        reload.add_metric([], float(self._watched.reload_succeeded))
-        yield reload
-        ledger = self._watched.ledger
-        if ledger is None:
-            return
-        yield from stream_metrics(ledger, self._watched.waiting(), self._now_ns)
-        yield batch_metrics(ledger.batches())
-        yield from sink_metrics(ledger.sinks)
+def _families(watched: Watched, now_ns: int) -> Iterator[Metric | Histograms]:
+    yield _build_info()
+    reload = GaugeMetricFamily(
+        "pipeline_config_last_reload_success",
+        "1: the configuration read last is the one that runs; 0: it was refused",
+    )
+    reload.add_metric([], float(watched.reload_succeeded))
+    yield reload
+    ledger = watched.ledger
+    if ledger is None:
+        return
+    yield from stream_metrics(ledger, watched.waiting(), now_ns)
+    yield batch_metrics(ledger.batches())
+    yield from sink_metrics(ledger.sinks)
 
 
 def _build_info() -> GaugeMetricFamily:
@@ -74,6 +65,7 @@ def _build_info() -> GaugeMetricFamily:
     return info
 
 
+@cache
 def _version(distribution: str) -> str:
     try:
         return version(distribution)

@@ -6,18 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import get_args
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipeline.frame import DropReason
 from pipeline.ledger import Ledger, StreamLedger, StreamState
-from pipeline.metrics.times import add_times
+from pipeline.metrics.text import Histograms
+from pipeline.metrics.times import add_times, times
 from pipeline.timing import STAGES
 
 _STATES: tuple[str, ...] = get_args(StreamState)
 _REASONS: tuple[str, ...] = get_args(DropReason)
 
 
-def stream_metrics(ledger: Ledger, waiting: Mapping[str, int], now_ns: int) -> Iterator[Metric]:
+def stream_metrics(ledger: Ledger, waiting: Mapping[str, int], now_ns: int) -> Iterator[Metric | Histograms]:
     """Everything with the label ``stream``. Earlier lives of a name (``name~1``) are left out."""
     streams = [account for name, account in list(ledger.streams.items()) if name == account.name]
     yield from _counts(streams)
@@ -88,13 +89,9 @@ def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: i
     yield from (up, state, age, still, queue)
 
 
-def _times(streams: list[StreamLedger]) -> Iterator[Metric]:
-    stages = HistogramMetricFamily(
-        "pipeline_stage_seconds", "Time of a frame in each stage", labels=["stream", "stage"]
-    )
-    whole = HistogramMetricFamily(
-        "pipeline_end_to_end_seconds", "From the packet's arrival to the last sink", labels=["stream"]
-    )
+def _times(streams: list[StreamLedger]) -> Iterator[Metric | Histograms]:
+    stages = times("pipeline_stage_seconds", "Time of a frame in each stage", ("stream", "stage"))
+    whole = times("pipeline_end_to_end_seconds", "From the packet's arrival to the last sink", ("stream",))
     jitter = GaugeMetricFamily(
         "pipeline_jitter_seconds",
         "Jitter of arrivals, of each stage's duration, and of the intervals between results",

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from prometheus_client.core import HistogramMetricFamily
-
+from pipeline.metrics.text import Histograms
 from pipeline.timing import Histogram
 
 BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -16,19 +15,19 @@ _BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BOUNDS_S)
 _BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-def add_times(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+def times(name: str, documentation: str, labels: Sequence[str]) -> Histograms:
+    """A family of times in seconds."""
+    return Histograms(name, documentation, labels, BOUNDS_S)
+
+
+def add_times(family: Histograms, labels: Sequence[str], histogram: Histogram) -> None:
     """Add a histogram of nanoseconds as one of seconds."""
-    buckets = [
-        (repr(bound), float(count)) for bound, count in zip(BOUNDS_S, histogram.at_most(_BOUNDS_NS), strict=True)
-    ]
-    buckets.append(("+Inf", float(histogram.count)))
-    family.add_metric(labels, buckets, histogram.total / 1e9)
+    family.add(labels, histogram.at_most(_BOUNDS_NS), histogram.count, histogram.total / 1e9)
 
 
-def batch_metrics(sizes: Mapping[int, int]) -> HistogramMetricFamily:
+def batch_metrics(sizes: Mapping[int, int]) -> Histograms:
     """``pipeline_batch_size``: frames per batch, of ``{size: batches}``."""
-    family = HistogramMetricFamily("pipeline_batch_size", "Network inputs per batch")
-    buckets = [(str(bound), float(sum(count for size, count in sizes.items() if size <= bound))) for bound in _BATCHES]
-    buckets.append(("+Inf", float(sum(sizes.values()))))
-    family.add_metric([], buckets, float(sum(size * count for size, count in sizes.items())))
+    family = Histograms("pipeline_batch_size", "Network inputs per batch", (), _BATCHES)
+    at_most = [sum(count for size, count in sizes.items() if size <= bound) for bound in _BATCHES]
+    family.add((), at_most, sum(sizes.values()), float(sum(size * count for size, count in sizes.items())))
     return family

@@ -8,6 +8,7 @@ import platform
 import re
 import resource
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def package_version() -> str:
     return _version("video-pipeline") or "unknown"
 
 
+@cache  # a server makes reports again and again
 def _version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
@@ -65,6 +67,7 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+@cache
 def _cpu_model() -> str:
     text = _read(_CPU_INFO)
     match = re.search(r"^(?:model name|Hardware|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)

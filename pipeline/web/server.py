@@ -18,6 +18,7 @@ from pipeline.config.credentials import read_token
 from pipeline.config.outputs import ServerConfig
 from pipeline.errors import ConfigError, ServerError
 from pipeline.frame import Picture, Result
+from pipeline.threads import show_name
 from pipeline.timing import now_ns
 from pipeline.web.access import Access
 from pipeline.web.api import Api
@@ -75,7 +76,7 @@ class WebServer:
         self._board = board
         self._history = History()
         # One thread makes answers and pictures: whoever looks on takes at most this much from the pipeline.
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="web:answer")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="web:answer", initializer=show_name)
         self.tap = LiveView(_draw, self._executor)
         api = Api(
             board,
@@ -127,6 +128,7 @@ class WebServer:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
+        show_name()
         try:
             with asyncio.Runner(loop_factory=_Loop) as runner:
                 runner.run(self._serve())

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -84,12 +86,13 @@ def served(folder: Path, model: Path, streams: list[str], server: str) -> Path:
 def awaited(http: httpx.Client, stream: str, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The stream as the API tells it, once ``good`` is true of it."""
     told: dict[str, Any] = {}
-    for _ in range(500):
+    until, pause = time.monotonic() + 60, threading.Event()
+    while time.monotonic() < until:
         told = http.get(f"/api/streams/{stream}").json()
         if "error" not in told and good(told):
             return told
-        http.get("/api/streams")  # paces the loop without a sleep: made anew once a second at most
         http.get(f"/api/streams/{stream}/frame.jpg")
+        pause.wait(0.1)  # figures are made anew once a second at most
     raise AssertionError(told)
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from pipeline.events import Condition
 from pipeline.frame import StreamInfo
 from pipeline.ledger import Ledger, SinkLedger, StreamLedger
 from pipeline.metrics import exposition
+from pipeline.metrics.text import Histograms, text
 from pipeline.timing import Mark, new_trace
 
 SECOND = 1_000_000_000
@@ -191,3 +196,32 @@ def test_promtool_finds_nothing_wrong(ledger: Ledger) -> None:
     text = exposition(Running(ledger), now_ns=4 * SECOND)
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_the_text_is_what_the_client_library_writes(ledger: Ledger) -> None:
+    """Its writer is slower, since it checks what is constant here; the numbers are the same floats."""
+
+    class Whole(Collector):
+        def collect(self) -> Iterator[Metric]:
+            return iter(text_string_to_metric_families(ours.decode()))
+
+    ours = exposition(Running(ledger), now_ns=4 * SECOND)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Whole())
+    theirs = generate_latest(registry)
+    assert samples(theirs) == samples(ours)
+    comments = [line for line in ours.splitlines() if line.startswith(b"#")]
+    assert comments == [line for line in theirs.splitlines() if line.startswith(b"#")]
+
+
+@pytest.mark.parametrize("value", ["plain", 'a "b" c', "back\\slash", "two\nlines", "\\n", "Tür 7 \N{WARNING SIGN}"])
+def test_any_value_of_a_label_survives(value: str) -> None:
+    family = GaugeMetricFamily("x", 'says "x"\nand \\', labels=["which"])
+    family.add_metric([value], float("inf"))
+    times = Histograms("y_seconds", "y", ("which",), (1.0,))
+    times.add([value], [2], 3, 4.5)
+    first, second = text_string_to_metric_families(text([family, times]).decode())
+    assert first.documentation == 'says "x"\nand \\'
+    assert [(sample.labels, sample.value) for sample in first.samples] == [({"which": value}, float("inf"))]
+    assert {sample.labels["which"] for sample in second.samples} == {value}
+    assert [sample.value for sample in second.samples] == [2, 3, 4.5, 3]

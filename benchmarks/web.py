@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the HTTP server's answers take while the pipeline is loaded, and what a dashboard in a browser costs it.
+
+A daemon runs test patterns that offer more than the detector can serve. First the answers are verified: all streams are
+there, and what ``/metrics`` counts lies between what ``/api/streams`` counts before and after. Then another process
+asks for one route after the other at a steady rate: first so rarely that each answer has to be made for it, then as if
+ten dashboards were open. Then a headless Chromium opens the dashboard, without and with the live view, and closes it
+again, in turn. The kernel knows the server's threads by name, so their CPU time is exact, also while the detector takes
+all that is left. Beside it stands the CPU time of the whole process, whose difference means something only where the
+detector is not saturated (``--fps``).
+
+    python -m benchmarks.web [--streams 8] [--fps 15] [--seconds 30] [--rates 3 35]
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+ROUTES = ("/live", "/ready", "/api/streams", "/api/streams/s0", "/api/report", "/metrics", "/")
+WANTED_MS = 20.0
+LATEST_START_S = 120.0
+
+
+class Asked:
+    """One connection that is kept open, as a browser or Prometheus keeps it."""
+
+    def __init__(self, host: str) -> None:
+        self._connection = http.client.HTTPConnection(host, timeout=20)
+
+    def get(self, path: str) -> bytes:
+        """The body of an answer that must be 200."""
+        self._connection.request("GET", path)
+        answer = self._connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, f"{path}: {answer.status} {body[:200]!r}"
+        return body
+
+
+@contextmanager
+def daemon(folder: Path, streams: int, fps: float, port: int) -> Iterator[tuple[int, str]]:
+    """A daemon with ``streams`` patterns; its process id and where it serves."""
+    document = {
+        "model": {"path": "builtin:people"},
+        "defaults": {"policy": "freshest", "fps": fps, "pace": "realtime"},
+        "streams": [{"name": f"s{i}", "source": f"pattern:?size=640x360&fps={fps:g}&people=1"} for i in range(streams)],
+        "sinks": [{"type": "jsonl", "path": str(folder / "{stream}.jsonl")}],
+        "server": {"listen": f"127.0.0.1:{port}"},
+    }
+    (folder / "streams.yaml").write_text(yaml.safe_dump(document))
+    log = folder / "log"
+    with log.open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "run", str(folder / "streams.yaml")], stderr=err, stdout=err
+        )
+    try:
+        until = time.monotonic() + LATEST_START_S
+        while True:
+            found = re.search(r"serving http://(\S+)/", log.read_text())
+            with suppress(AssertionError, OSError):
+                if found is not None and Asked(found[1]).get("/ready"):
+                    break
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, "never ready"
+            time.sleep(0.1)
+        yield process.pid, found[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def verify(host: str, streams: int) -> float:
+    """That the answers are whole and agree with each other; results per second."""
+    asked = Asked(host)
+
+    def processed() -> dict[str, int]:
+        told = json.loads(asked.get("/api/streams"))["streams"]
+        return {name: stream["frames"]["processed"] for name, stream in told.items()}
+
+    before, since = processed(), time.monotonic()
+    assert len(before) == streams, before
+    time.sleep(2.5)  # answers may be a second old, or two
+    counted: dict[str, float] = {}
+    for family in text_string_to_metric_families(asked.get("/metrics").decode()):
+        if family.name == "pipeline_frames":
+            counted = {s.labels["stream"]: s.value for s in family.samples if s.labels["outcome"] == "processed"}
+    time.sleep(2.5)
+    after, passed_s = processed(), time.monotonic() - since
+    assert all(before[name] <= counted[name] <= after[name] for name in before), (before, counted, after)
+    report = json.loads(asked.get("/api/report"))
+    assert set(report["streams"]) == set(before)
+    one = json.loads(asked.get("/api/streams/s0"))
+    assert one["name"] == "s0"
+    assert set(one["stages"]) >= {"queue", "infer", "sink"}
+    return (sum(after.values()) - sum(before.values())) / passed_s
+
+
+def ask(host: str, seconds: float, rate: float) -> dict[str, list[float]]:
+    """Milliseconds of each answer, one route after the other, ``rate`` requests a second."""
+    asked = Asked(host)
+    took: dict[str, list[float]] = {route: [] for route in ROUTES}
+    start = time.monotonic()
+    for number in range(round(seconds * rate)):
+        time.sleep(max(0.0, start + number / rate - time.monotonic()))
+        route = ROUTES[number % len(ROUTES)]
+        since = time.perf_counter()
+        asked.get(route)
+        took[route].append((time.perf_counter() - since) * 1e3)
+    return took
+
+
+def cpu_s(pid: int) -> dict[str, float]:
+    """Seconds of CPU so far: of the whole process, and of its server's threads."""
+    whole = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    told = {"process": (int(whole[11]) + int(whole[12])) / os.sysconf("SC_CLK_TCK"), "server": 0.0}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            if (task / "comm").read_text().startswith("web"):
+                told["server"] += int((task / "schedstat").read_text().split()[0]) / 1e9
+    return told
+
+
+def per_cent(pid: int, seconds: float) -> dict[str, float]:
+    """CPU time in per cent of one core over ``seconds``."""
+    before, since = cpu_s(pid), time.monotonic()
+    time.sleep(seconds)
+    after, passed_s = cpu_s(pid), time.monotonic() - since
+    return {key: 100 * (after[key] - before[key]) / passed_s for key in before}
+
+
+def dashboard(pid: int, host: str, streams: int, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Mean CPU by what somebody looks at, the ways taken in turn."""
+    from tests.chromium import browser
+
+    with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as page:
+
+        def nothing() -> None:
+            page.go("about:blank")
+            page.until("location.href === 'about:blank'")
+
+        def table() -> None:
+            page.look(1280, 800)
+            page.go(f"http://{host}/")
+            page.until(f"document.querySelectorAll('#rows tr').length === {streams}", 60)
+
+        def view() -> None:
+            table()
+            page.run("document.querySelector('#rows button').click()")
+            page.until("document.getElementById('picture').naturalWidth > 0", 60)
+
+        ways: dict[str, Callable[[], None]] = {"nobody": nothing, "dashboard": table, "live view": view}
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+        for _ in range(rounds):
+            for way, begin in ways.items():
+                begin()
+                time.sleep(1)
+                found[way].append(per_cent(pid, seconds))
+        return {way: _mean(all_of_it) for way, all_of_it in found.items()}
+
+
+def _mean(told: list[dict[str, float]]) -> dict[str, float]:
+    return {key: sum(one[key] for one in told) / len(told) for key in told[0]}
+
+
+def asked_elsewhere(host: str, seconds: float, rate: float) -> dict[str, list[float]]:
+    """:func:`ask` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.web", "--child", host]
+    command += ["--seconds", str(seconds), "--rates", str(rate)]
+    told: dict[str, list[float]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return told
+
+
+def show(rate: float, took: dict[str, list[float]]) -> None:
+    """A line per route."""
+    print(f"{f'{rate:g} requests/s':18}{'asked':>7}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+    for route, times in (*took.items(), ("all", [each for times_ in took.values() for each in times_])):
+        p50, p99 = np.percentile(times, (50, 99))
+        late = "" if p99 < WANTED_MS else f"  p99 over {WANTED_MS:g}"
+        print(f"{route:18}{len(times):7}{p50:9.1f}{p99:9.1f}{max(times):9.1f}{late}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--fps", type=float, default=15.0, help="offered by each stream")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of asking, at each rate")
+    parser.add_argument("--rates", type=float, nargs="*", default=[3.0, 35.0], metavar="N", help="requests a second")
+    parser.add_argument("--rounds", type=int, default=2, help="of looking, 0: no browser")
+    parser.add_argument("--look", type=float, default=8.0, metavar="S", help="how long somebody looks each time")
+    parser.add_argument("--warm", type=float, default=10.0, metavar="S", help="before anything is measured")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--child", metavar="HOST", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(ask(options.child, options.seconds, *options.rates)))
+        return
+    folder = Path(tempfile.mkdtemp(prefix="bench-web-"))
+    try:
+        with daemon(folder, options.streams, options.fps, options.port) as (pid, host):
+            time.sleep(options.warm)
+            results = verify(host, options.streams)
+            offered = options.streams * options.fps
+            print(f"{options.streams} streams: {offered:g} frames/s offered, {results:.1f} results/s; answers agree")
+            for rate in options.rates:
+                show(rate, asked_elsewhere(host, options.seconds, rate))
+            if options.rounds and shutil.which("chromium"):
+                looks = dashboard(pid, host, options.streams, options.rounds, options.look)
+                print(f"{'who looks':18}{'server, % of a core':>20}{'whole process':>15}")
+                for way, told in looks.items():
+                    print(f"{way:18}{told['server']:20.2f}{told['process']:15.1f}")
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

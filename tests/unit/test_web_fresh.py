@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers are made once for many; who asks often never waits for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline.web.fresh import Fresh
+
+
+class Maker:
+    """Counts; holds up and fails on request."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.may = threading.Event()
+        self.may.set()
+        self.fails = False
+
+    def __call__(self) -> int:
+        assert self.may.wait(20)
+        if self.fails:
+            raise OSError("out of order")
+        self.made += 1
+        return self.made
+
+
+def played(story: Callable[[Maker, Fresh[int], Callable[[float], None]], Awaitable[None]]) -> None:
+    """``story`` in a loop whose time stands still between the steps that it is given."""
+    at_s = 100.0
+
+    def advance(seconds: float) -> None:
+        nonlocal at_s
+        at_s += seconds
+
+    async def main() -> None:
+        asyncio.get_running_loop().time = lambda: at_s  # type: ignore[method-assign]
+        maker = Maker()
+        await story(maker, Fresh(maker, executor, 1.0), advance)
+
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(main())
+
+
+async def until_made(fresh: Fresh[int]) -> None:
+    while fresh._making is not None:
+        await asyncio.sleep(0)
+
+
+def test_many_who_ask_at_once_cost_one() -> None:
+    async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
+        assert await asyncio.gather(*(fresh.get() for _ in range(50))) == [1] * 50
+        advance(0.9)
+        assert await fresh.get() == 1
+        advance(5)
+        assert await fresh.get() == 2, "too old to be told"
+        assert maker.made == 2
+
+    played(story)
+
+
+def test_who_asks_often_is_answered_while_the_next_one_is_made() -> None:
+    async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
+        assert await fresh.get() == 1
+        maker.may.clear()
+        advance(1.5)
+        assert [await fresh.get() for _ in range(20)] == [1] * 20
+        maker.may.set()
+        await until_made(fresh)
+        assert await fresh.get() == 2
+        assert maker.made == 2
+
+    played(story)
+
+
+def test_a_fault_is_told_to_those_who_wait_and_tried_again() -> None:
+    async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
+        maker.fails = True
+        told = await asyncio.gather(fresh.get(), fresh.get(), return_exceptions=True)
+        assert [type(each) for each in told] == [OSError, OSError]
+        maker.fails = False
+        assert await fresh.get() == 1
+        advance(1.5)
+        maker.fails = True
+        assert await fresh.get() == 1, "nobody waited for the one that failed"
+        await until_made(fresh)
+        advance(1)
+        with pytest.raises(OSError, match="out of order"):
+            await fresh.get()
+
+    played(story)
+
+
+def test_who_hangs_up_takes_nothing_from_the_others() -> None:
+    async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
+        maker.may.clear()
+        first, second = (asyncio.create_task(fresh.get()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        maker.may.set()
+        assert await second == 1
+
+    played(story)
