@@ -3,13 +3,14 @@
 
 **When a batch is sealed.** As soon as it can be full. With ``fixed`` (recordings) otherwise only when nothing more
 will come, and then padded: the network sees one batch size from the first frame to the last, so results do not depend
-on how threads were scheduled. Without ``fixed`` (feeds) also when every stream that is delivering is present, or when
-the oldest item has waited long enough: the least of ``max_wait_ns``, a quarter of the shortest measured frame interval,
-and the measured service time of a batch (waiting longer than a whole batch takes cannot pay). A partial batch runs as
-a partial batch.
+on how threads were scheduled. Without ``fixed`` (feeds) also when every stream that is delivering is present, or at the
+earliest deadline of those that wait: when the oldest item has waited for the least of ``max_wait_ns``, a quarter of the
+shortest measured frame interval, and the measured service time of a batch (waiting longer than a whole batch takes
+cannot pay), or when a frame can only just be done within its stream's latency budget. A partial batch runs as a partial
+batch.
 
-**Who is in it.** Weighted round robin: each turn a lane may give up to its weight. A stream with a waiting item is
-served after at most ``ceil(sum of weights / max_size) + 1`` batches, whatever the others do (proved in the tests).
+**Who is in it.** Weighted fair shares, see :class:`pipeline.lanes.FairShare`. Frames that can be done within their
+stream's bound of staleness no more go first of all: they are shed, and counted.
 
 A batch holds one input spec. With ``fixed``, the spec that fills a batch goes first, but the oldest item is passed over
 ``PATIENCE`` times at most: then it goes in a padded batch.
@@ -21,41 +22,19 @@ together hold less than one batch of its spec.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 from pipeline.frame import Batch, InputSpec, Item, StreamKey
-from pipeline.threads import Closed, Policy
+from pipeline.lanes import EVERY_FRAME, FairShare, Lane, Terms
+from pipeline.threads import Closed
 from pipeline.timing import SYSTEM, Clock
 
 PATIENCE = 16
 """How often the oldest item gives way to full batches of another spec: padding then costs at most 1/16 of the work."""
-
-
-@dataclass(slots=True)
-class _Lane:
-    key: StreamKey
-    weight: int
-    policy: Policy
-    space: threading.Condition
-    items: deque[Item] = field(default_factory=deque)
-    credit: int = 0  # what is left of this lane's turn
-    blocked: InputSpec | None = None  # what its producer waits to put in
-    last_ns: int = 0
-    interval_ns: float = 0.0  # smoothed interval between its frames; 0 until two have come
-
-    def delivered(self, now_ns: int) -> None:
-        if self.last_ns:
-            gap = now_ns - self.last_ns
-            self.interval_ns = gap if not self.interval_ns else self.interval_ns + (gap - self.interval_ns) / 8
-        self.last_ns = now_ns
-
-    def is_delivering(self, now_ns: int) -> bool:
-        """It delivered within two of its own intervals."""
-        return bool(self.interval_ns) and now_ns - self.last_ns <= 2 * self.interval_ns
 
 
 class BatchScheduler:
@@ -69,7 +48,12 @@ class BatchScheduler:
         max_wait_ns: int = 10_000_000,
         lane_capacity: int = 2,
         clock: Clock = SYSTEM,
+        shed: Callable[[Item], object] = lambda item: None,
     ) -> None:
+        """``shed`` is given the items that are served no more because they are too old, by the thread that finds them.
+
+        A lane's capacity is in frames.
+        """
         if max_size < 1 or lane_capacity < 1:
             raise ValueError(f"a batch and a lane hold at least one item, not {max_size} and {lane_capacity}")
         self.max_size = max_size
@@ -79,8 +63,12 @@ class BatchScheduler:
         self._clock = clock
         self._lock = threading.Lock()
         self._ready = threading.Condition(self._lock)
-        self._lanes: dict[StreamKey, _Lane] = {}
-        self._turn: deque[_Lane] = deque()  # the lane at the left has the turn
+        self._lanes: dict[StreamKey, Lane] = {}  # that are open
+        self._known: dict[StreamKey, Lane] = {}  # and those that are closed and still hold something
+        self._weights = 0  # of the open lanes together
+        self._share = FairShare()
+        self._account_for_shed = shed
+        self._shed: list[Item] = []
         self._waiting = 0  # items in all lanes
         self._of_spec: Counter[InputSpec] = Counter()  # the same, by spec
         self._passed_over = 0  # full batches of other specs since the oldest item's turn
@@ -91,16 +79,15 @@ class BatchScheduler:
 
     # Producers
 
-    def open(self, key: StreamKey, weight: int = 1, policy: Policy = "every_frame") -> None:
-        """Open a lane. ``weight`` >= 1 is its share in a contended batch."""
-        if weight < 1:
-            raise ValueError(f"the weight of {key.name} must be at least 1, not {weight}")
+    def open(self, key: StreamKey, terms: Terms = EVERY_FRAME) -> None:
+        """Open a lane."""
+        if terms.weight < 1:
+            raise ValueError(f"the weight of {key.name} must be at least 1, not {terms.weight}")
         with self._lock:
-            if key in self._lanes:
+            if key in self._known:
                 raise ValueError(f"the lane of {key.name} is open already")
-            lane = _Lane(key, weight, policy, threading.Condition(self._lock))
-            self._lanes[key] = lane
-            self._turn.append(lane)
+            self._weights += terms.weight
+            self._lanes[key] = self._known[key] = Lane(key, terms, threading.Condition(self._lock))
 
     def offer(self, key: StreamKey, items: Sequence[Item]) -> list[Item]:
         """Queue the items of one frame; blocks while an ``every_frame`` lane is full.
@@ -111,7 +98,7 @@ class BatchScheduler:
         with self._lock:
             lane = self._lanes[key]
             pushed_out: list[Item] = []
-            if lane.policy == "every_frame":
+            if lane.terms.policy == "every_frame":
                 while not self._has_space(lane, items[0].spec) and not self._aborted:
                     lane.blocked = items[0].spec
                     # If the blocked lanes together hold no full batch of one spec, a partial one must go.
@@ -119,14 +106,16 @@ class BatchScheduler:
                     lane.space.wait()
                 lane.blocked = None
             else:
-                while len(lane.items) >= self.lane_capacity * len(items):
-                    pushed_out += self._pop_frame(lane)
+                while len(lane.items) >= self._room(lane) * len(items):
+                    pushed_out += self._taken(lane.pop_frame())
             if self._aborted:
                 raise Closed
             now_ns = self._clock.now_ns()
             lane.delivered(now_ns)
             for item in items:
                 item.queued_ns = now_ns
+            if not lane.items:
+                self._share.holds_again(lane)
             lane.items.extend(items)
             self._waiting += len(items)
             self._of_spec.update(item.spec for item in items)
@@ -138,8 +127,9 @@ class BatchScheduler:
         """The lane's stream has ended; what it holds is still served."""
         with self._lock:
             lane = self._lanes.pop(key, None)
-            if lane is not None and not lane.items:
-                self._turn.remove(lane)
+            if lane is not None:
+                self._weights -= lane.terms.weight
+                self._forget_if_done(lane)
             self._ready.notify_all()
 
     def finish(self) -> None:
@@ -152,8 +142,8 @@ class BatchScheduler:
         """Wake everybody with Closed; returns what was waiting."""
         with self._lock:
             self._aborted = True
-            left = [item for lane in self._turn for item in lane.items]
-            for lane in self._turn:
+            left = [item for lane in self._known.values() for item in lane.items]
+            for lane in self._known.values():
                 lane.items.clear()
                 lane.space.notify_all()
             for lane in self._lanes.values():
@@ -167,12 +157,16 @@ class BatchScheduler:
 
     def take(self) -> Batch:
         """The next batch; waits for one. Raises Closed when no more will come."""
-        with self._lock:
-            while True:
+        while True:
+            with self._lock:
                 batch, wait_ns = self._seal(self._clock.now_ns())
-                if batch is not None:
-                    return batch
-                self._ready.wait(None if wait_ns is None else wait_ns / 1e9)
+                if batch is None and not self._shed:
+                    self._ready.wait(None if wait_ns is None else wait_ns / 1e9)
+                    continue
+                shed = self._take_shed()
+            self._let_go(shed)
+            if batch is not None:
+                return batch
 
     def poll(self, *, partial: bool = False) -> Batch | None:
         """A batch if one can be sealed now, else None. Raises Closed when no more will come.
@@ -180,13 +174,16 @@ class BatchScheduler:
         ``partial``: seal one that is not full, too, if nothing else can be had: for whoever cannot wait.
         """
         with self._lock:
-            return self._seal(self._clock.now_ns(), partial)[0]
+            batch = self._seal(self._clock.now_ns(), partial)[0]
+            shed = self._take_shed()
+        self._let_go(shed)
+        return batch
 
     def has_space(self, key: StreamKey, spec: InputSpec) -> bool:
         """Whether :meth:`offer` would take items of ``spec`` without waiting."""
         with self._lock:
             lane = self._lanes[key]
-            return lane.policy != "every_frame" or self._aborted or self._has_space(lane, spec)
+            return lane.terms.policy != "every_frame" or self._aborted or self._has_space(lane, spec)
 
     def served(self, duration_ns: int) -> None:
         """Tell how long a batch took from submission to detections; it bounds the wait for the next ones."""
@@ -207,46 +204,67 @@ class BatchScheduler:
     def waiting_per_stream(self) -> dict[str, int]:
         """Items that wait, by the name of the stream; streams without any included."""
         with self._lock:
-            return {lane.key.name: len(lane.items) for lane in self._turn}
+            return {lane.key.name: len(lane.items) for lane in self._known.values()}
 
     # Inside the lock
 
-    def _has_space(self, lane: _Lane, spec: InputSpec) -> bool:
+    def _has_space(self, lane: Lane, spec: InputSpec) -> bool:
         held = len(lane.items)
         return held < self.lane_capacity or (held < self.max_size and self._of_spec[spec] < self.max_size)
 
-    def _pop_frame(self, lane: _Lane) -> list[Item]:
-        frame = lane.items[0].frame
-        popped = []
-        while lane.items and lane.items[0].frame is frame:
-            popped.append(lane.items.popleft())
-        self._taken(popped)
-        return popped
+    def _room(self, lane: Lane) -> int:
+        """Frames that a lane of ``freshest`` holds: more where its share is larger than the usual one.
 
-    def _taken(self, items: Sequence[Item]) -> None:
+        Waiting takes as long in every lane then, and a lane can give its share without running dry.
+        """
+        usual = self._weights / len(self._lanes)
+        return max(self.lane_capacity, math.ceil(self.lane_capacity * lane.terms.weight / usual))
+
+    def _taken(self, items: list[Item]) -> list[Item]:
         self._waiting -= len(items)
         self._of_spec.subtract(item.spec for item in items)
+        return items
+
+    def _take_shed(self) -> list[Item]:
+        shed, self._shed = self._shed, []
+        return shed
 
     def _seal(self, now_ns: int, partial: bool = False) -> tuple[Batch | None, int | None]:
         """A batch, or how many nanoseconds to wait for one (None: until something happens)."""
         if self._aborted or (self._finished and not self._lanes and not self._waiting):
             raise Closed
+        self._shed_stale(now_ns)
         if not self._waiting:
             return None, None
-        holding = [lane for lane in self._turn if lane.items]
-        oldest = min(holding, key=lambda lane: lane.items[0].queued_ns).items[0]
+        holding = [lane for lane in self._known.values() if lane.items]
+        wait_ns = 0 if self.fixed else self._wait_limit_ns(now_ns)
+        first = min(holding, key=lambda lane: self._deadline_ns(lane, wait_ns))
         partial = partial or self._nothing_more_to_come()
         if self._waiting < self.max_size and not partial:
             if self.fixed:
                 return None, None
             if not self._all_present(now_ns):
-                left_ns = oldest.queued_ns + self._wait_limit_ns(now_ns) - now_ns
+                left_ns = self._deadline_ns(first, wait_ns) - now_ns
                 if left_ns > 0:
                     return None, left_ns
-        spec = self._choose(oldest.spec, holding, partial) if self.fixed else oldest.spec
-        return (None if spec is None else self._collect(spec)), None
+        wanted = first.items[0].spec
+        spec = self._choose(wanted, holding, partial) if self.fixed else wanted
+        return (None if spec is None else self._collect(spec, now_ns)), None
 
-    def _choose(self, oldest: InputSpec, holding: Sequence[_Lane], partial: bool) -> InputSpec | None:
+    def _deadline_ns(self, lane: Lane, wait_ns: int) -> int:
+        """When its oldest item has to be sent off, full batch or not."""
+        return min(lane.items[0].queued_ns + wait_ns, lane.due_ns(self._service_ns))
+
+    def _shed_stale(self, now_ns: int) -> None:
+        for lane in [lane for lane in self._known.values() if lane.terms.staleness_ns is not None]:
+            self._shed += self._taken(lane.pop_stale(now_ns, self._service_ns))
+            self._forget_if_done(lane)
+
+    def _forget_if_done(self, lane: Lane) -> None:
+        if not lane.items and lane.key not in self._lanes:
+            self._known.pop(lane.key, None)
+
+    def _choose(self, oldest: InputSpec, holding: Sequence[Lane], partial: bool) -> InputSpec | None:
         """The spec of the next fixed batch; None while none fills a batch and a partial one need not go."""
         ready: Counter[InputSpec] = Counter()
         for lane in holding:
@@ -275,29 +293,21 @@ class BatchScheduler:
             return 0
         return int(min(self.max_wait_ns, min(intervals) / 4, self._service_ns))
 
-    def _collect(self, spec: InputSpec) -> Batch:
-        """Weighted round robin over the lanes whose oldest item is of ``spec``."""
-        chosen: list[Item] = []
-        idle = 0  # lanes visited in a row that gave nothing
-        while len(chosen) < self.max_size and idle < len(self._turn):
-            lane = self._turn[0]
-            lane.credit = lane.credit or lane.weight
-            idle += 1
-            while lane.credit and lane.items and lane.items[0].spec == spec and len(chosen) < self.max_size:
-                chosen.append(lane.items.popleft())
-                lane.credit -= 1
-                idle = 0
-            if lane.credit and len(chosen) == self.max_size and lane.items:
-                break  # its turn goes on in the next batch
-            lane.credit = 0
-            self._turn.rotate(-1)
-        self._taken(chosen)
-        for lane in [lane for lane in self._turn if not lane.items and lane.key not in self._lanes]:
-            self._turn.remove(lane)
-        for lane in self._lanes.values():
+    def _collect(self, spec: InputSpec, now_ns: int) -> Batch:
+        """A batch of what it is the turn of."""
+        lanes = list(self._known.values())
+        chosen = self._taken(self._share.take(lanes, spec, self.max_size, now_ns, whole=self.fixed))
+        for lane in lanes:
+            self._forget_if_done(lane)
             if lane.blocked is not None and self._has_space(lane, lane.blocked):
                 lane.space.notify()
         if self._waiting >= self.max_size or (self._waiting and not self.fixed):
             self._ready.notify()  # one frame may bring the items of several batches, but wakes one worker only
         self._number += 1
         return Batch(tuple(chosen), self.max_size if self.fixed else len(chosen), self._number)
+
+    # Outside the lock
+
+    def _let_go(self, shed: Sequence[Item]) -> None:
+        for item in shed:
+            self._account_for_shed(item)

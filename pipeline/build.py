@@ -25,6 +25,7 @@ from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.tuned import Fixed, Tuned, recall
 from pipeline.errors import ConfigError, SourceUnavailable
+from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.naming import shown
 from pipeline.protocols import Sink, Source
@@ -159,8 +160,7 @@ def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: 
         Paced(reader) if paced else reader,
         [_letterbox(settings)],
         StreamLedger(name, source=shown(source), paced=paced),
-        policy="every_frame",
-        weight=settings.weight,
+        terms=Terms(settings.share),
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
         limit=limit,
         drop_corrupt=settings.corrupt == "drop",
@@ -212,8 +212,7 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
         reader,
         [_letterbox(config)],
         account,
-        policy=config.effective_policy,
-        weight=config.weight,
+        terms=_terms(config),
         keep=Thinner(fps=config.fps, stride=config.stride).keep,
         drop_corrupt=config.corrupt == "drop",
         pause=pausable.pause,
@@ -279,6 +278,16 @@ def saved(wanted: Sequence[str], folder: Path, keep: Sequence[str] = ()) -> list
     if "video" in wanted:
         made.append(VideoSink(folder / "{stream}.mp4"))
     return made
+
+
+def _terms(config: StreamConfig) -> Terms:
+    policy = config.effective_policy
+    bound_ms = config.max_staleness_ms if policy == "freshest" else None
+    return Terms(config.share, policy, _nanoseconds(config.latency_budget_ms), _nanoseconds(bound_ms))
+
+
+def _nanoseconds(milliseconds: float | None) -> int | None:
+    return None if milliseconds is None else round(milliseconds * 1e6)
 
 
 def _fixed(settings: StreamSettings) -> Skip:

@@ -58,13 +58,18 @@ class Deployment:
         self.spec, self.labels = detector.spec, detector.labels
         self.buffers = BufferPool(allocate=getattr(detector, "allocate", aligned))
         self.scheduler = BatchScheduler(
-            options.batch_size, fixed=options.fixed_batch, max_wait_ns=int(options.max_wait_ms * 1e6), clock=clock
+            options.batch_size,
+            fixed=options.fixed_batch,
+            max_wait_ns=int(options.max_wait_ms * 1e6),
+            clock=clock,
+            shed=self._shed,
         )
         self.runner = BatchRunner(detector, self.scheduler, self.buffers, ledger, emit, clock.now_ns, complaints)
         self.threads = WorkerGroup()
         self.working = 1 if inline else options.workers  # guarded by the lineup's lock
         self.ended = threading.Event()
         self._serve = serve
+        self._emit = emit
         self.inline = inline
         self._go = threading.Event()
         self._wanted = False
@@ -119,7 +124,7 @@ class Deployment:
 
     def enter(self, stream: Stream) -> None:
         """The next frames of this stream come here; under its fence."""
-        self.scheduler.open(stream.key, stream.weight, stream.policy)
+        self.scheduler.open(stream.key, stream.terms)
         stream.model = self
 
     def leave(self, key: StreamKey) -> None:
@@ -138,6 +143,11 @@ class Deployment:
         self.detector.close()
         self.buffers.trim()
         self.ended.set()
+
+    def _shed(self, item: Item) -> None:
+        """It has become too old while it waited."""
+        self.buffers.release(item.input)
+        self._emit(Outcome(item.frame, dropped="stale", part=item.part, of=item.of))
 
     def _batch_sizes(self) -> list[int]:
         largest = self.options.batch_size

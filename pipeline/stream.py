@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.frame import Capture, Result, StreamKey
+from pipeline.lanes import EVERY_FRAME, Terms
 from pipeline.ledger import StreamLedger
 from pipeline.protocols import Follower, Model, Source, Stage, Tap
 from pipeline.threads import Closed, Policy, StopFlag
@@ -23,6 +24,7 @@ class Stream:
 
     Attributes:
         account: its ledger, named as the stream.
+        terms: how it is served when the detector cannot serve all.
         stages: each makes one network input of a frame (one: the whole frame; several: tiles).
         keep: thinning after the decoder; frames that it refuses are decimated.
         gate: whether the detector should look at this frame; where it says no, only the follower sees it.
@@ -36,8 +38,7 @@ class Stream:
     source: Source
     stages: Sequence[Stage]
     account: StreamLedger
-    policy: Policy = "every_frame"
-    weight: int = 1
+    terms: Terms = EVERY_FRAME
     keep: Callable[[Capture], bool] = _every
     gate: Callable[[Capture], bool] = _every
     limit: int | None = None

@@ -139,6 +139,9 @@ class BatchConfig(Section):
     )
 
 
+_SHARES = {"low": 1, "normal": 4, "high": 16}
+
+
 class StreamSettings(Section):
     """What every stream can set, and what ``defaults`` sets for all of them."""
 
@@ -175,6 +178,27 @@ class StreamSettings(Section):
     )
     weight: StrictInt = Field(
         default=1, ge=1, le=100, description="Share of this stream when the detector cannot serve all."
+    )
+    priority: Literal["low", "normal", "high"] = Field(
+        default="normal",
+        description="The same in words: `high` has four times the share of `normal`, `normal` four times that of "
+        "`low`, each times `weight`. No stream starves.",
+    )
+    latency_budget_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=600_000,
+        strict=True,
+        description="A result should be there so many milliseconds after its frame arrived: a frame waits for those of "
+        "other streams only as far as that allows. Unset: by measured rates and service times.",
+    )
+    max_staleness_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=600_000,
+        strict=True,
+        description="A frame that cannot be done so many milliseconds after it arrived is dropped (`stale`) before the "
+        "detector sees it. Says nothing to `policy: every_frame`. Unset: none is.",
     )
     region: Region | None = Field(
         default=None,
@@ -213,6 +237,11 @@ class StreamSettings(Section):
         if len(given) > 1:
             raise refusal(f"'{given[0]}' is given as well; keep one of them", given[1])
         return self
+
+    @property
+    def share(self) -> int:
+        """``weight`` and ``priority`` together."""
+        return self.weight * _SHARES[self.priority]
 
 
 class StreamConfig(StreamSettings):

@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"cores", "errors", "redact", "replacing", "timing"},
     {"caches", "complaints", "footprint", "frame", "threads"},
     {"events"},
-    {"config", "memory"},
+    {"config", "lanes", "memory"},
     {"protocols"},
     {"ledger"},
     {

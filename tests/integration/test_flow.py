@@ -14,6 +14,7 @@ import pytest
 from pipeline.errors import InferenceError, SinkError, SourceInvalid, StageError
 from pipeline.flow import Pipeline
 from pipeline.frame import Capture, Detections, Frame, Geometry, InputSpec, Picture, Result, Uint8Array
+from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
@@ -100,6 +101,19 @@ def test_thinned_frames_are_decimated_not_dropped(run: Any) -> None:
     account = pipeline.ledger.streams["a"]
     assert sink.frames("a") == [0, 3, 6, 9]
     assert (account.decoded, account.processed, account.decimated, account.dropped.total()) == (10, 4, 6, 0)
+
+
+def test_frames_that_became_too_old_while_they_waited_are_shed_and_counted(run: Any) -> None:
+    sink = ListSink()
+    hopeless = Terms(policy="freshest", staleness_ns=0)
+    streams = [stream("a", seconds(9), terms=hopeless), stream("b", seconds(9))]
+    pipeline = run(streams, [sink], fixed_batch=False, batch_size=2)
+    account = pipeline.ledger.streams["a"]
+    assert account.processed == 0
+    assert account.dropped["stale"] + account.dropped["overflow"] == 9
+    assert account.dropped["stale"] > 0
+    assert sink.frames("b") == list(range(9))
+    assert_balanced(pipeline)
 
 
 def test_the_limit_counts_decoded_frames(run: Any) -> None:
@@ -398,7 +412,7 @@ class TestThreaded:
         gate = threading.Event()
         sink = ListSink()
         pipeline = self.pipeline([sink], FakeDetector(gate=gate), batch_size=1, fixed_batch=False)
-        pipeline.add(stream("a", seconds(200), policy="freshest"))
+        pipeline.add(stream("a", seconds(200), terms=Terms(policy="freshest")))
         pipeline.finish()
         while pipeline.ledger.streams["a"].decoded < 200:
             gate.wait(0.001)

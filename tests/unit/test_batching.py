@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from functools import partial
 
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.batching import PATIENCE, BatchScheduler
 from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
+from pipeline.lanes import Lane, Terms
 from pipeline.testing import ManualClock
 from pipeline.threads import Closed
 from pipeline.timing import new_trace
@@ -19,6 +21,7 @@ from tests.background import Background
 SPEC = InputSpec(8, 8)
 OTHER = InputSpec(16, 16)
 MS = 1_000_000
+FRESHEST = Terms(policy="freshest")
 
 
 def key(name: str) -> StreamKey:
@@ -83,7 +86,7 @@ class TestLiveBatches:
     def scheduler(self, clock: ManualClock, **options: int) -> BatchScheduler:
         scheduler = BatchScheduler(4, clock=clock, **options)
         for name in ("a", "b"):
-            scheduler.open(key(name), policy="freshest")
+            scheduler.open(key(name), FRESHEST)
         return scheduler
 
     def test_the_first_frames_do_not_wait(self) -> None:
@@ -212,7 +215,7 @@ class TestLiveBatches:
 
     def test_freshest_pushes_out_the_oldest_whole_frame(self) -> None:
         scheduler = BatchScheduler(8, clock=ManualClock(), lane_capacity=1)
-        scheduler.open(key("a"), policy="freshest")
+        scheduler.open(key("a"), FRESHEST)
         tiles = [item("a", 0)]
         tiles.append(item("a", frame=tiles[0].frame, part=1))
         assert scheduler.offer(key("a"), tiles) == []
@@ -289,7 +292,7 @@ class TestWaking:
 
     def test_a_frame_wakes_a_worker_for_a_partial_batch(self) -> None:
         scheduler = BatchScheduler(4)
-        scheduler.open(key("a"), policy="freshest")
+        scheduler.open(key("a"), FRESHEST)
         worker = Background(scheduler.take).parked()
         scheduler.offer(key("a"), [item("a")])
         assert names(worker.result().items) == ["a"]
@@ -306,7 +309,7 @@ class TestWaking:
         clock = ManualClock()
         scheduler = BatchScheduler(4, clock=clock)
         for name in ("a", "b"):
-            scheduler.open(key(name), policy="freshest")
+            scheduler.open(key(name), FRESHEST)
         for sequence in range(2):
             for name in ("a", "b"):
                 scheduler.offer(key(name), [item(name, sequence)])
@@ -331,7 +334,7 @@ class TestWaking:
 
     def test_the_rest_of_a_frame_is_not_left_lying_while_a_worker_is_free(self) -> None:
         scheduler = BatchScheduler(2, clock=ManualClock())
-        scheduler.open(key("a"), policy="freshest")
+        scheduler.open(key("a"), FRESHEST)
         workers = [Background(scheduler.take).parked() for _ in range(2)]
         first = item("a")
         scheduler.offer(key("a"), [first, *(item("a", frame=first.frame, part=part) for part in (1, 2))])
@@ -376,3 +379,100 @@ class TestWaking:
         scheduler.close(key("b"))
         assert names(worker.result().items) == ["a"]
         assert producer.result() == []
+
+    @pytest.mark.parametrize("last", ["close", "finish"])
+    def test_the_end_of_everything_wakes_every_worker(self, last: str) -> None:
+        scheduler = BatchScheduler(4, fixed=True)
+        scheduler.open(key("a"))
+        scheduler.offer(key("a"), [item("a")])
+        first, second = scheduler.finish, partial(scheduler.close, key("a"))
+        if last == "finish":
+            first, second = second, first
+        first()
+        workers = [Background(scheduler.take).parked() for _ in range(3)]
+        second()
+        ends: list[int | str] = []
+        for worker in workers:
+            try:
+                ends.append(len(worker.result().items))
+            except Closed:
+                ends.append("closed")
+        assert sorted(ends, key=str) == [1, "closed", "closed"]
+
+    def test_a_lane_that_ends_empty_leaves_the_others_their_turns(self) -> None:
+        scheduler = BatchScheduler(4, clock=ManualClock())
+        scheduler.open(key("a"), FRESHEST)
+        scheduler.open(key("b"), FRESHEST)
+        scheduler.close(key("a"))
+        scheduler.close(key("a"))  # said twice, it does no harm
+        scheduler.offer(key("b"), [item("b")])
+        batch = scheduler.poll()
+        assert batch is not None
+        assert names(batch.items) == ["b"]
+        scheduler.open(key("a"), FRESHEST)  # the same key may come again
+
+
+class TestEnds:
+    def test_abort_wakes_every_blocked_producer_and_every_waiting_worker(self) -> None:
+        full, empty = BatchScheduler(2, fixed=True, lane_capacity=1), BatchScheduler(1)
+        calls = []
+        for name in ("a", "b"):
+            full.open(key(name))
+            full.offer(key(name), [item(name)])
+            calls.append(Background(empty.take).parked())
+        for name in ("a", "b"):
+            calls.append(Background(partial(full.offer, key(name), [item(name, 1)])).parked())
+        assert len(full.abort()) == 2
+        assert empty.abort() == []
+        for call in calls:
+            with pytest.raises(Closed):
+                call.result()
+
+    def test_after_an_abort_nothing_is_taken_or_given(self) -> None:
+        scheduler = BatchScheduler(2, fixed=True, lane_capacity=2)
+        for name in ("a", "b"):
+            scheduler.open(key(name))
+        first = item("a", 0)
+        scheduler.offer(key("a"), [first])
+        scheduler.offer(key("b"), [item("b", 0)])
+        scheduler.close(key("b"))  # ended, but what it holds is still there
+        assert not scheduler.aborted
+        assert [entry.frame.stream.name for entry in scheduler.abort()] == ["a", "b"]
+        assert (scheduler.aborted, scheduler.waiting) == (True, 0)
+        for call in (scheduler.take, scheduler.poll, lambda: scheduler.offer(key("a"), [item("a", 1)])):
+            with pytest.raises(Closed):
+                call()
+        assert scheduler.abort() == []
+
+    def test_what_a_closed_lane_holds_is_still_served(self) -> None:
+        scheduler = BatchScheduler(8, clock=ManualClock())
+        scheduler.open(key("a"))
+        scheduler.offer(key("a"), [item("a")])
+        scheduler.close(key("a"))
+        scheduler.finish()
+        batch = scheduler.poll()
+        assert batch is not None
+        assert len(batch.items) == 1
+
+    @pytest.mark.parametrize("frames", [0, 1])
+    def test_a_lane_that_has_ended_and_is_served_is_let_go(self, frames: int) -> None:
+        scheduler = BatchScheduler(1, clock=ManualClock())
+        ended = key("ended long ago")
+        scheduler.open(ended)
+        for _ in range(frames):
+            scheduler.offer(ended, [item("a")])
+        scheduler.close(ended)
+        for _ in range(frames):
+            assert scheduler.poll() is not None
+        holders = [kept for kept in gc.get_objects() if isinstance(kept, Lane) and kept.key is ended]
+        assert holders == []  # a run over thousands of files stays small
+
+    def test_bad_arguments(self) -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            BatchScheduler(0)
+        scheduler = BatchScheduler(1)
+        with pytest.raises(ValueError, match="weight"):
+            scheduler.open(key("a"), Terms(weight=0))
+        scheduler.open(key("a"))
+        with pytest.raises(ValueError, match="open already"):
+            scheduler.open(key("a"))
