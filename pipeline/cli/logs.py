@@ -8,10 +8,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.timing import SYSTEM, Clock, rfc3339
+from pipeline.timing import SYSTEM, Clock, rfc3339, wall_ns
 
 FOLD_NS = 60_000_000_000
-MOST_REMEMBERED = 256
+MOST_REMEMBERED = 1024
 
 
 class OneLine(logging.Formatter):
@@ -50,30 +50,37 @@ class _Said:
 
 class Folding(logging.Handler):
     """Hands records on; one that says the same as another of the last minute is counted instead, unless it is an
-    ``event`` of its own (an attribute of the record).
+    ``event`` of its own (an attribute of the record). An attribute ``same`` tells what counts as the same where the
+    numbers in the text differ.
 
-    The count follows with the first record after that minute, and at the end. At most :data:`MOST_REMEMBERED` different
-    texts are remembered; the oldest gives way.
+    The count follows with the first record after that minute, and at the end. What goes on after its count is counted
+    for another minute: a line a minute, however often it happens. At most :data:`MOST_REMEMBERED` different texts are
+    remembered; the oldest gives way.
     """
 
     def __init__(self, target: logging.Handler, clock: Clock = SYSTEM) -> None:
         super().__init__()
         self._target = target
         self._now = clock.now_ns
-        self._said: dict[tuple[int, str], _Said] = {}
+        self._said: dict[tuple[int, str], _Said] = {}  # the oldest first
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand on, or count."""
         now_ns = self._now()
-        for key in [key for key, said in self._said.items() if now_ns - said.first_ns >= FOLD_NS]:
-            self._forget(key)
+        while self._said:
+            key, said = next(iter(self._said.items()))
+            if now_ns - said.first_ns < FOLD_NS:
+                break
+            again = self._forget(key)
+            if again:
+                self._said[key] = _Said(now_ns, said.record)
         if getattr(record, "event", False):
             self._target.handle(record)
             return
-        key = (record.levelno, record.getMessage())
-        said = self._said.get(key)
-        if said is not None:
-            said.more += 1
+        key = (record.levelno, getattr(record, "same", None) or record.getMessage())
+        known = self._said.get(key)
+        if known is not None:
+            known.more += 1
             return
         if len(self._said) >= MOST_REMEMBERED:
             self._forget(next(iter(self._said)))
@@ -86,13 +93,15 @@ class Folding(logging.Handler):
             self._forget(key)
         super().close()
 
-    def _forget(self, key: tuple[int, str]) -> None:
+    def _forget(self, key: tuple[int, str]) -> bool:
+        """Say how often it happened again; False where it did not."""
         said = self._said.pop(key)
         if said.more:
-            since = rfc3339(int(said.record.created * 1e9))[11:19]
+            since = rfc3339(wall_ns() - (self._now() - said.first_ns))[11:19]
             times = "once more" if said.more == 1 else f"{said.more} more times"
             text = f"{said.record.getMessage()} (repeated {times} within a minute from {since})"
             again = logging.LogRecord(
                 said.record.name, key[0], said.record.pathname, said.record.lineno, text, None, None
             )
             self._target.handle(again)
+        return said.more > 0

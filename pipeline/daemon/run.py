@@ -358,7 +358,7 @@ class Daemon:
     def _say_status(self, ledger: Ledger) -> None:
         now = [account for name, account in ledger.streams.items() if name == account.name]  # no earlier lives
         for account in now:
-            log.info("%s", self._status(account))
+            log.info("%s", self._status(account), extra={"event": True})  # of this minute
         live = sum(account.state == "live" for account in now)
         self._notify.status(f"{live} of {len(now)} streams live, {sum(one.processed for one in now)} results")
 

@@ -204,6 +204,6 @@ class Reconnecting:
         state = condition.state
         if state not in ("connecting", self._told):
             self._told = state
-            log.log(
-                logging.INFO if state == "live" else logging.WARNING, "%s: %s", self._name, condition.detail or state
-            )
+            level = logging.INFO if state == "live" else logging.WARNING
+            same = f"{self._name}: {state}, {condition.cause}"  # the next try is in another number of seconds each time
+            log.log(level, "%s: %s", self._name, condition.detail or state, extra={"same": same})

@@ -11,7 +11,9 @@ import pytest
 
 from pipeline.cli.logs import FOLD_NS, MOST_REMEMBERED, Folding
 from pipeline.cli.running import logging_to_stderr
-from pipeline.testing import ManualClock
+from pipeline.events import Condition
+from pipeline.sources.reconnecting import Reconnecting
+from pipeline.testing import ManualClock, ScriptedSource
 
 
 class Heard(logging.Handler):
@@ -54,6 +56,44 @@ def test_what_is_said_again_within_a_minute_becomes_a_count() -> None:
     talk.say("later")
     talk.handler.close()
     assert talk.heard.texts[-1] == "WARNING: later (repeated once more within a minute from TIME)"
+
+
+def test_what_goes_on_for_long_is_a_line_a_minute() -> None:
+    talk = Talk()
+    for _ in range(190):
+        talk.say("gate: backoff")
+        talk.clock.advance(1_000_000_000)
+    talk.handler.close()
+    counts = [int(text.partition("repeated ")[2].split()[0]) for text in talk.heard.texts[1:]]
+    assert len(counts) == 4
+    assert sum(counts) == 189, "no repetition is lost"
+
+
+def test_fifty_cameras_that_come_and_go_fill_no_log() -> None:
+    """Up and down each second for five minutes, in the words of the reader, whose pauses are all different."""
+    talk = Talk()
+    log = logging.getLogger("pipeline.sources.reconnecting")
+    cameras = [Reconnecting(lambda: ScriptedSource(()), name=f"camera-{n}") for n in range(50)]
+    log.addHandler(talk.handler)
+    log.propagate, before = False, log.level
+    log.setLevel(logging.INFO)
+    try:
+        for second in range(300):
+            for number, camera in enumerate(cameras):
+                camera._tell(Condition("live"))
+                pause = 0.5 + (second * 7 + number) % 60 / 10
+                detail = f"rtsp://10.0.0.{number}/x: the feed ended (next try in {pause:.1f} s)"
+                camera._tell(Condition("backoff", detail, "eof", 1, pause))
+            talk.clock.advance(1_000_000_000)
+    finally:
+        log.removeHandler(talk.handler)
+        log.propagate = True
+        log.setLevel(before)
+    talk.handler.close()
+    assert len(talk.heard.texts) <= 50 * 2 * (5 + 1)
+    assert sum("camera-7: live" in text for text in talk.heard.texts) <= 6
+    more = sum(int(text.partition("repeated ")[2].split()[0]) for text in talk.heard.texts if "repeated" in text)
+    assert more + 100 == 50 * 2 * 300, "each of them is counted"
 
 
 def test_what_happens_again_is_said_again() -> None:
