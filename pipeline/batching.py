@@ -73,6 +73,7 @@ class BatchScheduler:
         self._of_spec: Counter[InputSpec] = Counter()  # the same, by spec
         self._passed_over = 0  # full batches of other specs since the oldest item's turn
         self._number = 0
+        self._free: list[int] = []  # since when workers have waited for a batch
         self._service_ns = 0.0
         self._finished = False
         self._aborted = False
@@ -157,16 +158,23 @@ class BatchScheduler:
 
     def take(self) -> Batch:
         """The next batch; waits for one. Raises Closed when no more will come."""
-        while True:
+        asked_ns = self._clock.now_ns()
+        with self._lock:
+            self._free.append(asked_ns)
+        try:
+            while True:
+                with self._lock:
+                    batch, wait_ns = self._seal(self._clock.now_ns())
+                    if batch is None and not self._shed:
+                        self._ready.wait(None if wait_ns is None else wait_ns / 1e9)
+                        continue
+                    shed = self._take_shed()
+                self._let_go(shed)
+                if batch is not None:
+                    return batch
+        finally:
             with self._lock:
-                batch, wait_ns = self._seal(self._clock.now_ns())
-                if batch is None and not self._shed:
-                    self._ready.wait(None if wait_ns is None else wait_ns / 1e9)
-                    continue
-                shed = self._take_shed()
-            self._let_go(shed)
-            if batch is not None:
-                return batch
+                self._free.remove(asked_ns)
 
     def poll(self, *, partial: bool = False) -> Batch | None:
         """A batch if one can be sealed now, else None. Raises Closed when no more will come.
@@ -304,7 +312,8 @@ class BatchScheduler:
         if self._waiting >= self.max_size or (self._waiting and not self.fixed):
             self._ready.notify()  # one frame may bring the items of several batches, but wakes one worker only
         self._number += 1
-        return Batch(tuple(chosen), self.max_size if self.fixed else len(chosen), self._number)
+        size = self.max_size if self.fixed else len(chosen)
+        return Batch(tuple(chosen), size, self._number, min(self._free, default=now_ns), now_ns)
 
     # Outside the lock
 

@@ -70,6 +70,7 @@ class Deployment:
         self.ended = threading.Event()
         self._serve = serve
         self._emit = emit
+        self._now = clock.now_ns
         self.inline = inline
         self._go = threading.Event()
         self._wanted = False
@@ -147,7 +148,8 @@ class Deployment:
     def _shed(self, item: Item) -> None:
         """It has become too old while it waited."""
         self.buffers.release(item.input)
-        self._emit(Outcome(item.frame, dropped="stale", part=item.part, of=item.of))
+        marks = (item.queued_ns, self._now())
+        self._emit(Outcome(item.frame, dropped="stale", part=item.part, of=item.of, marks=marks))
 
     def _batch_sizes(self) -> list[int]:
         largest = self.options.batch_size

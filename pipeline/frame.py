@@ -276,8 +276,7 @@ class Item:
         spec: the input specification that ``input`` was made for. A batch holds one spec only.
         input: uint8 (height, width, 3), a pooled buffer.
         geometry: how to get from ``input`` back to the frame.
-        queued_ns: monotonic time at which it was offered to the scheduler.
-        marks: INFER, INFERRED and PARSED of this item; the frame takes them from its last part.
+        queued_ns: monotonic time at which its lane took it.
     """
 
     frame: Frame
@@ -287,7 +286,6 @@ class Item:
     part: int = 0
     of: int = 1
     queued_ns: int = 0
-    marks: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,11 +296,15 @@ class Batch:
         items: 1 to ``size`` of them.
         size: how many pictures the network is to see; the detector pads when there are fewer items.
         number: running number within the run.
+        collected_ns: monotonic time from which a worker was free to take it.
+        sealed_ns: monotonic time at which it was complete.
     """
 
     items: tuple[Item, ...]
     size: int
     number: int
+    collected_ns: int = 0
+    sealed_ns: int = 0
 
     @property
     def spec(self) -> InputSpec:
@@ -319,7 +321,7 @@ class Outcome:
         detections: in source pixels; None without a look at this frame (gated, interval) or when dropped.
         dropped: why the frame is lost, or None.
         part, of: which part.
-        marks: see :class:`Item`.
+        marks: from QUEUED to PARSED, or to where the part was lost; the frame takes those of its last part.
     """
 
     frame: Frame
@@ -327,7 +329,7 @@ class Outcome:
     dropped: DropReason | None = None
     part: int = 0
     of: int = 1
-    marks: tuple[int, int, int] = (0, 0, 0)
+    marks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

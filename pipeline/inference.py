@@ -89,7 +89,7 @@ class BatchRunner:
             if len(found) != len(batch.items):
                 raise InferenceError(f"the detector returned {len(found)} results for {len(batch.items)} pictures")
         except InferenceError as error:
-            self._split(batch, error)
+            self._split(under_way, error)
             return
         self._release(batch.items)
         in_source = [
@@ -99,11 +99,12 @@ class BatchRunner:
         parsed_ns = self._now()
         self._ledger.batch(len(batch.items))
         self._scheduler.served(parsed_ns - under_way.began_ns)
-        marks = (under_way.began_ns, inferred_ns, parsed_ns)
         for item, detections in zip(batch.items, in_source, strict=True):
+            marks = (*_waited(item, batch), under_way.began_ns, inferred_ns, parsed_ns)
             self._emit(Outcome(item.frame, detections, part=item.part, of=item.of, marks=marks))
 
-    def _split(self, batch: Batch, error: InferenceError) -> None:
+    def _split(self, under_way: UnderWay, error: InferenceError) -> None:
+        batch = under_way.batch
         if len(batch.items) > 1:
             middle = len(batch.items) // 2
             for half in (batch.items[:middle], batch.items[middle:]):
@@ -113,7 +114,8 @@ class BatchRunner:
         text = f"frame {item.frame.index}: {error}"
         self._complaints.say(logging.ERROR, item.frame.stream.name, "inference", text)
         self._release(batch.items)
-        self._emit(Outcome(item.frame, dropped="inference_error", part=item.part, of=item.of))
+        marks = (*_waited(item, batch), under_way.began_ns, self._now())
+        self._emit(Outcome(item.frame, dropped="inference_error", part=item.part, of=item.of, marks=marks))
 
     @contextmanager
     def _watched(self) -> Iterator[int]:
@@ -129,6 +131,11 @@ class BatchRunner:
     def _release(self, items: tuple[Item, ...]) -> None:
         for item in items:
             self._buffers.release(item.input)
+
+
+def _waited(item: Item, batch: Batch) -> tuple[int, int, int]:
+    """QUEUED, COLLECT and SEALED of an item: it cannot have waited for others before it was there itself."""
+    return item.queued_ns, max(item.queued_ns, batch.collected_ns), batch.sealed_ns
 
 
 def in_source_pixels(detections: Detections, item: Item) -> Detections:

@@ -58,14 +58,15 @@ class StreamOrder:
 def join(parts: list[Outcome]) -> Joined:
     """One frame out of its parts: their detections together, or the loss of any of them.
 
-    The frame's trace takes the marks of the part that was ready last: that one held the frame up.
+    The frame's trace takes the marks of the part that was ready last: that one held the frame up. A frame that is lost
+    takes those of the part that was lost first.
     """
     frame = parts[0].frame
-    last = max(parts, key=lambda part: part.marks[2])
-    frame.trace[Mark.INFER], frame.trace[Mark.INFERRED], frame.trace[Mark.PARSED] = last.marks
-    dropped = next((part.dropped for part in parts if part.dropped is not None), None)
-    if dropped is not None:
-        return Joined(frame, None, dropped)
+    lost = min((part for part in parts if part.dropped is not None), key=_ready_ns, default=None)
+    last = lost or max(parts, key=_ready_ns)
+    frame.trace[Mark.QUEUED : Mark.QUEUED + len(last.marks)] = last.marks
+    if lost is not None:
+        return Joined(frame, None, lost.dropped)
     found = [part.detections for part in sorted(parts, key=lambda part: part.part) if part.detections is not None]
     if len(found) <= 1:
         return Joined(frame, found[0] if found else None, None)
@@ -75,3 +76,7 @@ def join(parts: list[Outcome]) -> Joined:
         np.concatenate([part.class_id for part in found]),
     )
     return Joined(frame, together, None)
+
+
+def _ready_ns(part: Outcome) -> int:
+    return part.marks[-1] if part.marks else 0

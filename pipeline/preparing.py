@@ -11,7 +11,7 @@ from pipeline.frame import Capture, Frame, Item, Outcome, Picture, Uint8Array
 from pipeline.protocols import Model
 from pipeline.shadow import Shadow
 from pipeline.stream import Pictures, Stream
-from pipeline.timing import Mark, new_trace
+from pipeline.timing import EPOCH, PTS, Mark, new_trace
 
 
 class Preparer:
@@ -41,6 +41,7 @@ class Preparer:
         trace = new_trace()
         trace[Mark.READ], trace[Mark.DECODED] = capture.read_ns, capture.decoded_ns
         trace[Mark.PREPARE] = self._now()
+        trace[PTS], trace[EPOCH] = round(capture.pts_s * 1e9), capture.epoch
         picture = capture.picture
         frame = Frame(
             stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch, picture.width,
@@ -57,6 +58,7 @@ class Preparer:
         except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
             text = f"frame {frame.index}: {error}"
             self._complaints.say(logging.WARNING, stream.account.name, "stage", text)
+            trace[Mark.PREPARED] = self._now()
             self._emit(Outcome(frame, dropped="stage_error"))
             return
         shadow = self.shadow
@@ -68,7 +70,8 @@ class Preparer:
         trace[Mark.PREPARED] = self._now()
         for item in model.offer(stream.key, items):
             model.buffers.release(item.input)
-            self._emit(Outcome(item.frame, dropped="overflow", part=item.part, of=item.of))
+            marks = (item.queued_ns, self._now())
+            self._emit(Outcome(item.frame, dropped="overflow", part=item.part, of=item.of, marks=marks))
 
 
 def _inputs(stream: Stream, model: Model, frame: Frame, picture: Picture) -> list[Item]:

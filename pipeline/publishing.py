@@ -12,7 +12,7 @@ from functools import partial
 
 from pipeline.complaints import Complaints
 from pipeline.events import StreamEvent
-from pipeline.frame import Detections, Outcome, Result, StreamInfo, StreamKey
+from pipeline.frame import Detections, DropReason, Frame, Outcome, Result, StreamInfo, StreamKey
 from pipeline.ledger import Ledger
 from pipeline.ordering import Joined, StreamOrder
 from pipeline.outlet import Began, Delivery, Ended, Event, Notice
@@ -121,22 +121,22 @@ class Publisher:
 
     def _publish(self, following: _Following, joined: Joined) -> None:
         frame, stream = joined.frame, following.stream
-        frame.trace[Mark.FOLLOW] = self._now()
-        dropped = joined.dropped
         detections = joined.detections
         if frame.observer is not None:
-            frame.observer(detections, dropped)
-        if dropped is None and stream.follower is not None:
+            frame.observer(detections, joined.dropped)
+        if joined.dropped is not None:
+            self._lose(following, frame, joined.dropped)
+            return
+        frame.trace[Mark.FOLLOW] = self._now()
+        if stream.follower is not None:
             try:
                 detections = stream.follower.follow(frame, detections)
             except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it costs this frame only
                 text = f"frame {frame.index}: the follower failed: {error!r}"
                 self._complaints.say(logging.ERROR, frame.stream.name, "follower", text)
-                dropped = "stage_error"
-        if dropped is not None:
-            stream.account.dropped[dropped] += 1
-            following.dropped_before += 1
-            return
+                frame.trace[Mark.FOLLOWED] = self._now()
+                self._lose(following, frame, "stage_error")
+                return
         frame.trace[Mark.FOLLOWED] = self._now()
         result = Result(
             stream=frame.stream.name,
@@ -161,3 +161,8 @@ class Publisher:
         # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
         self._deliver(Delivery(result, stream.account, self._outlets))
         stream.account.published(frame.trace)
+
+    def _lose(self, following: _Following, frame: Frame, reason: DropReason) -> None:
+        """Its journey has ended already, where it was lost."""
+        following.stream.account.lost(reason, frame.trace)
+        following.dropped_before += 1

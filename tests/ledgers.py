@@ -9,6 +9,7 @@ from pipeline.ledger import Ledger, SinkLedger, StreamLedger
 from pipeline.timing import Mark, new_trace
 
 MS = 1_000_000
+_AT_MS = (0, 1, 2, 3, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10)
 FACTS: dict[str, Any] = {
     "command": "replay",
     "model": {
@@ -19,8 +20,17 @@ FACTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def lose(account: StreamLedger, reason: str, frames: int) -> None:
+    """Frames that were dropped in the network."""
+    for _ in range(frames):
+        trace = new_trace()
+        for mark in range(Mark.INFERRED + 1):
+            trace[mark] = (1 + mark) * MS
+        account.lost(reason, trace)
+
+
 def a_run(*names: str, frames: int = 5) -> Ledger:
-    """Frames that take 1 ms in every interval, 20 ms apart."""
+    """Frames that take 10 ms, 1 ms from stage to stage, 20 ms apart."""
     ledger = Ledger()
     ledger.begin(1000 * MS)
     for name in names:
@@ -29,7 +39,7 @@ def a_run(*names: str, frames: int = 5) -> Ledger:
         for index in range(frames):
             trace = new_trace()
             for mark in Mark:
-                trace[mark] = (1000 + 20 * index + mark) * MS
+                trace[mark] = (1000 + 20 * index + _AT_MS[mark]) * MS
             account.decoded += 1
             account.published(trace)
             account.finished(trace)

@@ -2,9 +2,11 @@
 """The frame ledger and the latency of every stage."""
 
 from pipeline.events import StreamState
-from pipeline.ledger.ledger import FROZEN_NS, Ledger, SinkLedger, SinkState, StreamLedger
+from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
+from pipeline.ledger.sinks import SinkLedger, SinkState
 from pipeline.ledger.stats import Distribution, Latency
+from pipeline.ledger.streams import FROZEN_NS, StreamLedger
 
 __all__ = [
     "ENDED",

@@ -1,14 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time: the clock, the trace of a frame, distributions and jitter."""
 
-from pipeline.timing.clock import SYSTEM, Clock, SystemClock, cpu_ns, now_ns, rfc3339, wall_ns
-from pipeline.timing.histogram import Histogram
+from pipeline.timing.clock import SYSTEM, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
+from pipeline.timing.histogram import Histogram, bucket_of
 from pipeline.timing.jitter import DurationJitter, IntervalJitter, TransitJitter
-from pipeline.timing.trace import STAGES, Mark, elapsed, new_trace, stage_times
+from pipeline.timing.trace import (
+    EPOCH,
+    PARTS,
+    PTS,
+    SLOTS,
+    STAGES,
+    WAITS,
+    Mark,
+    elapsed,
+    ended_in,
+    new_trace,
+    part_times,
+    stage_times,
+)
 
 __all__ = [
+    "EPOCH",
+    "PARTS",
+    "PTS",
+    "SLOTS",
     "STAGES",
     "SYSTEM",
+    "WAITS",
     "Clock",
     "DurationJitter",
     "Histogram",
@@ -16,11 +34,15 @@ __all__ = [
     "Mark",
     "SystemClock",
     "TransitJitter",
+    "bucket_of",
     "cpu_ns",
     "elapsed",
+    "ended_in",
     "new_trace",
     "now_ns",
+    "part_times",
     "rfc3339",
     "stage_times",
+    "thread_cpu_ns",
     "wall_ns",
 ]

@@ -48,6 +48,11 @@ def cpu_ns() -> int:
     return time.process_time_ns()
 
 
+def thread_cpu_ns() -> int:
+    """CPU time of the calling thread, user and system, in nanoseconds: what the tracker measures itself with."""
+    return time.thread_time_ns()
+
+
 def rfc3339(wall_ns: int) -> str:
     """Wall time as RFC 3339 UTC with microseconds, such as ``2026-11-23T15:24:05.123456Z``."""
     seconds, rest = divmod(wall_ns, 1_000_000_000)

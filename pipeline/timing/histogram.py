@@ -5,6 +5,10 @@ Buckets grow linearly within each power of two (the scheme of Gil Tene's HdrHist
 give a bucket width of at most 1/64 of its value, and a percentile is reported as its bucket's middle, hence an error
 of at most 0.8 %. Sum, count and maximum are exact. Nothing is clipped: any 63-bit value has its bucket, and only
 buckets in use take memory (3,712 at the very most).
+
+**Coordinated omission.** While something stalls, what would have come meanwhile is not even submitted, so the stall is
+recorded once instead of once per frame that it would have delayed. :meth:`Histogram.corrected` adds what is missing
+(Tene's ``copyCorrectedForCoordinatedOmission``): for a value v above the expected interval I also v - I, v - 2I, ...
 """
 
 from __future__ import annotations
@@ -18,25 +22,29 @@ _BITS = 6
 _SUB = 1 << _BITS  # sub-buckets per octave
 
 
-def _bucket(value: int) -> int:
+def bucket_of(value: int) -> int:
+    """Where a value is counted."""
     octave = value.bit_length() - 1 - _BITS
     if octave <= 0:
         return value
     return _SUB * octave + (value >> octave)
 
 
-def _middle(bucket: int) -> int:
+def _low(bucket: int) -> int:
     if bucket < 2 * _SUB:
         return bucket
     octave = bucket // _SUB - 1
-    low = (bucket - _SUB * octave) << octave
-    return low + (1 << octave) // 2
+    return (bucket - _SUB * octave) << octave
+
+
+def _middle(bucket: int) -> int:
+    return _low(bucket) + (1 << max(0, bucket // _SUB - 1)) // 2
 
 
 @lru_cache(256)
 def _last_bucket(bound: int) -> int:
     """The last bucket whose middle is not above ``bound``."""
-    bucket = _bucket(bound)
+    bucket = bucket_of(bound)
     return bucket if _middle(bucket) <= bound else bucket - 1
 
 
@@ -55,12 +63,22 @@ class Histogram:
         """Add one value. Negative values are a fault of the caller and raise ValueError."""
         if value < 0:
             raise ValueError(f"a duration cannot be negative: {value}")
-        bucket = _bucket(value)
+        bucket = bucket_of(value)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
         self.count += 1
         self.total += value
         if value > self.maximum:
             self.maximum = value
+
+    def add(self, values: Sequence[int], buckets: Sequence[int]) -> None:
+        """Add many values at once, whose ``buckets`` (:func:`bucket_of`) the caller has worked out together."""
+        if values:
+            counts = self.counts
+            for bucket in buckets:
+                counts[bucket] = counts.get(bucket, 0) + 1
+            self.count += len(values)
+            self.total += sum(values)
+            self.maximum = max(self.maximum, *values)
 
     def merge(self, other: Histogram) -> None:
         """Add all values of ``other``; merging is associative and commutative."""
@@ -93,6 +111,29 @@ class Histogram:
         """The buckets in use, ascending, and how many values lie in each and in those before it."""
         buckets = sorted(self.counts)
         return buckets, list(accumulate(map(self.counts.__getitem__, buckets)))
+
+    def corrected(self, interval_ns: int) -> Histogram:
+        """A copy that also holds what coordinated omission kept out; ``interval_ns``: how often a frame was to come.
+
+        Added values are worked out from the middles of buckets, so count and sum are as exact as a percentile is.
+        """
+        whole = Histogram()
+        whole.merge(self)
+        if interval_ns <= 0:
+            return whole
+        for bucket, count in self.counts.items():
+            value = min(_middle(bucket), self.maximum)
+            omitted = (value - 1) // interval_ns  # the values value - k * interval_ns > 0
+            added = 0
+            while added < omitted:
+                at = bucket_of(value - (added + 1) * interval_ns)
+                # All further values down to the bucket's lower end fall into it: few steps, however long the stall.
+                here = min(omitted, (value - _low(at)) // interval_ns) - added
+                whole.counts[at] = whole.counts.get(at, 0) + here * count
+                added += here
+            whole.count += omitted * count
+            whole.total += count * (omitted * value - interval_ns * omitted * (omitted + 1) // 2)
+        return whole
 
     @property
     def mean(self) -> float | None:

@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Final
+
+_FREEZE_NS: Final = 150_000_000
 
 
 class DurationJitter:
@@ -44,17 +48,29 @@ class TransitJitter:
             self.value_ns = jitter + (abs(transit - self._previous) - jitter) / 16
         self._previous = transit
 
+    def record_all(self, arrivals_ns: Sequence[int], captures_ns: Sequence[int]) -> None:
+        """Add successive frames."""
+        for arrival_ns, capture_ns in zip(arrivals_ns, captures_ns, strict=True):
+            self.record(arrival_ns, capture_ns)
+
     def reset(self) -> None:
         """Forget the last frame, not the value: call it at a reconnect or a discontinuity."""
         self._previous = None
 
 
 class IntervalJitter:
-    """Standard deviation of the intervals between successive departures (Welford's running variance)."""
+    """Standard deviation of the intervals between successive departures (Welford's running variance), and gaps.
 
-    __slots__ = ("_count", "_mean", "_previous", "_squares")
+    Attributes:
+        largest_ns: the longest interval.
+        freezes: intervals above ``max(3 * nominal, nominal + 150 ms)``, the rule of WebRTC's ``freezeCount``.
+    """
+
+    __slots__ = ("_count", "_mean", "_previous", "_squares", "freezes", "largest_ns")
 
     def __init__(self) -> None:
+        self.largest_ns = 0
+        self.freezes = 0
         self._previous: int | None = None
         self._count = 0
         self._mean = 0.0
@@ -63,12 +79,35 @@ class IntervalJitter:
     def record(self, at_ns: int) -> None:
         """Add a departure at ``at_ns`` (monotonic)."""
         if self._previous is not None:
-            interval = at_ns - self._previous
-            self._count += 1
-            delta = interval - self._mean
-            self._mean += delta / self._count
-            self._squares += delta * (interval - self._mean)
+            self._add(at_ns - self._previous)
         self._previous = at_ns
+
+    def record_all(self, times_ns: Sequence[int], nominal_ns: int | None = None) -> list[int]:
+        """Add successive departures; returns the intervals. ``nominal_ns``: the interval that is no freeze; None: what
+        is one cannot be said."""
+        if not times_ns:
+            return []
+        first = times_ns[0] if self._previous is None else self._previous
+        intervals = [at - before for before, at in zip([first, *times_ns], times_ns, strict=False)]
+        if self._previous is None:
+            del intervals[0]
+        limit_ns = None if nominal_ns is None else max(3 * nominal_ns, nominal_ns + _FREEZE_NS)
+        for interval_ns in intervals:
+            self._add(interval_ns)
+            self.freezes += limit_ns is not None and interval_ns > limit_ns
+        self._previous = times_ns[-1]
+        return intervals
+
+    def reset(self) -> None:
+        """Forget the last departure, not the values: call it at a reconnect or a discontinuity."""
+        self._previous = None
+
+    def _add(self, interval_ns: int) -> None:
+        self._count += 1
+        delta = interval_ns - self._mean
+        self._mean += delta / self._count
+        self._squares += delta * (interval_ns - self._mean)
+        self.largest_ns = max(self.largest_ns, interval_ns)
 
     @property
     def value_ns(self) -> float | None:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journey of one frame as marks in time, and how the intervals between marks become stages.
+"""The journey of one frame as marks in time, and how the intervals between marks become stages and waits.
 
-A trace is a flat list of monotonic nanoseconds, one slot per :class:`Mark`, 0 where the frame did not pass. It travels
-with the frame and has one owner at a time. The interval that *ends* at a mark belongs to that mark's stage, so the
-stages of a frame sum exactly, in integer nanoseconds, to its end-to-end time, whichever marks it passed.
+A trace is a flat list of integers: monotonic nanoseconds in one slot per :class:`Mark`, 0 where the frame did not pass,
+and behind them what the source knew of its capture (:data:`PTS`, :data:`EPOCH`). It travels with the frame and has one
+owner at a time. The interval that *ends* at a mark belongs to that mark's stage, so the stages of a frame sum exactly,
+in integer nanoseconds, to its end-to-end time, whichever marks it passed. A frame that is dropped has no mark beyond
+the place where it was lost, and the same holds up to there.
 """
 
 from __future__ import annotations
@@ -19,38 +21,55 @@ class Mark(IntEnum):
     DECODED = 1  # its packet was decoded; the decoder may keep it a while longer
     PREPARE = 2  # a stage began to prepare it
     PREPARED = 3  # ready to be queued for the detector
-    INFER = 4  # its batch was handed to the network
-    INFERRED = 5  # the network's outputs are there
-    PARSED = 6  # detections are there, in source pixels
-    FOLLOW = 7  # its turn in stream order has come
-    FOLLOWED = 8  # published: the record enters the outlets of the sinks
-    SINK = 9  # the sink that finished last began to write it
-    DONE = 10  # that sink finished
+    QUEUED = 4  # its lane had room for it
+    COLLECT = 5  # a worker was free to take it: what it waits for from now on is company
+    SEALED = 6  # its batch was complete
+    INFER = 7  # its batch was handed to the network
+    INFERRED = 8  # the network's outputs are there
+    PARSED = 9  # detections are there, in source pixels
+    FOLLOW = 10  # its turn in stream order has come
+    FOLLOWED = 11  # published: the record enters the outlets of the sinks
+    SINK = 12  # the sink that finished last began to write it
+    DONE = 13  # that sink finished
 
 
 STAGES: Final = ("decode", "preprocess", "queue", "infer", "postprocess", "follow", "sink")
 """The stage names of the contract. ``queue`` is every wait between two stages."""
 
-STAGE_ENDING_AT: Final[tuple[str, ...]] = (
+WAITS: Final = ("decoder", "scheduler", "batch", "reorder", "outlet")
+"""The places of which ``queue`` is the sum: in the decoder until its turn to be shown, in its lane until a worker is
+free, for the others of its batch, for the frames before it, for a sink."""
+
+PARTS: Final[tuple[str, ...]] = (
     "",  # READ starts the journey
     "decode",
-    "queue",
+    "decoder",
     "preprocess",
-    "queue",
+    "scheduler",
+    "scheduler",
+    "batch",
+    "batch",
     "infer",
     "postprocess",
-    "queue",
+    "reorder",
     "follow",
-    "queue",
+    "outlet",
     "sink",
 )
+"""By mark: the stage or the place of waiting whose interval ends there."""
 
+_STAGE_ENDING_AT: Final = tuple("queue" if part in WAITS else part for part in PARTS)
 _MARKS: Final = len(Mark)
+PTS: Final = _MARKS
+"""Slot behind the marks: presentation time in nanoseconds since the stream's first frame."""
+EPOCH: Final = _MARKS + 1
+"""Slot behind the marks: grows at each break in the time stamps; times of capture compare within one epoch only."""
+SLOTS: Final = _MARKS + 2
 
 
 def new_trace() -> list[int]:
-    """An empty trace: one slot per mark, all 0."""
-    return [0] * _MARKS
+    """An empty trace: one slot per mark and fact, all 0."""
+    return [0] * SLOTS
 
 
 def stage_times(trace: list[int], last: Mark = Mark.DONE) -> dict[str, int]:
@@ -59,13 +78,22 @@ def stage_times(trace: list[int], last: Mark = Mark.DONE) -> dict[str, int]:
     A mark that was not passed (0) hands its interval to the next mark that was. The values sum exactly to
     :func:`elapsed` of the same arguments. Stages without a passed mark are absent.
     """
+    return _times(trace, last, _STAGE_ENDING_AT)
+
+
+def part_times(trace: list[int], last: Mark = Mark.DONE) -> dict[str, int]:
+    """The same in finer parts: instead of ``queue`` each of :data:`WAITS`."""
+    return _times(trace, last, PARTS)
+
+
+def _times(trace: list[int], last: Mark, names: tuple[str, ...]) -> dict[str, int]:
     times: dict[str, int] = {}
     before = trace[Mark.READ]
     for mark in range(1, last + 1):
         at = trace[mark]
         if at:
-            stage = STAGE_ENDING_AT[mark]
-            times[stage] = times.get(stage, 0) + at - before
+            name = names[mark]
+            times[name] = times.get(name, 0) + at - before
             before = at
     return times
 
@@ -74,3 +102,8 @@ def elapsed(trace: list[int], last: Mark = Mark.DONE) -> int:
     """Nanoseconds from the first mark to the last passed mark that is not later than ``last``."""
     end = max(trace[Mark.READ : last + 1])
     return end - trace[Mark.READ]
+
+
+def ended_in(trace: list[int]) -> str:
+    """The stage or place of waiting in which the journey ended so far: where a dropped frame was lost."""
+    return next((PARTS[mark] for mark in range(_MARKS - 1, 0, -1) if trace[mark]), "decode")

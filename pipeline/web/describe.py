@@ -24,6 +24,10 @@ def overview(
                 whole = stream(ledger, account, waiting, history, now_ns)
                 whole["stages"] = {stage: _short(stats) for stage, stats in whole["stages"].items()}
                 whole["end_to_end"] = _short(whole["end_to_end"])
+                for span in whole["windows"].values():
+                    del span["stages"], span["waits"]
+                del whole["jitter"]["exits"], whole["jitter"]["added"]
+                del whole["waits"], whole["end_to_end_corrected"], whole["dropped_after"]
                 streams[name] = whole
     return {
         "uptime_s": round((now_ns - ledger.start_ns) / 1e9, 1) if ledger is not None and ledger.start_ns else 0.0,
@@ -40,7 +44,7 @@ def stream(
     ledger: Ledger, account: StreamLedger, waiting: Mapping[str, int], history: History, now_ns: int
 ) -> dict[str, Any]:
     """One stream: what the report says of it, and how it is at this moment. ``/api/streams/{name}``."""
-    figures = _scrubbed(account.as_dict(ledger.start_ns, final=False))
+    figures = _scrubbed(account.as_dict(ledger.start_ns, final=False, at_ns=now_ns))
     next_ns = account.life.next_try_ns
     age_ns = now_ns - account.last_result_ns if account.last_result_ns else None
     return {
@@ -73,8 +77,16 @@ def stream(
             )
         },
         "stages": {stage: _rounded(stats) for stage, stats in figures["stages"].items()},
+        "waits": {place: _rounded(stats) for place, stats in figures["waits"].items()},
         "end_to_end": _rounded(figures["end_to_end"]),
-        "jitter": _rounded(figures["jitter"]),
+        "end_to_end_corrected": _rounded(figures["end_to_end_corrected"]),
+        "windows": {span: _window(window) for span, window in figures["windows"].items()},
+        "dropped_after": _rounded(figures["dropped_after"]),
+        "jitter": {
+            **(_rounded({key: value for key, value in figures["jitter"].items() if not isinstance(value, dict)}) or {}),
+            "exits": {part: _rounded(exit_) for part, exit_ in figures["jitter"]["exits"].items()},
+            "added": {stage: _rounded(added) for stage, added in figures["jitter"]["added"].items()},
+        },
         "history": {"step_s": STEP_S, "fps": history.fps(account.name)},
     }
 
@@ -101,6 +113,13 @@ def _scrubbed(account: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(duration_ns: int) -> float:
     return round(max(0, duration_ns) / 1e9, 3)
+
+
+def _window(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{kind: {name: _rounded(stats) for name, stats in figures[kind].items()} for kind in ("stages", "waits")},
+        "end_to_end": _rounded(figures["end_to_end"]),
+    }
 
 
 def _short(stats: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pipeline.cli import progress as module
 from pipeline.cli.progress import EVERY_STREAM, display, progress
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.ledger import Ledger, StreamLedger
+from tests.ledgers import lose
 
 S = 1_000_000_000
 
@@ -60,7 +61,7 @@ def test_what_is_left_is_told_when_all_lengths_are_known() -> None:
 
 def test_drops_are_told() -> None:
     ledger = ledger_of(1)
-    ledger.streams["camera-0"].dropped["inference_error"] = 2
+    lose(ledger.streams["camera-0"], "inference_error", 2)
     assert ", 2 dropped" in lines(ledger, 1)[-1]
 
 

@@ -318,7 +318,7 @@ class TestTime:
         sinks = [ListSink("one"), ListSink("two")]
         pipeline = run([stream("a", seconds(30)), stream("b", seconds(5))], sinks, batch_size=4, workers=2)
         for result in sinks[0].results:
-            marks = result.trace
+            marks = result.trace[: len(Mark)]
             assert all(marks), "every mark was passed"
             assert marks == sorted(marks)
             assert sum(stage_times(marks).values()) == elapsed(marks) == marks[Mark.DONE] - marks[Mark.READ]

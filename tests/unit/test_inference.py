@@ -107,11 +107,11 @@ class Bench:
 
     def batch(self, *frames: int, geometry: Geometry | None = None, part: int = 0, of: int = 1) -> Batch:
         geometry = geometry or Geometry(64, 64, 0.5, 0.5)
-        return Batch(tuple(self.item(frame, geometry, part, of) for frame in frames), 8, 1)
+        return Batch(tuple(self.item(frame, geometry, part, of) for frame in frames), 8, 1, 998, 999)
 
     def item(self, index: int, geometry: Geometry, part: int, of: int) -> Item:
         frame = Frame(StreamKey("a", 1), index, index, 0.0, None, 0, 64, 64, None, new_trace())
-        return Item(frame, SPEC, self.buffers.acquire(SPEC.shape), geometry, part, of)
+        return Item(frame, SPEC, self.buffers.acquire(SPEC.shape), geometry, part, of, queued_ns=997)
 
     def run(self, batch: Batch) -> dict[int, Outcome]:
         self.runner.complete(self.runner.submit(batch))
@@ -124,7 +124,7 @@ class Bench:
 def test_every_item_gets_the_times_of_its_batch() -> None:
     bench = Bench()
     outcomes = bench.run(bench.batch(0, 1, 2))
-    assert [outcome.marks for outcome in outcomes.values()] == [(1000, 1011, 1111)] * 3
+    assert [outcome.marks for outcome in outcomes.values()] == [(997, 998, 999, 1000, 1011, 1111)] * 3
     assert bench.detector.calls == [("submit", [0, 1, 2]), ("wait", [0, 1, 2]), ("result", [0, 1, 2])]
 
 

@@ -114,9 +114,10 @@ class TestFramesOfAStream:
             account.arrived(index, 0.0, 0, corrupt=index == 3)
         assert (account.decoded, account.corrupt, account.in_flight) == (10, 1, 10)
         account.decimated += 2
-        account.published(trace(0, *[1] * 8))
-        account.dropped["overflow"] += 1
-        account.dropped["corrupt"] += 2
+        account.published(trace(0, *[1] * 11))
+        for reason in ("overflow", "corrupt", "corrupt"):
+            account.lost(reason, trace(0, 1, 1))
+        assert account.dropped == {"overflow": 1, "corrupt": 2}
         assert account.in_flight == 4
 
     def test_the_first_and_the_last_result(self) -> None:
@@ -129,7 +130,7 @@ class TestFramesOfAStream:
         assert account.as_dict(S)["fps"] is None
         for at_ns in (3 * S, 4 * S, 6 * S):
             assert account.as_dict(S)["jitter"]["departure_ms"] is None  # before the second interval
-            account.published(trace(at_ns - 8, *[1] * 8))
+            account.published(trace(at_ns - 11, *[1] * 11))
         report = account.as_dict(S)
         assert report["first_result_ms"] == 2000.0
         assert report["fps"] == 0.75  # three in the four seconds since it opened
@@ -176,8 +177,8 @@ class TestSettling:
             ledger.add(account)
             for gap in gaps:
                 account.decoded += 1
-                account.published(trace(S, *[gap] * 10))
-                account.finished(trace(S, *[gap] * 10))
+                account.published(trace(S, *[gap] * 13))
+                account.finished(trace(S, *[gap] * 13))
         return ledger
 
     def test_the_total_stays_the_same(self) -> None:
@@ -186,7 +187,7 @@ class TestSettling:
         for account in ledger.streams.values():
             merged.merge(account.latency())
         total = ledger.as_dict()["total"]
-        assert total == merged.as_dict()
+        assert {kind: total[kind] for kind in ("stages", "waits", "end_to_end")} == merged.as_dict()
         assert total["end_to_end"]["count"] == 6
         before = ledger.as_dict()
         for account in ledger.streams.values():
@@ -253,7 +254,7 @@ class TestBalance:
 
     def test_a_shutdown_accounts_for_what_was_under_way_and_hides_no_fault(self) -> None:
         ledger = self.ledger()
-        ledger.streams["short"].dropped["shutdown"] += 1
+        ledger.streams["short"].lost("shutdown", trace(0))
         ledger.account_for_shutdown()
         assert [account.dropped for account in ledger.streams.values()] == [{}, {"shutdown": 3}, {}]
         assert ledger.unbalanced() == {"over": -1}
@@ -277,7 +278,7 @@ class TestRun:
             account = StreamLedger(name)
             ledger.add(account)
             for index in range(5):
-                account.published(trace((first_s + index) * S, *[0] * 8))
+                account.published(trace((first_s + index) * S, *[0] * 11))
         ledger.add(StreamLedger("silent"))
         for size in (4, 4, 2):
             ledger.batch(size)
@@ -293,7 +294,12 @@ class TestRun:
         report = Ledger().as_dict()
         assert (report["frames"], report["fps"], report["first_result_ms"]) == (0, 0.0, None)
         assert report["batches"] == {"count": 0, "mean_size": None, "sizes": {}}
-        assert report["total"] == {"stages": {}, "end_to_end": None}
+        nothing = {"stages": {}, "waits": {}, "end_to_end": None}
+        assert report["total"] == {
+            **nothing,
+            "end_to_end_corrected": None,
+            "windows": {"10s": nothing, "60s": nothing},
+        }
 
     def test_a_name_that_comes_again_keeps_the_accounts_of_its_earlier_lives(self) -> None:
         ledger = Ledger()

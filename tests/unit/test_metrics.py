@@ -76,12 +76,12 @@ def ledger() -> Ledger:
     gate.life.moves()
     gate.life.param_changes = 1
     for number in range(10):
-        marks = trace(SECOND + number * SECOND // 10, 4, 1, 2, 3, 20, 1, 0, 0, 0, 5)
+        marks = trace(SECOND + number * SECOND // 10, 4, 1, 2, 0, 1, 2, 0, 20, 1, 0, 0, 0, 5)
         gate.arrived(marks[Mark.READ], number / 10, 0, corrupt=number == 4)
         gate.published(marks)
         gate.finished(marks)
     gate.arrived(3 * SECOND, 1.0, 0, corrupt=False)
-    gate.dropped["overflow"] += 1
+    gate.lost("overflow", new_trace())
     ledger.batch(1)
     ledger.batch(4)
     ledger.batch(4)

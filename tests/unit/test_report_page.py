@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.report import compose
 from pipeline.report.page import page
-from tests.ledgers import FACTS, a_run
+from tests.ledgers import FACTS, a_run, lose
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 EVIL = "<script>alert(1)</script>\"' onload=x &amp;"
@@ -102,7 +102,7 @@ def test_the_segments_of_a_bar_are_the_shares_of_the_mean() -> None:
 def test_every_text_is_escaped() -> None:
     ledger = a_run(EVIL)
     ledger.streams[EVIL].failed(EVIL)
-    ledger.streams[EVIL].dropped[EVIL] = 3
+    lose(ledger.streams[EVIL], EVIL, 3)
     ledger.sinks[EVIL] = ledger.sinks.pop("jsonl")
     ledger.sinks[EVIL].error = EVIL
     ledger.sinks[EVIL].lost[EVIL] = 1

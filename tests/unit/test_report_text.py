@@ -14,7 +14,8 @@ from rich.console import Console, RenderableType
 from pipeline.ledger import StreamLedger
 from pipeline.report import compose
 from pipeline.report.text import SLOWEST, ending, tables
-from tests.ledgers import FACTS, a_run
+from pipeline.timing import Mark, new_trace
+from tests.ledgers import FACTS, a_run, lose
 
 
 def shown(parts: Iterable[RenderableType], width: int = 80) -> list[str]:
@@ -45,7 +46,7 @@ def test_one_stream_is_a_line_and_its_stages_with_their_percentiles() -> None:
 
 def test_several_streams_have_a_line_each_and_one_for_their_stages() -> None:
     ledger = a_run("plaza", "gate", "gone", "more", "still-more")
-    ledger.streams["gate"].dropped["stale"] = 3
+    lose(ledger.streams["gate"], "stale", 3)
     ledger.streams["gone"] = StreamLedger("gone")
     ledger.streams["gone"].failed("no such file")
     lines = shown(tables(compose(ledger.as_dict(), FACTS)))
@@ -114,7 +115,8 @@ def test_many_streams_collapse_to_the_slowest_and_say_so() -> None:
     ledger = a_run(*(f"s{index}" for index in range(30)))
     slow = [name for index, name in enumerate(ledger.streams) if index % 3 == 0]
     for number, name in enumerate(slow):
-        trace = [1] * 10 + [1 + (100 + number) * 1_000_000]
+        trace = new_trace()
+        trace[Mark.READ], trace[Mark.DONE] = 1, 1 + (100 + number) * 1_000_000
         for _ in range(100):
             ledger.streams[name].finished(trace)
     lines = shown(tables(compose(ledger.as_dict(), FACTS)))
@@ -128,7 +130,7 @@ def test_the_end_names_failures_drops_and_outputs(tmp_path: Path) -> None:
     ledger = a_run("good", "cut", "gone")
     ledger.streams["cut"].ended("it ends 2 s early", at_limit=False, asked=False)
     ledger.streams["gone"].failed("no such file")
-    ledger.streams["cut"].dropped["inference_error"] = 2
+    lose(ledger.streams["cut"], "inference_error", 2)
     report = compose(ledger.as_dict(), FACTS)
     files = [tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl", "report.json", "report.html")]
     console = Console(file=io.StringIO(), width=1000)

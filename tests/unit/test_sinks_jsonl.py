@@ -62,6 +62,7 @@ def test_a_live_line_says_run_epoch_latency_and_drops() -> None:
         3_000_000,
         4_000_000,
         6_500_000,
+        *(6_600_000, 6_700_000, 6_800_000),
         7_000_000,
         9_000_000,
         9_100_000,
@@ -88,7 +89,7 @@ def test_a_live_line_says_run_epoch_latency_and_drops() -> None:
     }
 
 
-@given(st.lists(st.integers(0, 10**12), min_size=9, max_size=9))
+@given(st.lists(st.integers(0, 10**12), min_size=12, max_size=12))
 def test_the_stages_of_a_line_add_up_to_the_nanosecond(steps: list[int]) -> None:
     trace = np.cumsum(np.array(steps, dtype=object) + 1).tolist() + [0, 0]
     shown = latency_ms(trace)

@@ -17,6 +17,7 @@ from pipeline.timing import (
     TransitJitter,
     elapsed,
     new_trace,
+    part_times,
     rfc3339,
     stage_times,
 )
@@ -90,16 +91,30 @@ def test_the_stages_of_a_frame_sum_to_its_end_to_end_time(gaps: list[int], skipp
 
 def test_each_interval_belongs_to_the_stage_that_it_ends() -> None:
     trace = [0] * len(Mark)
-    for mark, at in zip(Mark, [100, 101, 103, 107, 115, 131, 163, 227, 355, 611, 1123], strict=True):
-        trace[mark] = at
+    at = 100
+    for mark, gap in zip(Mark, [0, *(2**power for power in range(13))], strict=True):
+        trace[mark] = at = at + gap
     assert stage_times(trace) == {
-        "decode": 1,
-        "queue": 2 + 8 + 64 + 256,
-        "preprocess": 4,
-        "infer": 16,
-        "postprocess": 32,
-        "follow": 128,
-        "sink": 512,
+        "decode": 2**0,
+        "preprocess": 2**2,
+        "queue": 2**1 + sum(2**power for power in (3, 4, 5, 6, 9, 11)),
+        "infer": 2**7,
+        "postprocess": 2**8,
+        "follow": 2**10,
+        "sink": 2**12,
+    }
+    assert part_times(trace) == {
+        "decode": 2**0,
+        "decoder": 2**1,
+        "preprocess": 2**2,
+        "scheduler": 2**3 + 2**4,
+        "batch": 2**5 + 2**6,
+        "infer": 2**7,
+        "postprocess": 2**8,
+        "reorder": 2**9,
+        "follow": 2**10,
+        "outlet": 2**11,
+        "sink": 2**12,
     }
 
 

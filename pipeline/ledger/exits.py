@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who made it unsteady: jitter at the exit of every part of the way, and what each part adds to that of its entry.
+
+Three things are called jitter, and each has its name here:
+
+- **transit**: RFC 3550's interarrival jitter (section 6.4.1), of an exit against the time of capture (pts): how
+  unsteady the delay is up to there.
+- **interval**: the standard deviation of the intervals between two frames at an exit, the largest gap, and **freezes**:
+  gaps above ``max(3 * nominal, nominal + 150 ms)`` (WebRTC's rule).
+- **delay variation**: p99 - p50 of the time spent in a part (:mod:`pipeline.ledger.stats`).
+
+What a part adds is its exit's jitter minus that of the exit before; a part that smooths has a negative one. The sum
+over all parts is what the pipeline added to the jitter with which frames arrived.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from pipeline.ledger.blocks import Block
+from pipeline.ledger.stats import milliseconds
+from pipeline.timing import EPOCH, PARTS, PTS, STAGES, WAITS, Histogram, IntervalJitter, Mark, TransitJitter
+
+ARRIVAL: Final = "arrival"
+EXITS: Final[dict[str, int]] = {ARRIVAL: int(Mark.READ)} | {part: mark for mark, part in enumerate(PARTS) if part}
+"""Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first."""
+
+
+class Exits:
+    """Jitter of the frames of one stream at every exit, in the order in which they were published. Not locked."""
+
+    def __init__(self) -> None:
+        self._transit = {part: TransitJitter() for part in EXITS}
+        self._interval = {part: IntervalJitter() for part in EXITS}
+        self._intervals = Histogram()
+        self._epoch: int | None = None
+
+    @property
+    def nominal_ns(self) -> int | None:
+        """The median interval between the arrivals of two frames that were published; None before the second."""
+        return self._intervals.percentile(50)
+
+    def add(self, block: Block) -> None:
+        """Add frames that were finished after those before."""
+        order = np.argsort(block.marks[:, Mark.FOLLOWED], kind="stable")
+        traces = [block.traces[number] for number in order.tolist()]
+        begin = 0
+        for number, trace in enumerate([*traces, None]):
+            if trace is None or trace[EPOCH] != self._epoch:
+                self._add(traces[begin:number])
+                begin = number
+                if trace is not None:
+                    self._break(trace[EPOCH])
+
+    def _break(self, epoch: int) -> None:
+        """What lies between two epochs is the camera's affair: neither delay nor interval."""
+        self._epoch = epoch
+        for part in EXITS:
+            self._transit[part].reset()
+            self._interval[part].reset()
+
+    def _add(self, traces: list[list[int]]) -> None:
+        """Frames of one epoch."""
+        nominal_ns = self.nominal_ns
+        for part, mark in EXITS.items():
+            passed = [trace for trace in traces if trace[mark]]
+            times = [trace[mark] for trace in passed]
+            self._transit[part].record_all(times, [trace[PTS] for trace in passed])
+            intervals = self._interval[part].record_all(times, nominal_ns)
+            if part == ARRIVAL:
+                for interval_ns in intervals:
+                    self._intervals.record(max(0, interval_ns))  # B-frames are read after the one shown after them
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{part: {"transit_ms", "transit_added_ms", "interval_ms", "interval_added_ms", "largest_gap_ms",
+        "freezes"}}``, from ``arrival``, which adds nothing, to ``sink``; parts that no two frames passed are left out.
+        """
+        found: dict[str, Any] = {}
+        before: tuple[float, float] | None = None
+        for part in EXITS:
+            transit_ns, interval_ns = self._transit[part].value_ns, self._interval[part].value_ns
+            if transit_ns is None or interval_ns is None:
+                continue
+            found[part] = {
+                "transit_ms": milliseconds(transit_ns),
+                "transit_added_ms": None if before is None else milliseconds(transit_ns - before[0]),
+                "interval_ms": milliseconds(interval_ns),
+                "interval_added_ms": None if before is None else milliseconds(interval_ns - before[1]),
+                "largest_gap_ms": milliseconds(self._interval[part].largest_ns),
+                "freezes": self._interval[part].freezes,
+            }
+            before = transit_ns, interval_ns
+        return found
+
+
+def added_by_stage(exits: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """``{STAGE: {"transit_added_ms", "interval_added_ms"}}`` of :meth:`Exits.as_dict`; ``queue``: all waits."""
+    added: dict[str, dict[str, float]] = {}
+    for stage in STAGES:
+        parts = [exits[part] for part in (WAITS if stage == "queue" else (stage,)) if part in exits]
+        if parts:
+            added[stage] = {
+                key: round(sum(part[key] or 0.0 for part in parts), 9)
+                for key in ("transit_added_ms", "interval_added_ms")
+            }
+    return added

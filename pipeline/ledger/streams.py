@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The account of one stream: its state, what became of each of its frames, and how long that took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from pipeline.errors import Cause
+from pipeline.events import Condition, StreamState
+from pipeline.frame import SourceCounters, StreamInfo
+from pipeline.ledger.arrivals import Arrivals
+from pipeline.ledger.exits import added_by_stage
+from pipeline.ledger.lifecycle import ENDED, Lifecycle
+from pipeline.ledger.stats import Latency, stats
+from pipeline.ledger.times import StreamTimes
+from pipeline.ledger.windows import SPANS, figures
+from pipeline.timing import Histogram, IntervalJitter, Mark, ended_in, now_ns
+
+FROZEN_NS = 30_000_000_000
+"""The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
+
+
+class Balance(NamedTuple):
+    """``decoded = processed + dropped + decimated + in_flight`` at one moment.
+
+    Attributes:
+        lost: dropped frames by reason, and by the stage or place of waiting where it happened.
+    """
+
+    decoded: int
+    processed: int
+    decimated: int
+    lost: Counter[tuple[str, str]]
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Dropped frames by reason."""
+        by_reason: Counter[str] = Counter()
+        for (reason, _), frames in self.lost.items():
+            by_reason[reason] += frames
+        return by_reason
+
+    @property
+    def in_flight(self) -> int:
+        """Frames between the decoder and their end."""
+        return self.decoded - self.processed - self.decimated - self.lost.total()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counts of ``report.json``; ``dropped_in``: ``{place: {reason: frames}}``."""
+        places: dict[str, dict[str, int]] = {}
+        for (reason, place), frames in sorted(self.lost.items()):
+            places.setdefault(place, {})[reason] = frames
+        return {
+            "decoded": self.decoded,
+            "processed": self.processed,
+            "dropped": dict(sorted(self.dropped.items())),
+            "dropped_in": places,
+            "decimated": self.decimated,
+            "in_flight": self.in_flight,
+        }
+
+
+class StreamLedger:
+    """Everything that is counted and timed about one stream."""
+
+    def __init__(self, name: str, *, source: str = "", live: bool = False, paced: bool = False) -> None:
+        """``source`` is what people are shown: a path, or an address without credentials."""
+        self.name = name
+        self.source = source
+        self.life = Lifecycle(name, StreamInfo(name, live=live))
+        self.paced = paced or live
+        self.awaited_ns = now_ns()  # since when a result is waited for, if there is none
+        self.is_faulty = False  # nobody ever read it: see faulty()
+        self.counters = SourceCounters()
+        # Written by the read loop
+        self.decoded = 0
+        self.decimated = 0
+        self.corrupt = 0
+        self.opened_ns = 0
+        self.last_frame_ns = 0
+        self._arrivals = Arrivals()
+        # Written by the follow loop
+        self.processed = 0
+        self._lost: Counter[tuple[str, str]] = Counter()  # by reason, and by the stage or wait where it happened
+        self.first_result_ns = 0
+        self.last_result_ns = 0
+        self._departure = IntervalJitter()
+        self.times = StreamTimes(looks_back=self.paced)
+        self._settled: dict[str, Any] | None = None
+
+    @classmethod
+    def faulty(cls, name: str, error: str) -> StreamLedger:
+        """Of a stream that does not run, since its entry in the configuration is faulty."""
+        account = cls(name, live=True)
+        account.failed(error)
+        account.is_faulty = account.closed = True
+        return account
+
+    @property
+    def info(self) -> StreamInfo:
+        """What is known of the stream: as it opened, and of the last frame its size."""
+        return self.life.info
+
+    @property
+    def state(self) -> StreamState:
+        """How it is, by the names of the contract."""
+        return self.life.state
+
+    @state.setter
+    def state(self, state: StreamState) -> None:
+        self.life.state = state
+
+    @property
+    def error(self) -> str | None:
+        """Why it is not live, in words."""
+        return self.life.detail
+
+    @error.setter
+    def error(self, error: str | None) -> None:
+        self.life.detail = error
+
+    @property
+    def closed(self) -> bool:
+        """Nobody reads it any more."""
+        return self.life.closed
+
+    @closed.setter
+    def closed(self, closed: bool) -> None:
+        self.life.closed = closed
+
+    def opened(self, info: StreamInfo, counters: SourceCounters, at_ns: int) -> None:
+        """The read loop opened the source."""
+        self.counters = counters
+        self.opened_ns = at_ns
+        self.life.opened(info)
+
+    def at(self, condition: Condition) -> None:
+        """A supervised source says how it is."""
+        self.life.at(condition)
+
+    def arrived(
+        self, read_ns: int, pts_s: float, epoch: int, corrupt: bool, size: tuple[int, int] | None = None
+    ) -> None:
+        """The read loop got a frame from the decoder, of ``size`` (width, height) where that is known."""
+        self.decoded += 1
+        self.corrupt += corrupt
+        self.last_frame_ns = read_ns
+        self.life.arrived(read_ns, epoch, self.decoded, size, self.counters.discontinuities)
+        if self.paced:
+            self._arrivals.add(read_ns, round(pts_s * 1e9), epoch)
+
+    def ended(self, truncation: str | None, *, at_limit: bool, asked: bool) -> None:
+        """The read loop ended without an error: at the limit, because it was asked to, or at the end of the source."""
+        if at_limit or not (asked or truncation):
+            self.life.end("finished")
+        elif truncation and not asked:
+            self.life.end("truncated", truncation)
+        else:
+            self.life.end("stopped")
+
+    def failed(self, error: str, cause: Cause | None = None) -> None:
+        """The read loop ended with an error."""
+        self.life.end("failed", error, cause)
+
+    def never_opened(self) -> None:
+        """A stop came before its turn."""
+        self.life.end("stopped")
+        self.life.closed = True
+
+    def published(self, trace: list[int]) -> None:
+        """The follow loop made a result of a frame."""
+        at_ns = trace[Mark.FOLLOWED]
+        self.processed += 1
+        self.first_result_ns = self.first_result_ns or at_ns
+        self.last_result_ns = at_ns
+        self._departure.record(at_ns)
+
+    def lost(self, reason: str, trace: list[int]) -> None:
+        """The follow loop was told that a frame is dropped; its journey ended where it was lost."""
+        self._lost[reason, ended_in(trace)] += 1
+        self.times.lost(trace)
+
+    def lost_by_shutdown(self) -> None:
+        """All loops have ended: what was still under way is lost, nobody knows any more where."""
+        left = self.in_flight
+        if left > 0:
+            self._lost["shutdown", "unknown"] += left
+        if self.state not in ENDED:
+            self.state = "stopped"
+
+    def finished(self, trace: list[int]) -> None:
+        """A published frame has left its last sink."""
+        self.times.finished(trace)
+
+    @property
+    def over(self) -> bool:
+        """The stream has ended, and its last frame, if it had any, has left the last sink."""
+        return self.closed and (self._settled is not None or not self.opened_ns)
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Frames lost so far, by reason."""
+        return self.balance().dropped
+
+    @property
+    def in_flight(self) -> int:
+        """Frames decoded but not accounted for yet; 0 at the end of every run."""
+        return self.balance().in_flight
+
+    def balance(self) -> Balance:
+        """What became of the frames so far.
+
+        What becomes of a frame is counted after it was decoded. So what left is read first: then nothing has left that
+        was not counted as decoded, whatever happens in between.
+        """
+        lost, processed, decimated = self._lost.copy(), self.processed, self.decimated
+        return Balance(self.decoded, processed, decimated, lost)
+
+    @property
+    def still_ns(self) -> int:
+        """For how long all frames have shown the same picture; 0 where nobody looks."""
+        since_ns = self.counters.still_since_ns
+        return max(0, self.last_frame_ns - since_ns) if since_ns else 0
+
+    @property
+    def arrival_jitter_ns(self) -> float | None:
+        """Jitter of the arrivals (RFC 3550, section 6.4.1), or None where frames are not paced."""
+        return self._arrivals.jitter_ns if self.paced else None
+
+    @property
+    def departure_jitter_ns(self) -> float | None:
+        """Standard deviation of the intervals between results."""
+        return self._departure.value_ns
+
+    @property
+    def settled(self) -> dict[str, Any] | None:
+        """The distributions' figures once the last frame has left the last sink, as in ``report.json``."""
+        return self._settled
+
+    def latency(self) -> Latency:
+        """A copy of the distributions so far; empty once settled."""
+        return self.times.latency()
+
+    def corrected(self, latency: Latency) -> tuple[Histogram, int] | None:
+        """``latency``'s end-to-end times corrected for coordinated omission, and the interval in nanoseconds between
+        two frames that was expected: the measured median. None where nothing is expected at any time: frames that are
+        read as fast as possible, or fewer than two."""
+        interval_ns = self.times.nominal_ns
+        histogram = latency.end_to_end.histogram
+        return (histogram.corrected(interval_ns), interval_ns) if interval_ns and histogram.count else None
+
+    def recent(self, now_ns: int, span_s: int = 60) -> dict[str, Any]:
+        """What the last ``span_s`` seconds (10 or 60) up to ``now_ns`` (monotonic) were like.
+
+        ``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``: STATS as in
+        ``report.json`` but without ``jitter_ms``. Nothing finished within the time: no stages, no waits, None. So it is
+        for recordings that are read as fast as possible, too.
+        """
+        series: dict[str, Histogram] = {}
+        self.times.merge_recent(series, span_s, now_ns)
+        return figures(series)
+
+    def settle(self) -> Latency:
+        """All frames have left all sinks: keep the figures, give away the distributions."""
+        latency = self.times.take()
+        self._settled = self._figures(latency)
+        return latency
+
+    def _figures(self, latency: Latency) -> dict[str, Any]:
+        corrected = self.corrected(latency)
+        return latency.as_dict() | {
+            "end_to_end_corrected": None
+            if corrected is None
+            else {"interval_ms": _ms(corrected[1]), **(stats(corrected[0]) or {})}
+        }
+
+    def as_dict(self, start_ns: int, *, final: bool = True, at_ns: int = 0) -> dict[str, Any]:
+        """This stream's part of ``report.json``; with ``windows`` that end at ``at_ns`` (monotonic), if given.
+
+        Before the run's end (not ``final``) a recording that was read to its end is ``live`` until the last sink has
+        finished it.
+        """
+        under_way = not final and self.state == "finished" and self._settled is None
+        span_s = (self.last_result_ns - self.opened_ns) / 1e9 if self.last_result_ns else 0.0
+        return {
+            "source": self.source or None,
+            "state": "live" if under_way else self.state,
+            "error": self.error,
+            "frames": {
+                **self.balance().as_dict(),
+                "corrupt": self.corrupt,
+                "decode_errors": self.counters.decode_errors,
+                "skipped": self.counters.skipped,
+            },
+            "reconnects": self.counters.reconnects,
+            "discontinuities": self.counters.discontinuities,
+            "param_changes": self.life.param_changes,
+            "stalls": self.life.stalls,
+            "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
+            "first_result_ms": ms_since(start_ns, self.first_result_ns),
+            **(self._settled or self._figures(self.latency())),
+            "windows": {f"{span_s}s": self.recent(at_ns, span_s) for span_s in SPANS} if at_ns else {},
+            "dropped_after": self.times.dropped_after(),
+            "jitter": self._jitter(),
+        }
+
+    def _jitter(self) -> dict[str, Any]:
+        exits = self.times.exits()
+        return {
+            "arrival_ms": _ms(self.arrival_jitter_ns),
+            "departure_ms": _ms(self.departure_jitter_ns),
+            "nominal_interval_ms": _ms(self.times.nominal_ns),
+            "exits": exits,
+            "added": added_by_stage(exits),
+        }
+
+
+def _ms(value_ns: float | None) -> float | None:
+    return None if value_ns is None else round(value_ns / 1e6, 6)
+
+
+def ms_since(start_ns: int, at_ns: int) -> float | None:
+    """Milliseconds from one monotonic time to another; None where the other has not come."""
+    return _ms(at_ns - start_ns) if at_ns else None

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The times of one stream's frames: the loops leave traces here, which are taken apart in blocks, not on the way."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from pipeline.ledger.blocks import Block
+from pipeline.ledger.exits import Exits
+from pipeline.ledger.stats import Latency, stats
+from pipeline.ledger.windows import SPANS, Window
+from pipeline.timing import Histogram, elapsed, thread_cpu_ns
+
+BLOCK: Final = 64
+"""Traces that are taken apart together. Whoever reads figures takes what there is."""
+
+
+class StreamTimes:
+    """Distributions of one stream, over its whole life and lately.
+
+    :meth:`finished` is all that the way of a frame sees of it: the trace is appended to a list. Whoever appends a
+    block's last trace, or asks for figures, does the work, under this stream's own lock.
+
+    Attributes:
+        frames, cpu_ns: traces taken apart so far, and the CPU time that this took.
+    """
+
+    def __init__(self, *, looks_back: bool) -> None:
+        """``looks_back``: frames come at a pace of their own, so they have jitter, and there is a "lately"."""
+        self._finished: list[list[int]] = []
+        self._lock = threading.Lock()
+        self._latency = Latency()
+        self._windows = {span_s: Window(span_s) for span_s in SPANS} if looks_back else {}
+        self._exits = Exits() if looks_back else None
+        self._lost = Histogram()
+        self.frames = 0
+        self.cpu_ns = 0
+
+    def finished(self, trace: list[int]) -> None:
+        """A published frame has left its last sink; nobody changes its trace any more."""
+        self._finished.append(trace)
+        if len(self._finished) >= BLOCK:
+            with self._lock:
+                self._fold()
+
+    def lost(self, trace: list[int]) -> None:
+        """A frame was dropped; its journey ends where that happened."""
+        with self._lock:
+            self._lost.record(elapsed(trace))
+
+    def latency(self) -> Latency:
+        """A copy of the distributions so far."""
+        copy = Latency()
+        with self._lock:
+            self._fold()
+            copy.merge(self._latency)
+        return copy
+
+    def take(self) -> Latency:
+        """Give the distributions away: the last frame has finished."""
+        with self._lock:
+            self._fold()
+            latency, self._latency = self._latency, Latency()
+        return latency
+
+    def merge_recent(self, whole: dict[str, Histogram], span_s: int, now_ns: int) -> None:
+        """Add the distributions of the last ``span_s`` (one of :data:`SPANS`), by series."""
+        window = self._windows.get(span_s)
+        if window is not None:
+            with self._lock:
+                self._fold()
+                window.merge_into(whole, now_ns)
+
+    @property
+    def nominal_ns(self) -> int | None:
+        """How often a frame is expected: the median interval between the arrivals of published frames, or None where
+        nothing is expected at any time."""
+        with self._lock:
+            self._fold()
+            return None if self._exits is None else self._exits.nominal_ns
+
+    def exits(self) -> dict[str, Any]:
+        """See :meth:`pipeline.ledger.exits.Exits.as_dict`; empty for frames that are read as fast as possible: these
+        arrive when they are asked for."""
+        with self._lock:
+            self._fold()
+            return {} if self._exits is None else self._exits.as_dict()
+
+    def forget(self) -> None:
+        """There is no lately any more: the stream is one that was."""
+        with self._lock:
+            self._fold()
+            self._windows = {}
+
+    def dropped_after(self) -> dict[str, Any] | None:
+        """STATS of the journeys of dropped frames."""
+        with self._lock:
+            return stats(self._lost)
+
+    def _fold(self) -> None:
+        """Take apart what has finished; under the lock."""
+        count = len(self._finished)
+        if not count:
+            return
+        began_ns = thread_cpu_ns()
+        block = Block(self._finished[:count])
+        del self._finished[:count]  # others may have appended meanwhile
+        self._latency.add(block)
+        for window in self._windows.values():
+            window.add(block)
+        if self._exits is not None:
+            self._exits.add(block)
+        self.frames += count
+        self.cpu_ns += thread_cpu_ns() - began_ns
