@@ -68,7 +68,7 @@ def new_feed() -> Any:
 
 def _replay(task: Task) -> dict[str, Any]:
     """One run: what was found (as a digest), peak memory, and the spread of every stage."""
-    from pipeline.ledger.ledger import StreamLedger
+    from pipeline.ledger import StreamLedger
     from pipeline.replaying import Replay, ReplayOptions
     from pipeline.report import peak_rss_mb
 
