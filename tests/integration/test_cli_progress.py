@@ -26,7 +26,7 @@ def ledger_of(count: int, *, waiting: int = 0, frames: int | None = 100) -> Ledg
     ledger.begin(1 * S)
     for index in range(count):
         account = ledger.streams[f"camera-{index}"] = StreamLedger(f"camera-{index}")
-        account.info = StreamInfo(account.name, frames=frames)
+        account.life.info = StreamInfo(account.name, frames=frames)
         account.opened_ns, account.last_result_ns, account.state = 1 * S, 3 * S, "live"
         account.decoded, account.processed = 52, 50
     for index in range(waiting):
