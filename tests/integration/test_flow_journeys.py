@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.errors import InferenceError, SinkError, StageError
 from pipeline.flow import Pipeline
 from pipeline.frame import Batch, Detections, Frame, Geometry, InputSpec, Picture, Result, Uint8Array
+from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
@@ -160,7 +161,7 @@ def test_pushed_out_of_the_lane() -> None:
     pipeline = Pipeline(FakeDetector(gate=gate), [ListSink()], FlowOptions(batch_size=1, fixed_batch=False))
     pipeline.start()
     source = ScriptedSource([index / 25 for index in range(60)])
-    one, account = stream([CopyStage(), CopyStage()], source=source, policy="freshest")
+    one, account = stream([CopyStage(), CopyStage()], source=source, terms=Terms("freshest"))
     pipeline.add(one)
     pipeline.finish()
     until(lambda: account.decoded == 60)
@@ -171,6 +172,19 @@ def test_pushed_out_of_the_lane() -> None:
     assert {ended_in(trace) for _, trace in account.cut} == {"scheduler"}
     assert account.as_dict(0)["frames"]["dropped_in"] == {"scheduler": {"overflow": len(account.cut)}}
     assert account.as_dict(0)["dropped_after"]["count"] == len(account.cut)
+
+
+def test_too_old_in_the_lane() -> None:
+    gate = threading.Event()
+    pipeline = Pipeline(FakeDetector(gate=gate), [ListSink()], FlowOptions(batch_size=1, fixed_batch=False))
+    pipeline.start()
+    one, account = stream(terms=Terms("freshest", staleness_ns=1))
+    pipeline.add(one)
+    pipeline.finish()
+    gate.set()
+    assert pipeline.join(30)
+    check(account)
+    assert {(reason, ended_in(trace)) for reason, trace in account.cut} == {("stale", "scheduler")}
 
 
 def test_while_it_runs_every_frame_is_somewhere() -> None:
