@@ -306,12 +306,13 @@ def _camera(config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> S
         read_timeout_s=config.read_timeout_s,
         skip=skip,
         max_pixels=config.max_pixels,
+        hwaccel=config.hwaccel,
     )
 
 
 def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
     where = local_path(source.reveal()) if source.is_file else source
-    return FileSource(where, skip=skip, max_pixels=settings.max_pixels)
+    return FileSource(where, skip=skip, max_pixels=settings.max_pixels, hwaccel=settings.hwaccel)
 
 
 def _letterbox(settings: StreamSettings) -> Letterbox:

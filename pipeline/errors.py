@@ -15,6 +15,7 @@
     ├── ModelError
     │   ├── ModelLoadError       not a usable detector                                   exit 2
     │   ├── InferenceError       a batch failed; it is split until the bad frame is alone
+    │   ├── DeviceLost           the GPU refuses all work from here on; likewise             exit 1
     │   └── ModelHung            a batch does not end; only the end of the process helps     exit 1
     ├── ServerError              the HTTP server's address cannot be had now; worth a retry  exit 1
     └── SinkError                a sink lost data; it degrades and is reported
@@ -106,6 +107,10 @@ class ModelLoadError(ModelError):
 
 class InferenceError(ModelError):
     """The detector failed on a batch, or returned something that does not fit the batch."""
+
+
+class DeviceLost(ModelError):
+    """The GPU serves this process no more: after a faulty kernel or a fault of its own every further call fails."""
 
 
 class ModelHung(ModelError):

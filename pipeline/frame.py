@@ -97,6 +97,7 @@ class SourceCounters:
         reconnects_by_cause: the same, by what ended the connection before (:class:`pipeline.errors.SourceError`).
         discontinuities: breaks in the time stamps.
         still_since_ns: when the first of the newest pictures that are all the same was read; 0 where nobody looks.
+        decoder: what decodes, ``cpu`` or a kind of hardware such as ``cuda``; empty before the first frame.
     """
 
     decode_errors: int = 0
@@ -105,6 +106,7 @@ class SourceCounters:
     still_since_ns: int = 0
     reconnects: int = 0
     reconnects_by_cause: dict[str, int] = field(default_factory=dict)
+    decoder: str = ""
 
 
 class StreamKey(NamedTuple):

@@ -85,8 +85,8 @@ class Detector(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found = self.head(self.body(x))
         rows, columns = found.size(2), found.size(3)
-        cy = (torch.arange(rows) * 16.0 + 8.0)[:, None].expand(rows, columns).flatten()
-        cx = (torch.arange(columns) * 16.0 + 8.0)[None, :].expand(rows, columns).flatten()
+        cy = (torch.arange(rows, device=x.device) * 16.0 + 8.0)[:, None].expand(rows, columns).flatten()
+        cx = (torch.arange(columns, device=x.device) * 16.0 + 8.0)[None, :].expand(rows, columns).flatten()
         flat = found.flatten(2)
         centre = torch.stack((cx, cy))[None] + flat[:, :2] * 16.0
         size = 24.0 * flat[:, 2:4].exp()

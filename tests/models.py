@@ -120,6 +120,51 @@ class ForgetsOnWhite(Cells):
         return output
 
 
+class OnCpuOnly(Cells):
+    """:class:`Cells` with a tensor of its own, made on the CPU wherever the pictures are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        boxes, scores = self.cells(x)
+        return torch.cat((boxes, scores + torch.zeros(scores.size(2))), 1)
+
+
+class Hungry(Cells):
+    """:class:`Cells`, but each picture of a batch takes ``need`` bytes more while it is looked at."""
+
+    def __init__(self, need: int) -> None:
+        super().__init__()
+        self.need = need
+
+    def forward(self, x: Tensor) -> Tensor:
+        boxes, scores = self.cells(x)
+        taken = torch.empty([x.size(0), self.need], dtype=torch.uint8, device=x.device)
+        return torch.cat((boxes, scores + 0.0 * taken[:, :1].unsqueeze(2).to(x.dtype)), 1)
+
+
+class OutOfBounds(Cells):
+    """:class:`Cells`, but a wholly white picture makes it read a place that does not exist."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        boxes, scores = self.cells(x)
+        place = (x.flatten(1).amin(1) > 0.99).long() * 1000000
+        return torch.cat((boxes, scores), 1)[place.clamp(min=0) + torch.arange(x.size(0), device=x.device)]
+
+
+class Stem(Cells):
+    """:class:`Cells` behind two convolutions with weights of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.first = nn.Conv2d(3, 32, 3, padding=1)
+            self.second = nn.Conv2d(32, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        boxes, scores = self.cells(self.second(self.first(x).relu()).sigmoid().to(x.dtype))
+        return torch.cat((boxes, scores), 1)
+
+
 class FirstOnly(Cells):
     """Fills in the first picture of a batch only, as exports with a baked-in batch size do."""
 
@@ -181,6 +226,18 @@ def save(module: nn.Module, path: Path, side_files: Mapping[str, Any] | None = N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(script(module), str(path), _extra_files=files)
+    return path
+
+
+def trace(
+    module: nn.Module, spec: InputSpec, path: Path, side_files: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> Path:
+    """Trace and store a module."""
+    files = {key: json.dumps(value) for key, value in (side_files or {}).items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(module.eval().to(device), torch.rand(1, 3, *spec.shape[:2], device=device))
+        torch.jit.save(traced, str(path), _extra_files=files)
     return path
 
 

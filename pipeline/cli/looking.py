@@ -22,6 +22,8 @@ def in_words(found: SourceReport) -> Iterator[tuple[str, str]]:
     if found.container:
         yield "container", found.container
     yield "codec", " ".join(part for part in (found.codec, found.profile, found.pix_fmt) if part) or NOTHING
+    if found.decoder:
+        yield "decoded by", found.decoder
     turned = f", turned by {found.rotation} degrees" if found.rotation else ""
     yield "size", f"{found.width} x {found.height}{turned}"
     steadiness = "variable" if found.variable_rate else "constant"

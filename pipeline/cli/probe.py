@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.cli.parser import Parser, one_of, positive
@@ -30,13 +31,15 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--transport", type=one_of("tcp", "udp"), default="tcp", metavar="T", help="RTSP: tcp (default) or udp"
     )
+    parser.add_argument("--hwaccel", default="none", metavar="KIND", help="what decodes: none (default), auto, cuda")
     parser.epilog = "exit codes: 0 it delivers frames; 1 it does not; 2 no such file, or not a source"
 
 
 def run(options: argparse.Namespace) -> int:
     """Look and tell."""
-    config = _stream(options.source, options.transport)
-    with logging_to_stderr(logging.ERROR, debug=options.debug):
+    config = _stream(options.source, {"transport": options.transport, "hwaccel": options.hwaccel})
+    level = logging.ERROR if options.hwaccel == "none" else logging.WARNING
+    with logging_to_stderr(level, debug=options.debug):
         from pipeline.build import glance
         from pipeline.cli.looking import as_data, in_words
         from pipeline.sources import probe
@@ -58,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _stream(source: str, transport: str) -> StreamConfig:
+def _stream(source: str, how: Mapping[str, str]) -> StreamConfig:
     """The source as a stream entry; raises UsageError."""
     from pydantic import ValidationError
 
@@ -76,6 +79,8 @@ def _stream(source: str, transport: str) -> StreamConfig:
     if len(found) > 1:
         raise UsageError(f"one source at a time; this means {len(found)}, such as {found[0]}")
     try:
-        return StreamConfig.model_validate({"name": "probe", "source": str(found[0]), "transport": transport})
+        return StreamConfig.model_validate({"name": "probe", "source": str(found[0]), **how})
     except ValidationError as error:
-        raise UsageError(f"not a source: {error.errors(include_input=False)[0]['msg']}") from None
+        fault = error.errors(include_input=False)[0]
+        named = "--hwaccel" if fault["loc"] == ("hwaccel",) else "not a source"
+        raise UsageError(f"{named}: {fault['msg']}") from None

@@ -73,6 +73,7 @@ def configure(parser: Parser) -> None:
         "--limit", type=whole_number, metavar="N", help="stop each stream after N decoded frames, before --fps thins"
     )
     work.add_argument("--parallel", type=whole_number, metavar="N", help="files that are open at once")
+    work.add_argument("--hwaccel", metavar="KIND", help="what decodes: none (the CPU, default), auto, cuda, vaapi, ...")
     work.add_argument("--inline", action="store_true", help="everything in one thread, to look for faults")
     work.add_argument("--strict", action="store_true", help="a truncated file is a failure (exit code 1)")
     parser.epilog = (
@@ -114,6 +115,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
             pace=options.pace, fps=options.fps, limit=options.limit, parallel=options.parallel, resume=options.resume,
             confidence=options.conf, iou=options.iou, classes=options.classes, device=options.device,
             precision=options.precision, batch=options.batch, workers=options.workers, inline=options.inline,
+            hwaccel=options.hwaccel,
             tuned=False if options.no_tuned else None,
         ),
         [window] if window is not None else [],

@@ -17,6 +17,7 @@ from pipeline.config.values import (
     Deviations,
     Device,
     Digest,
+    Hwaccel,
     InputSize,
     LocalPath,
     ModelPath,
@@ -223,6 +224,12 @@ class StreamSettings(Section):
         "but key frames (`nonkey`), or whichever of these `fps` can spare, from what the stream is seen to do (`auto`; "
         "nothing with a `stride`, and in `replay`). `frame` in the results counts every frame of the source only while "
         "nothing is left out.",
+    )
+    hwaccel: Hwaccel = Field(
+        default="none",
+        description="What decodes: the CPU (`none`), a kind of hardware by libav's name, such as `cuda` or `cuda:1` "
+        "(NVDEC) or `vaapi`, or the first kind that is to be had (`auto`). Where it is not to be had, or cannot decode "
+        "the stream, the CPU does; reports and API say what it was. What kinds there are depends on the build of PyAV.",
     )
     max_pixels: StrictInt = Field(
         default=7680 * 4320, ge=1, le=1 << 30, description="Largest picture (width x height) that is decoded."

@@ -35,6 +35,7 @@ CREDENTIAL_SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
 BUILTIN_MODELS: Final = ("people",)
 NAME_PATTERN: Final = "^[A-Za-z0-9_-]{1,64}$"
 _DEVICE_PATTERN: Final = r"^(auto|cpu|cuda(:[0-9]{1,2})?)$"
+_HWACCEL_PATTERN: Final = r"^(none|auto|(cuda|vaapi|vdpau|qsv|drm|vulkan|videotoolbox)(:[A-Za-z0-9/_.-]{1,100})?)$"
 _DIGEST_PATTERN: Final = "^[0-9a-fA-F]{64}$"
 
 
@@ -58,6 +59,14 @@ def _name(text: str) -> str:
 def _device(text: str) -> str:
     if not re.fullmatch(_DEVICE_PATTERN, text):
         raise refusal("expected auto, cpu, cuda, or cuda:0 for a certain one")
+    return text
+
+
+def _hwaccel(text: str) -> str:
+    if not re.fullmatch(_HWACCEL_PATTERN, text):
+        raise refusal("expected none, auto, or a kind of device such as cuda, cuda:1 or vaapi:/dev/dri/renderD128")
+    if text.startswith("cuda:") and not text[5:].isdecimal():
+        raise refusal("cuda's devices are numbered: cuda:0, cuda:1")
     return text
 
 
@@ -203,6 +212,7 @@ def _region(values: tuple[float, float, float, float]) -> tuple[float, float, fl
 
 Name = Annotated[StrictStr, AfterValidator(_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
 Device = Annotated[StrictStr, AfterValidator(_device), Field(json_schema_extra={"pattern": _DEVICE_PATTERN})]
+Hwaccel = Annotated[StrictStr, AfterValidator(_hwaccel), Field(json_schema_extra={"pattern": _HWACCEL_PATTERN})]
 Digest = Annotated[StrictStr, AfterValidator(_digest)]
 LocalPath = Annotated[StrictStr, AfterValidator(local_path)]
 ModelPath = Annotated[StrictStr, AfterValidator(_model_path)]

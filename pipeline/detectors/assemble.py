@@ -69,20 +69,29 @@ def assemble(model: str | Path, request: Request) -> TorchScriptDetector:
         _log.warning(
             "there is a GPU (%s) that torch cannot use; the CPU is taken; 'pipeline doctor' says why", ", ".join(idle)
         )
+    if request.device != "auto" or device.type == "cpu":
+        return _assembled(model, request, device)
+    try:
+        return _assembled(model, request, device)
+    except ModelLoadError as refused:
+        try:
+            on_cpu = _assembled(model, replace(request, device="cpu"), torch.device("cpu"))
+        except ModelLoadError:
+            if isinstance(refused, ForAnotherDevice):  # it is for CPUs: what the CPU says of it counts
+                raise
+            raise refused from None
+    note = f"{model}: it does not run on {device}; the CPU is taken"
+    _log.warning("%s (device: %s tells why)", note, device)
+    on_cpu.notes.append(note)
+    return on_cpu
+
+
+def _assembled(model: str | Path, request: Request, device: torch.device) -> TorchScriptDetector:
     begun = now_ns()
     load = load_builtin if str(model).startswith(PREFIX) else load_model
-    try:
-        loaded = load(str(model), request.sha256, device, request.recipe)
-    except ForAnotherDevice:
-        if request.device != "auto" or device.type == "cpu":
-            raise
-        device = torch.device("cpu")
-        loaded = load(str(model), request.sha256, device, request.recipe)
+    loaded = load(str(model), request.sha256, device, request.recipe)
     if loaded.quantized and device.type == "cuda":
-        if request.device != "auto":
-            raise ModelLoadError(f"{loaded.path}: an INT8 file runs on a CPU only; set device to cpu or auto")
-        device = torch.device("cpu")
-        loaded = load(str(model), request.sha256, device, request.recipe)
+        raise ForAnotherDevice(f"{loaded.path}: an INT8 file runs on a CPU only; set device to cpu or auto")
     if loaded.format == "aotinductor" and request.precision not in ("auto", "fp32"):
         asked = f"precision: {request.precision} was asked for"
         raise ModelLoadError(

@@ -151,6 +151,7 @@ class TorchScriptDetector:
 
         Raises:
             InferenceError: the batch does not fit, the network raised, or its outputs do not fit the batch.
+            DeviceLost: the GPU is gone for this process.
         """
         size = self._size(max(batch.size, len(batch.items)))
         return self._start([item.input for item in batch.items], size, batch.spec)
@@ -170,10 +171,13 @@ class TorchScriptDetector:
             started = self._start_at_once(pictures, size, spec)
         except OutOfMemory as exc:
             smaller = 0 if self.verdict.fixed is not None else self._capacity.ran_out(size)
-            self._network.spare()
             if not smaller:
+                self._network.spare()
                 raise
             _log.warning("%s: %s; batches of %d for the time being", self._path, exc, smaller)
+            started = None
+        if started is None:  # only here are the error and the tensors gone that its traceback held
+            self._network.spare()
             return self._start_in_parts(pictures, size, smaller, spec)
         if self._capacity.went_well():
             _log.info("%s: batches of %d are tried again", self._path, self._capacity.now)
@@ -214,6 +218,7 @@ class TorchScriptDetector:
             with self._network.reading(ready):
                 parsed = self._adapter.parse(outputs, count, self.limits, spec)
         except UNREADABLE as exc:
+            self._network.check_device(exc)
             raise InferenceError(f"the model's outputs ({describe(outputs)}) cannot be read: {one_line(exc)}") from exc
         rows = sum(parsed.nonfinite)
         if rows:

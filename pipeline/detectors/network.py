@@ -13,12 +13,21 @@ import torch
 from pipeline.detectors.feeding import CpuFeed, CudaFeed, arguments
 from pipeline.detectors.preprocessing import Encoding
 from pipeline.detectors.wording import one_line
-from pipeline.errors import InferenceError
+from pipeline.errors import DeviceLost, InferenceError
 from pipeline.frame import InputSpec, Uint8Array
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+_NO_MEMORY = (
+    "DefaultCPUAllocator: ",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""How torch's allocators, CUDA itself and its libraries say it, where torch has no class for it."""
 
 
 class OutOfMemory(InferenceError):
@@ -67,6 +76,7 @@ class Network:
 
         Raises:
             OutOfMemory: there was no memory for so many pictures.
+            DeviceLost: no further batch can succeed.
             InferenceError: pictures do not fit, or the module raised.
         """
         if not 1 <= len(pictures) <= size <= self.capacity:
@@ -86,6 +96,7 @@ class Network:
         except Exception as exc:
             if _is_out_of_memory(exc):
                 raise OutOfMemory(f"no memory for a batch of {size}: {one_line(exc)}") from exc
+            self.check_device(exc)
             raise InferenceError(f"the model failed on a batch of {size}: {one_line(exc)}") from exc
 
     @contextlib.contextmanager
@@ -111,8 +122,22 @@ class Network:
             stream = self._cuda_feed().reading
             with torch.cuda.device(self.device), torch.cuda.stream(stream):
                 stream.wait_event(ready)
-                yield
-                stream.synchronize()
+                try:
+                    yield
+                finally:
+                    stream.synchronize()
+
+    def check_device(self, error: BaseException) -> None:
+        """Raise DeviceLost where ``error`` was not of one batch: a GPU's faults outlast the batch that caused them."""
+        if self.device.type != "cuda":
+            return
+        try:
+            torch.cuda.synchronize(self.device)
+        except RuntimeError as exc:
+            raise DeviceLost(
+                f"{self.device} takes no more work in this process: {one_line(exc)}; only a new process helps. "
+                "CUDA_LAUNCH_BLOCKING=1 shows the operator, where it is the model's fault"
+            ) from error
 
     def spare(self) -> None:
         """Give memory that torch keeps for later back to the device."""
@@ -136,7 +161,9 @@ class Network:
     def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision not in _AUTOCAST:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=_AUTOCAST[self.precision])
+        # A CUDA graph that was recorded with a weight's cached cast would read it after autocast has let go of it.
+        cached = self.device.type != "cuda"
+        return torch.autocast(self.device.type, dtype=_AUTOCAST[self.precision], cache_enabled=cached)
 
     def _mark(self) -> torch.cuda.Event | None:
         if self.device.type != "cuda":
@@ -168,4 +195,4 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error)
-    return "DefaultCPUAllocator: " in text or "CUDA out of memory" in text
+    return any(words in text for words in _NO_MEMORY)

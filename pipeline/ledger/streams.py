@@ -293,6 +293,7 @@ class StreamLedger:
                 "decode_errors": self.counters.decode_errors,
                 "skipped": self.counters.skipped,
             },
+            "decoder": self.counters.decoder or None,
             "reconnects": self.counters.reconnects,
             "discontinuities": self.counters.discontinuities,
             "param_changes": self.life.param_changes,

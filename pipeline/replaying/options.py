@@ -42,6 +42,7 @@ class ReplayOptions:
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         batch: frames per batch.
         workers: threads that run the model.
+        hwaccel: what decodes: ``none``, ``auto``, ``cuda``, ...
         inline: everything in one thread.
         tuned: use what ``pipeline model tune`` found to be fastest, where it was asked.
     """
@@ -63,6 +64,7 @@ class ReplayOptions:
     precision: str | None = None
     batch: int | None = None
     workers: int | None = None
+    hwaccel: str | None = None
     inline: bool = False
     tuned: bool | None = None
 
@@ -97,7 +99,7 @@ def sections(options: ReplayOptions, config: Config) -> tuple[ModelConfig, Strea
         "iou": options.iou,
         "classes": None if options.classes is None else tuple(map(_class, options.classes)) or None,
     }
-    settings = {"pace": options.pace, "fps": options.fps, "loop": False}
+    settings = {"pace": options.pace, "fps": options.fps, "hwaccel": options.hwaccel, "loop": False}
     faults = [*_own_faults(options), *_faults(config.model, model), *_faults(config.defaults, settings)]
     if faults:
         raise ConfigError(faults)

@@ -126,6 +126,7 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool) -> str:
             ("decimated", f"{frames['decimated']:,}" if frames["decimated"] else None),
             ("flagged as damaged", frames["corrupt"] or None),
             ("packets not decoded", frames["decode_errors"] or None),
+            ("decoded by", stream["decoder"] if stream.get("decoder") not in (None, "cpu") else None),
             ("reconnects", stream.get("reconnects") or None),
             ("arrival jitter", _with_ms(jitter["arrival_ms"])),
             ("departure jitter", _with_ms(jitter["departure_ms"])),

@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.frame import SourceCounters
+from pipeline.sources.hardware import running_on
 from pipeline.sources.opening import Skip
 
 
@@ -25,12 +26,13 @@ class Decoder:
 
     Args:
         context: prepared by :func:`pipeline.sources.libav.open_video`.
-        counters: where ``decode_errors`` and ``skipped`` are counted.
+        counters: where ``decode_errors`` and ``skipped`` are counted, and ``decoder`` is noted.
     """
 
     def __init__(self, context: VideoCodecContext, counters: SourceCounters) -> None:
         self._context = context
         self._counters = counters
+        self._pix_fmt: str | None = None
         self._skip: Skip = "none"
         self._resumed_at: int | None = None  # pts of the key frame with which decoding went on after `nonkey`
         self._given = self._returned = 0  # packets that the decoder took, and frames or errors that it gave for them
@@ -70,6 +72,9 @@ class Decoder:
             self._counters.decode_errors += 1
             self._returned += 1
             raise
+        if frames and self._context.pix_fmt != self._pix_fmt:  # libav may change over to the CPU in mid-stream
+            self._pix_fmt = self._context.pix_fmt
+            self._counters.decoder = running_on(self._context)
         self._returned += len(frames)
         if self._missing is not None:
             missing = max(self._missing, self._lost(ended=packet is None or self._skip == "nonkey"))

@@ -31,7 +31,7 @@ class FileSource:
         skip: what the decoder leaves out; with anything but ``none`` a frame's index is not its index in the file.
         threads: decoder threads. More than one are frame threads: less wall time for a file by itself, a little more
             CPU in total.
-        max_pixels, codecs: see :class:`pipeline.sources.opening.Limits`.
+        max_pixels, codecs, hwaccel: see :class:`pipeline.sources.opening.Limits`.
         open_timeout_s, read_timeout_s: for URLs only.
     """
 
@@ -43,12 +43,13 @@ class FileSource:
         threads: int = 1,
         max_pixels: int = MAX_PIXELS,
         codecs: frozenset[str] = FILE_CODECS,
+        hwaccel: str = "none",
         open_timeout_s: float = 10.0,
         read_timeout_s: float = 10.0,
     ) -> None:
         self.counters = SourceCounters()
         self._source = path
-        self._limits = Limits(max_pixels, codecs, threads)
+        self._limits = Limits(max_pixels, codecs, threads, hwaccel)
         self._skip = skip
         self._timeouts = (open_timeout_s, read_timeout_s)
         self._path: Path | None = None

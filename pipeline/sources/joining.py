@@ -68,3 +68,4 @@ class Continuation:
         counters.decode_errors = past.decode_errors + inner.decode_errors
         counters.skipped = past.skipped + inner.skipped
         counters.discontinuities = past.discontinuities + inner.discontinuities
+        counters.decoder = inner.decoder or past.decoder

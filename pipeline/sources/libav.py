@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import av
 import av.error
 from av.codec.context import ThreadType
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.redact import scrub
+from pipeline.sources.hardware import HARDWARE
 from pipeline.sources.nal import GRAMMARS
 from pipeline.sources.opening import Limits, Target
 from pipeline.timing import now_ns
@@ -56,13 +58,7 @@ def open_video(target: Target, limits: Limits) -> Opened:
     decoding = {"max_pixels": str(limits.max_pixels), "codec_whitelist": decoders}
     began_ns = now_ns()
     try:
-        container = av.open(
-            target.address,
-            format=target.format,
-            options={**target.options, **decoding},
-            timeout=target.timeout,
-            metadata_errors="replace",
-        )
+        container = _opened(target, decoding, limits.hwaccel)
     except av.FFmpegError as exc:
         late = target.timeout is not None and now_ns() - began_ns > target.timeout[0] * 1e9
         raise explain(exc, target.shown, live=target.live, opening=True, late=late) from exc
@@ -73,6 +69,26 @@ def open_video(target: Target, limits: Limits) -> Opened:
     except BaseException:
         container.close()
         raise
+
+
+def _opened(target: Target, decoding: dict[str, str], hwaccel: str) -> InputContainer:
+    def attempt(accelerator: HWAccel | None) -> InputContainer:
+        return av.open(
+            target.address,
+            format=target.format,
+            options={**target.options, **decoding},
+            timeout=target.timeout,
+            metadata_errors="replace",
+            hwaccel=accelerator,
+        )
+
+    accelerator = HARDWARE.accelerator(hwaccel)
+    try:
+        return attempt(accelerator)
+    except av.FFmpegError:
+        if accelerator is None or not HARDWARE.lost(hwaccel):
+            raise
+        return attempt(None)
 
 
 def _prepare(container: InputContainer, target: Target, limits: Limits, decoding: dict[str, str]) -> Opened:

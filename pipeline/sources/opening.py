@@ -44,11 +44,13 @@ class Limits:
         max_pixels: width x height above which nothing is decoded.
         codecs: allowed codecs by canonical name.
         threads: decoder threads; more than one only for recordings, as frame threads.
+        hwaccel: what decodes, see :class:`pipeline.sources.hardware.Hardware`.
     """
 
     max_pixels: int = MAX_PIXELS
     codecs: frozenset[str] = FILE_CODECS
     threads: int = 1
+    hwaccel: str = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class PacketLog:
 
     def _name_coding(self, context: VideoCodecContext) -> None:
         self.profile = context.profile or ""
-        self.pix_fmt = context.pix_fmt or ""
+        self.pix_fmt = "" if context.is_hwaccel else context.pix_fmt or ""  # there it is the name of the device
 
     def packet(self, packet: Packet[VideoStream]) -> None:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
+import cv2
 import numpy as np
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -14,6 +15,9 @@ from av.video.reformatter import VideoReformatter
 from pipeline.frame import Matrix, Picture, Rotation, Uint8Array
 
 Layout = Literal["yuv", "rgb", "gray"]
+
+_INTERLEAVED: Final = frozenset({"nv12", "nv16", "nv24"})
+"""Luma, and a plane in which U and V take turns: what hardware decoders give. Only the chroma has to be copied."""
 
 _BT601: Final = frozenset({4, 5, 6})  # FCC, BT.470BG, SMPTE 170M (ITU-T H.273, matrix coefficients)
 _BT709: Final = frozenset({1, 7, 9, 10})  # BT.709, SMPTE 240M, and BT.2020, which lies nearest to it
@@ -43,7 +47,7 @@ def _plan(fmt: VideoFormat) -> _Plan:
     if len(components) < 3:
         return _Plan("gray", None if name == "gray" else "gray", full)
     separate = len({component.plane for component in components}) == len(components)
-    if eight_bit and separate:
+    if (eight_bit and separate) or name in _INTERLEAVED:
         return _Plan("yuv", None, full)
     target = _BY_SUBSAMPLING.get((fmt.chroma_width(16), fmt.chroma_height(16)), "yuv444p")
     return _Plan("yuv", target, full)
@@ -93,6 +97,10 @@ class PictureMaker:
                 self._reformatter = VideoReformatter()
             frame = self._reformatter.reformat(frame, format=plan.convert_to, threads=1)
         planes = frame.planes
+        if name in _INTERLEAVED:
+            chroma = _view(planes[1], 2)
+            u, v = (cast("Uint8Array", cv2.extractChannel(chroma, number)) for number in range(2))
+            return Picture((_view(planes[0]), u, v), "yuv", matrix, full_range, rotation)
         if plan.layout == "yuv":
             return Picture((_view(planes[0]), _view(planes[1]), _view(planes[2])), "yuv", matrix, full_range, rotation)
         if plan.layout == "gray":

@@ -24,6 +24,7 @@ class SourceReport:
     Attributes:
         live: a feed.
         container, codec, profile, pix_fmt: names as libav knows them; empty where they do not apply.
+        decoder: what decoded, see :class:`pipeline.frame.SourceCounters`.
         width, height: pixels as displayed.
         rotation: clockwise degrees from the coded to the displayed picture.
         declared_fps, declared_frames, duration_s, declared_bit_rate: None where nothing is declared; bits per second.
@@ -49,6 +50,7 @@ class SourceReport:
     codec: str = ""
     profile: str = ""
     pix_fmt: str = ""
+    decoder: str = ""
     width: int = 0
     height: int = 0
     rotation: int = 0
@@ -145,6 +147,7 @@ def probe(source: Source, *, seconds: float = 5.0, frames: int = 300, stop: Stop
         codec=info.codec,
         profile=log.profile,
         pix_fmt=log.pix_fmt,
+        decoder=source.counters.decoder,
         width=width,
         height=height,
         rotation=rotation,

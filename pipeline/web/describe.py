@@ -67,6 +67,7 @@ def stream(
             key: figures[key]
             for key in (
                 "source",
+                "decoder",
                 "frames",
                 "reconnects",
                 "discontinuities",

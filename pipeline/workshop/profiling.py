@@ -122,7 +122,7 @@ def profile_detector(
         kinds = [ProfilerActivity.CPU]
         if device.type == "cuda":
             kinds.append(ProfilerActivity.CUDA)
-        with _silent(), profile(activities=kinds, profile_memory=True) as profiler:
+        with _silent(), profile(activities=kinds, profile_memory=True, acc_events=True) as profiler:
             begun_ns = now_ns()
             for number in range(len(inputs) * rounds):
                 show(number)

@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 
 import pipeline
 from pipeline.bench.material import Material, make
@@ -44,6 +45,24 @@ def run(material: tuple[list[Path], Path], out: Path | None, **options: Any) -> 
 
 def records(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.jsonl"))}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_on_a_gpu_they_are_byte_identical_too(material: tuple[list[Path], Path], tmp_path: Path) -> None:
+    ways: list[dict[str, Any]] = [{"inline": True}, {}, {"workers": 2}, {"precision": "fp16"}, {"precision": "fp16"}]
+    for number, way in enumerate(ways):
+        replay = run(material, tmp_path / str(number), device="cuda", **way)
+        assert replay.facts()["model"]["device"] == "cuda:0"
+    inline, one, two, half, again = (records(tmp_path / str(number)) for number in range(len(ways)))
+    assert len(inline) == 3
+    assert inline == one == two
+    assert half == again
+    run(material, tmp_path / "cpu", device="cpu", batch=8)
+    found = [json.loads(line) for line in b"".join(inline.values()).splitlines()]
+    expected = [json.loads(line) for line in b"".join(records(tmp_path / "cpu").values()).splitlines()]
+    assert sum(len(one["detections"]) for one in expected) > 20
+    same = [len(one["detections"]) == len(other["detections"]) for one, other in zip(found, expected, strict=True)]
+    assert sum(same) >= 0.95 * len(same)
 
 
 def test_results_are_byte_identical_whatever_the_threads_did(material: tuple[list[Path], Path], tmp_path: Path) -> None:

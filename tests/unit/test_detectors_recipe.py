@@ -13,13 +13,15 @@ import pytest
 import torch
 
 from pipeline.detectors import build_detector
+from pipeline.detectors.loading.devices import keep_lists, move_constants
 from pipeline.detectors.loading.graphs import Graphed, alike, copied
 from pipeline.detectors.loading.preparing import Specialised, prepare
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ModelLoadError
+from pipeline.frame import InputSpec
 from tests.learned import SIDE, fitted
-from tests.models import save, ultralytics_metadata
+from tests.models import Cells, save, tiny_ssd, trace, ultralytics_metadata
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,18 @@ def test_layout_and_freezing_change_nothing_but_roundings(stored: bytes, frozen:
     given = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         torch.testing.assert_close(module(given), fitted("resnet")(given), atol=1e-4, rtol=1e-4)
+
+
+def test_devices_that_tracing_wrote_down_are_changed(tmp_path: Path) -> None:
+    """Shown with a device that computes nothing, so that it can be seen on any machine."""
+    module = loaded(trace(Cells(), InputSpec(96, 128), tmp_path / "traced.pt").read_bytes())
+    here = torch.device("cpu")
+    assert move_constants(module, here) == 0, "they are as they should be"
+    assert move_constants(module, torch.device("meta")) > 0
+    assert move_constants(module, here) > 0
+    given = torch.rand(2, 3, 96, 128)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(given), Cells()(given))
 
 
 def test_one_shape_takes_the_special_way_and_all_others_the_plain_one(stored: bytes) -> None:
@@ -177,3 +191,15 @@ def test_where_the_recording_of_a_graph_runs_out_of_memory_the_program_is_run_as
         graphed(given)
     assert graphed(given).tolist() == [1.0, 1.0]
     assert calls == 2
+
+
+def test_lists_of_tensors_stay_where_the_code_expects_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``map_location`` takes torchvision's anchor sizes along, which ``Module.to`` would not do."""
+    path = save(tiny_ssd(), tmp_path / "ssd.pt")
+    with quiet():
+        module = torch.jit.load(str(path), map_location="meta")
+    anchors = module.anchor_generator
+    assert anchors._wh_pairs[0].device.type == "meta"
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: torch.ones(self.shape))  # nothing comes back from there
+    assert keep_lists(module) == 1
+    assert [pair.device.type for pair in anchors._wh_pairs] == ["cpu"] * 2

@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 SETTLING = 3
 """Runs before the recording: TorchScript profiles the first and optimises in the second."""
 
+RECORDINGS = 4
+"""Most that one thread makes: for the buffers of the trial at load, then for those of the run, each in its turn."""
+
 
 class Graphed:
     """A program whose launches are replaced by a recorded graph, in each thread that calls it.
@@ -36,14 +39,15 @@ class Graphed:
         self._threads = threading.local()
 
     def __call__(self, given: torch.Tensor) -> Any:
-        """Run it; the first call of a thread records."""
-        if getattr(self._threads, "address", None) is None:
-            self._threads.address = given.data_ptr()
-            self._threads.launch = None  # for good, where the recording raises: for lack of memory, mostly
-            self._threads.launch = self._recorded(given)
-        if self._threads.launch is None or self._threads.address != given.data_ptr():
+        """Run it; the first call of a thread with some memory records."""
+        mine = self._threads
+        if getattr(mine, "address", None) != given.data_ptr() and getattr(mine, "made", 0) < RECORDINGS:
+            mine.address, mine.made = given.data_ptr(), getattr(mine, "made", 0) + 1
+            mine.launch = None  # and stays so where the recording raises: for lack of memory, mostly
+            mine.launch = self._recorded(given)
+        if mine.launch is None or mine.address != given.data_ptr():
             return self._module(given)
-        return self._threads.launch()
+        return mine.launch()
 
     def _recorded(self, given: torch.Tensor) -> Callable[[], Any] | None:
         """A function that runs the graph on what the memory of ``given`` then holds; None where there can be none."""

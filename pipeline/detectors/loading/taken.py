@@ -15,7 +15,7 @@ _DTYPES = ("float32", "float16", "bfloat16", "uint8")
 
 
 class ForAnotherDevice(ModelLoadError):
-    """Machine code that was compiled for another kind of device than it was to be loaded on."""
+    """A program that was made for another kind of device than it was to be loaded on."""
 
 
 @dataclass(frozen=True, slots=True)

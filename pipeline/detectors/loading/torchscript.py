@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 
 import torch
 
+from pipeline.detectors.loading.devices import keep_lists, move_constants
 from pipeline.detectors.loading.preparing import prepare
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.loading.signature import Signature, read_signature
 from pipeline.detectors.wording import hush_int8, one_line
 from pipeline.errors import ModelLoadError
+
+_log = logging.getLogger(__name__)
 
 _UNKNOWN_OPERATOR = re.compile(r"Unknown builtin op: ([\w:]+)")
 
@@ -36,6 +40,14 @@ def load_torchscript(
     if quantized:
         hush_int8()
     raw = _deserialise(data, device, name)
+    if device.type == "cuda":
+        keep_lists(raw)
+        # TorchScript's fuser compiles for every new shape, which holds that batch up for half a second (an H100), and
+        # gains little: convolutions are cuDNN's, and of launches, which it saves, CUDA graphs save more.
+        torch._C._jit_set_texpr_fuser_enabled(False)
+    moved = move_constants(raw, device)
+    if moved:
+        _log.info("%s: it was traced on another device; %d places in its program now name %s", name, moved, device)
     signature = read_signature(raw, name)
     return prepare(raw, recipe, package), signature
 

@@ -193,6 +193,8 @@ def recipes(about: About) -> tuple[list[Recipe], dict[str, str]]:
             left_out[reduced.name] = "fp16 needs a GPU"
         else:
             found.append(reduced)
+            if graphed in found:
+                found.append(replace(graphed, precision=precision))
     return found, left_out
 
 
