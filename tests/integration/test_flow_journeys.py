@@ -184,7 +184,8 @@ def test_too_old_in_the_lane() -> None:
     gate.set()
     assert pipeline.join(30)
     check(account)
-    assert {(reason, ended_in(trace)) for reason, trace in account.cut} == {("stale", "scheduler")}
+    assert {ended_in(trace) for _, trace in account.cut} == {"scheduler"}
+    assert account.cut[-1][0] == "stale"  # before it, some may have been pushed out by the next
 
 
 def test_while_it_runs_every_frame_is_somewhere() -> None:
