@@ -32,12 +32,14 @@ from pipeline.protocols import Sink, Source
 from pipeline.redact import SourceUrl
 from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, Rotate, VideoSink
 from pipeline.sources import (
+    FILE_CODECS,
     Absent,
     AutoSkip,
     CameraSource,
     DeviceSource,
     FileSource,
     Gate,
+    Isolation,
     Looping,
     Paced,
     PatternSource,
@@ -188,14 +190,19 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
     reader: Source
     camera: Reconnecting | None = None
     if live and source.scheme != "pattern":
+        home: Isolation | None = None
+        if config.isolation == "process":
+            home = Isolation(config.name, memory_mb=config.isolation_memory_mb, largest_picture=3 * config.max_pixels)
 
         def connection() -> Source:
             try:
-                return _camera(config, resolve_source(config), skip)
+                resolved = resolve_source(config)
+                return _camera(config, resolved, skip) if home is None else _isolated(home, config, resolved, skip)
             except ConfigError as error:  # its password was there at the start; a rotated file comes back
                 raise SourceUnavailable(str(error), cause="auth") from error
 
-        reader = camera = Reconnecting(connection, name=config.name, on_state=account.at, gate=gate)
+        release = (lambda: None) if home is None else home.close
+        reader = camera = Reconnecting(connection, name=config.name, on_state=account.at, gate=gate, release=release)
     elif source.scheme == "pattern":
         reader = PatternSource(source.reveal())
     elif config.loop:
@@ -296,23 +303,56 @@ def _fixed(settings: StreamSettings) -> Skip:
 
 
 def _camera(config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
-    if source.scheme == "v4l2" or not source.scheme:
-        return DeviceSource(source.reveal(), fps=config.fps, max_pixels=config.max_pixels)
-    return CameraSource(
-        source,
-        transport=config.transport,
-        parser=config.parser,
-        open_timeout_s=config.open_timeout_s,
-        read_timeout_s=config.read_timeout_s,
-        skip=skip,
-        max_pixels=config.max_pixels,
-        hwaccel=config.hwaccel,
-    )
+    options = _camera_options(config, source)
+    if _is_device(source):
+        return DeviceSource(source.reveal(), **options)
+    return CameraSource(source, skip=skip, hwaccel=config.hwaccel, **options)
+
+
+def _is_device(source: SourceUrl) -> bool:
+    return source.scheme == "v4l2" or not source.scheme
+
+
+def _camera_options(config: StreamConfig, source: SourceUrl) -> dict[str, Any]:
+    """Keywords of DeviceSource or CameraSource, but for what the decoder leaves out."""
+    options: dict[str, Any] = {"max_pixels": config.max_pixels}
+    if config.codecs is not None:
+        options["codecs"] = frozenset(config.codecs)
+    if _is_device(source):
+        return options | {"fps": config.fps}
+    return options | {
+        "transport": config.transport,
+        "parser": config.parser,
+        "open_timeout_s": config.open_timeout_s,
+        "read_timeout_s": config.read_timeout_s,
+        "low_delay": config.low_delay,
+    }
+
+
+def _isolated(home: Isolation, config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
+    """The same camera, in the process of its stream."""
+    options = _camera_options(config, source)
+    if config.codecs is not None:
+        options["codecs"] = sorted(config.codecs)
+    auto = (config.fps, config.name) if isinstance(skip, AutoSkip) else None
+    if not _is_device(source) and auto is None:
+        options["skip"] = skip
+    order = {
+        "kind": "device" if _is_device(source) else "camera",
+        "address": source.reveal(),
+        "auto_skip": auto,
+        "options": options,
+    }
+    open_s, read_s = config.open_timeout_s, config.read_timeout_s
+    return home.connection(order, open_s=2 * open_s + read_s, read_s=read_s)
 
 
 def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
     where = local_path(source.reveal()) if source.is_file else source
-    return FileSource(where, skip=skip, max_pixels=settings.max_pixels, hwaccel=settings.hwaccel)
+    codecs = FILE_CODECS if settings.codecs is None else frozenset(settings.codecs)
+    return FileSource(
+        where, skip=skip, max_pixels=settings.max_pixels, codecs=codecs, hwaccel=settings.hwaccel
+    )
 
 
 def _letterbox(settings: StreamSettings) -> Letterbox:

@@ -138,6 +138,9 @@ class Pipeline:
                     account.arrived(
                         capture.read_ns, capture.pts_s, capture.epoch, capture.corrupt, capture.picture.size
                     )
+                    if capture.missed:
+                        account.decoded += capture.missed
+                        self._preparer.missed(stream, capture)
                     if kept:
                         self._preparer.prepare(stream, capture, stream.frames, wanted)
                         stream.frames += 1

@@ -74,6 +74,7 @@ class Capture:
         wall_ns: wall time of capture for a live source, None for a recording.
         epoch: grows at each reconnect and at each break in the time stamps.
         corrupt: the decoder flagged it as damaged.
+        missed: frames before it that were decoded and had to give way, since nobody took them in time.
     """
 
     picture: Picture
@@ -84,6 +85,7 @@ class Capture:
     wall_ns: int | None = None
     epoch: int = 0
     corrupt: bool = False
+    missed: int = 0
 
 
 @dataclass(slots=True)

@@ -35,6 +35,18 @@ class Preparer:
         self._complaints = complaints
         self._pictures = pictures
 
+    def missed(self, stream: Stream, capture: Capture) -> None:
+        """Account for the frames before this one that gave way before anybody saw them."""
+        for index in range(capture.index - capture.missed, capture.index):
+            trace = new_trace()
+            trace[Mark.READ] = capture.read_ns
+            frame = Frame(
+                stream.key, stream.frames, index, capture.pts_s, capture.wall_ns, capture.epoch,
+                *capture.picture.size, None, trace, stream.model.labels,
+            )  # fmt: skip
+            stream.frames += 1
+            self._emit(Outcome(frame, dropped="overflow"))
+
     def prepare(self, stream: Stream, capture: Capture, sequence: int, wanted: bool) -> None:
         """Make the network inputs of one frame and queue them, unless the detector is not to look at it."""
         model = stream.model

@@ -33,6 +33,7 @@ from pipeline.config.values import (
 from pipeline.redact import SourceUrl
 
 Policy = Literal["freshest", "every_frame"]
+Codec = Literal["h264", "hevc", "mjpeg", "mpeg4", "mpeg2video", "vp8", "vp9", "av1", "rawvideo"]
 PASSWORD_KEYS = ("password", "password_env", "password_file")
 
 
@@ -211,6 +212,29 @@ class StreamSettings(Section):
         default="auto",
         description="RTSP with H.264 or H.265: `auto` shows a picture with its last packet, once the camera's habits "
         "are known; `libav` waits until the next picture begins, one frame interval later.",
+    )
+    low_delay: StrictBool = Field(
+        default=False,
+        description="Cameras: the decoder holds no frame back for others that may be shown before it. Only for streams "
+        "without B-frames: of others the frames come in the wrong order.",
+    )
+    codecs: tuple[Codec, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Codecs that may be decoded; others are refused before the first frame. Unset: for cameras `h264`, "
+        "`hevc`, `mjpeg`, `mpeg4`, `vp8`, `vp9`, so AV1 over a network has to be named; for webcams `rawvideo`, "
+        "`mjpeg`, `h264`; for files all of them.",
+    )
+    isolation: Literal["thread", "process"] = Field(
+        default="thread",
+        description="`process`: a camera is met and decoded in a process of its own, which has little memory and no "
+        "passwords of others; should it crash, only this stream begins anew. Linux. Recordings are read here.",
+    )
+    isolation_memory_mb: StrictInt = Field(
+        default=1024,
+        ge=320,
+        le=65536,
+        description="Address space of such a process, in MiB; 200 of it are its programs.",
     )
     open_timeout_s: float = Field(
         default=5.0, gt=0, le=300, strict=True, description="Longest wait for a connection, in seconds."

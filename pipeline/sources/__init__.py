@@ -8,6 +8,7 @@ from pipeline.sources.decimate import Thinner
 from pipeline.sources.device import DeviceSource
 from pipeline.sources.file import FileSource
 from pipeline.sources.gate import Gate
+from pipeline.sources.isolated import Isolation
 from pipeline.sources.looping import Looping
 from pipeline.sources.opening import FILE_CODECS, LIVE_CODECS, MAX_PIXELS, Skip, check_scheme, local_path, scheme_of
 from pipeline.sources.paced import Paced
@@ -29,6 +30,7 @@ __all__ = [
     "DeviceSource",
     "FileSource",
     "Gate",
+    "Isolation",
     "Looping",
     "Paced",
     "PatternSource",

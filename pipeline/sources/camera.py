@@ -31,7 +31,7 @@ class CameraSource:
         frame_timeout_s: how long packets may arrive without a frame that can be decoded.
         max_bad_packets: packets in a row that cannot be decoded before the connection is given up.
         skip: what the decoder leaves out.
-        max_pixels, codecs, hwaccel: see :class:`pipeline.sources.opening.Limits`.
+        max_pixels, codecs, hwaccel, low_delay: see :class:`pipeline.sources.opening.Limits`.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class CameraSource:
         max_pixels: int = MAX_PIXELS,
         codecs: frozenset[str] = LIVE_CODECS,
         hwaccel: str = "none",
+        low_delay: bool = False,
     ) -> None:
         self.counters = SourceCounters()
         self._url = url
@@ -56,7 +57,7 @@ class CameraSource:
         self._timeouts = (open_timeout_s, read_timeout_s)
         self._frame_timeout_s = frame_timeout_s
         self._max_bad_packets = max_bad_packets
-        self._limits = Limits(max_pixels, codecs, hwaccel=hwaccel)
+        self._limits = Limits(max_pixels, codecs, hwaccel=hwaccel, low_delay=low_delay)
         self._skip = skip
         self._reader: StreamReader | None = None
         self._watcher: PacketWatcher | None = None

@@ -24,7 +24,7 @@ class DeviceSource:
         device: ``/dev/video0``, ``v4l2:/dev/video0`` or ``v4l2:///dev/video0``.
         size, fps, pixels: what the device is asked for: (width, height), frames per second and input format
             (``mjpeg``, ``yuyv422``); None leaves it to the driver.
-        max_pixels: see :class:`pipeline.sources.opening.Limits`.
+        max_pixels, codecs: see :class:`pipeline.sources.opening.Limits`.
     """
 
     def __init__(
@@ -35,11 +35,12 @@ class DeviceSource:
         fps: float | None = None,
         pixels: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        codecs: frozenset[str] = DEVICE_CODECS,
     ) -> None:
         self.counters = SourceCounters()
         self._path = re.sub(r"^v4l2:(//)?", "", device)
         self._request = (size, fps, pixels)
-        self._limits = Limits(max_pixels, DEVICE_CODECS)
+        self._limits = Limits(max_pixels, codecs)
         self._reader: StreamReader | None = None
         self._watcher: PacketWatcher | None = None
         self._stop = StopFlag()

@@ -44,7 +44,7 @@ class Continuation:
             self._fresh = False
             if last is not None:
                 passed = (capture.read_ns - last.read_ns) / 1e9 if gap_s is None else gap_s
-                self._index = last.index + 1 - capture.index
+                self._index = last.index + 1
                 self._epoch = last.epoch + 1 - capture.epoch
                 self._offset_s = last.pts_s + max(passed, 1e-6) - capture.pts_s
         self._count()
@@ -57,6 +57,7 @@ class Continuation:
             capture.wall_ns,
             self._epoch + capture.epoch,
             capture.corrupt,
+            capture.missed,
         )
         return carried
 

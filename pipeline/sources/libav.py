@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import av
 import av.error
-from av.codec.context import ThreadType
+from av.codec.context import Flags, ThreadType
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Discard, Disposition
@@ -117,6 +117,8 @@ def _prepare(container: InputContainer, target: Target, limits: Limits, decoding
         # Discarded inside av_read_frame, so that its deadline means "no video": an audio-only feed is no sign of life.
         other.discard = Discard.default if other is stream else Discard.all
     context.options = dict(decoding)
+    if limits.low_delay:
+        context.flags |= Flags.low_delay
     context.copy_opaque = True
     context.thread_count = max(1, limits.threads)
     # Frame threads hold back one frame per thread: for recordings only. Slices of one thread add no delay.
@@ -135,6 +137,8 @@ def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool, late:
     reason = scrub(" ".join(str(exc.strerror or type(exc).__name__).split())).rstrip(".").lower()
     text = f"{shown}: {'cannot open' if opening else 'reading failed'}"
     error = av.error
+    if isinstance(exc, MemoryError):
+        return SourceUnavailable(f"{text}: no more memory", cause="memory")
     if late or isinstance(exc, (error.ExitError, error.TimeoutError)):
         return SourceTimeout(f"{text}: no data within the time limit")
     if isinstance(exc, (error.HTTPUnauthorizedError, error.HTTPForbiddenError)):

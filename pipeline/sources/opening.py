@@ -45,12 +45,15 @@ class Limits:
         codecs: allowed codecs by canonical name.
         threads: decoder threads; more than one only for recordings, as frame threads.
         hwaccel: what decodes, see :class:`pipeline.sources.hardware.Hardware`.
+        low_delay: each frame is given back at once, none held for others that are to be shown before it. For streams
+            without B-frames that do not say so.
     """
 
     max_pixels: int = MAX_PIXELS
     codecs: frozenset[str] = FILE_CODECS
     threads: int = 1
     hwaccel: str = "none"
+    low_delay: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,6 +261,8 @@ class StreamReader:
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError as exc:
+            if isinstance(exc, MemoryError) and self._target.live:
+                raise explain(exc, self._target.shown, live=True, opening=False) from exc
             self._bad_in_a_row += 1
             if self._max_bad is not None and self._bad_in_a_row >= self._max_bad:
                 raise DecodeError(

@@ -46,6 +46,7 @@ class Reconnecting:
         on_state: see :data:`OnState`.
         gate: bounds how many streams connect at the same time; shared between them.
         jitter: where the pauses are drawn from.
+        release: lets go of what connections share; called by :meth:`close`, after which it may be needed again.
 
     Attributes:
         counters: sums over all connections.
@@ -64,6 +65,7 @@ class Reconnecting:
         healthy_s: float = 10.0,
         gate: Gate | None = None,
         jitter: random.Random | None = None,
+        release: Callable[[], None] = lambda: None,
     ) -> None:
         self._make_source = make_source
         self._name = name
@@ -75,6 +77,7 @@ class Reconnecting:
         self._slow_lane_s = slow_lane_s
         self._healthy_ns = int(healthy_s * 1e9)
         self._gate = gate
+        self._release = release
         self._jitter = jitter or random.Random()
         self._whole = Continuation()
         self.counters: SourceCounters = self._whole.counters
@@ -125,7 +128,11 @@ class Reconnecting:
         return None
 
     def close(self) -> None:
-        """Hang up; may be called twice."""
+        """Hang up for now, or for good; may be called twice."""
+        self._hang_up()
+        self._release()
+
+    def _hang_up(self) -> None:
         source, self._source = self._source, None
         if source is not None:
             source.close()
@@ -173,7 +180,7 @@ class Reconnecting:
         """Hang up, tell, and pause."""
         if self._source is not None:
             self._lost_by = error.cause
-            self.close()
+            self._hang_up()
         if error.cause in SLOW_CAUSES or isinstance(error, SourceInvalid):
             state: StreamState = "auth_failed" if error.cause == "auth" else "failed"
             pause = self._slow_lane_s

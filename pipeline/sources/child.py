@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decoding process of an isolated stream: ``python -P -m pipeline.sources.child SOCKET BEAT MEMORY PARENT NAME``.
+
+One thread listens to the parent, another reads the camera; it never waits for the parent: where nobody takes frames in
+time, the oldest one gives way. It ends with its parent, and whenever something is not as it should be.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pipeline.sources.confinement import confine
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+    from pipeline.errors import SourceError
+    from pipeline.frame import Capture
+    from pipeline.protocols import Source
+    from pipeline.sources.libav import Opened
+    from pipeline.sources.wire import Segment, Sent
+
+_LAST_WORD_S = 2.0
+"""How long the thread of a connection that has failed may take to hang up."""
+
+
+class Beat:
+    """A counter in shared memory that grows with each packet: the sign of life of whoever reads the camera."""
+
+    def __init__(self, fd: int) -> None:
+        self._memory = mmap.mmap(fd, 8)
+        self._count = 0
+
+    def begin(self, opened: Opened) -> None:
+        """See :class:`pipeline.sources.reader.PacketWatcher`."""
+        self._tick()
+
+    def packet(self, packet: Packet[VideoStream]) -> None:
+        """See :class:`pipeline.sources.reader.PacketWatcher`."""
+        self._tick()
+
+    def _tick(self) -> None:
+        self._count += 1
+        self._memory[:8] = self._count.to_bytes(8, "little")
+
+
+@dataclass(slots=True)
+class _Ready:
+    sent: Sent
+    segment: Segment
+    slot: int
+
+
+class Connection:
+    """One connection to the camera, read in a thread of its own.
+
+    Args:
+        number: told with everything that comes of it.
+        source: not open yet.
+        line: to the parent.
+    """
+
+    def __init__(self, number: int, source: Source, line: socket.socket) -> None:
+        from pipeline.threads import StopFlag
+
+        self.number = number
+        self._source = source
+        self._line = line
+        self._stop = StopFlag()
+        self._lock = threading.Lock()
+        self._ready: deque[_Ready] = deque()
+        self._free: set[int] = set()
+        self._segment: Segment | None = None
+        self._missed = 0
+        self._wanted = False
+        self._last: bytes | None = None  # why it is over
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+
+    def start(self) -> None:
+        """Connect."""
+        self._thread.start()
+
+    def give(self, freed: list[tuple[int, int]]) -> None:
+        """The parent wants the next frame, and has done with some slots."""
+        with self._lock:
+            if self._segment is not None:
+                self._free.update(slot for segment, slot in freed if segment == self._segment.number)
+            self._wanted = True
+            self._answer()
+
+    def hang_up(self) -> bool:
+        """End it; False where its thread cannot be ended."""
+        self._stop.set()
+        self._thread.join(_LAST_WORD_S)
+        return not self._thread.is_alive()
+
+    def _answer(self) -> None:
+        if not self._wanted or not (self._ready or self._last):
+            return
+        self._wanted = False
+        if self._ready:
+            one = self._ready.popleft()
+            self._line.send(replace(one.sent, segment=one.segment.number, slot=one.slot).pack())
+        elif self._last is not None:
+            self._line.send(self._last)
+
+    def _run(self) -> None:
+        from pipeline.errors import SourceError, SourceUnavailable
+        from pipeline.sources.wire import pack_info
+
+        source = self._source
+        try:
+            info = source.open(self._stop)
+            self._line.send(pack_info(self.number, info))
+            while (capture := source.read()) is not None:
+                self._deliver(capture)
+        except SourceError as error:
+            self._fail(error)
+        except MemoryError:
+            self._fail(SourceUnavailable("its process has no more memory (isolation_memory_mb)", cause="memory"))
+        except Exception as error:  # noqa: BLE001 - a fault of ours; told, and the connection is made anew
+            self._fail(SourceUnavailable(f"its process: {type(error).__name__}: {error}", cause="crash"))
+        finally:
+            source.close()
+
+    def _deliver(self, capture: Capture) -> None:
+        from pipeline.sources.wire import Sent
+
+        sent = Sent.of(self.number, capture, self._counted())
+        with self._lock:
+            segment, slot = self._room(sum(sent.sizes))
+        segment.fill(slot, capture.picture.planes)
+        with self._lock:
+            missed, self._missed = self._missed, 0
+            self._ready.append(_Ready(replace(sent, missed=missed), segment, slot))
+            self._answer()
+
+    def _room(self, size: int) -> tuple[Segment, int]:
+        """A slot to write to: a free one, or that of the oldest frame that nobody has taken."""
+        from pipeline.sources.wire import SLOTS, Segment, pack_memory
+
+        segment = self._segment
+        if segment is None or size > segment.slot_bytes:
+            number = 0 if segment is None else segment.number + 1
+            self._missed += sum(one.sent.missed + 1 for one in self._ready)  # larger pictures: those before give way
+            self._ready.clear()
+            segment, fd = Segment.make(number, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+            try:
+                socket.send_fds(self._line, [pack_memory(self.number, segment)], [fd])
+            finally:
+                os.close(fd)
+            self._segment, self._free = segment, set(range(SLOTS))
+        if self._free:
+            slot = min(self._free)  # the same few again and again: pages that were never touched cost nothing
+            self._free.remove(slot)
+            return segment, slot
+        gone = self._ready.popleft()
+        missed = gone.sent.missed + 1
+        if self._ready:
+            self._ready[0].sent = replace(self._ready[0].sent, missed=self._ready[0].sent.missed + missed)
+        else:
+            self._missed += missed
+        return segment, gone.slot
+
+    def _counted(self) -> tuple[int, int, int]:
+        counters = self._source.counters
+        return counters.decode_errors, counters.skipped, counters.discontinuities
+
+    def _fail(self, error: SourceError) -> None:
+        from pipeline.sources.wire import pack_error
+
+        with self._lock:
+            self._last = pack_error(self.number, error, self._counted())
+            self._wanted = True if self._segment is None else self._wanted  # nobody asks before it is open
+            self._answer()
+
+
+class _ToParent(logging.Handler):
+    """What is logged here is said there."""
+
+    def __init__(self, line: socket.socket) -> None:
+        super().__init__(logging.INFO)
+        self._line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from pipeline.sources.wire import SAID
+
+        said = SAID + bytes([min(record.levelno, 255)]) + self.format(record).encode()[:4096]
+        with suppress(BlockingIOError):  # what cannot be said at once is left out: nobody waits here for the parent
+            self._line.send(said, socket.MSG_DONTWAIT)
+
+
+def serve(line: socket.socket, beat: Beat, make: Callable[[dict[str, Any], Beat], Source]) -> None:
+    """Do what the parent says until it hangs up. ``make`` makes the source of an order."""
+    from pipeline.sources.wire import HANG_UP, HELLO, LARGEST, NEXT, OPEN, parse_freed
+
+    line.send(HELLO)
+    connection: Connection | None = None
+    while message := line.recv(LARGEST):
+        kind = message[:1]
+        if kind == NEXT and connection is not None:
+            connection.give(parse_freed(message))
+        elif kind in (OPEN, HANG_UP):
+            if connection is not None and not connection.hang_up():
+                return  # its thread hangs: the parent starts another process
+            connection = None
+            if kind == OPEN:
+                number, order = orjson.loads(message[1:])
+                connection = Connection(number, make(order, beat), line)
+                connection.start()
+
+
+class Maker:
+    """Makes the sources of orders. What ``skip: auto`` has learned outlives a connection."""
+
+    def __init__(self) -> None:
+        self._auto: Any = None
+
+    def __call__(self, order: dict[str, Any], beat: Beat) -> Source:
+        """The source of an order: ``kind``, ``address``, ``skip`` and the keywords of its class."""
+        from pipeline.redact import SourceUrl
+        from pipeline.sources.auto_skip import AutoSkip
+        from pipeline.sources.camera import CameraSource
+        from pipeline.sources.device import DeviceSource
+
+        options = dict(order["options"])
+        if "codecs" in options:
+            options["codecs"] = frozenset(options["codecs"])
+        if order["kind"] == "device":
+            device = DeviceSource(order["address"], **options)
+            device.watch(beat)
+            return device
+        if order["auto_skip"] is not None:
+            self._auto = options["skip"] = self._auto or AutoSkip(*order["auto_skip"])
+        camera = CameraSource(SourceUrl.parse(order["address"]), **options)
+        camera.watch(beat)
+        return camera
+
+
+def main(arguments: list[str]) -> None:
+    """Run until the parent is gone."""
+    descriptor, beat, memory_bytes, parent = (int(argument) for argument in arguments[:4])
+    confine(parent, memory_bytes, arguments[4])
+    line = socket.socket(fileno=descriptor)
+    logging.basicConfig(handlers=[_ToParent(line)], level=logging.INFO, format="%(message)s")
+    try:
+        serve(line, Beat(beat), Maker())
+    except OSError:
+        pass  # the parent is gone
+    finally:
+        os._exit(0)  # native code may hold threads that never end
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``isolation: process``: a camera is met and decoded in a process of its own, which may crash without harm.
+
+The parents' side of :mod:`pipeline.sources.child`.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import weakref
+from collections import deque
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import orjson
+
+from pipeline.errors import SourceError, SourceTimeout, SourceUnavailable
+from pipeline.frame import Capture, SourceCounters, StreamInfo, Uint8Array
+from pipeline.redact import scrub
+from pipeline.sources import wire
+from pipeline.sources.confinement import environment
+from pipeline.threads import StopFlag
+
+log = logging.getLogger(__name__)
+
+MODULE: Final = "pipeline.sources.child"
+START_S: Final = 30.0
+"""How long a process may take to start, on a machine that is busy."""
+MARGIN_S: Final = 2.0
+"""Beyond the limits that the process keeps itself, before it is held to hang."""
+LENT: Final = 4
+"""Pictures of one segment that the rest of the program may look at where they lie; of others a copy is made."""
+_SLICE_MS: Final = 250
+_GENTLY_S: Final = 1.0
+
+
+class Isolation:
+    """The process of one stream. It is started when a connection needs it and goes on over many; used by one thread.
+
+    Args:
+        name: of the stream.
+        memory_mb: mebibytes of address space that the process may have.
+        largest_picture: bytes that a picture may have at most.
+
+    Attributes:
+        started: processes so far.
+    """
+
+    def __init__(self, name: str, *, memory_mb: int, largest_picture: int) -> None:
+        self._name = name
+        self._memory_bytes = memory_mb << 20
+        self._largest = largest_picture + mmap.PAGESIZE
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+        self._beat: mmap.mmap | None = None
+        self._loans: _Loans | None = None
+        self._connections = 0
+        self.started = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, if there is one."""
+        return None if self._process is None else self._process.pid
+
+    def connection(self, order: dict[str, Any], *, open_s: float, read_s: float) -> IsolatedSource:
+        """A source that is read there. ``order`` is for :class:`pipeline.sources.child.Maker`; ``open_s``, ``read_s``:
+        the longest that its ``open`` and the wait for a packet may take."""
+        return IsolatedSource(self, order, open_s, read_s)
+
+    def close(self) -> None:
+        """End the process; may be called twice."""
+        self._end(gently=True)
+
+    def order(self, order: dict[str, Any], stop: StopFlag) -> int | None:
+        """Begin a connection, in a new process where there is none; its number, or None where stop came first."""
+        if self._process is None and not self._start(stop):
+            return None
+        self._connections += 1
+        self._loans = None
+        self.send(wire.OPEN + orjson.dumps([self._connections, order]))
+        return self._connections
+
+    def hang_up(self) -> None:
+        """End the connection, and keep the process for the next one."""
+        if self._process is not None:
+            with suppress(SourceError):
+                self.send(wire.HANG_UP)
+
+    def want(self) -> None:
+        """Ask for the next frame."""
+        self.send(wire.pack_freed([] if self._loans is None else self._loans.given_back()))
+
+    def send(self, message: bytes) -> None:
+        """Say something; raises SourceUnavailable where nobody listens."""
+        assert self._line is not None, "there is a process"
+        try:
+            self._line.send(message)
+        except OSError:
+            self.crashed()
+
+    def receive(self, stop: StopFlag, limit_s: float) -> bytes | None:
+        """The next message of a connection; None once stop is set. Raises SourceError where the process died, or showed
+        no sign of life for ``limit_s``: then it is ended."""
+        line = self._line
+        assert line is not None, "there is a process"
+        poll = select.poll()
+        poll.register(line, select.POLLIN)
+        pulse, silent_ms = self._pulse(), 0  # not by the clock: while this machine is halted nobody can give a sign
+        while not stop.is_set():
+            if not poll.poll(_SLICE_MS):
+                before, pulse = pulse, self._pulse()
+                silent_ms = silent_ms + _SLICE_MS if pulse == before else 0
+                if silent_ms > limit_s * 1000:
+                    self._end(gently=False)
+                    text = f"its process showed no sign of life for {limit_s:.0f} s and was ended"
+                    raise SourceTimeout(text, cause="hung")
+                continue
+            try:
+                message, descriptors, _, _ = socket.recv_fds(line, wire.LARGEST, 1, socket.MSG_CMSG_CLOEXEC)
+            except OSError:
+                message, descriptors = b"", []
+            if not message:
+                self.crashed()
+            if message[:1] == wire.SAID:
+                self._log(message)
+            elif message[:1] == wire.MEMORY and descriptors:
+                self._take_memory(message, descriptors[0])
+            else:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                return message
+        return None
+
+    def picture(self, sent: wire.Sent) -> Capture:
+        """The frame with its pixels; raises Nonsense."""
+        loans, size = self._loans, sum(sent.sizes)
+        if loans is None or not loans.has(sent.segment, sent.slot, size):
+            raise wire.Nonsense("a picture that lies nowhere")
+        return sent.capture(wire.planes_of(sent, loans.lend(sent.slot, size)))
+
+    def crashed(self) -> NoReturn:
+        """The process is no more; raises SourceUnavailable that says how it ended."""
+        status = self._end(gently=True)
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        hint = " (for lack of memory?)" if status == -signal.SIGKILL else ""
+        raise SourceUnavailable(f"its process {how}{hint}", cause="crash")
+
+    def betrayed(self, what: wire.Nonsense) -> NoReturn:
+        """It said something that no sound process says; raises SourceUnavailable."""
+        self._end(gently=False)
+        raise SourceUnavailable(f"its process sent {what} and was ended", cause="crash") from what
+
+    def _start(self, stop: StopFlag) -> bool:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        beat = os.memfd_create("beat", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(beat, 8)
+            limits = [str(self._memory_bytes), str(os.getpid()), self._name]
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), str(beat), *limits],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno(), beat],
+                    env=environment(os.environ),
+                    start_new_session=True,  # Ctrl-C is for the daemon, which then finishes what is under way
+                )
+            self._line, self._beat = ours, mmap.mmap(beat, 8)
+        except OSError as exc:
+            ours.close()
+            raise SourceUnavailable(f"no process can be started: {exc.strerror}", cause="crash") from exc
+        finally:
+            os.close(beat)
+        self.started += 1
+        message = self.receive(stop, START_S)
+        if message is not None and message != wire.HELLO:
+            self.betrayed(wire.Nonsense("no greeting"))
+        return message is not None
+
+    def _pulse(self) -> bytes:
+        return b"" if self._beat is None else self._beat[:8]
+
+    def _take_memory(self, message: bytes, descriptor: int) -> None:
+        try:
+            connection, number, slot_bytes = wire.parse_memory(message)
+            segment = wire.Segment.taken(number, descriptor, slot_bytes, self._largest)
+        except wire.Nonsense as exc:
+            self.betrayed(exc)
+        if connection == self._connections:
+            self._loans = _Loans(segment)
+
+    def _log(self, message: bytes) -> None:
+        level = message[1] if len(message) > 1 else logging.INFO
+        log.log(level, "%s", scrub(" ".join(message[2:].decode(errors="replace").split())))
+
+    def _end(self, *, gently: bool) -> int:
+        """No process any more, whatever state it was in; returns its status."""
+        process, self._process = self._process, None
+        line, self._line = self._line, None
+        self._loans = self._beat = None
+        if line is not None:
+            line.close()  # it ends by itself when it hears that
+        if process is None:
+            return 0
+        if gently:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(_GENTLY_S)
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(_GENTLY_S)
+        process.kill()
+        return process.wait()
+
+
+class _Loans:
+    """Who looks at which slot of a segment. A slot is given back when nobody holds an array of it any more, which may
+    happen in any thread."""
+
+    def __init__(self, segment: wire.Segment) -> None:
+        self._segment = segment
+        self._out: dict[int, weakref.ref[Uint8Array]] = {}
+        self._back: deque[int] = deque()
+
+    def has(self, number: int, slot: int, size: int) -> bool:
+        """Whether there is such a place, and nobody looks at it still."""
+        segment = self._segment
+        return number == segment.number and slot < wire.SLOTS and slot not in self._out and size <= segment.slot_bytes
+
+    def lend(self, slot: int, size: int) -> Uint8Array:
+        """Its first bytes, where they lie, or a copy of them where too many others are being looked at."""
+        data = self._segment.bytes_of(slot, size)
+        out, back = self._out, self._back
+        if len(out) >= LENT:
+            data = np.array(data)
+            back.append(slot)
+            return data
+
+        def gone(_: weakref.ref[Uint8Array]) -> None:
+            del out[slot]
+            back.append(slot)
+
+        out[slot] = weakref.ref(data, gone)
+        return data
+
+    def given_back(self) -> list[tuple[int, int]]:
+        """(segment, slot) of those that nobody looks at any more, each once."""
+        return [(self._segment.number, self._back.popleft()) for _ in range(len(self._back))]
+
+
+class IsolatedSource:
+    """One connection, read in the process of its stream. Frames, counters and errors are those of the source there."""
+
+    truncation = None
+
+    def __init__(self, home: Isolation, order: dict[str, Any], open_s: float, read_s: float) -> None:
+        self.counters = SourceCounters()
+        self._home = home
+        self._order = order
+        self._open_s, self._read_s = open_s + MARGIN_S, read_s + MARGIN_S
+        self._stop = StopFlag()
+        self._number: int | None = None
+
+    def open(self, stop: StopFlag) -> StreamInfo:
+        """Connect there; raises what the source there raised, or that its process crashed or hangs."""
+        self._stop = stop
+        self._number = self._home.order(self._order, stop)
+        if self._number is None:
+            return StreamInfo("", live=True)
+        try:
+            while (message := self._home.receive(stop, self._open_s)) is not None:
+                if message[:1] == wire.INFO and (said := wire.parse_json(message))[0] == self._number:
+                    return wire.info_of(said[1])
+                self._raise_if_failed(message)
+        except wire.Nonsense as exc:
+            self._home.betrayed(exc)
+        return StreamInfo("", live=True)
+
+    def read(self) -> Capture | None:
+        """The next frame, or None once stop is set."""
+        if self._number is None or self._stop.is_set():
+            return None
+        home = self._home
+        home.want()
+        try:
+            while (message := home.receive(self._stop, self._read_s)) is not None:
+                if message[:1] == wire.FRAME:
+                    sent = wire.Sent.parse(message)
+                    if sent.connection == self._number:
+                        self._count(sent.counted)
+                        return home.picture(sent)
+                else:
+                    self._raise_if_failed(message)
+        except wire.Nonsense as exc:
+            home.betrayed(exc)
+        return None
+
+    def close(self) -> None:
+        """Hang up; may be called twice."""
+        if self._number is not None:
+            self._number = None
+            self._home.hang_up()
+
+    def _raise_if_failed(self, message: bytes) -> None:
+        if message[:1] != wire.FAILED:
+            return
+        number, known, *counted = wire.parse_json(message)
+        if number != self._number:
+            return
+        error = wire.error_of(known)
+        if counted and isinstance(counted[0], list) and all(isinstance(count, int) for count in counted[0]):
+            self._count((*counted[0], 0, 0, 0)[:3])
+        if error.cause == "memory":  # what is left of its address space is in pieces
+            self._home.close()
+        raise error
+
+    def _count(self, counted: tuple[int, ...]) -> None:
+        self.counters.decode_errors, self.counters.skipped, self.counters.discontinuities = counted

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a decoding process and its parent say to each other, and the memory in which pictures lie between them.
+
+The parent believes nothing: a camera may have taken the process over. What comes from it is numbers of fixed layout
+and JSON, all of it checked; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast, get_args
+
+import numpy as np
+import orjson
+
+from pipeline.errors import Cause, DecodeError, SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
+from pipeline.frame import Capture, Matrix, Picture, Rotation, StreamInfo, Uint8Array
+from pipeline.redact import scrub
+
+OPEN, NEXT, HANG_UP = b"O", b"N", b"C"
+HELLO, INFO, FAILED, MEMORY, FRAME, SAID = b"H", b"I", b"E", b"S", b"F", b"L"
+
+SLOTS: Final = 8
+"""Pictures that fit between the two: one being written, one ready, and those that the parent looks at."""
+LARGEST: Final = 1 << 16
+"""Bytes of a message."""
+
+_LAYOUTS: Final = ("yuv", "rgb", "gray")
+_MATRICES: Final = get_args(Matrix)
+_ERRORS: Final[dict[str, type[SourceError]]] = {
+    kind.__name__: kind for kind in (SourceUnavailable, SourceTimeout, SourceInvalid, DecodeError, SourceError)
+}
+_FRAME = struct.Struct("<IIBqdqqqI?IQQQBB?H6I")
+_SHAPE = struct.Struct("<IIQ")
+_SLOT = struct.Struct("<IB")
+
+
+class Nonsense(ValueError):
+    """A message that a sound process does not send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A frame on its way: everything of a capture but its pixels, and where those lie.
+
+    Attributes:
+        connection: number of the connection that it is from.
+        segment, slot: where its planes lie, one after the other.
+        missed: frames before it that gave way, since nobody took them in time.
+        counted: decode_errors, skipped and discontinuities so far.
+        shapes: rows and columns of each plane.
+    """
+
+    connection: int
+    segment: int
+    slot: int
+    index: int
+    pts_s: float
+    read_ns: int
+    decoded_ns: int
+    wall_ns: int
+    epoch: int
+    corrupt: bool
+    missed: int
+    counted: tuple[int, int, int]
+    layout: int
+    matrix: int
+    full_range: bool
+    rotation: int
+    shapes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, connection: int, capture: Capture, counted: tuple[int, int, int]) -> Sent:
+        """A capture that lies nowhere yet."""
+        picture = capture.picture
+        return cls(
+            connection, 0, 0, capture.index, capture.pts_s, capture.read_ns, capture.decoded_ns, capture.wall_ns or 0,
+            capture.epoch, capture.corrupt, 0, counted, _LAYOUTS.index(picture.layout),
+            _MATRICES.index(picture.matrix), picture.full_range, picture.rotation,
+            tuple((plane.shape[0], plane.shape[1]) for plane in picture.planes),
+        )  # fmt: skip
+
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes of each plane."""
+        return [rows * columns * (3 if _LAYOUTS[self.layout] == "rgb" else 1) for rows, columns in self.shapes]
+
+    def pack(self) -> bytes:
+        """As a message."""
+        flat = [side for shape in (*self.shapes, (0, 0), (0, 0))[:3] for side in shape]
+        return FRAME + _FRAME.pack(
+            self.connection, self.segment, self.slot, self.index, self.pts_s, self.read_ns, self.decoded_ns,
+            self.wall_ns, self.epoch, self.corrupt, self.missed, *self.counted, self.layout, self.matrix,
+            self.full_range, self.rotation, *flat,
+        )  # fmt: skip
+
+    @classmethod
+    def parse(cls, message: bytes) -> Sent:
+        """Of a message; raises Nonsense."""
+        try:
+            (
+                connection, segment, slot, index, pts_s, read_ns, decoded_ns, wall_ns, epoch, corrupt, missed,
+                errors, skipped, breaks, layout, matrix, full_range, rotation, *flat,
+            ) = _FRAME.unpack(message[1:])  # fmt: skip
+        except struct.error as exc:
+            raise Nonsense("a frame of the wrong length") from exc
+        planes = 3 if layout == 0 else 1
+        shapes = tuple((flat[2 * plane], flat[2 * plane + 1]) for plane in range(planes))
+        sound = layout < len(_LAYOUTS) and matrix < len(_MATRICES) and rotation in (0, 90, 180, 270)
+        if not sound or not pts_s >= 0 or any(not 0 < side <= 1 << 16 for shape in shapes for side in shape):
+            raise Nonsense("a frame that cannot be")
+        return cls(
+            connection, segment, slot, index, pts_s, read_ns, decoded_ns, wall_ns, epoch, corrupt, missed,
+            (errors, skipped, breaks), layout, matrix, full_range, rotation, shapes,
+        )  # fmt: skip
+
+    def capture(self, planes: Sequence[Uint8Array]) -> Capture:
+        """The capture again, of its pixels."""
+        picture = Picture(
+            tuple(planes),
+            cast(Any, _LAYOUTS[self.layout]),
+            _MATRICES[self.matrix],
+            self.full_range,
+            cast(Rotation, self.rotation),
+        )
+        return Capture(
+            picture, self.index, self.pts_s, self.read_ns, self.decoded_ns, self.wall_ns or None, self.epoch,
+            self.corrupt, self.missed,
+        )  # fmt: skip
+
+
+class Segment:
+    """Shared memory without a name: it is gone with the last process that has it open."""
+
+    def __init__(self, number: int, fd: int, slot_bytes: int) -> None:
+        """``fd`` is closed; the memory stays for as long as somebody looks at it."""
+        self.number = number
+        self.slot_bytes = slot_bytes
+        try:
+            self._memory = mmap.mmap(fd, SLOTS * slot_bytes)
+        finally:
+            os.close(fd)
+
+    @classmethod
+    def make(cls, number: int, slot_bytes: int) -> tuple[Segment, int]:
+        """New memory for slots of so many bytes, and a descriptor to give away."""
+        fd = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(fd, SLOTS * slot_bytes)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            return cls(number, os.dup(fd), slot_bytes), fd
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @classmethod
+    def taken(cls, number: int, fd: int, slot_bytes: int, largest: int) -> Segment:
+        """Memory that somebody else made; raises Nonsense where it could be cut off under whoever reads it."""
+        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
+        if not sealed or not 0 < slot_bytes <= largest or os.fstat(fd).st_size != SLOTS * slot_bytes:
+            os.close(fd)
+            raise Nonsense("memory that is not fit for pictures")
+        return cls(number, fd, slot_bytes)
+
+    def fill(self, slot: int, planes: Sequence[Uint8Array]) -> None:
+        """Copy planes into a slot, one after the other, without their padding."""
+        at = slot * self.slot_bytes
+        for plane in planes:
+            out = np.ndarray(plane.shape, np.uint8, self._memory, at)
+            out[...] = plane
+            at += plane.size
+
+    def bytes_of(self, slot: int, length: int) -> Uint8Array:
+        """The first bytes of a slot, (length,) uint8. Whoever looks at a part of them keeps this array alive."""
+        return np.frombuffer(self._memory, np.uint8, length, slot * self.slot_bytes)
+
+
+def planes_of(sent: Sent, data: Uint8Array) -> list[Uint8Array]:
+    """Views on the planes that lie in ``data`` one after the other."""
+    planes, at = [], 0
+    for (rows, columns), size in zip(sent.shapes, sent.sizes, strict=True):
+        flat = data[at : at + size]
+        planes.append(flat.reshape(rows, columns, 3) if _LAYOUTS[sent.layout] == "rgb" else flat.reshape(rows, columns))
+        at += size
+    return planes
+
+
+def pack_freed(freed: Sequence[tuple[int, int]]) -> bytes:
+    """The wish for the next frame, with the slots (segment, slot) that nobody looks at any more."""
+    return NEXT + b"".join(_SLOT.pack(segment, slot) for segment, slot in freed)
+
+
+def parse_freed(message: bytes) -> list[tuple[int, int]]:
+    """The slots of :func:`pack_freed`."""
+    return list(_SLOT.iter_unpack(message[1:]))
+
+
+def pack_memory(connection: int, segment: Segment) -> bytes:
+    """That frames from now on lie in this segment; its descriptor goes with the message."""
+    return MEMORY + _SHAPE.pack(connection, segment.number, segment.slot_bytes)
+
+
+def parse_memory(message: bytes) -> tuple[int, int, int]:
+    """(connection, segment, slot bytes); raises Nonsense."""
+    try:
+        return _SHAPE.unpack(message[1:])
+    except struct.error as exc:
+        raise Nonsense("memory of the wrong description") from exc
+
+
+def pack_info(connection: int, info: StreamInfo) -> bytes:
+    """That a connection is open."""
+    known = {"width": info.width, "height": info.height, "fps": info.fps, "codec": info.codec}
+    return INFO + orjson.dumps([connection, known])
+
+
+def pack_error(connection: int, error: SourceError, counted: tuple[int, int, int]) -> bytes:
+    """Why a connection is over."""
+    known = {"kind": type(error).__name__, "text": str(error)[:4096], "cause": error.cause}
+    return FAILED + orjson.dumps([connection, known, counted])
+
+
+def parse_json(message: bytes) -> list[Any]:
+    """What :func:`pack_info` and :func:`pack_error` said; raises Nonsense."""
+    try:
+        said = orjson.loads(message[1:])
+    except orjson.JSONDecodeError as exc:
+        raise Nonsense("a message that cannot be read") from exc
+    if not isinstance(said, list) or len(said) < 2 or not isinstance(said[0], int) or not isinstance(said[1], dict):
+        raise Nonsense("a message that cannot be understood")
+    return said
+
+
+def info_of(known: dict[str, Any]) -> StreamInfo:
+    """Of what :func:`pack_info` said; raises Nonsense."""
+    width, height, fps, codec = (known.get(key) for key in ("width", "height", "fps", "codec"))
+    sides = all(isinstance(side, int) and 0 <= side <= 1 << 16 for side in (width, height))
+    if not sides or not isinstance(fps, (float, int, type(None))) or not isinstance(codec, str) or len(codec) > 32:
+        raise Nonsense("a stream that cannot be")
+    return StreamInfo("", cast(int, width), cast(int, height), fps=float(fps) if fps else None, live=True, codec=codec)
+
+
+def error_of(known: dict[str, Any]) -> SourceError:
+    """Of what :func:`pack_error` said; raises Nonsense."""
+    kind, text, cause = (known.get(key) for key in ("kind", "text", "cause"))
+    if kind not in _ERRORS or not isinstance(text, str) or cause not in get_args(Cause):
+        raise Nonsense("an error that cannot be")
+    return _ERRORS[kind](" ".join(scrub(text).split()), cause=cast(Cause, cause))
