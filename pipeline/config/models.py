@@ -215,8 +215,8 @@ class StreamSettings(Section):
     )
     low_delay: StrictBool = Field(
         default=False,
-        description="Cameras: the decoder holds no frame back for others that may be shown before it. Only for streams "
-        "without B-frames: of others the frames come in the wrong order.",
+        description="Cameras: nothing is waited for that may be missing. Over UDP packets are not put back in order, "
+        "so a lost one holds nothing up; the decoder is asked not to hold frames back. For cameras without B-frames.",
     )
     codecs: tuple[Codec, ...] | None = Field(
         default=None,

@@ -77,6 +77,7 @@ class CameraSource:
             self._url,
             live=True,
             transport=self._transport,
+            low_delay=self._limits.low_delay,
             open_timeout_s=open_s,
             read_timeout_s=read_s,
             parsed=self._parser == "libav",

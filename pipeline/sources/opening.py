@@ -45,8 +45,7 @@ class Limits:
         codecs: allowed codecs by canonical name.
         threads: decoder threads; more than one only for recordings, as frame threads.
         hwaccel: what decodes, see :class:`pipeline.sources.hardware.Hardware`.
-        low_delay: each frame is given back at once, none held for others that are to be shown before it. For streams
-            without B-frames that do not say so.
+        low_delay: the decoder is asked not to hold frames back for others that may be shown before them.
     """
 
     max_pixels: int = MAX_PIXELS
@@ -123,6 +122,7 @@ def url_target(
     open_timeout_s: float = 5.0,
     read_timeout_s: float = 5.0,
     parsed: bool = True,
+    low_delay: bool = False,
 ) -> Target:
     """A feed, or a finite file behind a URL.
 
@@ -136,6 +136,7 @@ def url_target(
     if rtsp:
         options = {
             "rtsp_transport": transport,
+            **({"reorder_queue_size": "0"} if low_delay and transport == "udp" else {}),
             "allowed_media_types": "video",
             "timeout": limit,
             "probesize": "32",

@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from av.codec.context import Flags
 
 from pipeline.errors import SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.redact import SourceUrl
 from pipeline.sources import CameraSource, DeviceSource, FileSource, Reconnecting
+from pipeline.sources.opening import url_target
 from pipeline.threads import StopFlag
 from tests.faults.camera import Camera, Fault, read_clip, serving
 from tests.faults.camera.clip import Unit
@@ -397,6 +399,30 @@ def test_a_forbidden_codec_over_the_network(media: Media) -> None:
     data = media.clip("ts", count=10, codec="mpeg2video", options={}).read_bytes()
     with http(sends(data, hang=True)) as url, pytest.raises(SourceInvalid, match="codec mpeg2video is not allowed"):
         camera(f"{url}/live").open(StopFlag())
+
+
+def test_a_codec_that_is_named_is_allowed(media: Media) -> None:
+    data = media.clip("ts", count=30, codec="mpeg2video", options={}).read_bytes()
+    with http(sends(data)) as url:
+        frames, error = read_all(camera(f"{url}/live", codecs=frozenset({"mpeg2video"})))
+    assert len(frames) > 10
+    assert error.cause == "eof"
+
+
+def test_low_delay_asks_decoder_and_transport_not_to_wait(media: Media) -> None:
+    data = media.clip("ts", count=30, options=GOP_12).read_bytes()
+    with http(sends(data)) as url:
+        source = camera(f"{url}/live", low_delay=True)
+        source.open(StopFlag())
+        assert source._reader is not None
+        assert source._reader._opened.stream.codec_context.flags & Flags.low_delay
+        source.close()
+        frames, _ = read_all(camera(f"{url}/live", low_delay=True))
+    assert len(frames) >= 28
+    url = SourceUrl.parse("rtsp://127.0.0.1/1")
+    assert url_target(url, live=True, transport="udp", low_delay=True).options["reorder_queue_size"] == "0"
+    for options in ({"low_delay": True}, {"transport": "udp"}):
+        assert "reorder_queue_size" not in url_target(url, live=True, **options).options  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/a", "rtmp://127.0.0.1/a", "udp://127.0.0.1:1"])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,24 @@ def test_a_stream_for_which_there_is_no_thread_has_failed(monkeypatch: pytest.Mo
     assert states(pipeline) == {"bad": "failed", "good": "finished"}
     assert pipeline.ledger.streams["bad"].error == "can't start new thread"
     assert sink.frames("good") == list(range(8))
+    assert_balanced(pipeline)
+
+
+class Overtaken(ScriptedSource):
+    """Of every four frames it hands over the last."""
+
+    def _capture(self, pts_s: float) -> Capture:
+        self._index += 3
+        return replace(super()._capture(pts_s), missed=3)
+
+
+def test_frames_that_nobody_took_in_time_are_accounted_for(run: Any) -> None:
+    sink = ListSink()
+    pipeline = run([stream("gate", Overtaken(SCRIPT))], [sink], batch_size=2)
+    account = pipeline.ledger.streams["gate"]
+    assert sink.frames("gate") == list(range(3, 32, 4))
+    assert [result.dropped_before for result in sink.results] == [3] * 8
+    assert (account.decoded, account.processed, dict(account.dropped)) == (32, 8, {"overflow": 24})
     assert_balanced(pipeline)
 
 
