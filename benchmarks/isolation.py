@@ -72,9 +72,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--heights", type=int, nargs="+", default=[360, 1080])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for width, height in ((640, 360), (1920, 1080)):
+        for height in options.heights:
+            width = height * 16 // 9
             clip, _ = camera_clip(Path(folder), fps=30, gop=30, width=width, height=height)
             cameras = Cameras(clip, 1, 30.0, Path(folder, "log"))
             try:

@@ -27,8 +27,7 @@ from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
 from tests.faults.camera import Access, Answers, Camera, Cameras, Clip, HangsUp, Shows, Stalls, read_clip, serving
-from tests.faults.test_camera import neighbours
-from tests.media import H264, Media, media
+from tests.media import H264, Media, level_of, luma, media
 
 __all__ = ["media"]
 
@@ -94,6 +93,12 @@ def read_on(source: Source) -> None:
         pass
 
 
+def in_place(captures: list[Capture]) -> bool:
+    """Whether these show the frames of the counting clip of 60 that their numbers say, from any on."""
+    seen = [(capture.index, luma(capture)) for capture in captures]
+    return any(all(abs(level_of((start + index) % 60) - level) <= 3 for index, level in seen) for start in range(60))
+
+
 def told(captures: list[Capture], error: SourceError | None) -> tuple[Any, ...]:
     """What must be the same wherever it is decoded."""
     frames = [(c.index, c.epoch, c.corrupt, c.picture.size, c.picture.layout, c.picture.matrix) for c in captures]
@@ -115,7 +120,7 @@ def test_frames_and_errors_are_those_of_a_thread(media: Media, clip: Clip, home:
         ) as cameras:
             url, port = cameras.url, cameras.port
             captures, error = read_all(camera(where, url("ends")))
-            assert neighbours(captures)
+            assert in_place(captures)
             assert all(c.decoded_ns - c.read_ns >= 0 and c.read_ns <= now_ns() for c in captures), "one clock"
             assert all(c.wall_ns for c in captures)
             seen.append(told([], error))
@@ -219,7 +224,7 @@ def test_pictures_that_are_kept_do_not_change(clip: Clip, home: Isolation) -> No
         source.open(StopFlag())
         captures = [source.read() for _ in range(40)]
         source.close()
-        assert neighbours([one for one in captures if one is not None])
+        assert in_place([one for one in captures if one is not None])
 
 
 CHILD_OF_ONE = """
