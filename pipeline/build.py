@@ -350,9 +350,7 @@ def _isolated(home: Isolation, config: StreamConfig, source: SourceUrl, skip: Sk
 def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
     where = local_path(source.reveal()) if source.is_file else source
     codecs = FILE_CODECS if settings.codecs is None else frozenset(settings.codecs)
-    return FileSource(
-        where, skip=skip, max_pixels=settings.max_pixels, codecs=codecs, hwaccel=settings.hwaccel
-    )
+    return FileSource(where, skip=skip, max_pixels=settings.max_pixels, codecs=codecs, hwaccel=settings.hwaccel)
 
 
 def _letterbox(settings: StreamSettings) -> Letterbox:

@@ -228,7 +228,8 @@ class StreamSettings(Section):
     isolation: Literal["thread", "process"] = Field(
         default="thread",
         description="`process`: a camera is met and decoded in a process of its own, which has little memory and no "
-        "passwords of others; should it crash, only this stream begins anew. Linux. Recordings are read here.",
+        "passwords of others; should it crash, only this stream begins anew. Linux; decodes on the CPU. Recordings are "
+        "read in the daemon.",
     )
     isolation_memory_mb: StrictInt = Field(
         default=1024,
