@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from pipeline.sources import (
     Reconnecting,
     Skip,
     Thinner,
+    knock,
     local_path,
     looks_live,
 )
@@ -202,7 +204,14 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
                 raise SourceUnavailable(str(error), cause="auth") from error
 
         release = (lambda: None) if home is None else home.close
-        reader = camera = Reconnecting(connection, name=config.name, on_state=account.at, gate=gate, release=release)
+        reader = camera = Reconnecting(
+            connection,
+            name=config.name,
+            on_state=account.at,
+            gate=gate,
+            knock=None if _is_device(source) else partial(knock, source, config.open_timeout_s),
+            release=release,
+        )
     elif source.scheme == "pattern":
         reader = PatternSource(source.reveal())
     elif config.loop:

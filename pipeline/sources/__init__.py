@@ -9,6 +9,7 @@ from pipeline.sources.device import DeviceSource
 from pipeline.sources.file import FileSource
 from pipeline.sources.gate import Gate
 from pipeline.sources.isolated import Isolation
+from pipeline.sources.knocking import knock
 from pipeline.sources.looping import Looping
 from pipeline.sources.opening import FILE_CODECS, LIVE_CODECS, MAX_PIXELS, Skip, check_scheme, local_path, scheme_of
 from pipeline.sources.paced import Paced
@@ -44,6 +45,7 @@ __all__ = [
     "check_scheme",
     "decide_skip",
     "expand",
+    "knock",
     "local_path",
     "looks_live",
     "probe",

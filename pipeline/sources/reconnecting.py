@@ -46,6 +46,8 @@ class Reconnecting:
         on_state: see :data:`OnState`.
         gate: bounds how many streams connect at the same time; shared between them.
         jitter: where the pauses are drawn from.
+        knock: asks whether anybody answers, and raises SourceError where nobody does; called, before its turn at the
+            gate, by who was not answered in time before. None: nobody is asked.
         release: lets go of what connections share; called by :meth:`close`, after which it may be needed again.
 
     Attributes:
@@ -66,6 +68,7 @@ class Reconnecting:
         gate: Gate | None = None,
         jitter: random.Random | None = None,
         release: Callable[[], None] = lambda: None,
+        knock: Callable[[], None] | None = None,
     ) -> None:
         self._make_source = make_source
         self._name = name
@@ -78,6 +81,8 @@ class Reconnecting:
         self._healthy_ns = int(healthy_s * 1e9)
         self._gate = gate
         self._release = release
+        self._knock = knock
+        self._unanswered = False
         self._jitter = jitter or random.Random()
         self._whole = Continuation()
         self.counters: SourceCounters = self._whole.counters
@@ -169,10 +174,13 @@ class Reconnecting:
 
     def _open(self, source: Source) -> StreamInfo | None:
         """In its turn; until then its state is what it was. None where stop came first."""
+        self._attempts += 1
+        if self._unanswered and self._knock is not None:
+            self._tell(Condition("connecting", attempts=self._attempts))
+            self._knock()
         with nullcontext(True) if self._gate is None else self._gate.turn(self._stop) as may:
             if not may:
                 return None
-            self._attempts += 1
             self._tell(Condition("connecting", attempts=self._attempts))
             return source.open(self._stop)
 
@@ -181,6 +189,7 @@ class Reconnecting:
         if self._source is not None:
             self._lost_by = error.cause
             self._hang_up()
+        self._unanswered = error.cause == "timeout"
         if error.cause in SLOW_CAUSES or isinstance(error, SourceInvalid):
             state: StreamState = "auth_failed" if error.cause == "auth" else "failed"
             pause = self._slow_lane_s

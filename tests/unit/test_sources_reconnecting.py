@@ -198,6 +198,24 @@ def test_other_errors_are_bugs_and_pass_through(clock: ManualClock) -> None:
         source.open(CountingStop(clock))
 
 
+def test_who_was_not_answered_in_time_knocks_before_it_takes_a_turn(clock: ManualClock) -> None:
+    """Cameras that are switched off would hold all places; what refuses or answers does so at once."""
+    late = SourceTimeout("camera: no data")
+    camera = Camera(clock, [late, late, REFUSED, [0.0, EOF]])
+    gate, knocks = Gate(1), list[int]()
+
+    def knock() -> None:
+        assert not gate._inside, "no place is held meanwhile"
+        knocks.append(len(camera.made))
+        if len(knocks) == 2:
+            raise late
+
+    _, captures, states = run(camera, CountingStop(clock, limit=6), gate=gate, knock=knock)
+    assert knocks == [2, 3, 4], "after the first, the second, and that of the knock itself"
+    assert [name for name, _ in states].count("backoff") == 6
+    assert captures
+
+
 def test_the_gate_bounds_connects_and_is_given_back(clock: ManualClock) -> None:
     gate = Gate(1)
     run(Camera(clock, [REFUSED, [0.0, EOF]]), CountingStop(clock, limit=3), gate=gate)
