@@ -39,6 +39,10 @@ class _Stamps:
     decoded_ns: int = 0
 
 
+_HALT_NS = 1_000_000_000
+"""libav looks ten times a second whether the limit of a read is over. Noticed so much later, it was this machine that
+did nothing (stopped, suspended, swapping). What the peer sent meanwhile waits in the socket, so the connection may be
+well: it is read on, and libav finds the beginning of a packet again. If not, the next limit is kept."""
 _LONG_GOP = 4
 """Times the usual limit that a feed of which only key frames are decoded may show nothing."""
 
@@ -198,9 +202,12 @@ class StreamReader:
             self._packets = self._opened.container.demux(self._opened.stream)
             return
         except av.FFmpegError as exc:
+            late_ns = self._late_ns(now_ns() - began_ns)
+            if self._target.live and late_ns > _HALT_NS:
+                self._packets = self._opened.container.demux(self._opened.stream)
+                return
             if not self._ended_unsized(exc):
-                limit = self._target.timeout
-                late = limit is not None and now_ns() - began_ns > limit[1] * 1e9
+                late = late_ns > 0
                 error = explain(exc, self._target.shown, live=self._target.live, opening=False, late=late)
                 if self._target.live:
                     self._lose(error, exc)
@@ -250,6 +257,11 @@ class StreamReader:
             return
         packet.opaque = stamps
         self._decode(packet)
+
+    def _late_ns(self, waited_ns: int) -> int:
+        """By how much a read was longer than its limit; 0 where it was not, or has none."""
+        limit = self._target.timeout
+        return 0 if limit is None else max(0, waited_ns - int(limit[1] * 1e9))
 
     def _ended_unsized(self, exc: av.FFmpegError) -> bool:
         """Whether this is how libav reports the end of an HTTP body of unknown length: as an input/output error."""
