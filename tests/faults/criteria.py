@@ -14,11 +14,11 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 
-from tests.faults.watched import Footprint, Watched
+from tests.faults.watched import Footprint, Metrics, Watched
 
-LEAST_RATE = 0.95
+LEAST_RATE, LEAST_RATE_BUSY = 0.95, 0.75
 MOST_P99 = 2.0
-NOISE_MS = 100.0
+NOISE_MS, NOISE_BUSY_MS = 100.0, 1000.0
 """A p99 below this is no worse than another: cores that others use as well cost a frame so much now and then."""
 CAUSE_WITHIN_S = 5.0
 
@@ -45,20 +45,33 @@ def window(path: Path, since_s: float, until_s: float) -> Window:
     return Window(len(chosen) / (until_s - since_s), float(np.percentile(late, 99)) if late else float("inf"))
 
 
-def undisturbed(before: Window, during: Window, fps: float, *, noise_ms: float = NOISE_MS) -> None:
-    """(a) Another stream kept 95 % of its rate, and its p99 stayed within twice what it was."""
-    assert during.fps >= LEAST_RATE * min(before.fps, fps), (before, during)
-    assert during.p99_ms <= max(MOST_P99 * before.p99_ms, noise_ms), (before, during)
+def undisturbed(before: Window, during: Window, fps: float, *, busy: bool = False) -> None:
+    """(a) Another stream kept 95 % of its rate, and its p99 stayed within twice what it was.
+
+    ``busy``: this machine has other things to do, which cost frames as well.
+    """
+    assert during.fps >= (LEAST_RATE_BUSY if busy else LEAST_RATE) * min(before.fps, fps), (before, during)
+    assert during.p99_ms <= max(MOST_P99 * before.p99_ms, NOISE_BUSY_MS if busy else NOISE_MS), (before, during)
 
 
-def told_after_s(daemon: Watched, stream: str, since_s: float, words: str) -> float:
-    """(b) Seconds from ``since_s`` (monotonic) until the API named a cause with these words."""
-    for look in daemon.looks:
-        told = look.streams.get(stream)
-        if look.at_s >= since_s and told is not None and words in f"{told['cause']}: {told['detail']}":
+def told_after_s(daemon: Watched, stream: str, since_s: float, *causes: str) -> float:
+    """(b) Seconds from ``since_s`` (monotonic) until the API named one of these causes."""
+    looks = [look for look in daemon.looks if stream in look.streams and look.at_s >= since_s]
+    for look in looks:
+        if look.streams[stream]["cause"] in causes:
             return look.at_s - since_s
-    causes = {look.streams[stream]["detail"] for look in daemon.looks if stream in look.streams}
-    raise AssertionError(f"{stream}: {words!r} was never told; {causes}")
+    told = {look.streams[stream]["cause"] for look in looks}
+    raise AssertionError(f"{stream}: none of {causes} was told, but {told}")
+
+
+def counted(metrics: Metrics, stream: str, *causes: str) -> None:
+    """(b) The metrics name one of these causes for a stream that went down."""
+    found = {
+        dict(labels)["cause"]: value
+        for (name, labels), value in metrics.items()
+        if name == "pipeline_stream_events_total" and {("stream", stream), ("event", "down")} <= labels
+    }
+    assert any(found.get(cause) for cause in causes), (stream, found)
 
 
 def balanced(report: dict[str, Any]) -> None:

@@ -66,8 +66,13 @@ def results(folder: Path, stream: str) -> list[dict[str, Any]]:
 
 
 def sound(lines: list[dict[str, Any]]) -> None:
-    """Whatever happened to the stream: its results are in order, and none of their times is absurd."""
+    """Whatever happened to the stream: its results are in order, and none of their times is absurd.
+
+    A changed entry begins the stream anew.
+    """
     for before, line in pairwise(lines):
+        if line["frame"] == 0:
+            continue
         assert line["frame"] > before["frame"], (before, line)
         assert line["epoch"] >= before["epoch"], (before, line)
         assert line["pts"] > before["pts"], (before, line)
@@ -77,6 +82,12 @@ def sound(lines: list[dict[str, Any]]) -> None:
             left, top, right, bottom = detection["box"]
             assert 0 <= left < right <= line["width"], line
             assert 0 <= top < bottom <= line["height"], line
+
+
+def first_result_s(lines: list[dict[str, Any]], since_s: float) -> float:
+    """Wall time at which the first result left whose frame came after ``since_s``."""
+    late = (captured_s(line) + line["latency_ms"]["end_to_end"] / 1000 for line in lines if captured_s(line) >= since_s)
+    return next(late)
 
 
 def captured_s(line: dict[str, Any]) -> float:
