@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from pipeline.config.outputs import (
 )
 from pipeline.cores import allowed_cores
 from pipeline.detectors import build_detector
+from pipeline.detectors.adapter import Limits
 from pipeline.detectors.engine import TorchScriptDetector
+from pipeline.detectors.names import choose_classes
 from pipeline.detectors.tuned import Fixed, Tuned, recall
 from pipeline.errors import ConfigError, SourceUnavailable
 from pipeline.lanes import Terms
@@ -100,6 +102,11 @@ def detector_arguments(model: ModelConfig) -> dict[str, Any]:
         "sha256": model.sha256,
         "max_detections": model.max_detections,
     }
+
+
+def limits(model: ModelConfig, labels: Mapping[int, str]) -> Limits:
+    """What counts as a detection; raises ConfigError for a class that is not among ``labels``."""
+    return Limits(model.confidence, model.iou, choose_classes(model.classes, labels), model.max_detections)
 
 
 def tuned_key(model: ModelConfig) -> dict[str, Any]:

@@ -71,7 +71,8 @@ class Lineup:
         try:
             yield shadow
         finally:
-            self._preparer.shadow = None
+            if self._preparer.shadow is shadow:  # another comparison may have begun, if the model hung in this one
+                self._preparer.shadow = None
             shadow.close()
 
     def switch(self, new: Deployment, streams: Callable[[], Iterable[Stream]]) -> Deployment | None:

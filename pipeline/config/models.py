@@ -61,6 +61,22 @@ class InputSpecConfig(Section):
     layout: Literal["nchw", "nhwc"] | None = Field(default=None, description="Order of the input tensor's axes.")
 
 
+class SwapConfig(Section):
+    """How a new model is compared with the one in use before it takes over, while `run` goes on."""
+
+    frames: StrictInt = Field(
+        default=32, ge=0, le=1000, description="Live frames that both models are shown; 0: it is not compared."
+    )
+    min_agreement: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        strict=True,
+        description="Least share of detections that both find (same class, IoU of at least 0.5); below it the new "
+        "model is refused. Unset: the share is told, and nothing more.",
+    )
+
+
 class ModelConfig(Section):
     """The detector that all streams share."""
 
@@ -117,6 +133,10 @@ class ModelConfig(Section):
     )
     sha256: Digest | None = Field(
         default=None, description="Digest of the model file; any other file is refused. Unset: any file."
+    )
+    swap: SwapConfig = Field(
+        default_factory=SwapConfig,
+        description="What a model that is put in while `run` goes on must show first.",
     )
 
 

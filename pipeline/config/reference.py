@@ -11,7 +11,15 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config.models import BatchConfig, Config, InputSpecConfig, ModelConfig, StreamConfig, StreamSettings
+from pipeline.config.models import (
+    BatchConfig,
+    Config,
+    InputSpecConfig,
+    ModelConfig,
+    StreamConfig,
+    StreamSettings,
+    SwapConfig,
+)
 from pipeline.config.outputs import SINK_TYPES, RotateConfig, ServerConfig, TlsConfig
 from pipeline.config.values import SCHEMES, Section
 
@@ -43,6 +51,7 @@ def markdown() -> str:
         *_table("The file", Config, "Keys at the top of the file."),
         *_table("`model`", ModelConfig),
         *_table("`input_spec` of the model", InputSpecConfig, level=3),
+        *_table("`swap` of the model", SwapConfig, level=3),
         *_table("`batch`", BatchConfig),
         *_table("`streams`", StreamConfig, "A list. Each entry also takes every key of `defaults`.", own),
         *_table("`defaults`", StreamSettings, "What every stream inherits unless it says otherwise."),

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.config import LoadedConfig, StreamConfig, load_config_quarantining
+from pipeline.config import Config, LoadedConfig, StreamConfig, load_config_quarantining
+from pipeline.daemon.attempt import EVENT
 from pipeline.daemon.difference import Difference, difference
 from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.watched import WatchedFile
@@ -17,10 +18,6 @@ from pipeline.ledger import StreamLedger
 from pipeline.stream import Stream
 
 log = logging.getLogger("pipeline")
-
-
-EVENT = {"event": True}
-"""Such a log line happened once more each time; it is not the same thing said again."""
 
 
 def remarks(loaded: LoadedConfig) -> frozenset[str]:
@@ -42,6 +39,7 @@ class Reloader:
         running: the streams that were started.
         pipeline: runs them, and was not finished.
         make_feed: makes a stream of its configuration; raises ConfigError.
+        model: is told of each file that was taken, and whether by a signal: the model is its affair.
 
     Attributes:
         refused: an entry of the file as it was last taken is faulty.
@@ -59,6 +57,7 @@ class Reloader:
         running: Sequence[StreamConfig],
         pipeline: Pipeline,
         make_feed: Callable[[StreamConfig], Stream],
+        model: Callable[[Config, bool], None],
     ) -> None:
         self._path = path
         self._shard = shard
@@ -67,6 +66,7 @@ class Reloader:
         self._running = {stream.name: stream for stream in running}
         self._pipeline = pipeline
         self._make_feed = make_feed
+        self._model = model
         self._next: dict[str, Stream] = {}  # to be started once their earlier life has ended
         self._removed: set[str] = set()  # to be forgotten once they have ended
         self._asked = False
@@ -87,7 +87,7 @@ class Reloader:
         if asked:
             self._file.taken()
         if asked or self._file.changed():
-            self._reload()
+            self._reload(asked)
         for name in [name for name in self._next if self._over(name)]:
             self._pipeline.add(self._next.pop(name))
         for name in [name for name in self._removed if self._over(name)]:
@@ -112,7 +112,7 @@ class Reloader:
         """All streams have ended, and none is about to start."""
         return not self._next and all(account.over for account in self._pipeline.ledger.streams.values())
 
-    def _reload(self) -> None:
+    def _reload(self, asked: bool) -> None:
         try:
             loaded = self._shard.of(load_config_quarantining(self._path))
             if self._shard == WHOLE and not any(stream.enabled for stream in loaded.config.streams):
@@ -128,6 +128,7 @@ class Reloader:
         for text in sorted(self._said - said):
             log.warning("%s", text)
         self._apply(difference(self._config, self._running, loaded), loaded)
+        self._model(loaded.config, asked)
 
     def _apply(self, found: Difference, loaded: LoadedConfig) -> None:
         self.reloads += 1

@@ -11,20 +11,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import load_config_quarantining
+from pipeline.daemon.attempt import InUse
 from pipeline.daemon.board import Board, Serve, served
+from pipeline.daemon.model import Wanted, load
 from pipeline.daemon.notify import Notifier
 from pipeline.daemon.shard import WHOLE, Shard
+from pipeline.daemon.status import Status
 from pipeline.daemon.supervise import Supervisor
+from pipeline.daemon.swap import Swapper
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.footprint import Footprint, resident_bytes
-from pipeline.ledger import Ledger, StreamLedger
+from pipeline.ledger import Ledger
 from pipeline.stream import NOBODY
 from pipeline.timing import SYSTEM, Clock, now_ns
 
@@ -94,6 +99,7 @@ class Daemon:
         self._reload_asked = False
         self._reloader: Reloader | None = None
         self._supervisor: Supervisor | None = None
+        self._swapper: Swapper | None = None
         self._serve = serve
         self._board = Board(self.facts, clock.now_ns)
         self._tap: Tap = NOBODY
@@ -102,9 +108,7 @@ class Daemon:
         self.ready = False
         self.stuck = False
         self._refused = False  # a stream entry was faulty and is not run
-        self._last_count: dict[str, tuple[StreamLedger, int]] = {}  # results in the life that was told of last
-        self._model: dict[str, Any] = {}
-        self._timeout_s = 60.0  # of a batch
+        self._status = Status(self._notify, clock.now_ns)
         self._startup_s: dict[str, float] = {}
 
     def run(self) -> int:
@@ -139,7 +143,8 @@ class Daemon:
 
     def facts(self) -> dict[str, Any]:
         """What a report needs to know beside the ledger."""
-        return {"command": "run", "model": self._model, "startup_s": self._startup_s}
+        model = {} if self._swapper is None else self._swapper.facts()
+        return {"command": "run", "model": model, "startup_s": self._startup_s}
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -205,47 +210,38 @@ class Daemon:
         from pipeline.daemon.reload import Reloader
         from pipeline.flow import Pipeline
         from pipeline.sources import Gate
-        from pipeline.stream import FlowOptions
 
         config = loaded.config
-        self._timeout_s = config.model.timeout_s
         self._refused = bool(loaded.quarantined)
         gate = Gate(CONNECTING)
         streams = self._feeds(loaded, gate)
         log.info("loading the model: %s", config.model.path)
-        tuned = build.tuned(config.model, batch=config.batch.max_size, workers=config.batch.workers)
-        size = build.batch_size(config.batch.max_size, tuned, build.USUAL_BATCH)
-        detector = build.detector(config.model, max_batch=size, tuned=tuned)
-        self._startup_s = dict(detector.startup_s)
-        workers = build.workers(config.batch.workers, detector.model_info()["device"], tuned)
-        size = min(size, detector.max_batch)
-        self._model = detector.model_info() | {"max_batch": size, "workers": workers} | build.tuned_facts(tuned)
+        wanted = Wanted.of(config)
+        model = load(wanted)
+        self._startup_s = dict(model.detector.startup_s)
         sinks = build.sinks(config.sinks, run_id=secrets.token_hex(8))
-        self._pipeline = pipeline = Pipeline(
-            detector,
-            sinks,
-            FlowOptions(
-                batch_size=size,
-                fixed_batch=False,
-                max_wait_ms=config.batch.max_wait_ms,
-                workers=workers,
-                outlet_policy="freshest",
-                outlet_capacity=PICTURES_WAITING if any(sink.wants_pictures for sink in sinks) else RECORDS_WAITING,
-                required_sinks=build.required_sinks(config.sinks),
-                tap=self._tap,
-            ),
+        options = replace(
+            model.options,
+            outlet_policy="freshest",
+            outlet_capacity=PICTURES_WAITING if any(sink.wants_pictures for sink in sinks) else RECORDS_WAITING,
+            tap=self._tap,
         )
+        self._pipeline = pipeline = Pipeline(model.detector, sinks, options)
+        self._swapper = swapper = Swapper(pipeline, InUse(wanted, model.facts), loading_limit_s, self._now)
         try:
             pipeline.start()
         except SinkError as error:  # as `check` calls it: a path in the file that cannot be used
             raise ConfigError(f"{self._path}: sinks: {error}") from error
-        log.info("detector ready: %s on %s; %d streams", config.model.path, self._model["device"], len(streams))
+        log.info("detector ready: %s on %s; %d streams", config.model.path, model.facts["device"], len(streams))
         self.ready = True
         for _, stream in streams:
             pipeline.add(stream)
         running = [config for config, _ in streams]
         make_feed = partial(build.feed, gate=gate)
-        self._reloader = reloader = Reloader(self._path, self._file, self._shard, loaded, running, pipeline, make_feed)
+        self._reloader = reloader = Reloader(
+            self._path, self._file, self._shard, loaded, running, pipeline, make_feed,
+            lambda config, asked: swapper.want(config, asked=asked),
+        )  # fmt: skip
         self._supervisor = Supervisor(pipeline.ledger, pipeline.abandon, reloader.restart, reloader.limit_s, self._now)
         self._board.show(pipeline)
         self._notify.ready()
@@ -270,17 +266,19 @@ class Daemon:
         next_status_ns = self._now() + min(int(FIRST_STATUS_S * 1e9), self._status_every_ns)
         stopped_ns: int | None = None
         footprint = Footprint()
+        swapper = self._swapper
+        assert swapper is not None, "_begin made it"
         while not pipeline.join(0.2):
             now_ns = self._now()
             self._notify.alive()
             self._board.turn()
             try:
-                pipeline.check_model(self._timeout_s)
+                pipeline.check_model(swapper.timeout_s)
             except ModelHung as error:
                 log.error("%s; leaving, so that a supervisor can start anew", error)
                 return self._leave(1)
             if now_ns >= next_status_ns:
-                self._say_status(pipeline.ledger)
+                self._status.say(pipeline.ledger)
                 next_status_ns = now_ns + self._status_every_ns
                 growth = footprint.look(resident_bytes())
                 if growth is not None:
@@ -296,34 +294,39 @@ class Daemon:
                 log.info("%s: stopping; once more to leave at once", signal.Signals(self._signals[0]).name)
                 self._notify.stopping()
                 self._board.stopping = True
+                swapper.stop()
                 pipeline.stop()
                 stopped_ns = now_ns
             elif stopped_ns is not None and now_ns - stopped_ns > 1e9 and _served(pipeline.ledger):
                 # A reader may sit in a network call that only its own time limit ends. It holds nothing of ours; the
                 # sinks are given the rest of the grace to close.
-                self._say_status(pipeline.ledger)
+                self._status.say(pipeline.ledger)
                 return self._leave(0, stopped_ns + self._grace_ns)
             elif stopped_ns is not None and now_ns - stopped_ns > self._grace_ns:
                 log.error("not drained within %g s: %s", self._grace_ns / 1e9, ", ".join(pipeline.alive()))
                 return self._leave(1)
-        self._say_status(pipeline.ledger)
+        self._status.say(pipeline.ledger)
+        swapper.stop()
+        self.stuck = swapper.hangs(STOPPED_LOADING_S)
         pipeline.detector.close()
         return self._verdict(pipeline.ledger)
 
     def _look_after(self, pipeline: Pipeline) -> None:
         """Feeds that stand still, a changed file, and the end when all streams have ended by themselves."""
-        reloader, supervisor = self._reloader, self._supervisor
+        reloader, supervisor, swapper = self._reloader, self._supervisor, self._swapper
         assert reloader is not None, "_begin made it"
         assert supervisor is not None, "_begin made it"
+        assert swapper is not None, "_begin made it"
         supervisor.look()
         asked, self._reload_asked = self._reload_asked, False
         if asked:
             self._notify.reloading()
             reloader.ask()
         reloader.look()
+        swapper.look()
         if asked:
             self._notify.ready()
-        self._board.reload_succeeded = reloader.succeeded
+        self._board.reload_succeeded = reloader.succeeded and swapper.succeeded
         self._refused = self._refused or reloader.refused
         if reloader.over and self._shard == WHOLE:  # a part that has no streams now may get some
             pipeline.finish()
@@ -336,11 +339,15 @@ class Daemon:
             return code
         deadline_ns = deadline_ns or self._now() + 1_000_000_000
         pipeline.abort()
+        if self._swapper is not None:
+            self._swapper.stop()
         while not pipeline.join(0.1):
             if self._now() >= deadline_ns or all(name.startswith("read:") for name in pipeline.alive()):
                 log.warning("left behind: %s", ", ".join(pipeline.alive()))
                 self.stuck = True
                 break
+        if self._swapper is not None:
+            self.stuck = self._swapper.hangs(0.0) or self.stuck
         return code
 
     def _verdict(self, ledger: Ledger) -> int:
@@ -354,31 +361,6 @@ class Daemon:
             return 1
         partial = self._refused or any(state in ("failed", "truncated") for state in states)
         return 3 if partial else 0
-
-    def _say_status(self, ledger: Ledger) -> None:
-        now = [account for name, account in ledger.streams.items() if name == account.name]  # no earlier lives
-        for account in now:
-            log.info("%s", self._status(account), extra={"event": True})  # of this minute
-        live = sum(account.state == "live" for account in now)
-        self._notify.status(f"{live} of {len(now)} streams live, {sum(one.processed for one in now)} results")
-
-    def _status(self, account: StreamLedger) -> str:
-        life, before = self._last_count.get(account.name, (account, 0))
-        new = account.processed - (before if life is account else 0)
-        self._last_count[account.name] = account, account.processed
-        parts = [f"{account.name}: {account.state}", f"{new} results", f"{account.processed} in all"]
-        if account.last_result_ns:
-            parts.append(f"last {(self._now() - account.last_result_ns) / 1e9:.1f} s ago")
-        latency = account.latency().end_to_end.histogram
-        if latency.count:
-            p50, p99 = latency.percentiles((50, 99))
-            parts.append(f"latency p50 {p50 / 1e6:.0f} ms, p99 {p99 / 1e6:.0f} ms")
-        dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(account.dropped.items()))
-        parts += [f"dropped {dropped}"] if dropped else []
-        parts += [f"{account.counters.skipped} skipped"] if account.counters.skipped else []
-        parts += [f"reconnected {account.counters.reconnects} times"] if account.counters.reconnects else []
-        parts += [account.error] if account.error else []
-        return ", ".join(parts)
 
 
 def _name_threads(number: int, frame: FrameType | None) -> None:

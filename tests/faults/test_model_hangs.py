@@ -16,6 +16,7 @@ from torch import Tensor
 
 import pipeline
 from pipeline.errors import ModelHung
+from tests.daemons import Running
 from tests.media import Media, media
 from tests.models import Cells, save, ultralytics_metadata
 
@@ -36,6 +37,18 @@ class HangsOnGrey(Cells):
         grey = (middle.amax(1) - middle.amin(1) < 0.03) & ((middle[:, 0] * 255.0).round() != 114.0)
         while bool(grey.any()):
             x = x + 0.0
+        boxes, scores = self.cells(x)
+        return torch.cat((boxes, scores), 1)
+
+
+class RaisesOnGrey(Cells):
+    """The same, but it raises."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        middle = x[:, :, 24:40, 24:40].flatten(1)
+        grey = (middle.amax(1) - middle.amin(1) < 0.03) & ((middle[:, 0] * 255.0).round() != 114.0)
+        if bool(grey.any()):
+            raise ValueError("poison picture")
         boxes, scores = self.cells(x)
         return torch.cat((boxes, scores), 1)
 
@@ -124,3 +137,42 @@ def test_a_signal_is_heard_while_a_model_hangs_in_its_first_run(tmp_path: Path, 
             process.kill()  # a model that hangs would keep a core busy for ever
     assert process.returncode == 0, said
     assert "stopped before anything ran" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (HangsOnGrey(), "it has not come back for 1 s while comparing"),
+        (RaisesOnGrey(), "it fails on a live frame (grey, frame "),
+    ],
+    ids=["hangs", "raises"],
+)
+def test_a_model_that_fails_on_live_frames_is_not_put_in(
+    module: Cells, reason: str, media: Media, tmp_path: Path
+) -> None:
+    """It did well with all that it was tried with; the one in use goes on, and a stop is heard."""
+    for name, model in (("first.pt", Cells()), ("bad.pt", module)):
+        save(model, tmp_path / name, FILES)
+
+    def write(model: str) -> None:
+        (tmp_path / "streams.yaml").write_text(
+            f"model: {{path: {model}, timeout_s: 1, device: cpu}}\n"
+            f"streams: [{{name: grey, source: {media.clip()}, loop: true, pace: realtime}}]\n"
+            f"sinks: [{{type: jsonl, path: '{tmp_path}/out/{{stream}}.jsonl'}}]\n"
+        )
+
+    write("first.pt")
+    daemon = Running(tmp_path / "streams.yaml")
+    try:
+        daemon.until("detector ready")
+        write("bad.pt")
+        daemon.process.send_signal(signal.SIGHUP)
+        said = daemon.until("model swap 1: refused").string
+        assert f"first.pt stays in use: {reason}" in said
+        daemon.until("grey: live, [1-9]")
+        daemon.process.send_signal(signal.SIGTERM)
+        code, log = daemon.end()
+    finally:
+        daemon.process.kill()  # a model that hangs would keep a core busy for ever
+    assert code == 0, log
+    assert "Traceback" not in log

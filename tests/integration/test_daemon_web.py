@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +18,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import tests.daemons
 from tests.daemons import JSONL, config, records
 from tests.models import Cells, save
 
@@ -30,36 +28,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(Cells(), tmp_path_factory.mktemp("model") / "cells.pt")
 
 
-class Running:
-    """A daemon and its log."""
-
-    def __init__(self, path: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "run", str(path), *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-        self.log: list[str] = []
-
-    def until(self, pattern: str) -> re.Match[str]:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log.append(line)
-            found = re.search(pattern, line)
-            if found is not None:
-                return found
-        raise AssertionError(f"{pattern!r} was never said: {''.join(self.log)}")
+class Running(tests.daemons.Running):
+    """A daemon that is looked at."""
 
     def web(self) -> httpx.Client:
         url = self.until(r"serving (http://\S+/)")[1]
         return httpx.Client(base_url=url, trust_env=False, timeout=20)
-
-    def end(self) -> tuple[int, str]:
-        _, err = self.process.communicate(timeout=60)
-        return self.process.returncode, "".join(self.log) + err
 
 
 @pytest.fixture

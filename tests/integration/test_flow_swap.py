@@ -109,7 +109,7 @@ def test_many_streams_lose_nothing_over_many_swaps() -> None:
 
     def endless() -> Any:
         index = 0
-        while not ends.is_set():
+        while not ends.wait(0.001):
             yield index / 25
             index += 1
 
@@ -221,7 +221,7 @@ def test_a_stop_right_after_a_swap_ends_everything() -> None:
     sink = ListSink()
     pipeline = Pipeline(FakeDetector(), [sink], LIVE)
     pipeline.start()
-    pipeline.add(stream("a", ScriptedSource(iter(lambda: 0.0, None))))
+    pipeline.add(stream("a", ScriptedSource([0.0] * 5000)))
     until(lambda: len(sink.results) > 5)
     swap(pipeline, second())
     pipeline.stop()
@@ -235,7 +235,7 @@ def test_a_worker_of_the_new_model_that_dies_ends_everything() -> None:
 
     pipeline = Pipeline(FakeDetector(), [ListSink()], LIVE)
     pipeline.start()
-    pipeline.add(stream("a", ScriptedSource(iter(lambda: 0.0, None))))
+    pipeline.add(stream("a", ScriptedSource([0.0] * 5000)))
     swap(pipeline, second(find=dies))
     with pytest.raises(MemoryError):
         pipeline.join(20)

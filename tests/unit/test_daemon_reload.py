@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import build
-from pipeline.config import LoadedConfig, parse_config
+from pipeline.config import Config, LoadedConfig, parse_config
 from pipeline.daemon.difference import difference, enabled
 from pipeline.daemon.reload import Reloader
 from pipeline.daemon.shard import WHOLE
@@ -43,11 +43,11 @@ def test_only_what_differs_is_touched() -> None:
         "name: c, source: 'ftp://x/y'",
         entry("e"),
         entry("f", ", enabled: false"),
-        rest="model: {confidence: 0.5}\nbatch: {max_size: 3}\n",
+        rest="model: {confidence: 0.5}\nsinks: [{type: jsonl, path: 'out/{stream}.jsonl'}]\n",
     )
     found = difference(before.config, enabled(before.config), after)
     assert (found.remove, [one.name for one in found.change], [one.name for one in found.add]) == (("d",), ["b"], ["e"])
-    assert (found.untouched, found.kept, found.at_start) == (2, ("c",), ("model", "batch"))
+    assert (found.untouched, found.kept, found.at_start) == (2, ("c",), ("sinks",))
     assert str(found) == "1 added, 1 changed, 1 removed, 2 untouched"
     same = difference(before.config, enabled(before.config), before)
     assert not same.anything
@@ -133,7 +133,12 @@ class Running:
         self.pipeline.start()
         for stream in config.config.streams:
             self.pipeline.add(build.feed(stream))
-        self.reloader = Reloader(self.path, file, WHOLE, config, config.config.streams, self.pipeline, build.feed)
+        self.reloader = Reloader(
+            self.path, file, WHOLE, config, config.config.streams, self.pipeline, build.feed, self.model
+        )
+
+    def model(self, config: Config, asked: bool) -> None:
+        """Nobody changes it here."""
 
     def write(self, *entries: str) -> None:
         self.path.write_text("streams:\n" + "".join(f"  - {{{one}}}\n" for one in entries))
