@@ -8,7 +8,7 @@ thread of each :class:`Attempt`.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ class Swapper:
         self._now = now
         self._attempt: Attempt | None = None
         self._attempts = 0
+        self._ended: Counter[str] = Counter()
         self._told: deque[dict[str, Any]] = deque(maxlen=TOLD)
         self._next: Wanted | None = None
         self._tried: Wanted | None = None
@@ -98,6 +99,7 @@ class Swapper:
                 self.succeeded = attempt.state in ("done", "unchanged")
             if attempt.state == "unchanged":
                 self.in_use = InUse(attempt.wanted, self.in_use.facts)
+            self._ended[attempt.state] += 1
             self._told.append(attempt.as_dict())
             self._attempt = None
         if self._next is not None:
@@ -123,7 +125,7 @@ class Swapper:
         if attempt is not None:
             told.append(attempt.as_dict())
             in_use = attempt.in_use or in_use
-        return in_use.facts | {"swaps": told}
+        return in_use.facts | {"swaps": told, "swaps_by_outcome": dict(self._ended)}
 
     def _begin(self, wanted: Wanted) -> None:
         if self.left_behind >= MOST_LEFT_BEHIND:

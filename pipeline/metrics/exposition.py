@@ -7,11 +7,12 @@ import platform
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from pipeline.ledger import Ledger
+from pipeline.metrics.model import model_metrics
 from pipeline.metrics.sinks import sink_metrics
 from pipeline.metrics.streams import stream_metrics
 from pipeline.metrics.text import Histograms, text
@@ -29,6 +30,10 @@ class Watched(Protocol):
     @property
     def reload_succeeded(self) -> bool:
         """Whether the configuration that was read last is the one that runs."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """``model``: the one in use, and the attempts to swap it."""
         ...
 
     def waiting(self) -> dict[str, int]:
@@ -49,6 +54,7 @@ def _families(watched: Watched, now_ns: int) -> Iterator[Metric | Histograms]:
     )
     reload.add_metric([], float(watched.reload_succeeded))
     yield reload
+    yield from model_metrics(watched.facts().get("model", {}))
     ledger = watched.ledger
     if ledger is None:
         return

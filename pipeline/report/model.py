@@ -13,6 +13,7 @@ _GROUPS = (
     ("tuned", "How it was tuned"),
     ("verdict", "What trying it out found"),
 )
+_SWAPS = ("swaps", "swaps_by_outcome")
 _SIZES = ("input", "size")
 _UNLESS_ZERO = ("trim", "nonfinite_rows", "nonfinite_frames")
 _WORDS = {
@@ -30,9 +31,19 @@ def model_panel(model: Mapping[str, Any]) -> str:
     if not model:
         return ""
     grouped = {key for key, _ in _GROUPS if isinstance(model.get(key), Mapping)}
-    parts = [_rows({key: value for key, value in model.items() if key not in grouped})]
+    parts = [_rows({key: value for key, value in model.items() if key not in grouped and key not in _SWAPS})]
     parts += [f"<h3>{title}</h3>{_rows(model[key])}" for key, title in _GROUPS if key in grouped and model[key]]
+    if swaps := model.get("swaps"):
+        rows = facts([(f"swap {one['number']}", _swap(one)) for one in swaps])
+        parts.append(f"<h3>Swaps while it ran</h3>{rows}")
     return f'<section><h2>Model</h2><div class="panel model">{"".join(parts)}</div></section>'
+
+
+def _swap(one: Mapping[str, Any]) -> str:
+    told = f"{one['state']}: {one['from']} to {one['to']}, {one['began']}"
+    if compared := one.get("compared"):
+        told += f"; {100 * compared['agreement']:.0f} % agree on {compared['frames']} frames"
+    return f"{told}; {one['reason']}" if one["reason"] else told
 
 
 def _rows(values: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -37,6 +38,8 @@ NAMES = {
     "pipeline_sink_lost_total",
     "pipeline_config_last_reload_success",
     "pipeline_build_info",
+    "pipeline_model_info",
+    "pipeline_model_swaps_total",
 }
 
 
@@ -45,6 +48,12 @@ class Running:
 
     def __init__(self, ledger: Ledger | None) -> None:
         self.ledger = ledger
+
+    def facts(self) -> dict[str, Any]:
+        if self.ledger is None:
+            return {"model": {}}
+        swapped = {"swaps": [], "swaps_by_outcome": {"done": 2, "refused": 1}}
+        return {"model": {"path": "/models/new.pt", "sha256": "ab" * 32, "adapter": "rows", "device": "cpu", **swapped}}
 
     def waiting(self) -> dict[str, int]:
         return {"gate": 2}
@@ -225,3 +234,16 @@ def test_any_value_of_a_label_survives(value: str) -> None:
     assert [(sample.labels, sample.value) for sample in first.samples] == [({"which": value}, float("inf"))]
     assert {sample.labels["which"] for sample in second.samples} == {value}
     assert [sample.value for sample in second.samples] == [2, 3, 4.5, 3]
+
+
+def test_the_model_in_use_and_what_came_of_swaps(ledger: Ledger) -> None:
+    found = samples(exposition(Running(ledger), now_ns=4 * SECOND))
+    told = {key: value for key, value in found.items() if key.startswith("pipeline_model_")}
+    assert told == {
+        f"pipeline_model_info{{adapter=rows,device=cpu,model=new.pt,precision=,sha256={'ab' * 6}}}": 1,
+        "pipeline_model_swaps_total{outcome=done}": 2,
+        "pipeline_model_swaps_total{outcome=refused}": 1,
+        "pipeline_model_swaps_total{outcome=unchanged}": 0,
+        "pipeline_model_swaps_total{outcome=superseded}": 0,
+        "pipeline_model_swaps_total{outcome=stopped}": 0,
+    }

@@ -195,6 +195,8 @@ function showSummary(told) {
   const model = told.model || {};
   const parts = [model.path ? model.path.split("/").at(-1) : "The model is being loaded", model.adapter, model.device, model.precision];
   if (told.uptime_s) parts.push(`up ${duration(told.uptime_s)}`);
+  const swap = (model.swaps || []).at(-1);
+  if (swap) parts.push(`model swap ${swap.number}: ${swap.state}${swap.reason ? `, ${swap.reason}` : ""}`);
   say(byId("model"), parts.filter(Boolean).join(" · "));
 }
 
