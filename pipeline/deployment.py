@@ -99,15 +99,12 @@ class Deployment:
                 self._serve(self)
 
         suffix = "" if self.number == 1 else f"@{self.number}"
-        failures = []
         for worker in range(self.options.workers):
             self.threads.start(f"detect:{worker}{suffix}", work)
-            if in_turn:
-                failures.append(ready.get())
-        while len(failures) < self.options.workers:
-            failures.append(ready.get())
-        failure = next(filter(None, failures), None)
-        if failure is not None:
+            if in_turn and (failure := ready.get()) is not None:
+                raise failure
+        failures = [] if in_turn else [ready.get() for _ in range(self.options.workers)]
+        for failure in filter(None, failures):
             raise failure
 
     def begin(self) -> None:

@@ -2,7 +2,7 @@
 """A sample of live frames for a model that is not in use: its inputs, and what the model in use found in each.
 
 One frame is under way at a time, and none while nobody asks for one: who compares decides what it costs. Streams take
-turns as they deliver: a stream that has given more than its share is passed over.
+turns: one that has given more than its share is passed over for a moment.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from collections.abc import Sequence
 
 from pipeline.frame import Detections, DropReason, Item
 from pipeline.protocols import Model
+from pipeline.timing import now_ns
+
+PASSED_OVER_NS = 300_000_000
+"""So long a frame of a stream that has given less than its share is waited for: that one may stand still."""
 
 
 class Sample:
@@ -49,6 +53,8 @@ class Shadow:
         self._wanted = False  # somebody waits for a frame, and no reader has promised one
         self._sample: Sample | None = None
         self._failure: Exception | None = None
+        self._since_ns = 0  # when that began
+        self._known: set[str] = set()  # streams that deliver
         self._given: Counter[str] = Counter()  # frames so far, per stream
         self._closed = False
 
@@ -56,11 +62,12 @@ class Shadow:
 
     def claim(self, stream: str) -> bool:
         """Whether the next frame of this stream is wanted; then :meth:`take` or :meth:`fail` must follow."""
+        self._known.add(stream)
         if not self._wanted:  # read without the lock: it costs every frame next to nothing
             return False
         with self._changed:
-            seen = len(self._given)
-            if not self._wanted or (seen and self._given[stream] * seen > self._given.total()):
+            more_than_its_share = self._given[stream] * len(self._known) > self._given.total()
+            if not self._wanted or (more_than_its_share and now_ns() - self._since_ns < PASSED_OVER_NS):
                 return False
             self._wanted = False
             self._given[stream] += 1
@@ -91,7 +98,8 @@ class Shadow:
         Raises what making its inputs raised.
         """
         with self._changed:
-            self._wanted = True
+            if not self._wanted:
+                self._wanted, self._since_ns = True, now_ns()
             self._changed.wait_for(lambda: self._sample or self._failure, timeout_s)
             sample, self._sample = self._sample, None
             if self._failure is not None:
