@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy clean
+.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy live live-long clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -57,6 +57,13 @@ bench: $(READY) ## the pipeline against its floors and against plain loops
 
 accuracy: $(READY) ## recall and precision of the built-in detector on sample_videos/
 	$(BIN)/python -m benchmarks.accuracy
+
+live: $(READY) ## four live cameras, then the loop that people write by hand: how old is a result?
+	$(BIN)/python -m benchmarks.live --cameras 4 --seconds 30 --peer --expect 'processed>=0.999' 'p50<=100' 'p99<=160' 'reconnects<=0'
+
+live-long: $(READY) ## 32 cameras at 2 frames a second each, for ten minutes
+	$(BIN)/python -m benchmarks.live --cameras 32 --ask 2 --skip auto --seconds 600 --warm 10 \
+		--expect 'processed>=0.95' 'p99<=1000' 'rss_growth<=4' 'reconnects<=0' 'stalls<=0'
 
 clean: ## remove outputs and caches, keep the environment
 	rm -rf runs out .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

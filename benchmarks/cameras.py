@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -54,6 +55,7 @@ class Sent:
         self.places = [number % len(keys) for number, _, _ in own]
         self.sent_ns = [sent for _, _, sent in own]
         self._ticks = [ticks for _, ticks, _ in own]
+        self._near = min((b - a for a, b in pairwise(self._ticks)), default=CLOCK) * 0.1
 
     def __len__(self) -> int:
         return len(self.places)
@@ -63,7 +65,7 @@ class Sent:
         wanted = self._ticks[0] + pts_s * CLOCK
         at = bisect.bisect_left(self._ticks, wanted)
         nearest = min(range(max(0, at - 1), min(len(self), at + 1)), key=lambda i: abs(self._ticks[i] - wanted))
-        return nearest if abs(self._ticks[nearest] - wanted) < 0.3 * CLOCK / 15 else None
+        return nearest if abs(self._ticks[nearest] - wanted) < self._near else None
 
 
 class Cameras:
@@ -95,6 +97,14 @@ class Cameras:
         """Gone, as when a plug is pulled."""
         self.process.kill()
         self.process.communicate()
+
+    def played(self) -> dict[str, int]:
+        """When somebody first looked, monotonic, to one frame; after :meth:`close`."""
+        found: dict[str, int] = {}
+        for text in self._log.read_text().splitlines():
+            entry = json.loads(text)
+            found.setdefault(entry["camera"], entry["sent_ns"])
+        return found
 
     def sent(self) -> dict[str, Sent]:
         """By the name of the camera; after :meth:`close`."""

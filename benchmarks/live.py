@@ -49,8 +49,8 @@ _UNITS = {
     "reconnects": ("reconnects", ""),
     "stalls": ("stalls", ""),
     "decode_errors": ("decoding errors", ""),
-    "come_back": ("first result after a return, beyond the announced pause", " s"),
-    "pause": ("longest announced pause", " s"),
+    "come_back": ("first result after a returned camera's PLAY", " s"),
+    "pause": ("from its return to that, the rest of a backoff step", " s"),
 }
 
 

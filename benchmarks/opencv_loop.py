@@ -50,7 +50,12 @@ class Newest:
 def main(model: str, side: str, confidence: str, folder: str, *urls: str) -> None:
     network = load(Path(model))
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+
+    def until_eof() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=until_eof, daemon=True).start()
     cameras = [Newest(url) for url in urls]
     files = [os.open(Path(folder, f"cam{n}.jsonl"), os.O_CREAT | os.O_WRONLY | os.O_APPEND) for n in range(len(urls))]
     with torch.inference_mode():

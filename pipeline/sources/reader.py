@@ -43,6 +43,7 @@ _HALT_NS = 1_000_000_000
 """libav looks ten times a second whether the limit of a read is over. Noticed so much later, it was this machine that
 did nothing (stopped, suspended, swapping). What the peer sent meanwhile waits in the socket, so the connection may be
 well: it is read on, and libav finds the beginning of a packet again. If not, the next limit is kept."""
+_MOST_FPS = 1000  # libav gives the rate of the clock where it knows nothing better
 _LONG_GOP = 4
 """Times the usual limit that a feed of which only key frames are decoded may show nothing."""
 
@@ -62,7 +63,7 @@ class PacketWatcher(Protocol):
 def rate_of(opened: Opened) -> float | None:
     """Declared frames per second, or None."""
     rate = opened.stream.average_rate or opened.stream.guessed_rate
-    return float(rate) if rate else None
+    return float(rate) if rate and rate < _MOST_FPS else None
 
 
 def info_of(opened: Opened, *, live: bool) -> StreamInfo:

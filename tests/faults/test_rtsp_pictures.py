@@ -73,3 +73,13 @@ def test_another_number_of_slices_in_mid_stream_costs_a_part_of_one_picture(medi
     assert counters.decode_errors <= 1
     steps = [round((after.pts_s - before.pts_s) * 60) for before, after in itertools.pairwise(captures)]
     assert sum(step != 1 for step in steps) <= 1, "but for the tick that put the other clip in"
+
+
+def test_a_rate_that_nobody_declared_is_not_known(media: Media) -> None:
+    with serving(camera(media, "libx264", 1)) as cameras:
+        source = CameraSource(SourceUrl.parse(cameras.url("gate")))
+        try:
+            info = source.open(StopFlag())
+        finally:
+            source.close()
+    assert (info.width, info.height, info.fps) == (320, 192, None)
