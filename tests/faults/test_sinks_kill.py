@@ -8,6 +8,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -116,8 +117,10 @@ def test_a_video_plays_up_to_the_stated_loss(tmp_path: Path) -> None:
                 report()
 
         reported = killed_after(rng.randint(20, 90), write_on)
-        with av.open(str(folder / "cam.mp4")) as container:
-            times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        times: list[float] = []
+        # The kill may stop the write of a fragment in its middle: what comes before that is shown.
+        with suppress(av.error.InvalidDataError), av.open(str(folder / "cam.mp4")) as container:
+            times.extend(float(frame.pts * frame.time_base) for frame in container.decode(video=0))
         assert times == pytest.approx([n / fps for n in range(len(times))], abs=1e-4)
         # one fragment of a second, five frames of look-ahead, and the frame that tells that the fragment is over
         assert len(times) >= reported - fps - 5 - 2

@@ -10,6 +10,7 @@ import secrets
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -27,8 +28,9 @@ CALM_S = 90.0
 class Soak:
     """Troubles one after the other, samples between them, and who has not recovered yet."""
 
-    def __init__(self, world: World, chance: random.Random, every_s: float) -> None:
+    def __init__(self, world: World, chance: random.Random, every_s: float, troubles: Sequence[str]) -> None:
         self.measures = Measures()
+        self._troubles = troubles
         self._world = world
         self._chance = chance
         self._every_s = every_s
@@ -62,7 +64,7 @@ class Soak:
     def _next(self) -> str:
         """Each once, in an order of chance, then each once more."""
         if not self._left:
-            self._left = sorted(TROUBLES)
+            self._left = list(self._troubles)
             self._chance.shuffle(self._left)
         return self._left.pop()
 
@@ -105,12 +107,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--every", type=float, default=6.0, metavar="S", help="longest trouble, and longest rest")
     parser.add_argument("--seed", type=int, help="of an earlier run")
+    parser.add_argument("--only", action="append", choices=sorted(TROUBLES), metavar="TROUBLE", help="may be repeated")
     parser.add_argument("--log", type=Path, metavar="FILE", help="keep the daemon's log there")
     options = parser.parse_args()
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     print(f"seed {seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="soak-") as name, world(folder := Path(name)) as made:
-        soak = Soak(made, random.Random(seed), options.every)
+        soak = Soak(made, random.Random(seed), options.every, options.only or sorted(TROUBLES))
         try:
             soak.go(options.minutes * 60)
             made.run.web.close()

@@ -68,7 +68,7 @@ class World:
 
     def suffer(self, name: str, fault: Fault) -> None:
         """From now on this is wrong with a camera."""
-        self.cameras.do(lambda cameras: cameras[name].suffer(fault))
+        self.cameras.do(lambda cameras: cameras[name].inflict(fault, [fault]))
 
     def heal(self, name: str) -> None:
         """Nothing is wrong with it any more."""

@@ -96,11 +96,6 @@ class Camera:
         self.clip = clip
         self._place = 0
 
-    def suffer(self, fault: Fault) -> None:
-        """From now on this is wrong with all who look, and with all who come later."""
-        self.faults = [fault]
-        self._wires = {wire: fault.fresh() for wire in self._wires}
-
     def look(self, wire: Wire, fault: Fault) -> None:
         """One more receiver."""
         self._wires[wire] = fault
