@@ -154,9 +154,9 @@ class Running:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def resident_bytes(self) -> int:
-        """Memory that it holds."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
+        """Memory that it holds for itself; pages of libraries that it has touched are not counted."""
+        resident, shared = map(int, Path(f"/proc/{self.process.pid}/statm").read_text().split()[1:3])
+        return (resident - shared) * resource.getpagesize()
 
     def files_up_to(self, size: int) -> None:
         """From now on none of its files may grow beyond ``size`` bytes (-1: no limit): a full disk, as it sees it."""

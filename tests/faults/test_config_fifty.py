@@ -91,6 +91,7 @@ def untouched_lose_nothing(file: File, names: list[str]) -> None:
         assert not holes, f"{name} lost frames: {holes}"
 
 
+@pytest.mark.slow
 def test_a_tired_operator(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     file = File(tmp_path, model)
     file.write(cam17=BAD["an unknown key"][0])

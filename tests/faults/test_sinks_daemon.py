@@ -130,6 +130,7 @@ def fills_up_and_empties(run: Running, folder: Path, fault: Callable[[Running, P
     assert lost == said, "what is missing in the files is what was counted"
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_a_running_daemon(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     """The other sink writes into a pipe, which knows no such limit."""
     os.mkfifo(tmp_path / "pipe")

@@ -21,8 +21,8 @@ __all__ = ["media"]
 
 TIMES = int(os.environ.get("FUZZ", "1"))
 FRAMES = 30
-SECONDS_EACH = 20.0
-PEAK_MB = 600
+SECONDS_EACH = 60.0
+PEAK_MB = 300
 CODING = {"preset": "ultrafast", "qp": "30", "x264-params": "keyint=10:scenecut=0:threads=1"}
 CONTAINERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mp4": ("mp4", {"options": CODING, "muxing": {"movflags": "faststart"}}),
