@@ -296,6 +296,38 @@ def test_a_feed_that_only_waits_to_be_let_in_is_not_over(running: Running) -> No
     assert running.reloader.over
 
 
+def test_a_reload_has_cameras_tried_again_that_wait_for_a_person(running: Running) -> None:
+    """The password in a file may have been mended: nothing of the configuration differs."""
+    woken: list[str] = []
+    running.start(entry("a"))
+    running.more("a", 1)
+    (stream,) = running.pipeline._roster._open.values()
+    stream.wake = lambda: woken.append("a")
+    running.reload()
+    assert woken == ["a"]
+    running.write("name: a, sorce: x")
+    running.reload()
+    assert woken == ["a"], "a refused file is no reload"
+
+
+def test_a_stream_that_is_paused_stays_so_when_it_is_changed_and_is_forgotten_when_it_is_removed(
+    running: Running,
+) -> None:
+    running.start(entry("a"), entry("b"))
+    running.more("a", 1)
+    assert running.pipeline.pause("a", True)
+    running.write(entry("a", ", weight: 3"), entry("b"))
+    running.reload()
+    streams = running.pipeline.ledger.streams
+    eventually(lambda: running.reloader.look() or ("a~1" in streams and streams["a"].state == "paused"), "held again")
+    running.write(entry("b"))
+    running.reload()
+    eventually(lambda: running.reloader.look() or "a" not in streams, "it is gone")
+    running.write(entry("a"), entry("b"))
+    running.reload()
+    running.more("a", 1)
+
+
 def test_a_stream_whose_entry_is_faulty_is_shown_until_it_is_mended(running: Running) -> None:
     running.start(entry("a"), entry("b"))
     running.write(entry("a"), "name: c, source: 'ftp://127.0.0.1/x'")
