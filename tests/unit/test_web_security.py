@@ -8,10 +8,12 @@ import errno
 import hmac
 import logging
 import os
+import select
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +372,18 @@ def test_a_client_that_trickles(board: FakeBoard) -> None:
             except ConnectionError:
                 return
         raise AssertionError("it was never hung up")
+
+
+def test_who_reads_nothing_is_hung_up_on(board: FakeBoard) -> None:
+    """Its machine takes no more, and the server keeps what it asked for: for a while, and not for ever."""
+    with serving(board, Limits(request_s=60, stall_s=0.3, check_s=0.05)) as server, reached(server) as stuck:
+        stuck.settimeout(0.5)
+        with suppress(TimeoutError, ConnectionError):
+            while True:
+                stuck.sendall(b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        watched = select.poll()
+        watched.register(stuck, 0)  # hanging up is always told
+        assert watched.poll(20_000), "the server hung up, though nothing was read"
 
 
 def test_connections_are_bounded(board: FakeBoard) -> None:
