@@ -5,7 +5,7 @@ from pipeline.events import StreamState
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.sinks import SinkLedger, SinkState
-from pipeline.ledger.stats import Distribution, Latency
+from pipeline.ledger.stats import Distribution, Latency, stats
 from pipeline.ledger.streams import FROZEN_NS, StreamLedger
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "SinkState",
     "StreamLedger",
     "StreamState",
+    "stats",
 ]

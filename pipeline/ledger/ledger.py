@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from typing import Any
 
+from pipeline.ledger.folding import folded
 from pipeline.ledger.sinks import SinkLedger
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.streams import StreamLedger, ms_since
@@ -57,9 +58,10 @@ class Ledger:
         """The stream of that name is one that was: its account stays as an earlier life, unless it never ran."""
         earlier = self.streams.pop(name, None)
         if earlier is not None and not earlier.is_faulty:
-            lives = sum(other.startswith(f"{name}~") for other in self.streams)
-            self.streams[f"{name}~{lives + 1}"] = earlier
+            lives = [int(key.rpartition("~")[2]) for key in self.streams if key.startswith(f"{name}~")]
+            self.streams[f"{name}~{max(lives, default=0) + 1}"] = earlier
             earlier.times.forget()
+            self.streams = folded(self.streams)
 
     def batch(self, items: int) -> None:
         """A detect worker finished a batch of ``items`` items."""

@@ -10,6 +10,7 @@ from pipeline.errors import Cause
 from pipeline.events import Condition, StreamState
 from pipeline.frame import SourceCounters, StreamInfo
 from pipeline.ledger.arrivals import Arrivals
+from pipeline.ledger.counters import summed
 from pipeline.ledger.exits import added_by_stage
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.stats import Latency, stats
@@ -88,6 +89,7 @@ class StreamLedger:
         self._departure = IntervalJitter()
         self.times = StreamTimes(looks_back=self.paced)
         self._settled: dict[str, Any] | None = None
+        self.lives = 1  # how many it stands for: see together()
 
     @classmethod
     def faulty(cls, name: str, error: str) -> StreamLedger:
@@ -128,6 +130,27 @@ class StreamLedger:
     @closed.setter
     def closed(self, closed: bool) -> None:
         self.life.closed = closed
+
+    @classmethod
+    def together(cls, first: StreamLedger, later: StreamLedger) -> StreamLedger:
+        """Two lives that are over as one account: counts are added up, the end is the later one's.
+
+        It has no distributions: those of lives that are over are in the run's total already.
+        """
+        both = cls(first.name, source=later.source, live=later.info.live, paced=later.paced)
+        both.lives = first.lives + later.lives
+        for name in ("decoded", "decimated", "corrupt", "processed"):
+            setattr(both, name, getattr(first, name) + getattr(later, name))
+        both._lost = first._lost + later._lost
+        both.counters = summed(first.counters, later.counters)
+        both.opened_ns = min(filter(None, (first.opened_ns, later.opened_ns)), default=0)
+        both.first_result_ns = first.first_result_ns or later.first_result_ns
+        both.last_result_ns = later.last_result_ns or first.last_result_ns
+        both.state, both.error, both.closed = later.state, later.error, True
+        both.life.stalls = first.life.stalls + later.life.stalls
+        both.life.param_changes = first.life.param_changes + later.life.param_changes
+        both._settled = both._figures(Latency())
+        return both
 
     def opened(self, info: StreamInfo, counters: SourceCounters, at_ns: int) -> None:
         """The read loop opened the source."""
@@ -275,16 +298,13 @@ class StreamLedger:
             else {"interval_ms": _ms(corrected[1]), **(stats(corrected[0]) or {})}
         }
 
-    def as_dict(self, start_ns: int, *, final: bool = True, at_ns: int = 0) -> dict[str, Any]:
-        """This stream's part of ``report.json``; with ``windows`` that end at ``at_ns`` (monotonic), if given.
-
-        Before the run's end (not ``final``) a recording that was read to its end is ``live`` until the last sink has
-        finished it.
-        """
+    def counts(self, start_ns: int, *, final: bool = True) -> dict[str, Any]:
+        """The part of :meth:`as_dict` that costs nothing: state and counts, no distributions."""
         under_way = not final and self.state == "finished" and self._settled is None
         span_s = (self.last_result_ns - self.opened_ns) / 1e9 if self.last_result_ns else 0.0
         return {
             "source": self.source or None,
+            **({"lives": self.lives} if self.lives > 1 else {}),
             "state": "live" if under_way else self.state,
             "error": self.error,
             "frames": {
@@ -300,6 +320,16 @@ class StreamLedger:
             "stalls": self.life.stalls,
             "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
             "first_result_ms": ms_since(start_ns, self.first_result_ns),
+        }
+
+    def as_dict(self, start_ns: int, *, final: bool = True, at_ns: int = 0) -> dict[str, Any]:
+        """This stream's part of ``report.json``; with ``windows`` that end at ``at_ns`` (monotonic), if given.
+
+        Before the run's end (not ``final``) a recording that was read to its end is ``live`` until the last sink has
+        finished it.
+        """
+        return {
+            **self.counts(start_ns, final=final),
             **(self._settled or self._figures(self.latency())),
             "windows": {f"{span_s}s": self.recent(at_ns, span_s) for span_s in SPANS} if at_ns else {},
             "dropped_after": self.times.dropped_after(),

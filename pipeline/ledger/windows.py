@@ -42,12 +42,15 @@ class Window:
                     histogram = histograms[series] = Histogram()
                 histogram.add(*column)
 
-    def merge_into(self, whole: dict[str, Histogram], now_ns: int) -> None:
-        """Add what falls in the window that ends at ``now_ns`` (monotonic)."""
+    def merge_into(self, whole: dict[str, Histogram], now_ns: int, only: str | None = None) -> None:
+        """Add what falls in the window that ends at ``now_ns`` (monotonic), of all series or of one."""
         oldest = now_ns // self._length_ns - self._slots
         for slot, histograms in self._by_slot.items():
             if slot > oldest:
-                for series, histogram in histograms.items():
+                wanted = (
+                    histograms.items() if only is None else [(only, histograms[only])] if only in histograms else []
+                )
+                for series, histogram in wanted:
                     whole.setdefault(series, Histogram()).merge(histogram)
 
 

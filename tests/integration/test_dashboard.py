@@ -108,7 +108,7 @@ def test_the_longest_name_and_the_longest_cause_on_a_phone(page: Page, added: Ca
     longest = "parking_level_2_".ljust(64, "x")
     account = added(longest)
     account.state, account.error = "backoff", "rtsp://10.0.0.9/" + 200 * "y" + ": refused"
-    account.dropped.update(overflow=1_234_567, inference_error=12)
+    account._lost.update({("overflow", "queue"): 1_234_567, ("inference_error", "infer"): 12})
     page.look(320, 640, phone=True)
     page.until(f"{ROWS} === 3")
     assert page.run("document.documentElement.scrollWidth") <= 320

@@ -88,6 +88,8 @@ def test_all_streams(web: httpx.Client) -> None:
     assert 0 <= gate["age_s"] < 60
     assert gate["stages"]["decode"].keys() == {"p50_ms", "p99_ms", "jitter_ms"}
     assert gate["end_to_end"]["p99_ms"] == pytest.approx(9, rel=0.5)
+    assert gate["windows"]["60s"]["end_to_end"]["count"] == 3
+    assert gone["windows"]["60s"]["end_to_end"] is None
     assert (gone["state"], gone["age_s"], gone["end_to_end"]) == ("backoff", None, None)
     assert (gone["cause"], gone["detail"]) == ("refused", "rtsp://10.0.0.9/x: connection refused")
     assert (gone["attempts"], gone["next_try_s"]) == (3, pytest.approx(20, abs=10))

@@ -134,15 +134,15 @@ function sparkline(svg, values, step) {
 
 function showRow(stream) {
   const cells = rows.get(stream.name) || newRow(stream.name);
-  const whole = stream.end_to_end || {};
+  const recent = stream.windows["60s"].end_to_end || {};
   pill(cells.state, stream.state);
   say(cells.cause, stream.detail || "");
   say(cells.rate, ENDED.includes(stream.state) ? "–" : perSecond(stream.rate_fps));
   say(cells.age, duration(stream.age_s));
   cells.age.classList.toggle("late", isLate(stream));
-  say(cells.p50, milliseconds(whole.p50_ms));
-  say(cells.p99, milliseconds(whole.p99_ms));
-  say(cells.jitter, milliseconds(whole.jitter_ms));
+  say(cells.p50, milliseconds(recent.p50_ms));
+  say(cells.p99, milliseconds(recent.p99_ms));
+  say(cells.jitter, milliseconds(recent.count ? stream.end_to_end.jitter_ms : null));
   say(cells.lost, count(lostOf(stream)));
   say(cells.reasons, reasonsOf(stream, "\n"));
   cells.row.hidden = byId("only").checked && isWell(stream);
@@ -185,7 +185,7 @@ function showSummary(told) {
     element.replaceChildren(value, ...(unit ? [" ", make("small", {}, unit)] : []));
   };
   const sum = (of) => streams.reduce((total, stream) => total + (of(stream) || 0), 0);
-  const slowest = Math.max(0, ...streams.map((stream) => (stream.end_to_end ? stream.end_to_end.p99_ms : 0)));
+  const slowest = Math.max(0, ...streams.map((stream) => (stream.windows["60s"].end_to_end || { p99_ms: 0 }).p99_ms));
   const decoded = sum((stream) => stream.frames.decoded);
   const lost = sum(lostOf);
   tile("tile-live", `${live}`, `of ${streams.length}`);
@@ -241,7 +241,10 @@ function show(told) {
   showSummary(told);
   showSinks(told.sinks);
   announce(newest);
-  if (shown !== null) showView();
+  if (shown !== null) {
+    showView();
+    askStages();
+  }
 }
 
 // The live view
@@ -249,8 +252,10 @@ function show(told) {
 function open(name) {
   shown = name;
   say(byId("view-name"), name);
+  byId("stages-part").hidden = true;
   byId("view").showModal();
   showView();
+  askStages();
 }
 
 function showView() {
@@ -276,13 +281,6 @@ function showView() {
     picture.alt = "";
     say(byId("no-picture"), `No picture: this stream ${WITHOUT_PICTURE[stream.state] || stream.state}.`);
   }
-  const stages = Object.entries(stream.stages);
-  if (stream.end_to_end) stages.push(["end to end", stream.end_to_end]);
-  byId("stages-part").hidden = !stages.length;
-  const figure = (value) => (value < 10 ? value.toFixed(2) : value.toFixed(1));
-  byId("stages").replaceChildren(...stages.map(([stage, stats]) => make("tr", {},
-    make("th", { scope: "row" }, stage),
-    ...["p50_ms", "p99_ms", "jitter_ms"].map((key) => make("td", { class: "number" }, figure(stats[key]))))));
   const frames = stream.frames;
   const size = stream.width ? `${stream.width} × ${stream.height} ${stream.codec}` : "–";
   const facts = [["Picture", size], ["Decoded", count(frames.decoded)], ["Processed", count(frames.processed)],
@@ -296,6 +294,31 @@ byId("only").addEventListener("change", () => {
   for (const stream of Object.values(newest)) showRow(stream);
   ask();
 });
+// Stage by stage, of the last minute: of one stream only, and only while it is looked at.
+async function askStages() {
+  const name = shown;
+  if (name === null) return;
+  try {
+    const answer = await fetch(`/api/streams/${encodeURIComponent(name)}`, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+    if (answer.ok) showStages(name, await answer.json());
+  } catch {
+    // the list is asked for at the same time, and tells that nobody answers
+  }
+}
+
+function showStages(name, stream) {
+  if (name !== shown) return; // closed meanwhile
+  const recent = stream.windows["60s"];
+  const jitter = { ...stream.stages, "end to end": stream.end_to_end };
+  const stages = Object.entries(recent.stages);
+  if (recent.end_to_end) stages.push(["end to end", recent.end_to_end]);
+  byId("stages-part").hidden = !stages.length;
+  const figure = (value) => (value < 10 ? value.toFixed(2) : value.toFixed(1));
+  byId("stages").replaceChildren(...stages.map(([stage, stats]) => make("tr", {},
+    make("th", { scope: "row" }, stage),
+    ...[stats.p50_ms, stats.p99_ms, (jitter[stage] || {}).jitter_ms || 0].map((value) => make("td", { class: "number" }, figure(value))))));
+}
+
 byId("close").addEventListener("click", () => byId("view").close());
 byId("view").addEventListener("click", (event) => {
   if (event.target === byId("view")) byId("view").close(); // the backdrop
