@@ -94,7 +94,7 @@ def _times(streams: list[StreamLedger]) -> Iterator[Metric | Histograms]:
     whole = times("pipeline_end_to_end_seconds", "From the packet's arrival to the last sink", ("stream",))
     jitter = GaugeMetricFamily(
         "pipeline_jitter_seconds",
-        "Jitter of arrivals, of each stage's duration, and of the intervals between results",
+        "Of arrivals, of each stage's duration, of the intervals between results; transit and interval at each exit",
         labels=["stream", "stage", "kind"],
     )
     for account in streams:
@@ -103,6 +103,9 @@ def _times(streams: list[StreamLedger]) -> Iterator[Metric | Histograms]:
             jitter.add_metric([name, "decode", "arrival"], account.arrival_jitter_ns / 1e9)
         if account.departure_jitter_ns is not None:
             jitter.add_metric([name, "follow", "departure"], account.departure_jitter_ns / 1e9)
+        for part, figures in account.times.exits().items():
+            for kind in ("transit", "interval"):
+                jitter.add_metric([name, part, kind], figures[f"{kind}_ms"] / 1e3)
         latency = account.latency()
         for stage in STAGES:
             if stage in latency.stages:

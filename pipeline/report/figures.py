@@ -19,6 +19,14 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 
+def signed(value: float | None, is_change: bool = True) -> str:
+    """Milliseconds; a change has its sign: ``+1.23``, ``-0.004``, ``0``."""
+    if value is None or not is_change:
+        return milliseconds(value)
+    text = milliseconds(abs(value))
+    return text if text == "0" else f"{'+' if value > 0 else '-'}{text}"
+
+
 def duration(seconds: float | None) -> str:
     """``12 ms``, ``1.23 s``, ``12.3 s``, ``3 min 20 s``, ``2 h 03 min``."""
     if seconds is None:

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from pipeline.report.charts import share_bar
-from pipeline.report.figures import NOTHING, aligned, milliseconds
+from pipeline.report.figures import NOTHING, aligned, milliseconds, signed
 
 COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
 _NARROW_COLUMNS = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
@@ -60,6 +60,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def stage_table(part: Mapping[str, Any]) -> str:
     """Every stage with its share of the time, all its statistics, and the whole way in the last row."""
     return _stage_table(part, COLUMNS, aligned)
+
+
+def jitter_table(exits: Mapping[str, Mapping[str, Any]]) -> str:
+    """Jitter at the exit of each part of the way, and what the part added to it (``jitter.exits`` of a stream)."""
+    columns = ("transit_ms", "transit_added_ms", "interval_ms", "interval_added_ms", "largest_gap_ms")
+    head = ("ms at the exit of", "transit", "added", "interval", "added", "largest gap", "freezes")
+    rows = [
+        [part, *(signed(figures[column], "added" in column) for column in columns), f"{figures['freezes']:,}"]
+        for part, figures in exits.items()
+    ]
+    return table(head, rows)
 
 
 def narrow_stage_table(part: Mapping[str, Any]) -> str:

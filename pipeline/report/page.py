@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.report.charts import batch_bars, stage_bar
 from pipeline.report.figures import NOTHING, count, duration, memory, milliseconds, rate
-from pipeline.report.markup import facts, narrow_stage_table, pill, stage_table, table, tile
+from pipeline.report.markup import facts, jitter_table, narrow_stage_table, pill, stage_table, table, tile
 from pipeline.report.model import model_panel
 from pipeline.report.verdict import findings, reasons, verdict
 
@@ -33,7 +33,9 @@ _LEGEND = (
     "from the reading of its packet until the last sink was done with it. Queue is every wait between two stages: a "
     "recording that is read faster than the model works waits there, and so does a frame of a stream with B-frames "
     "that the decoder keeps until its turn. Jitter is the smoothed change from one frame to "
-    "the next (the filter of RFC 3550)."
+    "the next (the filter of RFC 3550). Transit is the unsteadiness of the delay since capture at a part's exit (RFC "
+    "3550's interarrival jitter), interval the standard deviation between two frames there; added is what the part "
+    "itself made of it, less than nothing where it smoothed."
 )
 _OPEN_CARDS = 4  # so many streams show their tables without a click
 
@@ -140,6 +142,8 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool) -> str:
             f"{stage_bar(stream['stages'])}<details{opened}><summary>stages</summary>"
             f"{narrow_stage_table(stream)}</details>"
         )
+    if jitter.get("exits"):
+        times += f"<details><summary>jitter, and who added it</summary>{jitter_table(jitter['exits'])}</details>"
     return (
         f'<article class="card"><h3>{escape(name)} {pill(stream["state"])}</h3>{error}{resumed}'
         f'<dl class="figures">{shown}</dl>{times}{details}</article>'

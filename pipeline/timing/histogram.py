@@ -13,6 +13,7 @@ recorded once instead of once per frame that it would have delayed. :meth:`Histo
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
@@ -97,7 +98,8 @@ class Histogram:
 
     def percentiles(self, percents: tuple[float, ...]) -> list[int]:
         """Several percentiles, ascending, in one pass; the histogram must not be empty."""
-        ranks = (max(1, -int(-percent * self.count // 100)) for percent in percents)
+        # In the very arithmetic of numpy.percentile(method="inverted_cdf"): its rounding decides between neighbours.
+        ranks = (max(1, math.ceil(self.count * (percent / 100))) for percent in percents)
         buckets, sums = self._sums()
         return [min(_middle(buckets[bisect_left(sums, rank)]), self.maximum) for rank in ranks]
 

@@ -160,3 +160,18 @@ def test_any_number_of_streams(streams: int) -> None:
 def test_a_run_without_a_frame() -> None:
     reader = read(compose(a_run("a", frames=0).as_dict(), {"command": "replay"}))
     assert "0 frames, 1 stream" in reader.texts
+
+
+def test_who_made_it_unsteady_has_a_table_where_frames_have_a_pace_of_their_own() -> None:
+    report = compose(a_run("a").as_dict(), FACTS)
+    assert "who added it" not in page(report)
+    figures = {"transit_ms": 2.5, "interval_ms": 1.25, "largest_gap_ms": 191.0, "freezes": 3}
+    report["streams"]["a"]["jitter"]["exits"] = {
+        "arrival": figures | {"transit_added_ms": None, "interval_added_ms": None},
+        "infer": figures | {"transit_added_ms": 1.75, "interval_added_ms": -0.5},
+    }
+    html = page(report)
+    assert "who added it" in html
+    row = re.search(r"<tr><th scope=row>infer</th>(.*?)</tr>", html)
+    assert row is not None
+    assert re.findall(r"<td>(.*?)</td>", row[1]) == ["2.50", "+1.75", "1.25", "-0.500", "191", "3"]
