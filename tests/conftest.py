@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the program.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -24,20 +29,22 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def accounts_balance(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever a test is about: the accounts of every run that came to its end in this process balance."""
+def accounts_balance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test is about: the accounts of every run that came to its end in this process balance, and unless a
+    loop died those of its sinks. ``@pytest.mark.unbalanced``: this one is about accounts that do not."""
     flow = sys.modules.get("pipeline.flow")
-    if flow is None:  # nothing could be run in this process
+    if flow is None or request.node.get_closest_marker("unbalanced"):
         yield
         return
-    ledgers: list[Any] = []
+    ended: list[Any] = []
     settle = flow.Pipeline._settle
 
     def noted(pipeline: Any) -> None:
-        ledgers.append(pipeline.ledger)
+        ended.append(pipeline)
         settle(pipeline)
 
     monkeypatch.setattr(flow.Pipeline, "_settle", noted)
     yield
-    assert [ledger.unbalanced() for ledger in ledgers if ledger.unbalanced()] == []
-    assert [name for ledger in ledgers for name, sink in ledger.sinks.items() if not sink.served] == []
+    assert [run.ledger.unbalanced() for run in ended if run.ledger.unbalanced()] == []
+    whole = [run for run in ended if run.failure is None]
+    assert [name for run in whole for name, sink in run.ledger.sinks.items() if not sink.served] == []

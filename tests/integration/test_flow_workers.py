@@ -135,6 +135,7 @@ def test_the_last_worker_ends_the_follow_loop_not_the_first() -> None:
     assert sink.frames("a") == [0, 1, 2]
 
 
+@pytest.mark.unbalanced
 def test_frames_that_nobody_accounts_for_are_a_fault_that_is_said() -> None:
     class Counts(ScriptedSource):
         def read(self) -> Capture | None:
