@@ -100,11 +100,11 @@ def test_what_is_not_fit_is_refused_and_the_old_one_runs_on(daemon: Daemon) -> N
     (here / "garbage.pt").write_bytes(b"no model at all" * 100)
     save(NanWhereRed(), here / "open.pt", ultralytics_metadata((64, 64), NAMES))
     (here / "open.pt").chmod(0o666)
-    refused = "error: model swap .* first.pt stays in use: "
+    refused = r"error: model swap \d+: refused, .*first.pt stays in use: "
     assert "no such model file" in daemon.swap("path: gone.pt", refused)
     assert "garbage.pt" in daemon.swap("path: garbage.pt", refused)
     assert "SHA-256" in daemon.swap(f"path: first.pt, sha256: '{'0' * 64}'", refused)
-    assert "write" in daemon.swap("path: open.pt", refused)
+    assert "chmod o-w" in daemon.swap("path: open.pt", refused)
     (here / "open.pt").chmod(0o644)
     report = daemon.report()
     assert [swap["state"] for swap in report["model"]["swaps"]] == ["refused"] * 4
