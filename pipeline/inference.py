@@ -13,7 +13,7 @@ from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
 from pipeline.errors import InferenceError
 from pipeline.frame import Batch, Detections, Item, Outcome
-from pipeline.ledger import Ledger
+from pipeline.ledger import BatchRun, Ledger
 from pipeline.memory import BufferPool
 from pipeline.protocols import Detector, Pending
 
@@ -97,7 +97,9 @@ class BatchRunner:
             for item, detections in zip(batch.items, found, strict=True)
         ]
         parsed_ns = self._now()
-        self._ledger.batch(len(batch.items))
+        worker = threading.current_thread().name
+        run = BatchRun(worker, batch.number, len(batch.items), under_way.began_ns, inferred_ns, parsed_ns)
+        self._ledger.batch(run)
         self._scheduler.served(parsed_ns - under_way.began_ns)
         for item, detections in zip(batch.items, in_source, strict=True):
             marks = (*_waited(item, batch), under_way.began_ns, inferred_ns, parsed_ns)

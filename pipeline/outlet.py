@@ -12,7 +12,7 @@ from typing import Final
 from pipeline.errors import SinkError
 from pipeline.events import StreamEvent
 from pipeline.frame import Result, StreamInfo
-from pipeline.ledger import SinkLedger, SinkState, StreamLedger
+from pipeline.ledger import SinkLedger, SinkState, StreamLedger, Write
 from pipeline.protocols import Sink
 from pipeline.threads import Channel, Closed, Policy
 from pipeline.timing import Mark
@@ -185,7 +185,9 @@ class Outlet:
                 self.account.events_written += 1
             elif isinstance(event, Delivery):
                 self.account.written += 1
-                event.done(began_ns, now())
+                ended_ns = now()
+                self.account.writes.add(Write(began_ns, ended_ns, event.result.stream, event.result.frame))
+                event.done(began_ns, ended_ns)
                 if self.account.state == "degraded":
                     self._recover()
 

@@ -92,6 +92,7 @@ def serving(board: FakeBoard, limits: Limits | None = None, **options: Any) -> I
         metrics=lambda: b"# HELP pipeline_x x\n",
         metrics_type="text/plain; version=0.0.4; charset=utf-8",
         report=lambda: {"command": "run"} if board.books is not None else None,
+        trace=lambda: b'{"traceEvents":[]}' if board.books is not None else None,
         limits=limits,
     )
     try:

@@ -62,6 +62,9 @@ def configure(parser: Parser) -> None:
         "--save", type=several_of(*kinds), default=("jsonl",), metavar="LIST", help=f"{','.join(kinds)} (default jsonl)"
     )
     output.add_argument("--resume", action="store_true", help="skip streams that the report in --out calls finished")
+    output.add_argument(
+        "--trace", type=Path, metavar="FILE", help="every frame's journey and every batch, for ui.perfetto.dev"
+    )
     output.add_argument("--show", action="store_true", help="show the pictures in a window; q or Esc stops")
     work = parser.add_argument_group("work")
     work.add_argument("--config", type=Path, metavar="FILE", help="streams.yaml whose model, batch and defaults apply")
@@ -97,6 +100,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         warn_of_passwords(options.source)
     with logging_to_stderr(level, debug=options.debug), output_folder(options.out) as out:
+        if options.trace is not None and not options.trace.parent.is_dir():
+            raise UsageError(f"--trace {options.trace}: there is no folder {options.trace.parent}")
         return _replay(options, out)
 
 
@@ -105,7 +110,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
     from pipeline.cli.signals import StopRequests
     from pipeline.errors import ModelHung, SinkError
     from pipeline.replaying import Replay, ReplayOptions
-    from pipeline.report import compose, exit_code, save_html, save_json
+    from pipeline.report import compose, exit_code, save_html, save_json, save_trace
     from pipeline.timing import now_ns
 
     window = _window(options)
@@ -149,6 +154,8 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         with showing:
             try:
                 replay.prepare()
+                if options.trace is not None:
+                    replay.ledger.keep_all()
                 save_so_far(replay, out)  # from here on every file that appears is accounted for
                 replay.begin()
                 stuck = not _wait(replay, requests, window, lambda: save_so_far(replay, out))
@@ -170,6 +177,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         files = replay.outputs
         try:
             files += [save_json(report, out), save_html(report, out)]
+            files += [] if options.trace is None else [save_trace(replay.ledger.journal(replay.ledger.start_ns), options.trace)]
         except SinkError as failure:
             code = 1
             print(f"pipeline: {failure}", file=sys.stderr)

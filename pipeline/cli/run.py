@@ -37,6 +37,9 @@ def configure(parser: Parser) -> None:
     parser.usage = "pipeline run STREAMS.yaml [options]"
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="cameras, model and sinks")
     parser.add_argument("--out", type=folder, metavar="DIR", help="write report.json and report.html there at the end")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="at the end, the journeys of the last seconds, for ui.perfetto.dev"
+    )
     parser.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the streams (from 0)")
     parser.add_argument(
         "--insecure", action="store_true", help="serve HTTP without TLS on an address that others can reach"
@@ -66,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.folder import output_folder
     from pipeline.daemon import Daemon
     from pipeline.daemon.shard import WHOLE, Shard
+    from pipeline.errors import UsageError
     from pipeline.replaying.earlier import REPORTS, refuse_foreign
     from pipeline.timing import wall_ns
 
@@ -76,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         if out is not None:
             refuse_foreign(out, REPORTS)
+        if options.trace is not None and not options.trace.parent.is_dir():
+            raise UsageError(f"--trace {options.trace}: there is no folder {options.trace.parent}")
         since_ns = wall_ns()
         shard = WHOLE if options.shard is None else Shard.parse(options.shard)
         daemon = Daemon(options.config, shard=shard, serve=partial(_serve, insecure=options.insecure))
@@ -99,8 +105,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
     """Join the server with what it serves; neither of them knows the other."""
+    from pipeline.ledger import LATELY_NS
     from pipeline.metrics import CONTENT_TYPE, exposition
-    from pipeline.report import compose
+    from pipeline.report import compose, trace
     from pipeline.timing import now_ns
     from pipeline.web import WebServer
 
@@ -108,12 +115,17 @@ def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
         ledger = board.ledger
         return None if ledger is None else compose(ledger.as_dict(now_ns()), board.facts())
 
+    def trace_of_lately() -> bytes | None:
+        ledger = board.ledger
+        return None if ledger is None else trace(ledger.journal(now_ns() - LATELY_NS))
+
     return WebServer(
         config,
         board,
         metrics=lambda: exposition(board, now_ns()),
         metrics_type=CONTENT_TYPE,
         report=report,
+        trace=trace_of_lately,
         insecure=insecure,
     )
 
@@ -122,18 +134,22 @@ def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error
     """Write and print the report; False where it could not be written."""
     from pipeline.cli.written import written_files
     from pipeline.errors import SinkError
-    from pipeline.report import compose, save_html, save_json
+    from pipeline.ledger import LATELY_NS
+    from pipeline.report import compose, save_html, save_json, save_trace
 
     measured: dict[str, Any] = daemon.accounts()
     report = compose(measured, daemon.facts(), error=error)
     files = written_files(options.config, report["streams"], since_ns)
     written = True
-    if out is not None:
-        try:
+    try:
+        if out is not None:
             files += [save_json(report, out), save_html(report, out)]
-        except SinkError as failure:
-            written = False
-            print(f"pipeline: {failure}", file=sys.stderr)
+        if options.trace is not None:
+            ledger = daemon.ledger
+            files.append(save_trace(ledger.journal(ledger.end_ns - LATELY_NS), options.trace))
+    except SinkError as failure:
+        written = False
+        print(f"pipeline: {failure}", file=sys.stderr)
     if not options.quiet and options.log == "text":
         print_report(report, files, to_stderr=True)
     elif error is not None:

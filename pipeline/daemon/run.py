@@ -132,10 +132,15 @@ class Daemon:
             return self._leave(0)
         return self._watch(pipeline)
 
+    @property
+    def ledger(self) -> Ledger:
+        """The accounts of a run that was ``ready``."""
+        assert self._pipeline is not None, "run() comes first"
+        return self._pipeline.ledger
+
     def accounts(self) -> dict[str, Any]:
         """Counts and times of a run that was ``ready`` and has ended, as :func:`pipeline.report.compose` takes them."""
-        assert self._pipeline is not None, "run() comes first"
-        ledger = self._pipeline.ledger
+        ledger = self.ledger
         if not ledger.end_ns:  # threads were left behind
             ledger.account_for_shutdown()
             ledger.end(now_ns())

@@ -2,6 +2,7 @@
 """The frame ledger and the latency of every stage."""
 
 from pipeline.events import StreamState
+from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Write
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.sinks import SinkLedger, SinkState
@@ -11,7 +12,10 @@ from pipeline.ledger.streams import FROZEN_NS, StreamLedger
 __all__ = [
     "ENDED",
     "FROZEN_NS",
+    "LATELY_NS",
+    "BatchRun",
     "Distribution",
+    "Journal",
     "Latency",
     "Ledger",
     "Lifecycle",
@@ -19,5 +23,6 @@ __all__ = [
     "SinkState",
     "StreamLedger",
     "StreamState",
+    "Write",
     "stats",
 ]

@@ -12,11 +12,12 @@ from collections import Counter
 from typing import Any
 
 from pipeline.ledger.folding import folded
+from pipeline.ledger.journal import BatchRun, Journal, Lately
 from pipeline.ledger.sinks import SinkLedger
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.streams import StreamLedger, ms_since
 from pipeline.ledger.windows import SPANS, figures
-from pipeline.timing import Histogram, cpu_ns
+from pipeline.timing import GC_PAUSES, Histogram, cpu_ns
 
 
 class Ledger:
@@ -31,6 +32,8 @@ class Ledger:
         self.cpu_ns = 0  # of the whole process, from start to end
         self._cpu_start_ns = 0
         self._lock = threading.Lock()
+        self._batches: Lately[BatchRun] = Lately()
+        self._for_a_file = False
         # Of the streams that have ended: a run over thousands of files stays small.
         self._settled = Latency()
         self._corrected = Histogram()
@@ -38,12 +41,32 @@ class Ledger:
     def begin(self, at_ns: int) -> None:
         """The detector is warm, the first source may open."""
         self.start_ns = at_ns
+        GC_PAUSES.watch()
         self._cpu_start_ns = cpu_ns()
 
     def end(self, at_ns: int) -> None:
         """The last sink is closed."""
         self.end_ns = at_ns
         self.cpu_ns = cpu_ns() - self._cpu_start_ns
+
+    def keep_all(self) -> None:
+        """Remember what happens not for some seconds only: it is to be written into a file. Before anything runs."""
+        self._for_a_file = True
+        self._batches.keep_more()
+        for sink in self.sinks.values():
+            sink.writes.keep_more()
+
+    def journal(self, since_ns: int) -> Journal:
+        """What ended after ``since_ns`` (monotonic), as far as it is remembered: :data:`LATELY_NS`, or all."""
+        return Journal(
+            {name: stream.times.newest(since_ns) for name, stream in list(self.streams.items())},
+            [batch for batch in self._batches.all() if batch.parsed_ns > since_ns],
+            {
+                name: [write for write in sink.writes.all() if write.ended_ns > since_ns]
+                for name, sink in self.sinks.items()
+            },
+            GC_PAUSES.since(since_ns),
+        )
 
     def add(self, account: StreamLedger) -> None:
         """Keep a stream's account. An earlier life of the same name stays, under ``name~1``, ``name~2``, ..."""
@@ -52,6 +75,8 @@ class Ledger:
             account.awaited_ns = earlier.last_result_ns or earlier.awaited_ns
             account.life.told.update(earlier.life.told)  # why it was begun anew is among them
         self.retire(account.name)
+        if self._for_a_file:
+            account.times.keep_all()
         self.streams[account.name] = account
 
     def retire(self, name: str) -> None:
@@ -63,10 +88,11 @@ class Ledger:
             earlier.times.forget()
             self.streams = folded(self.streams)
 
-    def batch(self, items: int) -> None:
-        """A detect worker finished a batch of ``items`` items."""
+    def batch(self, run: BatchRun) -> None:
+        """A detect worker finished a batch."""
         with self._lock:
-            self.batch_sizes[items] += 1
+            self.batch_sizes[run.items] += 1
+            self._batches.add(run)
 
     def batches(self) -> dict[int, int]:
         """How many batches of each size there were so far."""

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.ledger.journal import Lately, Write
+
 SinkState = Literal["ok", "degraded", "failed"]
 
 
@@ -20,6 +22,7 @@ class SinkLedger:
         events_received, events_written, events_lost: the same for events of streams, where the sink wants them.
         faults: times that a stream could not be begun or ended, or the sink not closed: results that counted as
             written may be missing then.
+        writes: the newest.
         state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
     """
 
@@ -33,6 +36,7 @@ class SinkLedger:
     faults: int = 0
     state: SinkState = "ok"
     error: str | None = None
+    writes: Lately[Write] = field(default_factory=Lately, repr=False, compare=False)
 
     @property
     def lost_data(self) -> bool:

@@ -4,16 +4,26 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any, Final
 
 from pipeline.ledger.blocks import Block
 from pipeline.ledger.exits import Exits
+from pipeline.ledger.journal import LATELY_NS, MOST, MOST_FOR_A_FILE
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.windows import SPANS, Window
-from pipeline.timing import Histogram, elapsed, thread_cpu_ns
+from pipeline.timing import Histogram, Mark, elapsed, thread_cpu_ns
 
 BLOCK: Final = 64
 """Traces that are taken apart together. Whoever reads figures takes what there is."""
+
+
+_MARKS: Final = len(Mark)
+NEVER_NS: Final = 1 << 62
+
+
+def _ended_ns(trace: list[int]) -> int:
+    return max(trace[:_MARKS])
 
 
 class StreamTimes:
@@ -34,6 +44,8 @@ class StreamTimes:
         self._windows = {span_s: Window(span_s) for span_s in SPANS} if looks_back else {}
         self._exits = Exits() if looks_back else None
         self._lost = Histogram()
+        self._journeys: deque[list[int]] = deque(maxlen=MOST)
+        self._keep_ns = LATELY_NS
         self.frames = 0
         self.cpu_ns = 0
 
@@ -48,6 +60,7 @@ class StreamTimes:
         """A frame was dropped; its journey ends where that happened."""
         with self._lock:
             self._lost.record(elapsed(trace))
+            self._journeys.append(trace)
 
     def latency(self) -> Latency:
         """A copy of the distributions so far."""
@@ -56,6 +69,19 @@ class StreamTimes:
             self._fold()
             copy.merge(self._latency)
         return copy
+
+    def keep_all(self) -> None:
+        """Remember journeys not for some seconds only: they are to be written into a file."""
+        with self._lock:
+            self._journeys = deque(self._journeys, maxlen=MOST_FOR_A_FILE)
+            self._keep_ns = NEVER_NS
+
+    def newest(self, since_ns: int) -> list[list[int]]:
+        """The traces of frames that ended after ``since_ns``, dropped ones too, by the time of their end."""
+        with self._lock:
+            self._fold()
+            found = [trace for trace in self._journeys if _ended_ns(trace) > since_ns]
+        return sorted(found, key=_ended_ns)
 
     def take(self) -> Latency:
         """Give the distributions away: the last frame has finished."""
@@ -102,6 +128,7 @@ class StreamTimes:
         with self._lock:
             self._fold()
             self._windows = {}
+            self._journeys.clear()
 
     def dropped_after(self) -> dict[str, Any] | None:
         """STATS of the journeys of dropped frames."""
@@ -114,7 +141,12 @@ class StreamTimes:
         if not count:
             return
         began_ns = thread_cpu_ns()
-        block = Block(self._finished[:count])
+        finished = self._finished[:count]
+        block = Block(finished)
+        self._journeys.extend(finished)
+        too_old_ns = _ended_ns(finished[-1]) - self._keep_ns
+        while self._journeys and _ended_ns(self._journeys[0]) < too_old_ns:
+            self._journeys.popleft()
         del self._finished[:count]  # others may have appended meanwhile
         self._latency.add(block)
         for window in self._windows.values():

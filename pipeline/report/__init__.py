@@ -3,6 +3,7 @@
 
 from pipeline.report.compose import compose
 from pipeline.report.machine import describe_machine, peak_rss_mb
+from pipeline.report.perfetto import save_trace, trace
 from pipeline.report.saving import save_html, save_json, to_json
 from pipeline.report.verdict import Finding, exit_code, findings, verdict
 
@@ -15,6 +16,8 @@ __all__ = [
     "peak_rss_mb",
     "save_html",
     "save_json",
+    "save_trace",
     "to_json",
+    "trace",
     "verdict",
 ]

@@ -4,8 +4,10 @@
 from pipeline.timing.clock import SYSTEM, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
 from pipeline.timing.histogram import Histogram, bucket_of
 from pipeline.timing.jitter import DurationJitter, IntervalJitter, TransitJitter
+from pipeline.timing.pauses import GC_PAUSES, Pause
 from pipeline.timing.trace import (
     EPOCH,
+    FRAME,
     PARTS,
     PTS,
     SLOTS,
@@ -21,6 +23,8 @@ from pipeline.timing.trace import (
 
 __all__ = [
     "EPOCH",
+    "FRAME",
+    "GC_PAUSES",
     "PARTS",
     "PTS",
     "SLOTS",
@@ -32,6 +36,7 @@ __all__ = [
     "Histogram",
     "IntervalJitter",
     "Mark",
+    "Pause",
     "SystemClock",
     "TransitJitter",
     "bucket_of",

@@ -2,10 +2,10 @@
 """The journey of one frame as marks in time, and how the intervals between marks become stages and waits.
 
 A trace is a flat list of integers: monotonic nanoseconds in one slot per :class:`Mark`, 0 where the frame did not pass,
-and behind them what the source knew of its capture (:data:`PTS`, :data:`EPOCH`). It travels with the frame and has one
-owner at a time. The interval that *ends* at a mark belongs to that mark's stage, so the stages of a frame sum exactly,
-in integer nanoseconds, to its end-to-end time, whichever marks it passed. A frame that is dropped has no mark beyond
-the place where it was lost, and the same holds up to there.
+and behind them what the source knew of its capture (:data:`PTS`, :data:`EPOCH`, :data:`FRAME`). It travels with the
+frame and has one owner at a time. The interval that *ends* at a mark belongs to that mark's stage, so the stages of a
+frame sum exactly, in integer nanoseconds, to its end-to-end time, whichever marks it passed. A frame that is dropped
+has no mark beyond the place where it was lost, and the same holds up to there.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ PTS: Final = _MARKS
 """Slot behind the marks: presentation time in nanoseconds since the stream's first frame."""
 EPOCH: Final = _MARKS + 1
 """Slot behind the marks: grows at each break in the time stamps; times of capture compare within one epoch only."""
-SLOTS: Final = _MARKS + 2
+FRAME: Final = _MARKS + 2
+"""Slot behind the marks: the frame's number among those that the decoder delivered."""
+SLOTS: Final = _MARKS + 3
 
 
 def new_trace() -> list[int]:

@@ -41,6 +41,7 @@ class Api:
         metrics: Callable[[], bytes],
         metrics_type: str,
         report: Callable[[], dict[str, Any] | None],
+        trace: Callable[[], bytes | None] = lambda: None,
         token_needed: bool = False,
         executor: Executor | None = None,
     ) -> None:
@@ -50,6 +51,7 @@ class Api:
         self._metrics = Fresh(metrics, executor, _FRESH_S)
         self._metrics_type = metrics_type
         self._report = Fresh(report, executor, _FRESH_S)
+        self._trace = Fresh(trace, executor, _FRESH_S)
         self._executor = executor
         self._each: dict[str, Fresh[dict[str, Any] | None]] = {}
         self._overview = Fresh(
@@ -91,9 +93,15 @@ class Api:
     async def report(self, request: Request) -> Response:
         """The report so far."""
         found = await self._report.get()
-        return (
-            refusal(503, "NotReady", "nothing runs yet", {"retry-after": "5"}) if found is None else json_answer(found)
-        )
+        return _not_ready() if found is None else json_answer(found)
+
+    async def trace(self, request: Request) -> Response:
+        """The journeys of the last seconds, for Perfetto."""
+        found = await self._trace.get()
+        if found is None:
+            return _not_ready()
+        headers = {"content-disposition": 'attachment; filename="pipeline-trace.json"'}
+        return Response(found, 200, headers, media_type="application/json")
 
     async def still(self, request: Request) -> Response:
         """The next picture of a stream, in full size, boxes drawn."""
@@ -164,6 +172,10 @@ class Api:
 
 def _word(good: bool, yes: str, no: str) -> Response:
     return Response(f"{yes if good else no}\n", 200 if good else 503, media_type="text/plain")
+
+
+def _not_ready() -> Response:
+    return refusal(503, "NotReady", "nothing runs yet", {"retry-after": "5"})
 
 
 def _unknown() -> Response:

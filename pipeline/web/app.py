@@ -41,6 +41,7 @@ def application(api: Api, access: Access, hosts: Hosts, *, secure: bool) -> ASGI
         ("/ready", api.ready, get),
         ("/metrics", api.metrics, get),
         ("/api/report", api.report, get),
+        ("/api/trace", api.trace, get),
         ("/api/streams", api.streams, get),
         ("/api/streams/{name}", api.stream, get),
         ("/api/streams/{name}/frame.jpg", api.still, get),

@@ -53,6 +53,7 @@ class WebServer:
         metrics: Callable[[], bytes],
         metrics_type: str,
         report: Callable[[], dict[str, Any] | None],
+        trace: Callable[[], bytes | None] = lambda: None,
         insecure: bool = False,
         limits: Limits | None = None,
     ) -> None:
@@ -65,6 +66,7 @@ class WebServer:
             board: what is served.
             metrics: makes the text of ``/metrics``, of the type ``metrics_type``.
             report: makes the report so far, or None before there is one.
+            trace: makes a trace of the last seconds, JSON for Perfetto, or None likewise.
             insecure: others may reach it without TLS.
             limits: what clients may take.
         """
@@ -85,6 +87,7 @@ class WebServer:
             metrics=metrics,
             metrics_type=metrics_type,
             report=report,
+            trace=trace,
             token_needed=token is not None,
             executor=self._executor,
         )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.frame import SourceCounters, StreamInfo
-from pipeline.ledger import ENDED, Distribution, Latency, Ledger, SinkLedger, StreamLedger
+from pipeline.ledger import ENDED, BatchRun, Distribution, Latency, Ledger, SinkLedger, StreamLedger
 from pipeline.timing import Mark, new_trace
 
 MS = 1_000_000
@@ -281,7 +281,7 @@ class TestRun:
                 account.published(trace((first_s + index) * S, *[0] * 11))
         ledger.add(StreamLedger("silent"))
         for size in (4, 4, 2):
-            ledger.batch(size)
+            ledger.batch(BatchRun("detect:0", 1, size, 1, 2, 3))
         ledger.end(14 * S)
         report = ledger.as_dict()
         assert (report["wall_s"], report["frames"], report["fps"], report["first_result_ms"]) == (4.0, 10, 2.5, 1000.0)

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from pipeline.events import Condition
 from pipeline.frame import StreamInfo
-from pipeline.ledger import Ledger, SinkLedger, StreamLedger
+from pipeline.ledger import BatchRun, Ledger, SinkLedger, StreamLedger
 from pipeline.metrics import exposition
 from pipeline.metrics.text import Histograms, text
 from pipeline.timing import Mark, new_trace
@@ -91,9 +91,8 @@ def ledger() -> Ledger:
         gate.finished(marks)
     gate.arrived(3 * SECOND, 1.0, 0, corrupt=False)
     gate.lost("overflow", new_trace())
-    ledger.batch(1)
-    ledger.batch(4)
-    ledger.batch(4)
+    for size in (1, 4, 4):
+        ledger.batch(BatchRun("detect:0", 1, size, 1, 2, 3))
     ledger.sinks["jsonl"] = SinkLedger("jsonl", received=10, written=8, events_received=4, events_written=4)
     ledger.sinks["jsonl"].lost["overflow"] = 2
     return ledger

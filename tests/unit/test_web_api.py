@@ -76,6 +76,7 @@ def test_before_anything_runs(web: httpx.Client, board: FakeBoard) -> None:
     assert web.get("/ready").status_code == 503
     assert web.get("/api/streams").json()["streams"] == {}
     assert web.get("/api/report").status_code == 503
+    assert web.get("/api/trace").status_code == 503
     assert web.get("/api/streams/gate").status_code == 404
     assert web.get("/metrics").status_code == 200
 
@@ -114,6 +115,9 @@ def test_metrics_and_report(web: httpx.Client) -> None:
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert answer.text.startswith("# HELP")
     assert web.get("/api/report").json() == {"command": "run"}
+    answer = web.get("/api/trace")
+    assert (answer.json(), answer.headers["content-type"]) == ({"traceEvents": []}, "application/json")
+    assert answer.headers["content-disposition"] == 'attachment; filename="pipeline-trace.json"'
 
 
 def test_pause_and_resume(web: httpx.Client, board: FakeBoard) -> None:

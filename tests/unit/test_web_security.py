@@ -35,7 +35,7 @@ from pipeline.web.hosts import Hosts, foreign_page, split_host
 from pipeline.web.login import Login
 from tests.boards import CAMERA_PASSWORD, TOKEN, FakeBoard, client, serving, token_file
 
-PRIVATE = ["/", "/metrics", "/api/streams", "/api/streams/gate", "/api/report"]
+PRIVATE = ["/", "/metrics", "/api/streams", "/api/streams/gate", "/api/report", "/api/trace"]
 PRIVATE += ["/api/streams/gate/frame.jpg", "/api/streams/gate/video.mjpg"]
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 
@@ -142,7 +142,7 @@ def test_without_the_token_nothing_is_told(web: httpx.Client, board: FakeBoard) 
 
 
 def test_with_the_token_in_a_header(web: httpx.Client, board: FakeBoard) -> None:
-    for path in ["/", "/metrics", "/api/streams", "/api/streams/gate", "/api/report"]:
+    for path in ["/", "/metrics", "/api/streams", "/api/streams/gate", "/api/report", "/api/trace"]:
         assert web.get(path, headers=BEARER).status_code == 200, path
     assert web.post("/api/streams/gate/pause", headers=BEARER).status_code == 202
     assert board.held == [("gate", True)]

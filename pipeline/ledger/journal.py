@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happened lately, frame by frame: whole journeys, batches, writes of sinks and pauses, of the last seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from pipeline.timing import Pause
+
+LATELY_NS: Final = 12_000_000_000
+"""How long things are remembered: ten seconds that somebody may ask for, and the time that asking takes."""
+MOST: Final = 4096
+"""Of each kind and stream at most, whatever the rate."""
+MOST_FOR_A_FILE: Final = 100_000
+"""The same where a whole run is to be written into a file."""
+
+T = TypeVar("T")
+
+
+class BatchRun(NamedTuple):
+    """A batch that went through the network, monotonic nanoseconds.
+
+    Attributes:
+        worker: name of the thread.
+        number, items: of the batch, and how many network inputs were in it.
+        began_ns: as ``Mark.INFER`` of its frames, which tells them.
+        inferred_ns, parsed_ns: when the network's outputs and the detections were there.
+    """
+
+    worker: str
+    number: int
+    items: int
+    began_ns: int
+    inferred_ns: int
+    parsed_ns: int
+
+
+class Write(NamedTuple):
+    """A sink wrote a result, monotonic nanoseconds."""
+
+    began_ns: int
+    ended_ns: int
+    stream: str
+    frame: int
+
+
+class Lately(Generic[T]):
+    """The newest of something. One thread appends, any may look."""
+
+    def __init__(self) -> None:
+        self._kept: deque[T] = deque(maxlen=MOST)
+
+    def keep_more(self) -> None:
+        """A whole run is to be written into a file."""
+        self._kept = deque(self._kept, maxlen=MOST_FOR_A_FILE)
+
+    def add(self, item: T) -> None:
+        """One more; the oldest goes where there are too many."""
+        self._kept.append(item)
+
+    def all(self) -> list[T]:
+        """Oldest first."""
+        return list(self._kept.copy())  # a copy is made in one step: others may append meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What happened since a time.
+
+    Attributes:
+        journeys: by stream, the traces of the frames that ended, see :mod:`pipeline.timing.trace`.
+        batches, writes, pauses: see :class:`BatchRun`, :class:`Write` (by sink) and :class:`pipeline.timing.Pause`.
+    """
+
+    journeys: Mapping[str, list[list[int]]]
+    batches: list[BatchRun]
+    writes: Mapping[str, list[Write]]
+    pauses: list[Pause]

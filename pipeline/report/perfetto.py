@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's journal as a trace for Perfetto or chrome://tracing: a track per thread, an arrow per frame.
+
+The format: Google, Trace Event Format, https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from pipeline.errors import SinkError
+from pipeline.ledger import Journal
+from pipeline.replacing import replacing
+from pipeline.timing import FRAME, PARTS, PTS, WAITS, Mark, ended_in
+
+Event = dict[str, Any]
+
+_PID: Final = 1
+_WORK: Final = {Mark.DECODED: "decode", Mark.PREPARED: "preprocess", Mark.FOLLOWED: "follow"}
+"""What a frame's own marks tell of the threads; batches and writes are told by whoever made them."""
+_ORDER: Final = ("read", "wait", "detect", "follow", "write", "gc")
+
+
+class Slice(NamedTuple):
+    """Something that took time on a track, nanoseconds."""
+
+    track: str
+    name: str
+    began_ns: int
+    ended_ns: int
+    facts: dict[str, Any]
+
+
+def trace(journal: Journal) -> bytes:
+    """The journal as a JSON document; times count from its first event."""
+    slices = list(_slices(journal))
+    base_ns = min((each.began_ns for each in slices), default=0)
+    events: list[Event] = [_meta("process_name", 0, {"name": "pipeline"})]
+    tracks: dict[str, int] = {}
+    for each, track in _side_by_side(slices):
+        number = tracks.setdefault(track, len(tracks) + 1)
+        duration_ns = each.ended_ns - each.began_ns
+        events.append(
+            {"ph": "X", "pid": _PID, "tid": number, "name": each.name, "cat": each.track.partition(":")[0],
+             "ts": (each.began_ns - base_ns) / 1e3, "dur": duration_ns / 1e3, "args": each.facts}
+        )  # fmt: skip
+    events += _arrows(journal, tracks, base_ns)
+    for track, number in tracks.items():
+        events.append(_meta("thread_name", number, {"name": track}))
+        events.append(_meta("thread_sort_index", number, {"sort_index": _rank(track)}))
+    return orjson.dumps({"traceEvents": events, "displayTimeUnit": "ms"})
+
+
+def save_trace(journal: Journal, path: Path) -> Path:
+    """Write the trace to ``path``, whole or not at all; raises SinkError."""
+    try:
+        with replacing(path) as partial:
+            partial.write_bytes(trace(journal))
+    except OSError as error:
+        raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def _slices(journal: Journal) -> Iterator[Slice]:
+    for stream, journeys in journal.journeys.items():
+        for marks in journeys:
+            yield from _journey(stream, marks)
+    frames: dict[int, list[str]] = {}
+    for stream, journeys in journal.journeys.items():
+        for marks in journeys:
+            if marks[Mark.INFER]:
+                frames.setdefault(marks[Mark.INFER], []).append(f"{stream}#{marks[FRAME]}")
+    for batch in journal.batches:
+        facts = {"batch": batch.number, "items": batch.items, "frames": frames.get(batch.began_ns, [])}
+        yield Slice(batch.worker, f"infer {batch.items}", batch.began_ns, batch.inferred_ns, facts)
+        yield Slice(batch.worker, "postprocess", batch.inferred_ns, batch.parsed_ns, {"batch": batch.number})
+    for sink, writes in journal.writes.items():
+        for write in writes:
+            facts = {"stream": write.stream, "frame": write.frame}
+            yield Slice(f"write:{sink}", "write", write.began_ns, write.ended_ns, facts)
+    for pause in journal.pauses:
+        yield Slice("gc", f"generation {pause.generation}", pause.began_ns, pause.ended_ns, {})
+
+
+def _journey(stream: str, marks: list[int]) -> Iterator[Slice]:
+    facts: dict[str, Any] = {"stream": stream, "frame": marks[FRAME], "pts_s": marks[PTS] / 1e9}
+    if not marks[Mark.FOLLOWED]:
+        facts["lost_in"] = ended_in(marks)
+    before_ns = marks[Mark.READ]
+    for mark in list(Mark)[1:]:
+        at_ns = marks[mark]
+        if not at_ns:
+            continue
+        if mark in _WORK:
+            thread = "follow" if mark is Mark.FOLLOWED else f"read:{stream}"
+            yield Slice(thread, _WORK[mark], before_ns, at_ns, facts)
+        elif PARTS[mark] in WAITS and at_ns > before_ns:
+            yield Slice(f"wait:{stream}", PARTS[mark], before_ns, at_ns, facts)
+        before_ns = at_ns
+
+
+def _side_by_side(slices: Iterable[Slice]) -> Iterator[tuple[Slice, str]]:
+    """Each slice with a track on which nothing overlaps it: of two that do, the later one gets a track beside."""
+    free_ns: dict[str, list[int]] = {}
+    for each in sorted(slices, key=lambda one: one.began_ns):
+        ends = free_ns.setdefault(each.track, [])
+        row = next((row for row, end_ns in enumerate(ends) if end_ns <= each.began_ns), len(ends))
+        ends[row : row + 1] = [each.ended_ns]
+        yield each, each.track if row == 0 else f"{each.track} ({row + 1})"
+
+
+def _arrows(journal: Journal, tracks: dict[str, int], base_ns: int) -> Iterator[Event]:
+    """Of each published frame: from its reader over its batch and ``follow`` to the sink that was last."""
+    workers = {batch.began_ns: batch.worker for batch in journal.batches}
+    last = {
+        (write.stream, write.frame, write.began_ns): sink for sink, writes in journal.writes.items() for write in writes
+    }
+    for stream, journeys in journal.journeys.items():
+        for marks in journeys:
+            sink = last.get((stream, marks[FRAME], marks[Mark.SINK]))
+            stops = [
+                (f"read:{stream}", marks[Mark.PREPARE]),
+                (workers.get(marks[Mark.INFER], ""), marks[Mark.INFER]),
+                ("follow", marks[Mark.FOLLOW]),
+                (f"write:{sink}", marks[Mark.SINK]),
+            ]
+            passed = [(tracks[track], at_ns) for track, at_ns in stops if at_ns and track in tracks]
+            identity = zlib.crc32(f"{stream}#{marks[FRAME]}".encode())
+            for number, (tid, at_ns) in enumerate(passed):
+                kind = "s" if number == 0 else "f" if number == len(passed) - 1 else "t"
+                event = {"ph": kind, "id": identity, "pid": _PID, "tid": tid, "name": "frame", "cat": "frame"}
+                yield event | {"ts": (at_ns - base_ns) / 1e3} | ({} if kind == "s" else {"bp": "e"})
+
+
+def _meta(name: str, number: int, arguments: dict[str, Any]) -> Event:
+    return {"ph": "M", "pid": _PID, "tid": number, "name": name, "args": arguments}
+
+
+def _rank(track: str) -> int:
+    kind = track.partition(":")[0].partition(" ")[0]
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)

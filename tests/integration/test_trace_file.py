@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trace for Perfetto: a track per thread on which nothing overlaps, and an arrow along every frame's way."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli import main
+from pipeline.flow import Pipeline
+from pipeline.lanes import Terms
+from pipeline.ledger import StreamLedger
+from pipeline.ledger.journal import LATELY_NS
+from pipeline.ledger.times import BLOCK, StreamTimes
+from pipeline.report import trace
+from pipeline.stream import Stream
+from pipeline.testing import CopyStage, ListSink, ScriptedSource
+from pipeline.timing import FRAME, GC_PAUSES, Mark, new_trace, now_ns
+from tests.media import Media, media
+from tests.models import Cells, save, ultralytics_metadata
+
+__all__ = ["media"]
+
+FRAMES = 9
+
+
+def stream(name: str, **options: Any) -> Stream:
+    source = ScriptedSource([number / 25 for number in range(FRAMES)])
+    return Stream(source, [CopyStage()], StreamLedger(name), **options)
+
+
+def events(pipeline: Pipeline) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(trace(pipeline.ledger.journal(0)))["traceEvents"]
+    return found
+
+
+def tracks(found: list[dict[str, Any]]) -> dict[int, str]:
+    return {event["tid"]: event["args"]["name"] for event in found if event["name"] == "thread_name"}
+
+
+def slices(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    names, by_track = tracks(found), defaultdict(list)
+    for event in found:
+        if event["ph"] == "X":
+            by_track[names[event["tid"]]].append(event)
+    return by_track
+
+
+def test_every_frame_is_on_the_tracks_that_it_passed(run: Any) -> None:
+    pipeline = run([stream("a"), stream("b")], [ListSink("jsonl")], batch_size=4)
+    found = events(pipeline)
+    on = slices(found)
+    for name in ("a", "b"):
+        for work in ("decode", "preprocess"):
+            seen = [each["args"]["frame"] for each in on[f"read:{name}"] if each["name"] == work]
+            assert sorted(seen) == list(range(FRAMES))
+    assert len(on["follow"]) == len(on["write:jsonl"]) == 2 * FRAMES
+    batches = [each for track, each_of in on.items() for each in each_of if each["name"].startswith("infer")]
+    assert sum(each["args"]["items"] for each in batches) == 2 * FRAMES
+    together = [frame for each in batches for frame in each["args"]["frames"]]
+    assert sorted(together) == sorted(f"{name}#{number}" for name in "ab" for number in range(FRAMES))
+
+
+def test_nothing_overlaps_on_a_track(run: Any) -> None:
+    found = events(run([stream(name) for name in "abcde"], [ListSink()], batch_size=4, workers=2))
+    for track, of_track in slices(found).items():
+        ends = 0.0
+        for event in sorted(of_track, key=lambda each: each["ts"]):
+            assert event["ts"] >= ends - 1e-3, track
+            ends = event["ts"] + event["dur"]
+
+
+def test_arrows_lead_from_slice_to_slice(run: Any) -> None:
+    found = events(run([stream("a")], [ListSink("jsonl")], batch_size=4))
+    by_frame: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for event in found:
+        if event["ph"] in "stf":
+            by_frame[event["id"]].append(event)
+    assert len(by_frame) == FRAMES
+    spans = [(each["tid"], each["ts"], each["ts"] + each["dur"]) for each in found if each["ph"] == "X"]
+    for arrow in by_frame.values():
+        assert [event["ph"] for event in arrow] == ["s", "t", "t", "f"]
+        assert [event["ts"] for event in arrow] == sorted(event["ts"] for event in arrow)
+        for event in arrow:  # each end lies on a slice, else nobody would see it
+            assert any(tid == event["tid"] and began <= event["ts"] <= ended for tid, began, ended in spans)
+
+
+def test_a_lost_frame_says_where_it_was_lost(run: Any) -> None:
+    hopeless = Terms(policy="freshest", staleness_ns=0)
+    found = events(run([stream("a", terms=hopeless)], [ListSink()], fixed_batch=False))
+    places = {each["args"].get("lost_in") for each in slices(found)["read:a"]}
+    assert places == {"scheduler"}
+    assert not slices(found)["follow"]
+
+
+def test_the_garbage_collector_has_a_track(run: Any) -> None:
+    def collect(capture: Any) -> bool:
+        gc.collect()
+        return True
+
+    found = events(run([stream("a", keep=collect)], [ListSink()]))
+    assert any(each["name"] == "generation 2" for each in slices(found)["gc"])
+
+
+def test_pauses_are_measured() -> None:
+    GC_PAUSES.watch()
+    before_ns = now_ns()
+    gc.collect()
+    pause = GC_PAUSES.since(before_ns)[-1]
+    assert pause.generation == 2
+    assert before_ns <= pause.began_ns < pause.ended_ns <= now_ns()
+
+
+def test_only_the_last_seconds_are_remembered() -> None:
+    times = StreamTimes(looks_back=True)
+    step_ns = LATELY_NS // 100
+    for number in range(10 * BLOCK):
+        marks = new_trace()
+        marks[Mark.READ], marks[Mark.DONE], marks[FRAME] = 1 + number * step_ns, 2 + number * step_ns, number
+        times.finished(marks)
+    newest = [marks[FRAME] for marks in times.newest(0)]
+    assert newest[-1] == 10 * BLOCK - 1
+    assert 100 <= len(newest) <= 101 + BLOCK
+    assert [marks[FRAME] for marks in times.newest(3 + (10 * BLOCK - 4) * step_ns)] == newest[-3:]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "cells.pt"
+    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
+
+
+def test_a_replay_writes_one(model: Path, media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = media.clip(count=20)
+    words = ["replay", str(clip), "--model", str(model), "--out", str(tmp_path / "out"), "--trace"]
+    assert main([*words, str(tmp_path / "out" / "t.json")]) == 0
+    found = json.loads((tmp_path / "out" / "t.json").read_text())["traceEvents"]
+    assert len(slices(found)["follow"]) == 20
+    assert "t.json" in capsys.readouterr().out
+    assert main([*words, str(tmp_path / "nowhere" / "t.json")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
