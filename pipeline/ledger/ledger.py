@@ -15,7 +15,7 @@ from pipeline.ledger.folding import folded
 from pipeline.ledger.journal import BatchRun, Journal, Lately
 from pipeline.ledger.sinks import SinkLedger
 from pipeline.ledger.stats import Latency, stats
-from pipeline.ledger.streams import StreamLedger, ms_since
+from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
 from pipeline.ledger.windows import SPANS, figures
 from pipeline.timing import GC_PAUSES, Histogram, cpu_ns
 
@@ -134,6 +134,7 @@ class Ledger:
             "cpu_s": round(cpu_so_far_ns / 1e9, 3),
             "frames": frames,
             "fps": round(frames / wall_s, 3) if wall_s > 0 else 0.0,
+            "steady_fps": steady_fps(frames, first_ns, max((s.last_result_ns for s in streams.values()), default=0)),
             "first_result_ms": ms_since(self.start_ns, first_ns),
             "batches": {
                 "count": batches,

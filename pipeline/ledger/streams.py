@@ -319,6 +319,8 @@ class StreamLedger:
             "param_changes": self.life.param_changes,
             "stalls": self.life.stalls,
             "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
+            "steady_fps": steady_fps(self.processed, self.first_result_ns, self.last_result_ns),
+            "camera": self._arrivals.as_dict(self.info.fps) if self.info.live else None,
             "first_result_ms": ms_since(start_ns, self.first_result_ns),
         }
 
@@ -349,6 +351,11 @@ class StreamLedger:
 
 def _ms(value_ns: float | None) -> float | None:
     return None if value_ns is None else round(value_ns / 1e6, 6)
+
+
+def steady_fps(frames: int, first_ns: int, last_ns: int) -> float | None:
+    """Results per second from the first one on, however long that took to come; None before the second."""
+    return round((frames - 1) * 1e9 / (last_ns - first_ns), 3) if frames > 1 and last_ns > first_ns else None
 
 
 def ms_since(start_ns: int, at_ns: int) -> float | None:

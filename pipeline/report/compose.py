@@ -50,11 +50,13 @@ def compose(
         "peak_rss_mb": peak_rss_mb(),
         "frames": measured["frames"],
         "fps": measured["fps"],
+        "steady_fps": measured["steady_fps"],
         "first_result_ms": measured["first_result_ms"],
         "batches": measured["batches"],
         "streams": {name: _scrubbed(streams[name]) for name in names},
         "sinks": {name: _scrubbed(sink) for name, sink in measured["sinks"].items()},
         "total": measured["total"],
+        "tracker": measured["tracker"],
         **{key: value for key, value in facts.items() if key not in _OWN_FACTS},
     }
 

@@ -65,6 +65,8 @@ def stream(
         "end_to_end_corrected": _rounded(figures["end_to_end_corrected"]),
         "windows": {span: _window(window) for span, window in figures["windows"].items()},
         "dropped_after": _rounded(figures["dropped_after"]),
+        "steady_fps": figures["steady_fps"],
+        "camera": figures["camera"],
         "jitter": {
             **(_rounded({key: value for key, value in figures["jitter"].items() if not isinstance(value, dict)}) or {}),
             "exits": {part: _rounded(exit_) for part, exit_ in figures["jitter"]["exits"].items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -328,3 +329,43 @@ class TestRun:
         detached = SinkLedger("mp4", state="failed")
         assert detached.lost_data
         assert SinkLedger("csv", faults=1).lost_data
+
+
+class TestCamera:
+    def live(self, ppm: float, jitter_ms: float, frames: int = 1500) -> StreamLedger:
+        """25 frames per second by a clock that is fast by ``ppm``; declared are 30."""
+        account = StreamLedger("a", live=True)
+        account.opened(StreamInfo("a", fps=30.0, live=True), SourceCounters(), S)
+        late = np.random.default_rng(7).uniform(0, jitter_ms, frames)
+        for number in range(frames):
+            host_s = number / 25
+            account.arrived(S + round(host_s * S + late[number] * MS), host_s * (1 + ppm / 1e6), 0, False)
+        return account
+
+    @pytest.mark.parametrize("ppm", [-200, 0, 75])
+    def test_its_clock_against_the_host(self, ppm: float) -> None:
+        camera = self.live(ppm, 5).as_dict(0)["camera"]
+        assert (camera["declared_fps"], camera["measured_fps"]) == (30.0, pytest.approx(25, rel=0.01))
+        assert camera["drift_ppm"] == pytest.approx(ppm, abs=4 * camera["drift_error_ppm"])
+        assert 0 < camera["drift_error_ppm"] < 10
+
+    def test_least_squares_agree_with_numpy(self) -> None:
+        account = StreamLedger("a", live=True)
+        times = np.cumsum(np.random.default_rng(1).uniform(20, 60, 600)) / 1e3
+        for number, at_s in enumerate(times):
+            account.arrived(round(at_s * S), number * 0.0401, 0, False)
+        camera = account.as_dict(0)["camera"]
+        slope = np.polyfit(times, np.arange(600) * 0.0401, 1)[0]
+        assert camera["drift_ppm"] == pytest.approx((slope - 1) * 1e6, abs=0.1)
+
+    def test_too_early_to_tell(self) -> None:
+        assert self.live(100, 0, 200).as_dict(0)["camera"]["drift_ppm"] is None  # eight seconds
+        assert StreamLedger("file").as_dict(0)["camera"] is None
+
+    def test_the_steady_rate_leaves_the_start_out(self) -> None:
+        account = StreamLedger("a")
+        account.opened(StreamInfo("a"), SourceCounters(), S)
+        for number in range(11):
+            account.published(trace(9 * S + number * S // 10 - 11, *[1] * 11))
+        report = account.as_dict(S)
+        assert (report["steady_fps"], report["fps"]) == (10.0, pytest.approx(11 / 9, abs=1e-3))
