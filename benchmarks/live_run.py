@@ -54,14 +54,14 @@ class Watch:
     Attributes:
         lines: all that it wrote.
         began_ns, ended_ns: of the window that counts.
-        rss_mb: resident memory, by the second of the window.
+        rss_mb: seconds into the window, and resident memory then; about once a second.
         cpu_s: of the program, the cameras and the observer, in the window.
     """
 
     lines: list[Line] = field(default_factory=list)
     began_ns: int = 0
     ended_ns: int = 0
-    rss_mb: list[float] = field(default_factory=list)
+    rss_mb: list[tuple[float, float]] = field(default_factory=list)
     threads: int = 0
     cpu_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -103,7 +103,8 @@ def watch(tail: Tail, program: subprocess.Popen[Any], cameras: Cameras, setting:
     while (left := end - time.monotonic()) > 0:
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + 1.0
-            seen.rss_mb.append(_status(program.pid, "VmRSS") / 1024)
+            into = (time.monotonic_ns() - seen.began_ns) / 1e9
+            seen.rss_mb.append((into, _status(program.pid, "VmRSS") / 1024))
             seen.threads = max(seen.threads, _status(program.pid, "Threads"))
         seen.lines += tail.lines(min(left, 1.0))
     seen.ended_ns = time.monotonic_ns()
@@ -276,7 +277,8 @@ def evaluate(
         for sent in sent_log.values()
     ]
     p50, p90, p99 = np.percentile(values, [50, 90, 99])
-    rss = np.array(seen.rss_mb)
+    at, rss = np.array(seen.rss_mb).T
+    minute_3 = rss[(at >= 120) & (at < 180)]
     total = sum(processed)
     return {
         "processed": total / sum(offered),
@@ -293,6 +295,6 @@ def evaluate(
         "camera_cores": seen.cpu_s[1] / seconds,
         "observer_cores": seen.cpu_s[2] / seconds,
         "rss": float(rss[-5:].mean()),
-        "rss_growth": float(rss[-60:].mean() - rss[120:180].mean()) if len(rss) >= 240 else None,
+        "rss_growth": float(rss[at >= seconds - 60].mean() - minute_3.mean()) if seconds >= 240 else None,
         "threads": seen.threads,
     }
