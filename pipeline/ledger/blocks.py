@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -46,9 +46,13 @@ class Block:
         self._present = np.stack([passed[:, where].any(axis=1) for where in _COLUMNS], axis=1)
         self._present[:, -1] = True  # the whole way is one even where nothing was passed
         self._buckets = _buckets(self._durations)
+        self._all = list(self._columns(slice(None)))
 
-    def columns(self, rows: slice | npt.NDArray[np.bool_] = slice(None)) -> Iterator[tuple[str, Column]]:
-        """Each series that some frame of ``rows`` passed."""
+    def columns(self, rows: npt.NDArray[np.bool_] | None = None) -> Iterable[tuple[str, Column]]:
+        """Each series that some frame of ``rows`` (None: all) passed."""
+        return self._all if rows is None else self._columns(rows)
+
+    def _columns(self, rows: slice | npt.NDArray[np.bool_]) -> Iterator[tuple[str, Column]]:
         durations, buckets, present = self._durations[rows], self._buckets[rows], self._present[rows]
         for number, series in enumerate(SERIES):
             here = present[:, number]
@@ -57,11 +61,13 @@ class Block:
             elif here.any():
                 yield series, Column(durations[here, number].tolist(), buckets[here, number].tolist())
 
-    def slots(self, length_ns: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-        """Intervals of ``length_ns``, numbered from the clock's zero, in which frames ended, and which frames."""
+    def slots(self, length_ns: int) -> Iterator[tuple[int, npt.NDArray[np.bool_] | None]]:
+        """Intervals of ``length_ns``, numbered from the clock's zero, in which frames ended, and which frames (None:
+        all)."""
         numbers = self.ended_ns // length_ns
-        for number in np.unique(numbers).tolist():
-            yield number, numbers == number
+        found = sorted(set(numbers.tolist()))
+        for number in found:
+            yield number, None if len(found) == 1 else numbers == number
 
 
 def _buckets(values: Int64Array) -> Int64Array:

@@ -53,8 +53,7 @@ class Distribution:
     def add(self, column: Column) -> None:
         """Add successive durations."""
         self.histogram.add(*column)
-        for duration_ns in column.values:
-            self._filter.record(duration_ns)
+        self._filter.record_all(column.values)
         self.jitter_ns = self._filter.value_ns
 
     def merge(self, other: Distribution) -> None:

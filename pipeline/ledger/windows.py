@@ -25,6 +25,7 @@ class Window:
         self._length_ns = span_s * 1_000_000_000 // self._slots
         self._newest = 0
         self._by_slot: dict[int, dict[str, Histogram]] = {}
+        self._past: tuple[int, int, dict[str, Histogram]] | None = None  # all slots but the newest, added up
 
     def add(self, block: Block) -> None:
         """Add finished frames; such as are too old already are left out."""
@@ -35,6 +36,8 @@ class Window:
                     del self._by_slot[old]
             elif slot <= self._newest - self._slots:
                 continue
+            if slot < self._newest:
+                self._past = None
             histograms = self._by_slot.setdefault(slot, {})
             for series, column in block.columns(rows):
                 histogram = histograms.get(series)
@@ -44,14 +47,21 @@ class Window:
 
     def merge_into(self, whole: dict[str, Histogram], now_ns: int, only: str | None = None) -> None:
         """Add what falls in the window that ends at ``now_ns`` (monotonic), of all series or of one."""
-        oldest = now_ns // self._length_ns - self._slots
-        for slot, histograms in self._by_slot.items():
-            if slot > oldest:
-                wanted = (
-                    histograms.items() if only is None else [(only, histograms[only])] if only in histograms else []
-                )
-                for series, histogram in wanted:
-                    whole.setdefault(series, Histogram()).merge(histogram)
+        oldest, newest = now_ns // self._length_ns - self._slots, self._newest
+        if self._past is None or self._past[:2] != (oldest, newest):
+            past: dict[str, Histogram] = {}
+            for slot in self._by_slot:
+                if oldest < slot < newest:
+                    _merge(past, self._by_slot[slot])
+            self._past = oldest, newest, past
+        _merge(whole, self._past[2])
+        if newest > oldest:
+            _merge(whole, self._by_slot.get(newest, {}))
+
+
+def _merge(whole: dict[str, Histogram], more: dict[str, Histogram]) -> None:
+    for series, histogram in more.items():
+        whole.setdefault(series, Histogram()).merge(histogram)
 
 
 def figures(series: dict[str, Histogram]) -> dict[str, Any]:

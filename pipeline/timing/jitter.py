@@ -26,6 +26,15 @@ class DurationJitter:
             self.value_ns += (abs(duration_ns - self._previous) - self.value_ns) / 16
         self._previous = duration_ns
 
+    def record_all(self, durations_ns: Sequence[int]) -> None:
+        """Add successive frames' durations."""
+        previous, jitter = self._previous, self.value_ns
+        for duration_ns in durations_ns:
+            if previous is not None:
+                jitter += (abs(duration_ns - previous) - jitter) / 16
+            previous = duration_ns
+        self._previous, self.value_ns = previous, jitter
+
 
 class TransitJitter:
     """Interarrival jitter of RFC 3550 section 6.4.1.
@@ -50,8 +59,14 @@ class TransitJitter:
 
     def record_all(self, arrivals_ns: Sequence[int], captures_ns: Sequence[int]) -> None:
         """Add successive frames."""
+        previous, jitter = self._previous, self.value_ns
         for arrival_ns, capture_ns in zip(arrivals_ns, captures_ns, strict=True):
-            self.record(arrival_ns, capture_ns)
+            transit = arrival_ns - capture_ns
+            if previous is not None:
+                before = jitter or 0.0
+                jitter = before + (abs(transit - previous) - before) / 16
+            previous = transit
+        self._previous, self.value_ns = previous, jitter
 
     def reset(self) -> None:
         """Forget the last frame, not the value: call it at a reconnect or a discontinuity."""
