@@ -132,6 +132,7 @@ class Pipeline:
             while (capture := source.read()) is not None:
                 with stream.fence:
                     stream.check()
+                    capture = account.numbered(capture)
                     # Asked before it is counted: what a plug-in raises here costs the stream, not the balance.
                     kept = stream.keep(capture)
                     wanted = kept and stream.gate(capture)

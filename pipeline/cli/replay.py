@@ -177,7 +177,11 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         files = replay.outputs
         try:
             files += [save_json(report, out), save_html(report, out)]
-            files += [] if options.trace is None else [save_trace(replay.ledger.journal(replay.ledger.start_ns), options.trace)]
+            files += (
+                []
+                if options.trace is None
+                else [save_trace(replay.ledger.journal(replay.ledger.start_ns), options.trace)]
+            )
         except SinkError as failure:
             code = 1
             print(f"pipeline: {failure}", file=sys.stderr)

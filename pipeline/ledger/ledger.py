@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from typing import Any
 
-from pipeline.ledger.folding import folded
+from pipeline.ledger.folding import MOST_NAMES, folded
 from pipeline.ledger.journal import BatchRun, Journal, Lately
 from pipeline.ledger.sinks import SinkLedger
 from pipeline.ledger.stats import Latency, stats
@@ -34,6 +34,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._batches: Lately[BatchRun] = Lately()
         self._for_a_file = False
+        self._reached: dict[str, tuple[int, int]] = {}  # by name: its next frame and epoch, if it is begun anew
         # Of the streams that have ended: a run over thousands of files stays small.
         self._settled = Latency()
         self._corrected = Histogram()
@@ -75,6 +76,7 @@ class Ledger:
             account.awaited_ns = earlier.last_result_ns or earlier.awaited_ns
             account.life.told.update(earlier.life.told)  # why it was begun anew is among them
         self.retire(account.name)
+        account.first_frame, account.first_epoch = self._reached.get(account.name, (0, 0))
         if self._for_a_file:
             account.times.keep_all()
         self.streams[account.name] = account
@@ -82,6 +84,11 @@ class Ledger:
     def retire(self, name: str) -> None:
         """The stream of that name is one that was: its account stays as an earlier life, unless it never ran."""
         earlier = self.streams.pop(name, None)
+        if earlier is not None and earlier.decoded:
+            self._reached.pop(name, None)  # so that the name that was begun anew last is the last
+            self._reached[name] = earlier.first_frame + earlier.decoded, earlier.epoch + 1
+            while len(self._reached) > MOST_NAMES:
+                del self._reached[next(iter(self._reached))]
         if earlier is not None and not earlier.is_faulty:
             lives = [int(key.rpartition("~")[2]) for key in self.streams if key.startswith(f"{name}~")]
             self.streams[f"{name}~{max(lives, default=0) + 1}"] = earlier

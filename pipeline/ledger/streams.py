@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipeline.errors import Cause
 from pipeline.events import Condition, StreamState
-from pipeline.frame import SourceCounters, StreamInfo
+from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.ledger.arrivals import Arrivals
 from pipeline.ledger.counters import summed
 from pipeline.ledger.exits import added_by_stage
@@ -74,7 +75,11 @@ class StreamLedger:
         self.awaited_ns = now_ns()  # since when a result is waited for, if there is none
         self.is_faulty = False  # nobody ever read it: see faulty()
         self.counters = SourceCounters()
+        # What earlier lives of this name came to: frame numbers and epochs go on from there
+        self.first_frame = 0
+        self.first_epoch = 0
         # Written by the read loop
+        self.epoch = 0
         self.decoded = 0
         self.decimated = 0
         self.corrupt = 0
@@ -167,11 +172,18 @@ class StreamLedger:
     ) -> None:
         """The read loop got a frame from the decoder, of ``size`` (width, height) where that is known."""
         self.decoded += 1
+        self.epoch = epoch
         self.corrupt += corrupt
         self.last_frame_ns = read_ns
         self.life.arrived(read_ns, epoch, self.decoded, size, self.counters.discontinuities)
         if self.paced:
             self._arrivals.add(read_ns, round(pts_s * 1e9), epoch)
+
+    def numbered(self, capture: Capture) -> Capture:
+        """The capture as this program counts: also a stream that was begun anew goes on."""
+        if not self.first_epoch:
+            return capture
+        return replace(capture, index=self.first_frame + capture.index, epoch=self.first_epoch + capture.epoch)
 
     def ended(self, truncation: str | None, *, at_limit: bool, asked: bool) -> None:
         """The read loop ended without an error: at the limit, because it was asked to, or at the end of the source."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.frame import SourceCounters, StreamInfo
+from pipeline.frame import Capture, Picture, SourceCounters, StreamInfo
 from pipeline.ledger import ENDED, BatchRun, Distribution, Latency, Ledger, SinkLedger, StreamLedger
 from pipeline.timing import Mark, new_trace
 
@@ -369,3 +369,19 @@ class TestCamera:
             account.published(trace(9 * S + number * S // 10 - 11, *[1] * 11))
         report = account.as_dict(S)
         assert (report["steady_fps"], report["fps"]) == (10.0, pytest.approx(11 / 9, abs=1e-3))
+
+
+def test_frame_numbers_and_epochs_go_on_when_a_stream_is_begun_anew() -> None:
+    ledger = Ledger()
+    picture = Picture((np.zeros((4, 4), np.uint8),), "gray")
+    seen = []
+    for frames, epoch in ((3, 1), (0, 0), (2, 0), (1, 0)):  # the second life ends before its first frame
+        account = StreamLedger("gate")
+        ledger.add(account)
+        for index in range(frames):
+            capture = account.numbered(Capture(picture, index, 0.0, 1, 2, epoch=min(index, epoch)))
+            account.arrived(capture.read_ns, capture.pts_s, capture.epoch, corrupt=False)
+            seen.append((capture.index, capture.epoch))
+        if frames == 2:
+            ledger.retire("gate")  # removed, and added again later
+    assert seen == [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3)]
