@@ -165,6 +165,8 @@ def pipeline_run(setting: Setting, folder: Path) -> dict[str, Any]:
         number = sent_log[record["stream"]].find(record["pts"]) if by_stamp else record["frame"]
         found[record["stream"]].append((number, line.seen_ns, boxes))
     figures = evaluate(setting, seen, sent_log, found)
+    if "streams" not in told:
+        raise RuntimeError(f"no report: {told}")
     streams = told["streams"]
     figures["faults"] = []
     if not options.come_back and options.skip == "none":
