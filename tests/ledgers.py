@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.ledger import Ledger, SinkLedger, StreamLedger
+from pipeline.ledger import BatchRun, Ledger, SinkLedger, StreamLedger
 from pipeline.timing import Mark, new_trace
 
 MS = 1_000_000
@@ -44,7 +44,8 @@ def a_run(*names: str, frames: int = 5) -> Ledger:
             account.published(trace)
             account.finished(trace)
         if frames:
-            ledger.batch(frames)
+            began_ns = (1000 + _AT_MS[Mark.INFER]) * MS
+            ledger.batch(BatchRun("detect:0", 1, frames, began_ns, began_ns + MS, began_ns + 2 * MS))
     ledger.sinks["jsonl"] = SinkLedger("jsonl", frames * len(names), frames * len(names))
     ledger.end(1200 * MS)
     return ledger
