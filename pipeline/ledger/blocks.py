@@ -61,6 +61,11 @@ class Block:
             elif here.any():
                 yield series, Column(durations[here, number].tolist(), buckets[here, number].tolist())
 
+    @property
+    def whole(self) -> tuple[Int64Array, Int64Array]:
+        """The whole way of each frame, nanoseconds, and the bucket that it belongs to; (frames,) each."""
+        return self._durations[:, -1], self._buckets[:, -1]
+
     def slots(self, length_ns: int) -> Iterator[tuple[int, npt.NDArray[np.bool_] | None]]:
         """Intervals of ``length_ns``, numbered from the clock's zero, in which frames ended, and which frames (None:
         all)."""

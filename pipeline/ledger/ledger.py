@@ -11,8 +11,10 @@ import threading
 from collections import Counter
 from typing import Any
 
+from pipeline.ledger.course import Course
 from pipeline.ledger.folding import MOST_NAMES, folded
 from pipeline.ledger.journal import BatchRun, Journal, Lately
+from pipeline.ledger.shape import pack, unpack
 from pipeline.ledger.sinks import SinkLedger
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
@@ -38,6 +40,7 @@ class Ledger:
         # Of the streams that have ended: a run over thousands of files stays small.
         self._settled = Latency()
         self._corrected = Histogram()
+        self._course = Course()
 
     def begin(self, at_ns: int) -> None:
         """The detector is warm, the first source may open."""
@@ -108,10 +111,11 @@ class Ledger:
 
     def settle(self, account: StreamLedger) -> None:
         """A stream has ended and its last frame has left the last sink."""
-        latency = account.settle()
+        latency, course = account.settle()
         corrected = account.corrected(latency)
         with self._lock:
             self._settled.merge(latency)
+            self._course.merge(course)
             if corrected is not None:
                 self._corrected.merge(corrected[0])
 
@@ -150,6 +154,7 @@ class Ledger:
             },
             "streams": {
                 name: stream.as_dict(self.start_ns, final=bool(self.end_ns), at_ns=until_ns)
+                | stream.shape(self.start_ns)
                 for name, stream in streams.items()
             },
             "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
@@ -177,17 +182,20 @@ class Ledger:
         }
 
     def _total(self, streams: list[StreamLedger], until_ns: int) -> dict[str, Any]:
-        total, corrected = Latency(), Histogram()
+        total, corrected, course = Latency(), Histogram(), Course()
         with self._lock:
             total.merge(self._settled)
             corrected.merge(self._corrected)
+            course.merge(self._course)
         for stream in streams:
             latency = stream.latency()
             total.merge(latency)
+            course.merge(stream.times.course())
             found = stream.corrected(latency)
             if found is not None:
                 corrected.merge(found[0])
         return total.as_dict() | {
             "end_to_end_corrected": stats(corrected),
             "windows": {f"{span_s}s": self.recent(until_ns, span_s) for span_s in SPANS},
+            **unpack(pack(total, course), self.start_ns),
         }

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from pipeline.ledger.blocks import Block, Column
+from pipeline.ledger.blocks import SERIES, Block, Column
 from pipeline.timing import STAGES, WAITS, DurationJitter, Histogram
 
 ENOUGH: Final = 1000
@@ -123,6 +123,16 @@ class Latency:
     def as_dict(self) -> dict[str, Any]:
         """``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``."""
         return by_kind({name: distribution.as_dict() for name, distribution in self.series.items()})
+
+    def distributions(self) -> dict[str, dict[str, list[int]]]:
+        """``{series: {"buckets", "counts"}}``: what :func:`pipeline.timing.bucket_start` tells the limits of, and how
+        many durations lie there. Two of one series tell how much two runs differ (:mod:`pipeline.report.agreement`)."""
+        found = {}
+        for series in SERIES:
+            if series in self.series:
+                buckets, counts = self.series[series].histogram.sparse()
+                found[series] = {"buckets": buckets, "counts": counts}
+        return found
 
     def _of(self, series: str) -> Distribution:
         distribution = self.series.get(series)

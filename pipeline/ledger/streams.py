@@ -12,8 +12,10 @@ from pipeline.events import Condition, StreamState
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.ledger.arrivals import Arrivals
 from pipeline.ledger.counters import summed
+from pipeline.ledger.course import Course
 from pipeline.ledger.exits import added_by_stage
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
+from pipeline.ledger.shape import pack, unpack
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.times import StreamTimes
 from pipeline.ledger.windows import SPANS, figures
@@ -94,6 +96,8 @@ class StreamLedger:
         self._departure = IntervalJitter()
         self.times = StreamTimes(looks_back=self.paced)
         self._settled: dict[str, Any] | None = None
+        self._shape: bytes | None = None
+        self._reconnects = 0  # as far as they are in the course
         self.lives = 1  # how many it stands for: see together()
 
     @classmethod
@@ -176,6 +180,9 @@ class StreamLedger:
         self.corrupt += corrupt
         self.last_frame_ns = read_ns
         self.life.arrived(read_ns, epoch, self.decoded, size, self.counters.discontinuities)
+        if self.counters.reconnects != self._reconnects:
+            self._reconnects = self.counters.reconnects
+            self.times.reconnected(read_ns)
         if self.paced:
             self._arrivals.add(read_ns, round(pts_s * 1e9), epoch)
 
@@ -296,11 +303,17 @@ class StreamLedger:
         self.times.merge_recent(series, span_s, now_ns)
         return figures(series)
 
-    def settle(self) -> Latency:
+    def settle(self) -> tuple[Latency, Course]:
         """All frames have left all sinks: keep the figures, give away the distributions."""
-        latency = self.times.take()
+        latency, course = self.times.take()
+        self._shape = pack(latency, course)
         self._settled = self._figures(latency)
-        return latency
+        return latency, course
+
+    def shape(self, start_ns: int) -> dict[str, Any]:
+        """What this stream's part of ``report.json`` has beside :meth:`as_dict`: distributions, and how it went over
+        time; see :func:`pipeline.ledger.shape.unpack`."""
+        return unpack(self._shape or pack(self.latency(), self.times.course()), start_ns)
 
     def _figures(self, latency: Latency) -> dict[str, Any]:
         corrected = self.corrected(latency)

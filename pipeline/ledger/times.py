@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any, Final
 
 from pipeline.ledger.blocks import Block
+from pipeline.ledger.course import Course
 from pipeline.ledger.exits import Exits
 from pipeline.ledger.journal import LATELY_NS, MOST, MOST_FOR_A_FILE
 from pipeline.ledger.stats import Latency, stats
@@ -41,6 +42,7 @@ class StreamTimes:
         self._finished: list[list[int]] = []
         self._lock = threading.Lock()
         self._latency = Latency()
+        self._course = Course()
         self._windows = {span_s: Window(span_s) for span_s in SPANS} if looks_back else {}
         self._exits = Exits() if looks_back else None
         self._lost = Histogram()
@@ -60,7 +62,21 @@ class StreamTimes:
         """A frame was dropped; its journey ends where that happened."""
         with self._lock:
             self._lost.record(elapsed(trace))
+            self._course.lost(_ended_ns(trace))
             self._journeys.append(trace)
+
+    def reconnected(self, at_ns: int) -> None:
+        """The first frame of a new connection came."""
+        with self._lock:
+            self._course.reconnected(at_ns)
+
+    def course(self) -> Course:
+        """A copy of how it went over time."""
+        copy = Course()
+        with self._lock:
+            self._fold()
+            copy.merge(self._course)
+        return copy
 
     def latency(self) -> Latency:
         """A copy of the distributions so far."""
@@ -83,12 +99,13 @@ class StreamTimes:
             found = [trace for trace in self._journeys if _ended_ns(trace) > since_ns]
         return sorted(found, key=_ended_ns)
 
-    def take(self) -> Latency:
+    def take(self) -> tuple[Latency, Course]:
         """Give the distributions away: the last frame has finished."""
         with self._lock:
             self._fold()
             latency, self._latency = self._latency, Latency()
-        return latency
+            course, self._course = self._course, Course()
+        return latency, course
 
     def merge_recent(self, whole: dict[str, Histogram], span_s: int, now_ns: int) -> None:
         """Add the distributions of the last ``span_s`` (one of :data:`SPANS`), by series."""
@@ -149,6 +166,7 @@ class StreamTimes:
             self._journeys.popleft()
         del self._finished[:count]  # others may have appended meanwhile
         self._latency.add(block)
+        self._course.add(block)
         for window in self._windows.values():
             window.add(block)
         if self._exits is not None:

@@ -2,7 +2,7 @@
 """Time: the clock, the trace of a frame, distributions and jitter."""
 
 from pipeline.timing.clock import SYSTEM, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
-from pipeline.timing.histogram import Histogram, bucket_of
+from pipeline.timing.histogram import Histogram, bucket_of, bucket_start
 from pipeline.timing.jitter import DurationJitter, IntervalJitter, TransitJitter
 from pipeline.timing.pauses import GC_PAUSES, Pause
 from pipeline.timing.trace import (
@@ -40,6 +40,7 @@ __all__ = [
     "SystemClock",
     "TransitJitter",
     "bucket_of",
+    "bucket_start",
     "cpu_ns",
     "elapsed",
     "ended_in",

@@ -31,7 +31,8 @@ def bucket_of(value: int) -> int:
     return _SUB * octave + (value >> octave)
 
 
-def _low(bucket: int) -> int:
+def bucket_start(bucket: int) -> int:
+    """The least value that is counted in a bucket: it reaches up to the start of the next."""
     if bucket < 2 * _SUB:
         return bucket
     octave = bucket // _SUB - 1
@@ -39,7 +40,7 @@ def _low(bucket: int) -> int:
 
 
 def _middle(bucket: int) -> int:
-    return _low(bucket) + (1 << max(0, bucket // _SUB - 1)) // 2
+    return bucket_start(bucket) + (1 << max(0, bucket // _SUB - 1)) // 2
 
 
 @lru_cache(256)
@@ -92,6 +93,11 @@ class Histogram:
         self.total += other.total
         self.maximum = max(self.maximum, other.maximum)
 
+    def sparse(self) -> tuple[list[int], list[int]]:
+        """The buckets in use, ascending, and how many values lie in each."""
+        buckets = sorted(self.counts)
+        return buckets, list(map(self.counts.__getitem__, buckets))
+
     def percentile(self, percent: float) -> int | None:
         """The value below or at which ``percent`` % of the values lie (inverted CDF), or None when empty."""
         return self.percentiles((percent,))[0] if self.count else None
@@ -130,7 +136,7 @@ class Histogram:
             while added < omitted:
                 at = bucket_of(value - (added + 1) * interval_ns)
                 # All further values down to the bucket's lower end fall into it: few steps, however long the stall.
-                here = min(omitted, (value - _low(at)) // interval_ns) - added
+                here = min(omitted, (value - bucket_start(at)) // interval_ns) - added
                 whole.counts[at] = whole.counts.get(at, 0) + here * count
                 added += here
             whole.count += omitted * count

@@ -300,6 +300,8 @@ class TestRun:
             **nothing,
             "end_to_end_corrected": None,
             "windows": {"10s": nothing, "60s": nothing},
+            "distributions": {},
+            "over_time": None,
         }
 
     def test_a_name_that_comes_again_keeps_the_accounts_of_its_earlier_lives(self) -> None:

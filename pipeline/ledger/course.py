@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How one stream went over time: latency, losses and reconnects in slots whose width doubles whenever they are full."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.ledger.blocks import Block
+from pipeline.timing import bucket_of, bucket_start
+
+SLOTS: Final = 120
+"""At most; between half of them and all are in use once they were full."""
+FIRST_NS: Final = 100_000_000
+"""The width with which it begins."""
+
+# An eighth of an octave from 0.13 ms to 137 s, by dropping three bits of the buckets of all other distributions. What
+# lies outside is counted at the end; the maximum is exact anyway.
+_SHIFT: Final = 3
+_LOWEST: Final = bucket_of(1 << 17) >> _SHIFT
+_BUCKETS: Final = (bucket_of(1 << 37) >> _SHIFT) - _LOWEST
+_MIDDLES: Final = np.array(
+    [
+        (bucket_start(bucket << _SHIFT) + bucket_start((bucket + 1) << _SHIFT)) // 2
+        for bucket in range(_LOWEST, _LOWEST + _BUCKETS)
+    ],
+    np.int64,
+)
+_RESULTS, _DROPPED, _RECONNECTS, _TOOK = range(4)
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class Course:
+    """Results, losses, reconnects and end-to-end times, by the slot of time in which they were. Not locked.
+
+    Slots are numbered from the clock's zero, so that courses of several streams are added up slot by slot. Memory is
+    taken once, with the first event, and does not grow, however long the stream runs: a slot's percentiles come from
+    buckets of an eighth of an octave (a relative error of at most 1/16), its mean and maximum are exact.
+    """
+
+    def __init__(self) -> None:
+        self.width_ns = FIRST_NS
+        self._first: int | None = None  # number of the slot in the first row
+        self._sums = np.zeros((0, 4), np.int64)  # results, dropped, reconnects, nanoseconds
+        self._largest = np.zeros(0, np.int64)
+        self._buckets = np.zeros((0, _BUCKETS), np.uint32)
+
+    def add(self, block: Block) -> None:
+        """Add published frames that have left their last sink, by the time at which they did."""
+        rows = self._rows(block.ended_ns)
+        took_ns, buckets = block.whole
+        np.add.at(self._sums, (rows, _RESULTS), 1)
+        np.add.at(self._sums, (rows, _TOOK), took_ns)
+        np.maximum.at(self._largest, rows, took_ns)
+        np.add.at(self._buckets, (rows, np.clip((buckets >> _SHIFT) - _LOWEST, 0, _BUCKETS - 1)), 1)
+
+    def lost(self, at_ns: int) -> None:
+        """A frame was dropped at ``at_ns`` (monotonic)."""
+        self._count(at_ns, _DROPPED)
+
+    def reconnected(self, at_ns: int) -> None:
+        """The first frame of a new connection came."""
+        self._count(at_ns, _RECONNECTS)
+
+    def merge(self, other: Course) -> None:
+        """Add another stream's; the slots become at least as wide as the wider of both."""
+        if other._first is None:
+            return
+        if self._first is None:
+            self._take(other)
+            return
+        same = Course()
+        same._take(other)
+        while True:
+            assert self._first is not None
+            assert same._first is not None
+            first, last = min(self._first, same._first), max(self._last, same._last)
+            if self.width_ns == same.width_ns and last - first < SLOTS:
+                break
+            if self.width_ns <= same.width_ns:
+                self._widen()
+            else:
+                same._widen()
+        self._begin_at(first)
+        same._begin_at(first)
+        self._sums += same._sums
+        self._buckets += same._buckets
+        np.maximum(self._largest, same._largest, out=self._largest)
+
+    def as_dict(self, start_ns: int) -> dict[str, Any] | None:
+        """``{"start_s", "step_s", "results", "dropped", "reconnects", "mean_ms", "p50_ms", "p99_ms", "max_ms"}``.
+
+        Lists slot by slot, of which the first begins ``start_s`` after ``start_ns``, with None in slots without
+        results. None where nothing happened at all.
+        """
+        if self._first is None:
+            return None
+        used = slice(self._last - self._first + 1)
+        results, dropped, reconnects, took_ns = self._sums[used].T
+        sums = np.cumsum(self._buckets[used], axis=1, dtype=np.int64)
+        found: dict[str, Any] = {
+            "start_s": round((self._first * self.width_ns - start_ns) / 1e9, 3),
+            "step_s": self.width_ns / 1e9,
+            "results": results.tolist(),
+            "dropped": dropped.tolist(),
+            "reconnects": reconnects.tolist(),
+            "mean_ms": _ms(took_ns / np.maximum(results, 1), results),
+        }
+        for name, percent in (("p50_ms", 50), ("p99_ms", 99)):
+            ranks = np.maximum(np.ceil(results * (percent / 100)), 1).astype(np.int64)
+            places = np.minimum((sums < ranks[:, None]).sum(axis=1), _BUCKETS - 1)
+            found[name] = _ms(np.minimum(_MIDDLES[places], self._largest[used]), results)
+        found["max_ms"] = _ms(self._largest[used], results)
+        return found
+
+    @property
+    def _last(self) -> int:
+        """Number of the last slot in which something happened."""
+        assert self._first is not None
+        used = np.flatnonzero(self._sums.any(axis=1))
+        return self._first + (int(used[-1]) if used.size else 0)
+
+    def _count(self, at_ns: int, what: int) -> None:
+        rows = self._rows(np.array([at_ns], np.int64))
+        self._sums[rows, what] += 1
+
+    def _rows(self, at_ns: Int64Array) -> Int64Array:
+        """The rows of these times; makes room for them."""
+        if self._first is None:
+            self._first = int(at_ns.min()) // self.width_ns
+            # Written to, so that the memory is taken now and not little by little.
+            self._sums, self._largest = np.full((SLOTS, 4), 0, np.int64), np.full(SLOTS, 0, np.int64)
+            self._buckets = np.full((SLOTS, _BUCKETS), 0, np.uint32)
+        while True:
+            numbers: Int64Array = at_ns // self.width_ns
+            first, last = min(self._first, int(numbers.min())), max(self._last, int(numbers.max()))
+            if last - first < SLOTS:
+                self._begin_at(first)
+                return numbers - first
+            self._widen()
+
+    def _widen(self) -> None:
+        """Two slots become one."""
+        assert self._first is not None
+        first = self._first // 2
+        into = (self._first + np.arange(SLOTS)) // 2 - first
+        sums, largest, buckets = (np.full_like(rows, 0) for rows in (self._sums, self._largest, self._buckets))
+        np.add.at(sums, into, self._sums)
+        np.add.at(buckets, into, self._buckets)
+        np.maximum.at(largest, into, self._largest)
+        self._sums, self._largest, self._buckets, self._first = sums, largest, buckets, first
+        self.width_ns *= 2
+
+    def _begin_at(self, first: int) -> None:
+        """Make room before the first slot: what is rolled round the end is empty."""
+        assert self._first is not None
+        by, self._first = self._first - first, first
+        if by:
+            self._sums, self._largest, self._buckets = (
+                np.roll(rows, by, axis=0) for rows in (self._sums, self._largest, self._buckets)
+            )
+
+    def _take(self, other: Course) -> None:
+        """Become what the other is."""
+        self.width_ns, self._first = other.width_ns, other._first
+        self._sums, self._largest, self._buckets = other._sums.copy(), other._largest.copy(), other._buckets.copy()
+
+
+def _ms(values_ns: npt.NDArray[Any], results: Int64Array) -> list[float | None]:
+    """Milliseconds to the microsecond; None for slots without results."""
+    return [
+        round(value / 1e6, 3) if count else None
+        for value, count in zip(values_ns.tolist(), results.tolist(), strict=True)
+    ]
