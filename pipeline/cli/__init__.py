@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "cameras and files of a streams.yaml, until it is stopped",
     "top": "the streams of a running daemon, live in the terminal",
     "check": "find every fault in a streams.yaml, and open every source in it",
+    "report": "the tables of a run once more, or several runs side by side",
     "probe": "codec, size, frame rate, key frames and jitter of one source",
     "model": "the model workshop: look into model files, export them",
     "doctor": "what is wrong with this environment or with a model, and what to do about it",

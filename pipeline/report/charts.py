@@ -1,74 +1,269 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inline SVG: where the time of a frame goes, and how large the batches were."""
+"""The pictures of a report. What each shows stands in a table beside it, too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from html import escape
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.report.figures import milliseconds
+import numpy as np
 
-_WIDTH = 1000
+from pipeline.report.figures import milliseconds, signed
+from pipeline.report.plotting import colour, drawn
+from pipeline.timing import PARTS, WAITS, bucket_start
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+_ROW: Final = 19
+"""Height of a row in pictures that have a row per stage."""
+_PER_OCTAVE: Final = 8
+"""Columns per doubling of the time in which a distribution is drawn."""
+_LATE: Final = 20
+"""Where the slowest takes so many times as long as usual, times are drawn on a scale of powers of ten."""
 
 
-def stage_bar(stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """One bar, split by the mean time of a frame in each stage.
+def over_time(course: Mapping[str, Any] | None) -> str:
+    """End-to-end times over the run, and below them frames per second, losses and reconnects.
 
-    Segments are per frame of the end-to-end count, so that together they are the mean end-to-end time even where some
-    frames did not pass every stage.
+    Args:
+        course: see :meth:`pipeline.ledger.course.Course.as_dict`.
     """
-    sums = {stage: stats["mean_ms"] * stats["count"] for stage, stats in stages.items() if stats}
-    whole = sum(sums.values())
+    if not course or len(course["results"]) < 2 or not any(course["results"]):
+        return ""
+    step_s = course["step_s"]
+    span_s = step_s * len(course["results"])
+    unit, unit_s = next((name, each) for name, each in _UNITS if span_s >= 3 * each or each == 1)
+    dropped, reconnects = sum(course["dropped"]), sum(course["reconnects"])
+
+    def paint(times: Axes, rates: Axes) -> None:
+        middles = np.array(course["start_s"] + step_s * (np.arange(len(course["results"])) + 0.5)) / unit_s
+        for part in _stretches(course):
+            at = middles[part]
+            p50, p99 = (np.array([course[key][slot] for slot in part], float) for key in ("p50_ms", "p99_ms"))
+            _area(times, at, p50, p99, "accent", alpha=0.22)
+            times.plot(at, p99, color=colour("accent"), linewidth=0.8, alpha=0.75, clip_on=False)
+            times.plot(at, p50, color=colour("accent"), linewidth=1.7, clip_on=False)
+        known = [value for value in course["p99_ms"] if value is not None]
+        usual = float(np.median([value for value in course["p50_ms"] if value is not None]))
+        if usual > 0 and max(known) > _LATE * usual:
+            times.set_yscale("log")
+            times.minorticks_off()
+        else:
+            times.set_ylim(0, max(max(known) * 1.05, 1e-3))
+            times.locator_params(axis="y", nbins=4)
+        _in_milliseconds(times.yaxis)
+        rates.bar(
+            middles, np.array(course["results"]) / step_s, step_s / unit_s, color=colour("queue"), clip_on=False,
+            linewidth=0,
+        )  # fmt: skip
+        lost = np.array(course["dropped"]) / step_s
+        rates.bar(
+            middles, lost, step_s / unit_s, np.array(course["results"]) / step_s, color=colour("bad"), clip_on=False,
+            linewidth=0,
+        )  # fmt: skip
+        for slot in np.flatnonzero(course["reconnects"]):
+            for diagram in (times, rates):
+                diagram.axvline(middles[slot], color=colour("warning"), linewidth=1.3, linestyle=(0, (3, 2)))
+        begin_s = min(0.0, course["start_s"])
+        for diagram in (times, rates):
+            diagram.set_xlim(begin_s / unit_s, (course["start_s"] + span_s) / unit_s)
+            diagram.locator_params(axis="x", nbins=6)
+        times.tick_params(labelbottom=False)
+        rates.set_ylim(0)
+        rates.locator_params(axis="y", nbins=2)
+        rates.xaxis.set_major_formatter(lambda value, _: f"{value:g} {unit}")
+
+    label = (
+        f"end-to-end time and frames per second over {span_s / unit_s:.3g} {unit}; {dropped:,} dropped, "
+        f"{reconnects:,} reconnects"
+    )
+    return drawn(label, (128, 74), paint)
+
+
+_UNITS: Final = (("h", 3600), ("min", 60), ("s", 1))
+
+
+def _stretches(course: Mapping[str, Any]) -> list[list[int]]:
+    """The slots with results, parted where there were none for much longer than usual."""
+    slots = [slot for slot, count in enumerate(course["results"]) if count]
+    gaps = np.diff(slots)
+    most = max(3, 3 * int(np.median(gaps))) if len(gaps) else 3
+    cuts = [number + 1 for number, gap in enumerate(gaps) if gap > most]
+    return [slots[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(slots)], strict=True)]
+
+
+def distributions(found: Mapping[str, Mapping[str, Sequence[int]]], stages: Sequence[str]) -> str:
+    """How long frames spent in each stage and on the whole way: where it is wide there were many.
+
+    Args:
+        found: see :meth:`pipeline.ledger.stats.Latency.distributions`.
+        stages: in their order; ``end_to_end`` comes last.
+    """
+    shown = [name for name in (*stages, "end_to_end") if found.get(name)]
+    if not shown:
+        return ""
+
+    def paint(axes: Axes) -> None:
+        least, most = [], []
+        for row, name in enumerate(reversed(shown)):
+            edges, shares = _columns(found[name]["buckets"], found[name]["counts"])
+            half, at = 0.44 * np.repeat(shares / shares.max(), 2), np.repeat(edges, 2)[1:-1]
+            ink = "accent" if name == "end_to_end" else name
+            _area(axes, at, row - half, row + half, ink)
+            axes.plot(edges[[0, -1]], [row, row], color=colour(ink), linewidth=1, clip_on=False)
+            p50, p99 = (_percentile(found[name], percent) for percent in (50, 99))
+            axes.plot([p50, p50], [row - 0.44, row + 0.44], color=colour("ink"), linewidth=1.6, clip_on=False)
+            axes.plot([p99, p99], [row - 0.3, row + 0.3], color=colour("ink"), linewidth=1, clip_on=False)
+            least.append(edges[0])
+            most.append(edges[-1])
+        axes.set_xscale("log")
+        axes.set_xlim(max(min(least), 1e-3), max(most))
+        axes.set_ylim(-0.6, len(shown) - 0.4)
+        _in_milliseconds(axes.xaxis)
+        axes.minorticks_off()
+        _rows(axes, [name.replace("_", " ") for name in reversed(shown)])
+
+    label = ", ".join(
+        f"{name.replace('_', ' ')}: half of the frames within {milliseconds(_percentile(found[name], 50))} ms, "
+        f"99 % within {milliseconds(_percentile(found[name], 99))} ms"
+        for name in shown
+    )
+    return drawn(label, (_ROW * len(shown) + 30,), paint, left=78)
+
+
+def waterfall(part: Mapping[str, Any]) -> str:
+    """The journey of the mean frame: each stage and each wait begins where the one before it ends.
+
+    Parts are per frame of the end-to-end count, so that together they are its mean even where some frames did not pass
+    every one.
+    """
+    parts = mean_parts(part)
+    whole = sum(parts.values())
     if whole <= 0:
         return ""
-    label = ", ".join(f"{stage} {sums[stage] / whole:.0%}" for stage in sums)
-    parts = []
-    left = 0.0
-    for stage, part in sums.items():
-        width = part / whole * _WIDTH
-        title = f"{stage}: {milliseconds(stages[stage]['mean_ms'])} ms, {part / whole:.1%}"
-        parts.append(
-            f'<rect class="{escape(stage)}" x="{left:.2f}" y="0" width="{width:.2f}" height="20">'
-            f"<title>{escape(title)}</title></rect>"
-        )
-        left += width
-    return _drawing("bar", 20, f"mean time per frame: {label}", "".join(parts))
+
+    def paint(axes: Axes) -> None:
+        at = 0.0
+        for row, (name, took) in enumerate(parts.items()):
+            ink = colour("queue" if name in WAITS else name)
+            least = whole / 400  # else a short part would not be seen at all
+            axes.barh(-row, max(took, least), left=min(at, whole - least), height=0.66, color=ink, clip_on=False)
+            if row:
+                axes.plot([at, at], [0.67 - row, 0.33 - row], color=colour("soft"), linewidth=0.7, clip_on=False)
+            at += took
+            ahead = at < 0.75 * whole
+            axes.annotate(
+                milliseconds(took), (at if ahead else at - took, -row), (5 if ahead else -5, 0),
+                textcoords="offset points", va="center", ha="left" if ahead else "right", color=colour("ink"),
+            )  # fmt: skip
+        axes.set_xlim(0, whole)
+        axes.set_ylim(0.6 - len(parts), 0.6)
+        axes.locator_params(axis="x", nbins=5)
+        axes.grid(visible=False, axis="y")
+        axes.grid(axis="x", color=colour("line"), linewidth=0.7)
+        _in_milliseconds(axes.xaxis)
+        _rows(axes, list(parts), descending=True)
+
+    label = "mean time per frame: " + ", ".join(f"{name} {milliseconds(took)} ms" for name, took in parts.items())
+    return drawn(label, (_ROW * len(parts) + 30,), paint, left=78)
 
 
-def share_bar(stage: str, share: float) -> str:
-    """A small bar that fills ``share`` (0 to 1) of its width."""
-    width = min(max(share, 0.0), 1.0) * _WIDTH
-    bar = (
-        f'<rect class="track" x="0" y="0" width="{_WIDTH}" height="8"></rect>'
-        f'<rect class="{escape(stage)}" x="0" y="0" width="{width:.2f}" height="8"></rect>'
+def mean_parts(part: Mapping[str, Any]) -> dict[str, float]:
+    """Milliseconds of each stage, and of each place of waiting instead of ``queue``, per frame of the end-to-end count,
+    in the order of the route."""
+    whole = part.get("end_to_end")
+    if not whole:
+        return {}
+    places = {**part["stages"], **(part.get("waits") or {})}
+    if part.get("waits"):
+        places.pop("queue", None)
+    order = {name: number for number, name in enumerate(dict.fromkeys(PARTS))}
+    known = sorted((name for name, stats in places.items() if stats), key=lambda name: order.get(name, len(order)))
+    return {name: places[name]["mean_ms"] * places[name]["count"] / whole["count"] for name in known}
+
+
+def jitter_added(added: Mapping[str, Mapping[str, float | None]]) -> str:
+    """What each stage added to the unsteadiness of the intervals between frames; it smoothed where it is below nothing.
+
+    Args:
+        added: ``jitter.added`` of a stream.
+    """
+    figures = {stage: each["interval_added_ms"] or 0.0 for stage, each in added.items()}
+    if not any(figures.values()):
+        return ""
+
+    def paint(axes: Axes) -> None:
+        largest = max(map(abs, figures.values()))
+        for row, (stage, value) in enumerate(figures.items()):
+            axes.barh(-row, value, height=0.66, color=colour(stage), clip_on=False)
+            axes.annotate(
+                signed(value), (value, -row), (5 if value >= 0 else -5, 0), textcoords="offset points", va="center",
+                ha="left" if value >= 0 else "right", color=colour("ink"),
+            )  # fmt: skip
+        axes.axvline(0, color=colour("soft"), linewidth=0.8)
+        lowest, highest = min(0.0, *figures.values()), max(0.0, *figures.values())
+        room = 0.22 * (highest - lowest or largest)
+        axes.set_xlim(lowest - (room if lowest < 0 else 0), highest + (room if highest > 0 else 0))
+        axes.set_ylim(0.6 - len(figures), 0.6)
+        axes.locator_params(axis="x", nbins=5)
+        axes.grid(visible=False, axis="y")
+        _in_milliseconds(axes.xaxis)
+        _rows(axes, list(figures), descending=True)
+
+    label = "added to the deviation of intervals: " + ", ".join(
+        f"{stage} {signed(value)} ms" for stage, value in figures.items()
     )
-    return _drawing("share", 8, f"{share:.1%} of the time", bar)
+    return drawn(label, (_ROW * len(figures) + 30,), paint, left=78)
 
 
-def batch_bars(sizes: Mapping[str, int]) -> str:
-    """A column per batch size from 1 to the largest, as high as its share."""
+def batches(sizes: Mapping[str, int]) -> str:
+    """How many batches there were of each size."""
     counts = {int(size): number for size, number in sizes.items()}
     if not counts:
         return ""
-    largest, most = max(counts), max(counts.values())
-    step = _WIDTH / largest
-    columns = []
-    for size in range(1, largest + 1):
-        height = counts.get(size, 0) / most * 100
-        gap = step * 0.12
-        columns.append(
-            f'<rect class="column" x="{(size - 1) * step + gap:.2f}" y="{100 - height:.2f}" '
-            f'width="{step - 2 * gap:.2f}" height="{height:.2f}">'
-            f"<title>{counts.get(size, 0):,} batches of {size}</title></rect>"
-        )
-    axis = f'<rect class="axis" x="0" y="100" width="{_WIDTH}" height="1"></rect>'
-    label = ", ".join(f"{number:,} of {size}" for size, number in sorted(counts.items()))
-    return _drawing("columns", 101, f"batches: {label}", "".join(columns) + axis)
+
+    def paint(axes: Axes) -> None:
+        axes.bar(list(counts), list(counts.values()), width=0.78, color=colour("accent"), clip_on=False)
+        axes.set_xlim(0.5, max(counts) + 0.5)
+        axes.locator_params(axis="both", integer=True)
+        axes.locator_params(axis="y", nbins=4)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+    label = "batches: " + ", ".join(f"{number:,} of {size}" for size, number in sorted(counts.items()))
+    return drawn(label, (130,), paint, left=52)
 
 
-def _drawing(kind: str, height: int, label: str, content: str) -> str:
-    return (
-        f'<svg class="{kind}" viewBox="0 0 {_WIDTH} {height}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(label)}">{content}</svg>'
-    )
+def _area(axes: Axes, at: Any, low: Any, high: Any, ink: str, **style: Any) -> None:
+    """What lies between two lines, as one path."""
+    outline = np.concatenate([at, at[::-1]]), np.concatenate([low, high[::-1]])
+    axes.fill(*outline, color=colour(ink), linewidth=0, clip_on=False, **style)
+
+
+def _columns(buckets: Sequence[int], counts: Sequence[int]) -> tuple[Any, Any]:
+    """Edges in milliseconds, one more than there are columns, and the share of the frames in each column."""
+    begins = np.array([bucket_start(bucket) for bucket in buckets], float)
+    ends = np.array([bucket_start(bucket + 1) for bucket in buckets], float)
+    places = np.floor(np.log2(np.maximum((begins + ends) / 2, 1)) * _PER_OCTAVE).astype(int)
+    first = int(places.min())
+    shares = np.bincount(places - first, np.array(counts, float))
+    return 2.0 ** ((first + np.arange(len(shares) + 1)) / _PER_OCTAVE) / 1e6, shares
+
+
+def _percentile(distribution: Mapping[str, Sequence[int]], percent: float) -> float:
+    """Milliseconds, by the middle of the bucket."""
+    sums = np.cumsum(distribution["counts"])
+    bucket = distribution["buckets"][int(np.searchsorted(sums, np.ceil(sums[-1] * percent / 100)))]
+    return (bucket_start(bucket) + bucket_start(bucket + 1)) / 2e6
+
+
+def _rows(axes: Axes, names: Sequence[str], *, descending: bool = False) -> None:
+    axes.set_yticks([-row if descending else row for row in range(len(names))], names)
+    axes.tick_params(axis="y", labelcolor=colour("ink"))
+    axes.spines["bottom"].set_visible(False)
+
+
+def _in_milliseconds(axis: Axis) -> None:
+    """Numbers at an axis as people write them."""
+    axis.set_major_formatter(lambda value, _: f"{value:,.6g} ms")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipeline.report.charts import share_bar
+from pipeline.report.bars import share_bar
 from pipeline.report.figures import NOTHING, aligned, milliseconds, signed
 
 COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
@@ -54,7 +54,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         f"<tr><th scope=row>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
         for first, *rest in rows
     )
-    return _scrolling(f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>")
+    return scrolling(f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>")
 
 
 def stage_table(part: Mapping[str, Any]) -> str:
@@ -93,10 +93,10 @@ def _stage_table(part: Mapping[str, Any], columns: Sequence[str], figure: Callab
     )
     names = "".join(f"<th scope=col>{column.removesuffix('_ms')}</th>" for column in columns)
     head = f"<tr><th scope=col>ms per frame</th><th scope=col>share</th><th scope=col>count</th>{names}</tr>"
-    return _scrolling(f'<table class="stages"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>')
+    return scrolling(f'<table class="stages"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>')
 
 
-def _scrolling(content: str) -> str:
+def scrolling(content: str) -> str:
     """What may be wider than the page; with a tab stop, so that the keyboard can scroll it."""
     return f'<div class="scroll" tabindex="0">{content}</div>'
 

@@ -8,10 +8,12 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from pipeline.report.charts import batch_bars, stage_bar
+from pipeline.report.bars import stage_bar
+from pipeline.report.charts import batches
 from pipeline.report.figures import NOTHING, count, duration, memory, milliseconds, rate
 from pipeline.report.markup import facts, jitter_table, narrow_stage_table, pill, stage_table, table, tile
 from pipeline.report.model import model_panel
+from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
 from pipeline.report.verdict import findings, reasons, verdict
 
 _HEAD = """<!doctype html>
@@ -43,13 +45,24 @@ _OPEN_CARDS = 4  # so many streams show their tables without a click
 def page(report: Mapping[str, Any]) -> str:
     """The report as an HTML document."""
     streams = report["streams"]
-    cards = "".join(_card(name, stream, len(streams) <= _OPEN_CARDS) for name, stream in streams.items())
+    chosen = pictured(streams)
+    cards = "".join(
+        _card(
+            name,
+            stream,
+            len(streams) <= _OPEN_CARDS,
+            of_stream(stream, len(streams) <= _OPEN_CARDS) if name in chosen else "",
+        )
+        for name, stream in streams.items()
+    )
     parts = [
         _header(report),
         _tiles(report),
         _findings(report),
         _total(report),
-        f'<section><h2>{count(len(streams), "stream")}</h2><div class="cards">{cards}</div></section>',
+        course_of_all(report),
+        f"<section><h2>{count(len(streams), 'stream')}</h2>{_stages_legend(report, len(chosen))}"
+        f'<div class="cards">{cards}</div></section>',
         f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',
         f'<div class="columns">{model_panel(report["model"])}{_machine(report)}</div>',
         f"<footer><p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report['version']))}</p></footer>",
@@ -103,14 +116,24 @@ def _total(report: Mapping[str, Any]) -> str:
     total = report["total"]
     if not total.get("end_to_end"):
         return ""
-    names = "".join(f'<li><i class="key {escape(stage)}"></i>{escape(stage)}</li>' for stage in total["stages"])
     return (
-        f'<section><h2>Where the time of a frame goes</h2><div class="panel">{stage_bar(total["stages"])}'
-        f'<ul class="legend">{names}</ul>{stage_table(total)}</div></section>'
+        f'<section><h2>Where the time of a frame goes</h2><div class="panel">{of_all(total)}{stage_table(total)}</div>'
+        "</section>"
     )
 
 
-def _card(name: str, stream: Mapping[str, Any], is_open: bool) -> str:
+def _stages_legend(report: Mapping[str, Any], pictures: int) -> str:
+    """What the colours of the bars mean, and of whom there are pictures."""
+    names = "".join(
+        f'<li><i class="key {escape(stage)}"></i>{escape(stage)}</li>' for stage in report["total"]["stages"]
+    )
+    legend = f'<ul class="legend">{names}</ul>' if names else ""
+    if len(report["streams"]) > PICTURED:
+        legend += f'<p class="lead">There are pictures of the {pictures} slowest, by end-to-end p95.</p>'
+    return legend
+
+
+def _card(name: str, stream: Mapping[str, Any], is_open: bool, pictures: str) -> str:
     frames, jitter = stream["frames"], stream["jitter"]
     whole = stream.get("end_to_end")
     error = f'<p class="error">{escape(stream["error"])}</p>' if stream.get("error") else ""
@@ -146,18 +169,17 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool) -> str:
         times += f"<details><summary>jitter, and who added it</summary>{jitter_table(jitter['exits'])}</details>"
     return (
         f'<article class="card"><h3>{escape(name)} {pill(stream["state"])}</h3>{error}{resumed}'
-        f'<dl class="figures">{shown}</dl>{times}{details}</article>'
+        f'<dl class="figures">{shown}</dl>{times}{pictures}{details}</article>'
     )
 
 
 def _batches(report: Mapping[str, Any]) -> str:
-    batches = report["batches"]
-    if not batches["count"]:
+    ran = report["batches"]
+    if not ran["count"]:
         return ""
-    ends = f'<p class="scale"><span>1</span><span>{max(map(int, batches["sizes"]))}</span></p>'
     return (
-        f'<section><h2>Batches</h2><div class="panel"><p class="lead">{batches["count"]:,} batches, '
-        f"{batches['mean_size']:.3g} frames each on average</p>{batch_bars(batches['sizes'])}{ends}</div></section>"
+        f'<section><h2>Batches</h2><div class="panel"><p class="lead">{ran["count"]:,} batches, '
+        f"{ran['mean_size']:.3g} frames each on average</p><figure>{batches(ran['sizes'])}</figure></div></section>"
     )
 
 

@@ -13,10 +13,21 @@ from pipeline.errors import SinkError
 from pipeline.replacing import replacing
 from pipeline.report.page import page
 
+_IN_A_LINE = frozenset({"distributions", "over_time"})
+"""What programs read: lists of hundreds of numbers would be as many lines."""
+
 
 def to_json(report: Mapping[str, Any]) -> bytes:
     """The report as indented JSON with a line break at its end."""
-    return orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    streams = {name: _compact(stream) for name, stream in report["streams"].items()}
+    return orjson.dumps(
+        {**report, "streams": streams, "total": _compact(report["total"])},
+        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
+    )
+
+
+def _compact(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: orjson.Fragment(orjson.dumps(value)) if key in _IN_A_LINE else value for key, value in part.items()}
 
 
 def save_json(report: Mapping[str, Any], folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline.report import compose
 from pipeline.report.page import page
+from pipeline.report.pictures import PICTURED
 from tests.ledgers import FACTS, a_run, lose
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -55,9 +57,9 @@ def test_the_figures_are_there() -> None:
     reader = read(compose(ledger.as_dict(), FACTS))
     texts = reader.texts
     assert {"lobby", "gate", "truncated", "it ends 2 s early", "partial", "50.0", "10 frames, 2 streams"} <= set(texts)
-    assert texts.count("end to end") == 3
-    bars = [attributes for tag, attributes in reader.tags if tag == "svg" and attributes["class"] == "bar"]
-    assert len(bars) == 3
+    assert texts.count("end to end") == 6  # tables and distributions: of all, and of each
+    kinds = Counter(attributes["class"] for tag, attributes in reader.tags if tag == "svg")
+    assert (kinds["bar"], kinds["plot"]) == (2, 5)  # journey and batches; distributions of all and of each
 
 
 def test_what_is_known_of_the_model_is_in_rows_and_words() -> None:
@@ -109,11 +111,15 @@ def test_every_text_is_escaped() -> None:
     facts = {**FACTS, "command": EVIL, "model": {EVIL: EVIL, "path": EVIL}, "startup_s": {EVIL: 1.0}}
     report = compose(ledger.as_dict(), facts)
     report["streams"][EVIL]["stages"][EVIL] = report["total"]["stages"][EVIL] = report["total"]["end_to_end"]
+    report["total"]["distributions"][EVIL] = report["total"]["distributions"]["infer"]
+    report["streams"][EVIL]["jitter"]["added"] = {EVIL: {"interval_added_ms": 1.0}}
+    report["slow_frames"] = [{"stream": EVIL, "frame": 1, "end_to_end_ms": 2.0, "verdict": EVIL}]
     report |= {"machine": {EVIL: EVIL, "gpus": [EVIL]}, "version": EVIL, "created": EVIL, "error": EVIL}
     reader = read(report)
     allowed = {"html", "head", "meta", "title", "style", "body", "main", "header", "section", "footer", "article"}
     allowed |= {"p", "h1", "h2", "h3", "span", "small", "b", "i", "ul", "li", "dl", "dt", "dd", "div", "details"}
     allowed |= {"summary", "table", "thead", "tbody", "tr", "th", "td", "svg", "rect", "lang"}
+    allowed |= {"figure", "figcaption", "g", "path", "text"}
     assert {tag for tag, _ in reader.tags} <= allowed
     names = {name for _, attributes in reader.tags for name in attributes}
     assert not [name for name in names if name.startswith("on")]
@@ -142,7 +148,8 @@ def test_it_loads_nothing() -> None:
     reader = read(compose(a_run("a").as_dict(), FACTS))
     for tag, attributes in reader.tags:
         assert tag not in ("script", "link", "img", "iframe")
-        assert not {"src", "href", "style"} & set(attributes)
+        assert not {"src", "href", "xlink:href", "id"} & set(attributes)
+        assert tag in ("g", "path", "text") or "style" not in attributes
     html = page(compose(a_run("a").as_dict(), FACTS))
     assert "@import" not in html
     assert "url(" not in html
@@ -175,3 +182,24 @@ def test_who_made_it_unsteady_has_a_table_where_frames_have_a_pace_of_their_own(
     row = re.search(r"<tr><th scope=row>infer</th>(.*?)</tr>", html)
     assert row is not None
     assert re.findall(r"<td>(.*?)</td>", row[1]) == ["2.50", "+1.75", "1.25", "-0.500", "191", "3"]
+
+
+def test_the_slowest_frames_and_why_where_the_report_knows_them() -> None:
+    report = compose(a_run("a").as_dict(), FACTS)
+    assert "Slowest frames" not in page(report | {"slow_frames": []})
+    report["slow_frames"] = [
+        {"stream": "a", "frame": 1412, "end_to_end_ms": 312.4, "verdict": "queue +83 ms: batch 7 waited for lobby"}
+    ]
+    row = re.search(r"<tr><th scope=row>a</th>(<td>1,412.*?)</tr>", page(report))
+    assert row is not None
+    assert re.findall(r"<td>(.*?)</td>", row[1]) == ["1,412", "312", "queue +83 ms: batch 7 waited for lobby"]
+
+
+def test_of_many_streams_the_slowest_have_pictures() -> None:
+    report = compose(a_run(*(f"s{index}" for index in range(PICTURED + 4))).as_dict(), FACTS)
+    for index, stream in enumerate(report["streams"].values()):
+        stream["end_to_end"]["p95_ms"] = float(index)
+    html = page(report)
+    cards = html.split('<article class="card">')[1:]
+    assert ["<summary>pictures" in card for card in cards] == [False] * 4 + [True] * PICTURED
+    assert f"pictures of the {PICTURED} slowest" in html

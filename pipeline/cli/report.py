@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline report``: what a run left behind, told again, or several runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.cli.parser import Parser, folder
+from pipeline.cli.telling import print_json, print_json_report, print_report
+
+EXAMPLES = """\
+  pipeline report runs/7                    its tables again, and report.html anew
+  pipeline report runs/7 runs/8             what is faster, what is slower, and whether it only seems so
+  pipeline report before after --json       the same as data
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Add the options of this command."""
+    parser.usage = "pipeline report DIR... [options]"
+    parser.add_argument("runs", nargs="+", type=folder, metavar="DIR", help="folder of a run, or its report.json")
+    parser.epilog = (
+        "Of several runs the first is what the others are compared with. Distributions are compared by the test of\n"
+        "Kolmogorov and Smirnov on the buckets in the reports: 'differs' says that the shares of frames below some\n"
+        "time are D apart, by 0.1 at least and by more than chance would have it (1 in 1000); 'same' that no such\n"
+        "time was found. Rare slow frames do not show in it: look at the ratio of p99.\n\n"
+        "exit codes: 0 told; 1 report.html cannot be written; 2 no report there, or none that this version understands"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Tell of one run, or compare."""
+    from pipeline.errors import UsageError
+    from pipeline.report.reading import read_report
+    from pipeline.report.side_by_side import MOST
+
+    if len(options.runs) > MOST:
+        raise UsageError(f"{len(options.runs)} runs; at most {MOST} can be compared at once")
+    reports = [(str(path), read_report(path)) for path in options.runs]
+    try:
+        return _tell(options, *reports[0]) if len(reports) == 1 else _compare(options, reports)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        wrong = ", ".join(name for name, _ in reports)
+        raise UsageError(
+            f"{wrong}: is no report that this version understands: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _tell(options: argparse.Namespace, name: str, report: dict[str, Any]) -> int:
+    from pipeline.errors import SinkError
+    from pipeline.report import save_html
+
+    code, files = 0, []
+    if Path(name).is_dir():
+        try:
+            files.append(save_html(report, Path(name)))
+        except SinkError as error:
+            code = 1
+            print(f"pipeline: {error}", file=sys.stderr)
+    if options.json:
+        print_json_report(report)
+    elif not options.quiet:
+        print_report(report, files)
+    return code
+
+
+def _compare(options: argparse.Namespace, reports: list[tuple[str, dict[str, Any]]]) -> int:
+    from pipeline.report.comparison import compare
+
+    found = compare(reports)
+    if options.json:
+        print_json(found)
+        return 0
+    from rich.console import Console
+
+    from pipeline.report.side_by_side import comparison
+
+    console = Console(highlight=False, emoji=False)
+    for part in comparison(found):
+        console.print(part, soft_wrap=not hasattr(part, "columns"))
+    return 0

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison of runs as tables for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from string import ascii_uppercase
+from typing import Any, Final
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.report.comparison import FIGURES, RUN_FIGURES
+from pipeline.report.figures import NOTHING, aligned, duration, memory, rate
+from pipeline.report.model import in_words
+
+MOST: Final = len(ascii_uppercase)
+"""Runs that have a letter."""
+WHOLE_TABLES: Final = 4
+"""Of up to so many streams each has a table of its stages; of more, its end-to-end time."""
+
+_NAMES: Final = {
+    "wall_s": "wall time",
+    "first_result_ms": "first result",
+    "steady_fps": "fps, steady",
+    "cpu_ms_per_frame": "CPU per frame",
+    "peak_rss_mb": "peak memory",
+}
+
+
+def comparison(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What :func:`pipeline.report.comparison.compare` found."""
+    runs = found["runs"]
+    for letter, run in zip(ascii_uppercase, runs, strict=False):
+        created = str(run["created"] or "")[:19].replace("T", " ")
+        yield Text(f"{letter}  {run['folder']}: {run['command']}, {run['verdict']}, {created}".rstrip(", "))
+    for key, values in found["differences"].items():
+        shown = ", ".join(f"{letter} {_short(value)}" for letter, value in zip(ascii_uppercase, values, strict=False))
+        yield Text(f"not alike: {key}: {shown}", style="yellow")
+    if missing := _only_in(found["only_in"]):
+        yield Text(f"not in all runs, and not compared: {missing}", style="yellow")
+    yield Text()
+    yield _runs_table(runs)
+    yield Text()
+    streams = found["streams"]
+    yield _parts_table("all streams, ms" if len(streams) != 1 else "stages, ms", found["total"])
+    if 1 < len(streams) <= WHOLE_TABLES:
+        for name, parts in streams.items():
+            yield Text()
+            yield _parts_table(f"{name}, ms", parts)
+    elif len(streams) > 1:
+        yield Text()
+        yield _parts_table(
+            "end to end, ms", {name: parts["end_to_end"] for name, parts in streams.items() if "end_to_end" in parts}
+        )
+
+
+def _runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("run")
+    for letter in ascii_uppercase[: len(runs)]:
+        table.add_column(letter, justify="right", no_wrap=True, min_width=9)
+        if letter != "A":
+            table.add_column(f"{letter} / A", justify="right", no_wrap=True, min_width=7, style="bold")
+    for key in RUN_FIGURES:
+        cells = []
+        for number, run in enumerate(runs):
+            cells.append(_run_figure(key, run[key]))
+            if number:
+                cells.append(_ratio(run["ratio"][key]))
+        table.add_row(_NAMES.get(key, key), *cells)
+    return table
+
+
+def _parts_table(title: str, parts: Mapping[str, Sequence[Mapping[str, Any] | None]]) -> Table:
+    """A row per series and run; figures, their ratios to the first run, and whether they are spread alike."""
+    table = _table(title)
+    table.add_column("", no_wrap=True)
+    for name in FIGURES:
+        table.add_column(name.removesuffix("_ms"), justify="right", no_wrap=True, min_width=8)
+    for name in FIGURES:
+        table.add_column(f"x {name.removesuffix('_ms')}", justify="right", no_wrap=True, min_width=6, style="bold")
+    table.add_column("distribution", no_wrap=True)
+    for series, runs in parts.items():
+        for number, run in enumerate(runs):
+            first = series.replace("_", " ") if number == 0 else ""
+            if run is None:
+                table.add_row(first, ascii_uppercase[number], *[NOTHING] * len(FIGURES))
+                continue
+            ratios = [_ratio(run["ratio"][name]) if number else "" for name in FIGURES]
+            likeness = run["likeness"] or {}
+            differs = likeness.get("verdict") == "differs"
+            text = Text(likeness.get("text", NOTHING if number else ""), style="yellow" if differs else "")
+            table.add_row(first, ascii_uppercase[number], *(aligned(run[name]) for name in FIGURES), *ratios, text)
+    return table
+
+
+def _table(first: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(first, max_width=20, overflow="fold")
+    return table
+
+
+def _run_figure(key: str, value: float | None) -> str:
+    match key:
+        case "wall_s":
+            return duration(value)
+        case "first_result_ms":
+            return duration(None if value is None else value / 1e3)
+        case "fps" | "steady_fps":
+            return rate(value)
+        case "cpu_ms_per_frame":
+            return NOTHING if value is None else f"{value:.2f} ms"
+        case "peak_rss_mb":
+            return memory(value)
+    return NOTHING if value is None else f"{value:,}"
+
+
+def _ratio(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}" if value < 99.5 else f"{value:,.0f}"
+
+
+def _short(value: Any) -> str:
+    text = in_words(value) or "none"
+    return text if len(text) <= 40 else f"{text[:39]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _only_in(found: Mapping[str, Sequence[int]]) -> str:
+    names = [f"{name} ({', '.join(ascii_uppercase[number] for number in runs)})" for name, runs in found.items()]
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline report``: a run told again, runs side by side, and what is no report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli import main
+from pipeline.report import compose, save_html, save_json
+from tests.ledgers import FACTS, a_run
+
+
+def spoken(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main(["report", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two runs over the streams a and b."""
+    made = tmp_path / "one", tmp_path / "two"
+    for folder in made:
+        folder.mkdir()
+        save_json(compose(a_run("a", "b", frames=40).as_dict(), FACTS), folder)
+    return made
+
+
+def test_one_run_is_told_again_and_its_page_is_what_it_was(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = json.loads((folders[0] / "report.json").read_text())
+    page = save_html(report, folders[0])
+    written = page.read_text()
+    page.unlink()
+    code, out, err = spoken(capsys, folders[0])
+    assert (code, err) == (0, "")
+    assert "80 frames of 2 streams" in out
+    assert "all 2 streams, ms" in out
+    assert page.read_text() == written
+
+
+def test_json_of_one_run_is_its_report(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = spoken(capsys, folders[0] / "report.json", "--json")
+    assert (code, out) == (0, (folders[0] / "report.json").read_text())
+    assert not (folders[0] / "report.html").exists()
+
+
+def test_two_runs_are_compared(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = spoken(capsys, *folders)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"A  {folders[0]}: replay, complete, ")
+    row = next(line for line in out.splitlines() if line.startswith("decode"))
+    assert row.split() == ["decode", "A", "1.00", "1.00", "1.00"]
+    after = out.splitlines()[out.splitlines().index(row) + 1]
+    assert after.split() == ["B", "1.00", "1.00", "1.00", "1.00", "1.00", "1.00", "same"]
+    assert not (folders[0] / "report.html").exists()
+
+
+def test_json_of_two_runs_is_the_comparison(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = spoken(capsys, *folders, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [run["folder"] for run in found["runs"]] == list(map(str, folders))
+    assert found["total"]["infer"][1]["likeness"]["text"] == "same"
+
+
+def without(report: dict[str, Any], *path: str) -> dict[str, Any]:
+    part = report
+    for key in path[:-1]:
+        part = part[key]
+    del part[path[-1]]
+    return report
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "there is no report.json in this folder"),
+        ("", "is no JSON"),
+        ("[]", "is not the report of a replay or a run"),
+        ('{"command": "bench"}', "is not the report of a replay or a run"),
+        ('{"command": "replay"}', "without machine, model, startup_s"),
+        (("total",), "without total"),
+        (("streams", "a", "stages"), "without streams.a.stages"),
+        (("streams", "a", "end_to_end", "p50_ms"), "KeyError: 'p50_ms'"),
+        (("streams", "a", "frames", "dropped"), "KeyError: 'dropped'"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_no_report_is_refused_in_one_line(
+    text: Any, expected: str, count: int, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folders[1] / "report.json"
+    if text is None:
+        file.unlink()
+    elif isinstance(text, tuple):
+        file.write_text(json.dumps(without(json.loads(file.read_text()), *text)))
+    else:
+        file.write_text(text)
+    code, out, err = spoken(capsys, *folders[2 - count :])
+    assert (code, err.count("\n")) == (2, 1)
+    assert expected in err
+    assert str(folders[1]) in err
+    assert "Traceback" not in err
+    assert not out or count == 1
+
+
+def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = spoken(capsys, tmp_path / "none")
+    assert (code, out, err) == (2, "", f"pipeline: {tmp_path / 'none'}: no such folder\n")
+
+
+def test_an_older_report_is_told_without_pictures_of_what_it_does_not_know(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folders[0] / "report.json"
+    report = json.loads(file.read_text())
+    for part in (report["total"], *report["streams"].values()):
+        for key in ("distributions", "over_time", "waits", "windows", "end_to_end_corrected"):
+            part.pop(key, None)
+    file.write_text(json.dumps(report))
+    code, _, err = spoken(capsys, folders[0])
+    assert (code, err) == (0, "")
+    assert "The mean journey" in (folders[0] / "report.html").read_text()
+
+
+def test_a_page_that_cannot_be_written_is_said(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    (folders[0] / "report.html").mkdir()
+    code, out, err = spoken(capsys, folders[0])
+    assert (code, err.count("\n")) == (1, 1)
+    assert "report.html cannot be written" in err
+    assert "80 frames of 2 streams" in out
+
+
+def test_more_runs_than_letters(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = spoken(capsys, *[folders[0]] * 27)
+    assert (code, err) == (2, "pipeline: 27 runs; at most 26 can be compared at once\n")
