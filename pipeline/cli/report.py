@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     reports = [(str(path), read_report(path)) for path in options.runs]
     try:
         return _tell(options, *reports[0]) if len(reports) == 1 else _compare(options, reports)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         wrong = ", ".join(name for name, _ in reports)
         raise UsageError(
             f"{wrong}: is no report that this version understands: {type(error).__name__}: {error}"

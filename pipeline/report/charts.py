@@ -54,15 +54,11 @@ def over_time(course: Mapping[str, Any] | None) -> str:
             times.set_ylim(0, max(max(known) * 1.05, 1e-3))
             times.locator_params(axis="y", nbins=4)
         _in_milliseconds(times.yaxis)
-        rates.bar(
-            middles, np.array(course["results"]) / step_s, step_s / unit_s, color=colour("queue"), clip_on=False,
-            linewidth=0,
-        )  # fmt: skip
-        lost = np.array(course["dropped"]) / step_s
-        rates.bar(
-            middles, lost, step_s / unit_s, np.array(course["results"]) / step_s, color=colour("bad"), clip_on=False,
-            linewidth=0,
-        )  # fmt: skip
+        edges = np.array(course["start_s"] + step_s * np.arange(len(course["results"]) + 1)) / unit_s
+        done, lost = (np.array(course[key]) / step_s for key in ("results", "dropped"))
+        _steps(rates, edges, np.zeros_like(done), done, "queue")
+        for begin, end in _runs(lost > 0):
+            _steps(rates, edges[begin : end + 1], done[begin:end], (done + lost)[begin:end], "bad")
         for slot in np.flatnonzero(course["reconnects"]):
             for diagram in (times, rates):
                 diagram.axvline(middles[slot], color=colour("warning"), linewidth=1.3, linestyle=(0, (3, 2)))
@@ -94,6 +90,12 @@ def _stretches(course: Mapping[str, Any]) -> list[list[int]]:
     return [slots[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(slots)], strict=True)]
 
 
+def _runs(where: Any) -> list[tuple[int, int]]:
+    """Begin and end of each stretch of slots of which something is true."""
+    turns = np.flatnonzero(np.diff(np.concatenate([[0], where.astype(int), [0]])))
+    return list(zip(turns[::2].tolist(), turns[1::2].tolist(), strict=True))
+
+
 def distributions(found: Mapping[str, Mapping[str, Sequence[int]]], stages: Sequence[str]) -> str:
     """How long frames spent in each stage and on the whole way: where it is wide there were many.
 
@@ -109,9 +111,9 @@ def distributions(found: Mapping[str, Mapping[str, Sequence[int]]], stages: Sequ
         least, most = [], []
         for row, name in enumerate(reversed(shown)):
             edges, shares = _columns(found[name]["buckets"], found[name]["counts"])
-            half, at = 0.44 * np.repeat(shares / shares.max(), 2), np.repeat(edges, 2)[1:-1]
+            half = 0.44 * shares / shares.max()
             ink = "accent" if name == "end_to_end" else name
-            _area(axes, at, row - half, row + half, ink)
+            _steps(axes, edges, row - half, row + half, ink)
             axes.plot(edges[[0, -1]], [row, row], color=colour(ink), linewidth=1, clip_on=False)
             p50, p99 = (_percentile(found[name], percent) for percent in (50, 99))
             axes.plot([p50, p50], [row - 0.44, row + 0.44], color=colour("ink"), linewidth=1.6, clip_on=False)
@@ -239,6 +241,11 @@ def _area(axes: Axes, at: Any, low: Any, high: Any, ink: str, **style: Any) -> N
     """What lies between two lines, as one path."""
     outline = np.concatenate([at, at[::-1]]), np.concatenate([low, high[::-1]])
     axes.fill(*outline, color=colour(ink), linewidth=0, clip_on=False, **style)
+
+
+def _steps(axes: Axes, edges: Any, low: Any, high: Any, ink: str) -> None:
+    """The same of columns between ``edges``, one more than there are columns."""
+    _area(axes, np.repeat(edges, 2)[1:-1], np.repeat(low, 2), np.repeat(high, 2), ink)
 
 
 def _columns(buckets: Sequence[int], counts: Sequence[int]) -> tuple[Any, Any]:

@@ -8,12 +8,14 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from pipeline.redact import scrub
 from pipeline.report.bars import stage_bar
 from pipeline.report.charts import batches
 from pipeline.report.figures import NOTHING, count, duration, memory, milliseconds, rate
 from pipeline.report.markup import facts, jitter_table, narrow_stage_table, pill, stage_table, table, tile
 from pipeline.report.model import model_panel
 from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
+from pipeline.report.plotting import why_not
 from pipeline.report.verdict import findings, reasons, verdict
 
 _HEAD = """<!doctype html>
@@ -65,7 +67,8 @@ def page(report: Mapping[str, Any]) -> str:
         f'<div class="cards">{cards}</div></section>',
         f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',
         f'<div class="columns">{model_panel(report["model"])}{_machine(report)}</div>',
-        f"<footer><p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report['version']))}</p></footer>",
+        f"<footer>{_no_pictures()}<p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report['version']))}</p>",
+        "</footer>",
     ]
     style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
     head = _HEAD.format(title=escape(f"{report['command']}: {verdict(report)}"), style=style)
@@ -120,6 +123,10 @@ def _total(report: Mapping[str, Any]) -> str:
         f'<section><h2>Where the time of a frame goes</h2><div class="panel">{of_all(total)}{stage_table(total)}</div>'
         "</section>"
     )
+
+
+def _no_pictures() -> str:
+    return f"<p>There are no pictures: {escape(scrub(why_not()))}.</p>" if why_not() else ""
 
 
 def _stages_legend(report: Mapping[str, Any], pictures: int) -> str:

@@ -8,8 +8,10 @@ no identifier that another picture could have, too. matplotlib is imported when 
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +45,21 @@ def colour(name: str) -> str:
     return _CODES.get(name, _CODES["soft"])
 
 
+@cache
+def why_not() -> str:
+    """Why nothing can be drawn; empty where all is well. The first call imports matplotlib."""
+    log = logging.getLogger("matplotlib")
+    before = log.level
+    log.setLevel(logging.ERROR)  # where it keeps its list of fonts, of which none is used, is nobody's concern here
+    try:
+        import matplotlib.backends.backend_svg  # noqa: F401
+    except OSError as error:  # it insists on a folder of its own, if only for the time of the process
+        return f"matplotlib cannot be used: {error}"
+    finally:
+        log.setLevel(before)
+    return ""
+
+
 def drawn(label: str, heights: Sequence[float], paint: Callable[..., None], *, left: float = 44) -> str:
     """A picture of one or more diagrams below each other, as ``<svg>``.
 
@@ -51,13 +68,19 @@ def drawn(label: str, heights: Sequence[float], paint: Callable[..., None], *, l
         heights: of the diagrams, pixels, with room for their lower axis.
         paint: is given the diagrams.
         left: room for what stands to the left of them.
+
+    Nothing where it cannot be: see :func:`why_not`.
     """
+    if why_not():
+        return ""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     height = sum(heights)
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # what a user's own matplotlibrc says is for the user's own pictures
+        matplotlib.rcParams.update(_SETTINGS)
         figure = Figure(figsize=(WIDTH / 72, height / 72))
         canvas = FigureCanvasSVG(figure)
         diagrams, top = [], 0.0

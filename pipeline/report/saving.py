@@ -18,16 +18,16 @@ _IN_A_LINE = frozenset({"distributions", "over_time"})
 
 
 def to_json(report: Mapping[str, Any]) -> bytes:
-    """The report as indented JSON with a line break at its end."""
-    streams = {name: _compact(stream) for name, stream in report["streams"].items()}
+    """The report, or another document, as indented JSON with a line break at its end."""
     return orjson.dumps(
-        {**report, "streams": streams, "total": _compact(report["total"])},
-        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
+        _compact(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
     )
 
 
-def _compact(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: orjson.Fragment(orjson.dumps(value)) if key in _IN_A_LINE else value for key, value in part.items()}
+def _compact(part: Any, key: str = "") -> Any:
+    if key in _IN_A_LINE:
+        return orjson.Fragment(orjson.dumps(part))
+    return {name: _compact(below, str(name)) for name, below in part.items()} if isinstance(part, Mapping) else part
 
 
 def save_json(report: Mapping[str, Any], folder: Path) -> Path:

@@ -89,6 +89,7 @@ def without(report: dict[str, Any], *path: str) -> dict[str, Any]:
         (("streams", "a", "stages"), "without streams.a.stages"),
         (("streams", "a", "end_to_end", "p50_ms"), "KeyError: 'p50_ms'"),
         (("streams", "a", "frames", "dropped"), "KeyError: 'dropped'"),
+        (("total", "distributions", "infer", "counts"), "KeyError: 'counts'"),
     ],
 )
 @pytest.mark.parametrize("count", [1, 2])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -160,3 +161,33 @@ def test_nothing_is_drawn_with_before_a_page_is_made() -> None:
     program = "import sys, pipeline.report, pipeline.report.page; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "False"
+
+
+def test_a_machine_without_a_folder_to_write_to_has_a_report_without_pictures() -> None:
+    """As a container whose file system is read-only: matplotlib wants a folder and does not get one."""
+    program = (
+        "import logging, os, tempfile\n"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "os.environ['MPLCONFIGDIR'] = os.devnull\n"
+        "def refuse(**named): raise OSError('read-only file system')\n"
+        "tempfile.mkdtemp = refuse\n"
+        "from pipeline.report import compose\n"
+        "from pipeline.report.page import page\n"
+        "from tests.ledgers import FACTS, a_run\n"
+        "html = page(compose(a_run('a').as_dict(), FACTS))\n"
+        "print(html.count('There are no pictures: mat'), html.count('class=\"plot\"'), html.count('<h2>Batches'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["1", "0", "1"], "")
+
+
+def test_where_matplotlib_keeps_its_list_of_fonts_is_not_told() -> None:
+    program = (
+        "import logging; logging.basicConfig(level=logging.INFO)\n"
+        "from pipeline.report.plotting import why_not; print(repr(why_not()))"
+    )
+    environment = os.environ | {"MPLCONFIGDIR": os.devnull}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, env=environment
+    )
+    assert (done.stdout, done.stderr) == ("''\n", "")

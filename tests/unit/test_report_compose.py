@@ -107,3 +107,13 @@ def test_a_folder_that_is_gone_is_a_sink_error_and_leaves_nothing(tmp_path: Path
     with pytest.raises(SinkError, match=r"report\.json cannot be written"):
         save_json(report, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_what_programs_read_stands_in_one_line() -> None:
+    report = compose(a_run("a").as_dict(), FACTS)
+    text = to_json(report).decode()
+    assert json.loads(text) == json.loads(json.dumps(report))
+    lines = [line for line in text.splitlines() if '"distributions"' in line or '"over_time"' in line]
+    assert len(lines) == 4
+    assert all(line.endswith(("}", "},")) for line in lines)
+    assert to_json({"sizes": {"1": 2}}) == b'{\n  "sizes": {\n    "1": 2\n  }\n}\n'
