@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pipeline.report.figures import milliseconds, signed
+from pipeline.report.figures import count, milliseconds, signed
 from pipeline.report.plotting import colour, drawn
+from pipeline.report.shapes import area, in_milliseconds, in_powers, rows, steps
 from pipeline.timing import PARTS, WAITS, bucket_start
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 _ROW: Final = 19
 """Height of a row in pictures that have a row per stage."""
@@ -42,23 +42,20 @@ def over_time(course: Mapping[str, Any] | None) -> str:
         for part in _stretches(course):
             at = middles[part]
             p50, p99 = (np.array([course[key][slot] for slot in part], float) for key in ("p50_ms", "p99_ms"))
-            _area(times, at, p50, p99, "accent", alpha=0.22)
+            area(times, at, p50, p99, "accent", alpha=0.22)
             times.plot(at, p99, color=colour("accent"), linewidth=0.8, alpha=0.75, clip_on=False)
             times.plot(at, p50, color=colour("accent"), linewidth=1.7, clip_on=False)
         known = [value for value in course["p99_ms"] if value is not None]
         usual = float(np.median([value for value in course["p50_ms"] if value is not None]))
         if usual > 0 and max(known) > _LATE * usual:
-            times.set_yscale("log")
-            times.minorticks_off()
+            in_powers(times, "y", min(value for value in course["p50_ms"] if value), max(known))
         else:
-            times.set_ylim(0, max(max(known) * 1.05, 1e-3))
-            times.locator_params(axis="y", nbins=4)
-        _in_milliseconds(times.yaxis)
+            in_milliseconds(times, "y", 0, max(max(known) * 1.05, 1e-3), 4)
         edges = np.array(course["start_s"] + step_s * np.arange(len(course["results"]) + 1)) / unit_s
         done, lost = (np.array(course[key]) / step_s for key in ("results", "dropped"))
-        _steps(rates, edges, np.zeros_like(done), done, "queue")
+        steps(rates, edges, np.zeros_like(done), done, "queue")
         for begin, end in _runs(lost > 0):
-            _steps(rates, edges[begin : end + 1], done[begin:end], (done + lost)[begin:end], "bad")
+            steps(rates, edges[begin : end + 1], done[begin:end], (done + lost)[begin:end], "bad")
         for slot in np.flatnonzero(course["reconnects"]):
             for diagram in (times, rates):
                 diagram.axvline(middles[slot], color=colour("warning"), linewidth=1.3, linestyle=(0, (3, 2)))
@@ -73,7 +70,7 @@ def over_time(course: Mapping[str, Any] | None) -> str:
 
     label = (
         f"end-to-end time and frames per second over {span_s / unit_s:.3g} {unit}; {dropped:,} dropped, "
-        f"{reconnects:,} reconnects"
+        f"{count(reconnects, 'reconnect')}"
     )
     return drawn(label, (128, 74), paint)
 
@@ -83,7 +80,7 @@ _UNITS: Final = (("h", 3600), ("min", 60), ("s", 1))
 
 def _stretches(course: Mapping[str, Any]) -> list[list[int]]:
     """The slots with results, parted where there were none for much longer than usual."""
-    slots = [slot for slot, count in enumerate(course["results"]) if count]
+    slots = [slot for slot, number in enumerate(course["results"]) if number]
     gaps = np.diff(slots)
     most = max(3, 3 * int(np.median(gaps))) if len(gaps) else 3
     cuts = [number + 1 for number, gap in enumerate(gaps) if gap > most]
@@ -113,19 +110,16 @@ def distributions(found: Mapping[str, Mapping[str, Sequence[int]]], stages: Sequ
             edges, shares = _columns(found[name]["buckets"], found[name]["counts"])
             half = 0.44 * shares / shares.max()
             ink = "accent" if name == "end_to_end" else name
-            _steps(axes, edges, row - half, row + half, ink)
+            steps(axes, edges, row - half, row + half, ink)
             axes.plot(edges[[0, -1]], [row, row], color=colour(ink), linewidth=1, clip_on=False)
             p50, p99 = (_percentile(found[name], percent) for percent in (50, 99))
             axes.plot([p50, p50], [row - 0.44, row + 0.44], color=colour("ink"), linewidth=1.6, clip_on=False)
             axes.plot([p99, p99], [row - 0.3, row + 0.3], color=colour("ink"), linewidth=1, clip_on=False)
             least.append(edges[0])
             most.append(edges[-1])
-        axes.set_xscale("log")
-        axes.set_xlim(max(min(least), 1e-3), max(most))
+        in_powers(axes, "x", max(min(least), 1e-4), max(most))
         axes.set_ylim(-0.6, len(shown) - 0.4)
-        _in_milliseconds(axes.xaxis)
-        axes.minorticks_off()
-        _rows(axes, [name.replace("_", " ") for name in reversed(shown)])
+        rows(axes, [name.replace("_", " ") for name in reversed(shown)])
 
     label = ", ".join(
         f"{name.replace('_', ' ')}: half of the frames within {milliseconds(_percentile(found[name], 50))} ms, "
@@ -160,13 +154,11 @@ def waterfall(part: Mapping[str, Any]) -> str:
                 milliseconds(took), (at if ahead else at - took, -row), (5 if ahead else -5, 0),
                 textcoords="offset points", va="center", ha="left" if ahead else "right", color=colour("ink"),
             )  # fmt: skip
-        axes.set_xlim(0, whole)
+        in_milliseconds(axes, "x", 0, whole)
         axes.set_ylim(0.6 - len(parts), 0.6)
-        axes.locator_params(axis="x", nbins=5)
         axes.grid(visible=False, axis="y")
         axes.grid(axis="x", color=colour("line"), linewidth=0.7)
-        _in_milliseconds(axes.xaxis)
-        _rows(axes, list(parts), descending=True)
+        rows(axes, list(parts), descending=True)
 
     label = "mean time per frame: " + ", ".join(f"{name} {milliseconds(took)} ms" for name, took in parts.items())
     return drawn(label, (_ROW * len(parts) + 30,), paint, left=78)
@@ -207,12 +199,10 @@ def jitter_added(added: Mapping[str, Mapping[str, float | None]]) -> str:
         axes.axvline(0, color=colour("soft"), linewidth=0.8)
         lowest, highest = min(0.0, *figures.values()), max(0.0, *figures.values())
         room = 0.22 * (highest - lowest or largest)
-        axes.set_xlim(lowest - (room if lowest < 0 else 0), highest + (room if highest > 0 else 0))
+        in_milliseconds(axes, "x", lowest - (room if lowest < 0 else 0), highest + (room if highest > 0 else 0))
         axes.set_ylim(0.6 - len(figures), 0.6)
-        axes.locator_params(axis="x", nbins=5)
         axes.grid(visible=False, axis="y")
-        _in_milliseconds(axes.xaxis)
-        _rows(axes, list(figures), descending=True)
+        rows(axes, list(figures), descending=True)
 
     label = "added to the deviation of intervals: " + ", ".join(
         f"{stage} {signed(value)} ms" for stage, value in figures.items()
@@ -237,17 +227,6 @@ def batches(sizes: Mapping[str, int]) -> str:
     return drawn(label, (130,), paint, left=52)
 
 
-def _area(axes: Axes, at: Any, low: Any, high: Any, ink: str, **style: Any) -> None:
-    """What lies between two lines, as one path."""
-    outline = np.concatenate([at, at[::-1]]), np.concatenate([low, high[::-1]])
-    axes.fill(*outline, color=colour(ink), linewidth=0, clip_on=False, **style)
-
-
-def _steps(axes: Axes, edges: Any, low: Any, high: Any, ink: str) -> None:
-    """The same of columns between ``edges``, one more than there are columns."""
-    _area(axes, np.repeat(edges, 2)[1:-1], np.repeat(low, 2), np.repeat(high, 2), ink)
-
-
 def _columns(buckets: Sequence[int], counts: Sequence[int]) -> tuple[Any, Any]:
     """Edges in milliseconds, one more than there are columns, and the share of the frames in each column."""
     begins = np.array([bucket_start(bucket) for bucket in buckets], float)
@@ -263,14 +242,3 @@ def _percentile(distribution: Mapping[str, Sequence[int]], percent: float) -> fl
     sums = np.cumsum(distribution["counts"])
     bucket = distribution["buckets"][int(np.searchsorted(sums, np.ceil(sums[-1] * percent / 100)))]
     return (bucket_start(bucket) + bucket_start(bucket + 1)) / 2e6
-
-
-def _rows(axes: Axes, names: Sequence[str], *, descending: bool = False) -> None:
-    axes.set_yticks([-row if descending else row for row in range(len(names))], names)
-    axes.tick_params(axis="y", labelcolor=colour("ink"))
-    axes.spines["bottom"].set_visible(False)
-
-
-def _in_milliseconds(axis: Axis) -> None:
-    """Numbers at an axis as people write them."""
-    axis.set_major_formatter(lambda value, _: f"{value:,.6g} ms")

@@ -50,7 +50,7 @@ def across(outline: str) -> tuple[float, float]:
 
 def test_a_course_marks_losses_and_reconnects_where_they_were() -> None:
     svg = charts.over_time(COURSE)
-    assert label(svg).endswith("over 10 s; 1 dropped, 1 reconnects")
+    assert label(svg).endswith("over 10 s; 1 dropped, 1 reconnect")
     left, right = 44.0, WIDTH - 18.0
     [reconnects, below] = inked(svg, "warning")
     for line in (reconnects, below):
