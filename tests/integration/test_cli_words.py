@@ -16,7 +16,7 @@ import pytest
 from pipeline.cli import COMMANDS, main
 from pipeline.timing import now_ns
 
-HEAVY = {"torch", "torchvision", "cv2", "av", "numpy", "pydantic", "rich", "yaml", "orjson"}
+HEAVY = {"torch", "torchvision", "cv2", "av", "numpy", "pydantic", "rich", "yaml", "orjson", "matplotlib"}
 
 
 def spoken(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
