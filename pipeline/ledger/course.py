@@ -52,8 +52,8 @@ class Course:
         """Add published frames that have left their last sink, by the time at which they did."""
         rows = self._rows(block.ended_ns)
         took_ns, buckets = block.whole
-        np.add.at(self._sums, (rows, _RESULTS), 1)
-        np.add.at(self._sums, (rows, _TOOK), took_ns)
+        np.add.at(self._sums[:, _RESULTS], rows, 1)
+        np.add.at(self._sums[:, _TOOK], rows, took_ns)
         np.maximum.at(self._largest, rows, took_ns)
         np.add.at(self._buckets, (rows, np.clip((buckets >> _SHIFT) - _LOWEST, 0, _BUCKETS - 1)), 1)
 
@@ -147,7 +147,8 @@ class Course:
         assert self._first is not None
         first = self._first // 2
         into = (self._first + np.arange(SLOTS)) // 2 - first
-        sums, largest, buckets = (np.full_like(rows, 0) for rows in (self._sums, self._largest, self._buckets))
+        sums, largest = np.full_like(self._sums, 0), np.full_like(self._largest, 0)
+        buckets = np.full_like(self._buckets, 0)
         np.add.at(sums, into, self._sums)
         np.add.at(buckets, into, self._buckets)
         np.maximum.at(largest, into, self._largest)
@@ -159,9 +160,9 @@ class Course:
         assert self._first is not None
         by, self._first = self._first - first, first
         if by:
-            self._sums, self._largest, self._buckets = (
-                np.roll(rows, by, axis=0) for rows in (self._sums, self._largest, self._buckets)
-            )
+            self._sums = np.roll(self._sums, by, axis=0)
+            self._largest = np.roll(self._largest, by)
+            self._buckets = np.roll(self._buckets, by, axis=0)
 
     def _take(self, other: Course) -> None:
         """Become what the other is."""

@@ -29,7 +29,7 @@ NAMES: Final = (
 _CODES: Final = {name: f"#fe{number:02x}ed" for number, name in enumerate(NAMES)}
 _NAMES: Final = {code: f"var(--{name})" for name, code in _CODES.items()}
 
-_SETTINGS: Final[dict[str, Any]] = {
+_SETTINGS: Final[Any] = {
     "svg.fonttype": "none",  # letters stay letters: the page's font, and they can be searched and copied
     "svg.hashsalt": "",
     "text.parse_math": False,  # a name with two dollar signs is no formula
@@ -82,7 +82,7 @@ def drawn(label: str, heights: Sequence[float], paint: Callable[..., None], *, l
         matplotlib.rcdefaults()  # what a user's own matplotlibrc says is for the user's own pictures
         matplotlib.rcParams.update(_SETTINGS)
         figure = Figure(figsize=(WIDTH / 72, height / 72))
-        canvas = FigureCanvasSVG(figure)
+        canvas: Any = FigureCanvasSVG(figure)
         diagrams, top = [], 0.0
         for each in heights:
             bottom = height - top - each + _AXIS
