@@ -310,6 +310,7 @@ def test_a_stop_while_the_model_warms_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.unbalanced
 def test_an_unbalanced_ledger_is_reported_not_hidden(replay: Any, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.ledger.Ledger.unbalanced", lambda self: {"a": 1})
     run = replay(clip, "--json")
