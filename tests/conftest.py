@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests share: a cache folder of their own, and accounts that balance, whatever the test was about."""
+"""What all tests share: a cache folder and secrets of their own, accounts that balance whatever a test is about."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from pipeline import redact
 
 # How long an example takes says more about the machine than about the program.
 settings.register_profile("any machine", deadline=None)
@@ -26,6 +28,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["XDG_CACHE_HOME"]
     else:
         os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(autouse=True)
+def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test made a secret is none for the next: a generated password may be any word."""
+    monkeypatch.setattr(redact, "_SCRUBBER", redact.Scrubber())
 
 
 @pytest.fixture(autouse=True)

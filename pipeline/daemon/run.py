@@ -229,6 +229,7 @@ class Daemon:
             model.options,
             outlet_policy="freshest",
             outlet_capacity=PICTURES_WAITING if any(sink.wants_pictures for sink in sinks) else RECORDS_WAITING,
+            required_sinks=build.required_sinks(config.sinks),
             tap=self._tap,
         )
         self._pipeline = pipeline = Pipeline(model.detector, sinks, options)

@@ -253,7 +253,7 @@ def test_keys_sort_and_end_it() -> None:
             until("gate")
             assert drawn.index("gone") < drawn.index("gate")  # by state: what is down comes first
             server.close()
-            until("old")  # what it knew stays on the screen
+            until("nothing listens")  # and what it knew stays on the screen
             os.write(main_end, b"q")
             while process.poll() is None:
                 if select.select([main_end], [], [], 0.1)[0]:

@@ -170,7 +170,7 @@ def test_a_reader_that_hangs_is_given_up_and_never_heard_of_again(in_open: bool)
     assert pipeline.join(DEADLINE_S), pipeline.alive()
     assert (earlier.decoded, earlier.state) == (0 if in_open else 3, "failed")
     assert states(pipeline) == {"gate": "finished", "gate~1": "failed"}
-    assert sink.frames("gate") == [*range(0 if in_open else 3), *range(8)]
+    assert sink.frames("gate") == list(range(8 if in_open else 11))
     assert source.closed
     assert_balanced(pipeline)
 

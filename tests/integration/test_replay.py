@@ -126,6 +126,7 @@ def test_the_accounts_balance_and_the_batches_are_full(material: tuple[list[Path
         "received": 12,
         "written": 12,
         "lost": {},
+        "events": {"received": 0, "written": 0, "lost": 0},
         "faults": 0,
         "state": "ok",
         "error": None,

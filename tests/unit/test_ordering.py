@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.frame import Detections, DropReason, Frame, Outcome, StreamKey
 from pipeline.ordering import Joined, StreamOrder, join
-from pipeline.timing import Mark, new_trace
+from pipeline.timing import SLOTS, Mark, new_trace
 
 
 def frame(sequence: int = 0) -> Frame:
@@ -66,7 +66,7 @@ class TestJoin:
         ]
         join(parts)
         assert [whole.trace[mark] for mark in (Mark.INFER, Mark.INFERRED, Mark.PARSED)] == [700, 750, 1300]
-        assert [at for mark, at in enumerate(whole.trace) if mark not in range(4, 10)] == [0] * 10
+        assert [at for mark, at in enumerate(whole.trace) if mark not in range(4, 10)] == [0] * (SLOTS - 6)
 
     @pytest.mark.parametrize("lost", [0, 1, 2])
     def test_a_lost_part_loses_the_frame(self, lost: int) -> None:
