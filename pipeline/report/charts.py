@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pipeline.report.figures import count, milliseconds, signed
+from pipeline.report.figures import count, duration, milliseconds, signed
 from pipeline.report.plotting import colour, drawn
 from pipeline.report.shapes import area, in_milliseconds, in_powers, rows, steps
 from pipeline.timing import PARTS, WAITS, bucket_start
@@ -20,6 +21,8 @@ _ROW: Final = 19
 """Height of a row in pictures that have a row per stage."""
 _PER_OCTAVE: Final = 8
 """Columns per doubling of the time in which a distribution is drawn."""
+_ENOUGH: Final = 8
+"""Results that a column of a rate should stand for, at least in the mean."""
 _LATE: Final = 20
 """Where the slowest takes so many times as long as usual, times are drawn on a scale of powers of ten."""
 
@@ -51,8 +54,8 @@ def over_time(course: Mapping[str, Any] | None) -> str:
             in_powers(times, "y", min(value for value in course["p50_ms"] if value), max(known))
         else:
             in_milliseconds(times, "y", 0, max(max(known) * 1.05, 1e-3), 4)
-        edges = np.array(course["start_s"] + step_s * np.arange(len(course["results"]) + 1)) / unit_s
-        done, lost = (np.array(course[key]) / step_s for key in ("results", "dropped"))
+        edges_s, (done, lost) = _rates(course)
+        edges = edges_s / unit_s
         steps(rates, edges, np.zeros_like(done), done, "queue")
         for begin, end in _runs(lost > 0):
             steps(rates, edges[begin : end + 1], done[begin:end], (done + lost)[begin:end], "bad")
@@ -76,6 +79,17 @@ def over_time(course: Mapping[str, Any] | None) -> str:
 
 
 _UNITS: Final = (("h", 3600), ("min", 60), ("s", 1))
+
+
+def _rates(course: Mapping[str, Any]) -> tuple[Any, tuple[Any, Any]]:
+    """Edges of columns in seconds, results and drops per second in each: as wide as a mean of :data:`_ENOUGH` results
+    asks for, since with less a column says when a batch came and not how many frames there are in a second."""
+    slots = len(course["results"])
+    every = math.ceil(_ENOUGH * slots / sum(course["results"]))
+    begins = np.arange(0, slots, every)
+    edges_s = course["start_s"] + course["step_s"] * np.array([*begins, slots])
+    done, lost = (np.add.reduceat(course[key], begins) / np.diff(edges_s) for key in ("results", "dropped"))
+    return edges_s, (done, lost)
 
 
 def _stretches(course: Mapping[str, Any]) -> list[list[int]]:
@@ -151,7 +165,7 @@ def waterfall(part: Mapping[str, Any]) -> str:
             at += took
             ahead = at < 0.75 * whole
             axes.annotate(
-                milliseconds(took), (at if ahead else at - took, -row), (5 if ahead else -5, 0),
+                duration(took / 1e3), (at if ahead else at - took, -row), (5 if ahead else -5, 0),
                 textcoords="offset points", va="center", ha="left" if ahead else "right", color=colour("ink"),
             )  # fmt: skip
         in_milliseconds(axes, "x", 0, whole)
@@ -160,7 +174,7 @@ def waterfall(part: Mapping[str, Any]) -> str:
         axes.grid(axis="x", color=colour("line"), linewidth=0.7)
         rows(axes, list(parts), descending=True)
 
-    label = "mean time per frame: " + ", ".join(f"{name} {milliseconds(took)} ms" for name, took in parts.items())
+    label = "mean time per frame: " + ", ".join(f"{name} {duration(took / 1e3)}" for name, took in parts.items())
     return drawn(label, (_ROW * len(parts) + 30,), paint, left=78)
 
 

@@ -35,8 +35,9 @@ def compare(reports: Sequence[tuple[str, Report]]) -> dict[str, Any]:
 
     ``runs`` has a document per run; ``differences``: settings (key, and a value per run) that were not the same in all;
     ``only_in``: streams that not all runs had, with the numbers of those that did; ``total`` and each of ``streams``:
-    ``{series: [per run {"count", *FIGURES, "ratio": {figure: to the first}, "likeness"} or None]}``. ``likeness`` is
-    None for the first run and where a report holds no distributions: versions up to 0.1 wrote none.
+    ``{series: [per run {"count", *FIGURES, "ratio": {figure: to the first}, "likeness"} or None]}``, of stages, of
+    places of waiting behind ``queue``, and ``end_to_end`` at last. ``likeness`` is None for the first run and where a
+    report holds no distributions, as those of earlier versions.
     """
     whole = [report for _, report in reports]
     shared = [name for name in whole[0]["streams"] if all(name in report["streams"] for report in whole)]
@@ -77,7 +78,9 @@ def _run_figures(report: Report) -> dict[str, Any]:
 
 
 def _parts(parts: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any] | None]]:
-    names = dict.fromkeys(name for part in parts for kind in ("stages", "waits") for name in (part.get(kind) or {}))
+    stages = dict.fromkeys(stage for part in parts for stage in part["stages"])
+    waits = dict.fromkeys(place for part in parts for place in (part.get("waits") or {}))
+    names = [name for stage in stages for name in ((stage, *waits) if stage == "queue" else (stage,))]
     return {name: _series(name, parts) for name in (*names, "end_to_end") if any(_stats(part, name) for part in parts)}
 
 

@@ -41,6 +41,7 @@ _LEGEND = (
     "3550's interarrival jitter), interval the standard deviation between two frames there; added is what the part "
     "itself made of it, less than nothing where it smoothed."
 )
+_SHOWN_FINDINGS = 12
 _OPEN_CARDS = 4  # so many streams show their tables without a click
 
 
@@ -106,13 +107,17 @@ def _findings(report: Mapping[str, Any]) -> str:
     found = findings(report)
     if not found:
         return ""
-    items = "".join(
+    items = [
         f'<li class="{finding.severity}">'
         + (f"<b>{escape(finding.subject)}</b> " if finding.subject else "")
         + f"{escape(finding.text)}</li>"
         for finding in found
-    )
-    return f'<section><h2>What to know</h2><ul class="findings">{items}</ul></section>'
+    ]
+    shown = f'<ul class="findings">{"".join(items[:_SHOWN_FINDINGS])}</ul>'
+    if more := items[_SHOWN_FINDINGS:]:
+        rest = f'<ul class="findings">{"".join(more)}</ul>'
+        shown += f"<details><summary>and {len(more)} more</summary>{rest}</details>"
+    return f"<section><h2>What to know</h2>{shown}</section>"
 
 
 def _total(report: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ def pictured(streams: Mapping[str, Mapping[str, Any]]) -> set[str]:
 def of_all(total: Mapping[str, Any]) -> str:
     """The mean journey and the distributions of all streams together."""
     return _grid(
-        _picture("The mean journey", waterfall(total), "ms; waits are grey"),
+        _picture("The mean journey", waterfall(total), "mean of every part; waits are grey"),
         _picture("Distributions", _distributions(total), _HALVES),
     )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _UNITS: Final = ((1e3, "s"), (1.0, "ms"), (1e-3, "\N{MICRO SIGN}s"), (1e-6, "ns"))
 """In milliseconds."""
-_SECONDS_MS: Final = 10_000
+_SECONDS_MS: Final = 2000
 """From here on a scale has seconds."""
 
 

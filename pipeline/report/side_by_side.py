@@ -14,6 +14,7 @@ from rich.text import Text
 from pipeline.report.comparison import FIGURES, RUN_FIGURES
 from pipeline.report.figures import NOTHING, aligned, duration, memory, rate
 from pipeline.report.model import in_words
+from pipeline.timing import WAITS
 
 MOST: Final = len(ascii_uppercase)
 """Runs that have a letter."""
@@ -44,11 +45,11 @@ def comparison(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield _runs_table(runs)
     yield Text()
     streams = found["streams"]
-    yield _parts_table("all streams, ms" if len(streams) != 1 else "stages, ms", found["total"])
+    yield _parts_table("all, ms" if len(streams) != 1 else "stages, ms", found["total"])
     if 1 < len(streams) <= WHOLE_TABLES:
         for name, parts in streams.items():
             yield Text()
-            yield _parts_table(f"{name}, ms", parts)
+            yield _parts_table(f"{name}, ms", {series: runs for series, runs in parts.items() if series not in WAITS})
     elif len(streams) > 1:
         yield Text()
         yield _parts_table(
@@ -83,7 +84,8 @@ def _parts_table(title: str, parts: Mapping[str, Sequence[Mapping[str, Any] | No
     table.add_column("distribution", no_wrap=True)
     for series, runs in parts.items():
         for number, run in enumerate(runs):
-            first = series.replace("_", " ") if number == 0 else ""
+            name = series.replace("_", " ") if series not in WAITS else f"  {series}"
+            first = name if number == 0 else ""
             if run is None:
                 table.add_row(first, ascii_uppercase[number], *[NOTHING] * len(FIGURES))
                 continue
@@ -97,7 +99,7 @@ def _parts_table(title: str, parts: Mapping[str, Sequence[Mapping[str, Any] | No
 
 def _table(first: str) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(first, max_width=20, overflow="fold")
+    table.add_column(first, min_width=13, max_width=20, overflow="fold")
     return table
 
 

@@ -67,6 +67,17 @@ def test_a_course_of_nothing_or_of_a_moment_has_no_picture(course: Any) -> None:
     assert charts.over_time(course) == ""
 
 
+def test_a_rate_is_of_enough_results_to_be_one() -> None:
+    """Batches of four a second apart, in slots of a tenth: that is four a second, not forty now and then."""
+    results = ([4] + [0] * 9) * 6
+    course = COURSE | {"step_s": 0.1, "results": results, "dropped": [0] * 60, "reconnects": [0] * 60}
+    course |= {key: [20.0 if count else None for count in results] for key in ("p50_ms", "p99_ms")}
+    edges_s, (done, lost) = charts._rates(course)
+    assert edges_s.tolist() == pytest.approx([0, 2, 4, 6])
+    assert done.tolist() == pytest.approx([4, 4, 4])
+    assert not lost.any()
+
+
 @pytest.mark.parametrize(("step_s", "unit"), [(1.0, "10 s"), (60.0, "10 min"), (3600.0, "10 h")])
 def test_time_has_a_unit_that_fits(step_s: float, unit: str) -> None:
     assert f"over {unit};" in label(charts.over_time(COURSE | {"step_s": step_s}))

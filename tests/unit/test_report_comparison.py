@@ -45,6 +45,7 @@ def test_a_run_is_what_it_is() -> None:
     found = compare([("x", report), ("y", report)])
     assert (found["differences"], found["only_in"]) == ({}, {})
     for parts in (found["total"], *found["streams"].values()):
+        assert list(parts)[2:5] == ["queue", "decoder", "scheduler"]
         assert list(parts)[-1] == "end_to_end"
         for first, second in parts.values():
             assert first["likeness"] is None

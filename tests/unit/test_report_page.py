@@ -203,3 +203,13 @@ def test_of_many_streams_the_slowest_have_pictures() -> None:
     cards = html.split('<article class="card">')[1:]
     assert ["<summary>pictures" in card for card in cards] == [False] * 4 + [True] * PICTURED
     assert f"pictures of the {PICTURED} slowest" in html
+
+
+def test_of_many_findings_the_first_are_open() -> None:
+    ledger = a_run(*(f"s{index}" for index in range(20)))
+    for account in ledger.streams.values():
+        lose(account, "stale", 1)
+        account.decoded += 1
+    html = page(compose(ledger.as_dict(), FACTS))
+    before, after = html.split("<summary>and 8 more</summary>")
+    assert (before.count("1 frame dropped"), after.count("1 frame dropped")) == (12, 8)
