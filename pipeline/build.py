@@ -167,10 +167,12 @@ def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: 
     else:
         reader = _file(settings, source, _fixed(settings))
     paced = settings.pace == "realtime"
+    # Of what is read as fast as it can be used, frames wait for as long as the work before them takes.
+    budget_ns = _nanoseconds(settings.latency_budget_ms) if paced else None
     return Stream(
         Paced(reader) if paced else reader,
         [_letterbox(settings)],
-        StreamLedger(name, source=shown(source), paced=paced),
+        StreamLedger(name, source=shown(source), paced=paced, budget_ns=budget_ns),
         terms=Terms(settings.share),
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
         limit=limit,
@@ -192,7 +194,8 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
     """
     source = resolve_source(config)
     live = looks_live(source.reveal())
-    account = StreamLedger(config.name, live=live, paced=config.pace == "realtime")
+    terms = _terms(config)
+    account = StreamLedger(config.name, live=live, paced=config.pace == "realtime", budget_ns=terms.budget_ns)
     skip: Skip | AutoSkip = _fixed(config)
     if config.skip == "auto" and config.fps is not None and config.stride == 1:
         skip = AutoSkip(config.fps, config.name)
@@ -235,7 +238,7 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
         reader,
         [_letterbox(config)],
         account,
-        terms=_terms(config),
+        terms=terms,
         keep=Thinner(fps=config.fps, stride=config.stride).keep,
         drop_corrupt=config.corrupt == "drop",
         pause=pausable.pause,

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
@@ -16,6 +17,8 @@ from pipeline.frame import Batch, Detections, Item, Outcome
 from pipeline.ledger import BatchRun, Ledger
 from pipeline.memory import BufferPool
 from pipeline.protocols import Detector, Pending
+
+_QUEUED = attrgetter("queued_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,13 @@ class BatchRunner:
             for item, detections in zip(batch.items, found, strict=True)
         ]
         parsed_ns = self._now()
-        worker = threading.current_thread().name
-        run = BatchRun(worker, batch.number, len(batch.items), under_way.began_ns, inferred_ns, parsed_ns)
-        self._ledger.batch(run)
+        last = max(batch.items, key=_QUEUED)
+        self._ledger.batch(
+            BatchRun(
+                threading.current_thread().name, batch.number, len(batch.items), under_way.began_ns, inferred_ns,
+                parsed_ns, last.frame.stream.name, last.queued_ns,
+            )
+        )  # fmt: skip
         self._scheduler.served(parsed_ns - under_way.began_ns)
         for item, detections in zip(batch.items, in_source, strict=True):
             marks = (*_waited(item, batch), under_way.began_ns, inferred_ns, parsed_ns)

@@ -180,12 +180,14 @@ class Outlet:
             self._fail(event, "failed", "failed", error)
         else:
             if isinstance(event, Ended):
+                self.account.busy_ns += now() - began_ns
                 event.done()
             elif isinstance(event, Notice):
                 self.account.events_written += 1
             elif isinstance(event, Delivery):
                 self.account.written += 1
                 ended_ns = now()
+                self.account.busy_ns += ended_ns - began_ns
                 self.account.writes.add(Write(began_ns, ended_ns, event.result.stream, event.result.frame))
                 event.done(began_ns, ended_ns)
                 if self.account.state == "degraded":

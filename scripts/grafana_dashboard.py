@@ -135,6 +135,13 @@ PANELS = [
         stacked=True,
     ),
     Panel(
+        "Late frames, by the part to blame",
+        "over their budget, or longer than 99 of 100",
+        per_second("pipeline_late_frames_total", "part"),
+        "cps",
+        stacked=True,
+    ),
+    Panel(
         "Jitter",
         "of arrivals, of each stage's duration, of departures",
         {"{{stage}} {{kind}}": f"max by (stage, kind) (pipeline_jitter_seconds{{{CHOSEN}}})"},

@@ -212,7 +212,8 @@ class StreamSettings(Section):
         le=600_000,
         strict=True,
         description="A result should be there so many milliseconds after its frame arrived: a frame waits for those of "
-        "other streams only as far as that allows. Unset: by measured rates and service times.",
+        "other streams only as far as that allows, and one that takes longer is late, and says why. Unset: by measured "
+        "rates and service times; late is what takes longer than 99 of 100.",
     )
     max_staleness_ms: float | None = Field(
         default=None,

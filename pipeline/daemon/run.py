@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import load_config_quarantining
 from pipeline.daemon.attempt import InUse
 from pipeline.daemon.board import Board, Serve, served
+from pipeline.daemon.late import LateNews
 from pipeline.daemon.model import Wanted, load
 from pipeline.daemon.notify import Notifier
 from pipeline.daemon.shard import WHOLE, Shard
@@ -271,13 +272,14 @@ class Daemon:
     def _watch(self, pipeline: Pipeline) -> int:
         next_status_ns = self._now() + min(int(FIRST_STATUS_S * 1e9), self._status_every_ns)
         stopped_ns: int | None = None
-        footprint = Footprint()
+        footprint, late = Footprint(), LateNews()
         swapper = self._swapper
         assert swapper is not None, "_begin made it"
         while not pipeline.join(0.2):
             now_ns = self._now()
             self._notify.alive()
             self._board.turn()
+            late.look(pipeline.ledger, now_ns)
             try:
                 pipeline.check_model(swapper.timeout_s)
             except ModelHung as error:

@@ -3,6 +3,7 @@
 
 from pipeline.events import StreamState
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Write
+from pipeline.ledger.late import BLAMED, Late
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.sinks import SinkLedger, SinkState
@@ -10,12 +11,14 @@ from pipeline.ledger.stats import Distribution, Latency, stats
 from pipeline.ledger.streams import FROZEN_NS, StreamLedger
 
 __all__ = [
+    "BLAMED",
     "ENDED",
     "FROZEN_NS",
     "LATELY_NS",
     "BatchRun",
     "Distribution",
     "Journal",
+    "Late",
     "Latency",
     "Ledger",
     "Lifecycle",

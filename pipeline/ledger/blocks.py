@@ -30,6 +30,7 @@ class Block:
     Attributes:
         marks: (frames, len(Mark)) int64, 0 where a mark was not passed.
         ended_ns: (frames,) the last mark that each passed.
+        durations: (frames, len(SERIES)) int64 nanoseconds, 0 where a frame did not pass.
         traces: the same as they came, with what stands behind the marks.
     """
 
@@ -42,10 +43,10 @@ class Block:
         self.ended_ns: Int64Array = until[:, -1]
         intervals = np.diff(until, axis=1)
         passed = self.marks[:, 1:] > 0
-        self._durations = np.stack([intervals[:, where].sum(axis=1) for where in _COLUMNS], axis=1)
+        self.durations: Int64Array = np.stack([intervals[:, where].sum(axis=1) for where in _COLUMNS], axis=1)
         self._present = np.stack([passed[:, where].any(axis=1) for where in _COLUMNS], axis=1)
         self._present[:, -1] = True  # the whole way is one even where nothing was passed
-        self._buckets = _buckets(self._durations)
+        self._buckets = _buckets(self.durations)
         self._all = list(self._columns(slice(None)))
 
     def columns(self, rows: npt.NDArray[np.bool_] | None = None) -> Iterable[tuple[str, Column]]:
@@ -53,7 +54,7 @@ class Block:
         return self._all if rows is None else self._columns(rows)
 
     def _columns(self, rows: slice | npt.NDArray[np.bool_]) -> Iterator[tuple[str, Column]]:
-        durations, buckets, present = self._durations[rows], self._buckets[rows], self._present[rows]
+        durations, buckets, present = self.durations[rows], self._buckets[rows], self._present[rows]
         for number, series in enumerate(SERIES):
             here = present[:, number]
             if here.all():
@@ -64,7 +65,7 @@ class Block:
     @property
     def whole(self) -> tuple[Int64Array, Int64Array]:
         """The whole way of each frame, nanoseconds, and the bucket that it belongs to; (frames,) each."""
-        return self._durations[:, -1], self._buckets[:, -1]
+        return self.durations[:, -1], self._buckets[:, -1]
 
     def slots(self, length_ns: int) -> Iterator[tuple[int, npt.NDArray[np.bool_] | None]]:
         """Intervals of ``length_ns``, numbered from the clock's zero, in which frames ended, and which frames (None:

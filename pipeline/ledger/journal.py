@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from pipeline.timing import Pause
@@ -16,6 +17,8 @@ MOST: Final = 4096
 """Of each kind and stream at most, whatever the rate."""
 MOST_FOR_A_FILE: Final = 100_000
 """The same where a whole run is to be written into a file."""
+_LATE_NS: Final = 1_000_000_000
+"""A thread may be held up for so long between the end of something and its note of it."""
 
 T = TypeVar("T")
 
@@ -28,6 +31,7 @@ class BatchRun(NamedTuple):
         number, items: of the batch, and how many network inputs were in it.
         began_ns: as ``Mark.INFER`` of its frames, which tells them.
         inferred_ns, parsed_ns: when the network's outputs and the detections were there.
+        awaited, complete_ns: the stream of the input that was queued last, and when that was.
     """
 
     worker: str
@@ -36,6 +40,8 @@ class BatchRun(NamedTuple):
     began_ns: int
     inferred_ns: int
     parsed_ns: int
+    awaited: str = ""
+    complete_ns: int = 0
 
 
 class Write(NamedTuple):
@@ -65,6 +71,16 @@ class Lately(Generic[T]):
         """Oldest first."""
         return list(self._kept.copy())  # a copy is made in one step: others may append meanwhile
 
+    def since(self, ended_ns: Callable[[T], int], at_ns: int) -> list[T]:
+        """Those that ended after ``at_ns``, oldest first."""
+        return tail(self._kept.copy(), ended_ns, at_ns)
+
+
+def tail(kept: Sequence[T], ended_ns: Callable[[T], int], at_ns: int) -> list[T]:
+    """Of things that were kept as they ended, those that ended after ``at_ns``: what is much older is not looked at."""
+    near = takewhile(lambda each: ended_ns(each) > at_ns - _LATE_NS, reversed(kept))
+    return [each for each in near if ended_ns(each) > at_ns][::-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Journal:
@@ -73,9 +89,11 @@ class Journal:
     Attributes:
         journeys: by stream, the traces of the frames that ended, see :mod:`pipeline.timing.trace`.
         batches, writes, pauses: see :class:`BatchRun`, :class:`Write` (by sink) and :class:`pipeline.timing.Pause`.
+        usual_items: inputs in the median batch of the run so far; 0 before the first.
     """
 
     journeys: Mapping[str, list[list[int]]]
     batches: list[BatchRun]
     writes: Mapping[str, list[Write]]
     pauses: list[Pause]
+    usual_items: int = 0

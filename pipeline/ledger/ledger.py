@@ -8,12 +8,13 @@ A run that does not balance at its end is a fault of the program and fails loudl
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
+from pipeline.ledger.busy import Busy
 from pipeline.ledger.course import Course
 from pipeline.ledger.folding import MOST_NAMES, folded
-from pipeline.ledger.journal import BatchRun, Journal, Lately
+from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Lately
 from pipeline.ledger.shape import pack, unpack
 from pipeline.ledger.sinks import SinkLedger
 from pipeline.ledger.stats import Latency, stats
@@ -33,10 +34,12 @@ class Ledger:
         self.end_ns = 0
         self.cpu_ns = 0  # of the whole process, from start to end
         self._cpu_start_ns = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # asked for under the locks of streams, so none of theirs under it
         self._batches: Lately[BatchRun] = Lately()
+        self._busy = Busy()  # written under the lock
         self._for_a_file = False
         self._reached: dict[str, tuple[int, int]] = {}  # by name: its next frame and epoch, if it is begun anew
+        self._ended: deque[StreamLedger] = deque()  # lately
         # Of the streams that have ended: a run over thousands of files stays small.
         self._settled = Latency()
         self._corrected = Histogram()
@@ -72,6 +75,22 @@ class Ledger:
             GC_PAUSES.since(since_ns),
         )
 
+    def around(self, since_ns: int) -> Journal:
+        """The same for whoever takes the times of one stream apart: it takes nobody else's apart, nor any lock but the
+        ledger's own."""
+        sizes = self.batches()
+        return Journal(
+            {
+                name: stream.times.glance(since_ns)
+                for name, stream in list(self.streams.items())
+                if stream.last_result_ns > since_ns
+            },
+            self._batches.since(lambda batch: batch.parsed_ns, since_ns),
+            {name: sink.writes.since(lambda write: write.ended_ns, since_ns) for name, sink in self.sinks.items()},
+            GC_PAUSES.since(since_ns),
+            _median(sizes),
+        )
+
     def add(self, account: StreamLedger) -> None:
         """Keep a stream's account. An earlier life of the same name stays, under ``name~1``, ``name~2``, ..."""
         earlier = self.streams.get(account.name)
@@ -82,6 +101,7 @@ class Ledger:
         account.first_frame, account.first_epoch = self._reached.get(account.name, (0, 0))
         if self._for_a_file:
             account.times.keep_all()
+        account.times.watch(account.budget_ns, self.around)
         self.streams[account.name] = account
 
     def retire(self, name: str) -> None:
@@ -103,6 +123,7 @@ class Ledger:
         with self._lock:
             self.batch_sizes[run.items] += 1
             self._batches.add(run)
+            self._busy.add(run)
 
     def batches(self) -> dict[int, int]:
         """How many batches of each size there were so far."""
@@ -113,11 +134,17 @@ class Ledger:
         """A stream has ended and its last frame has left the last sink."""
         latency, course = account.settle()
         corrected = account.corrected(latency)
+        long_ago = []
         with self._lock:
+            self._ended.append(account)
+            while self._ended[0].last_result_ns < account.last_result_ns - LATELY_NS:
+                long_ago.append(self._ended.popleft())
             self._settled.merge(latency)
             self._course.merge(course)
             if corrected is not None:
                 self._corrected.merge(corrected[0])
+        for ended in long_ago:  # without the lock, which is asked for under those of streams
+            ended.times.let_go()
 
     def unbalanced(self) -> dict[str, int]:
         """Streams with frames unaccounted for, and how many; empty at the end of a sound run."""
@@ -152,6 +179,7 @@ class Ledger:
                 "mean_size": round(items / batches, 4) if batches else None,
                 "sizes": {str(size): count for size, count in sizes.items()},
             },
+            "workers": self._busy.as_dict(),
             "streams": {
                 name: stream.as_dict(self.start_ns, final=bool(self.end_ns), at_ns=until_ns)
                 | stream.shape(self.start_ns)
@@ -199,3 +227,13 @@ class Ledger:
             "windows": {f"{span_s}s": self.recent(until_ns, span_s) for span_s in SPANS},
             **unpack(pack(total, course), self.start_ns),
         }
+
+
+def _median(sizes: dict[int, int]) -> int:
+    """Of the sizes of batches, counted by size, ascending; 0 where there are none."""
+    left = (sum(sizes.values()) + 1) // 2
+    for size, count in sizes.items():
+        left -= count
+        if left <= 0:
+            return size
+    return 0

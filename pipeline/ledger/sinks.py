@@ -22,6 +22,7 @@ class SinkLedger:
         events_received, events_written, events_lost: the same for events of streams, where the sink wants them.
         faults: times that a stream could not be begun or ended, or the sink not closed: results that counted as
             written may be missing then.
+        busy_ns: time spent in writing results and in finishing streams.
         writes: the newest.
         state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
     """
@@ -36,6 +37,7 @@ class SinkLedger:
     faults: int = 0
     state: SinkState = "ok"
     error: str | None = None
+    busy_ns: int = 0
     writes: Lately[Write] = field(default_factory=Lately, repr=False, compare=False)
 
     @property
@@ -61,6 +63,7 @@ class SinkLedger:
                 "lost": self.events_lost,
             },
             "faults": self.faults,
+            "busy_s": round(self.busy_ns / 1e9, 6),
             "state": self.state,
             "error": self.error,
         }

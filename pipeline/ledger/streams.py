@@ -68,9 +68,13 @@ class Balance(NamedTuple):
 class StreamLedger:
     """Everything that is counted and timed about one stream."""
 
-    def __init__(self, name: str, *, source: str = "", live: bool = False, paced: bool = False) -> None:
-        """``source`` is what people are shown: a path, or an address without credentials."""
+    def __init__(
+        self, name: str, *, source: str = "", live: bool = False, paced: bool = False, budget_ns: int | None = None
+    ) -> None:
+        """``source`` is what people are shown: a path, or an address without credentials. ``budget_ns``: a frame that
+        takes longer is late; None: one that takes unusually long."""
         self.name = name
+        self.budget_ns = budget_ns
         self.source = source
         self.life = Lifecycle(name, StreamInfo(name, live=live))
         self.paced = paced or live
@@ -94,7 +98,7 @@ class StreamLedger:
         self.first_result_ns = 0
         self.last_result_ns = 0
         self._departure = IntervalJitter()
-        self.times = StreamTimes(looks_back=self.paced)
+        self.times = StreamTimes(name, looks_back=self.paced)
         self._settled: dict[str, Any] | None = None
         self._shape: bytes | None = None
         self._reconnects = 0  # as far as they are in the course
@@ -158,6 +162,7 @@ class StreamLedger:
         both.state, both.error, both.closed = later.state, later.error, True
         both.life.stalls = first.life.stalls + later.life.stalls
         both.life.param_changes = first.life.param_changes + later.life.param_changes
+        both.times.late.parts = first.times.late.parts + later.times.late.parts
         both._settled = both._figures(Latency())
         return both
 
@@ -329,6 +334,7 @@ class StreamLedger:
         span_s = (self.last_result_ns - self.opened_ns) / 1e9 if self.last_result_ns else 0.0
         return {
             "source": self.source or None,
+            "paced": self.paced,
             **({"lives": self.lives} if self.lives > 1 else {}),
             "state": "live" if under_way else self.state,
             "error": self.error,
@@ -355,11 +361,14 @@ class StreamLedger:
         Before the run's end (not ``final``) a recording that was read to its end is ``live`` until the last sink has
         finished it.
         """
+        late = self.times.lateness()
         return {
             **self.counts(start_ns, final=final),
             **(self._settled or self._figures(self.latency())),
             "windows": {f"{span_s}s": self.recent(at_ns, span_s) for span_s in SPANS} if at_ns else {},
             "dropped_after": self.times.dropped_after(),
+            "late": late.counts,
+            "slow_frames": [one.as_dict(start_ns) for one in late.slowest],
             "jitter": self._jitter(),
         }
 

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from typing import Any, Final
+from collections import Counter, deque
+from typing import Any, Final, NamedTuple
 
 from pipeline.ledger.blocks import Block
 from pipeline.ledger.course import Course
 from pipeline.ledger.exits import Exits
-from pipeline.ledger.journal import LATELY_NS, MOST, MOST_FOR_A_FILE
+from pipeline.ledger.journal import LATELY_NS, MOST, MOST_FOR_A_FILE, tail
+from pipeline.ledger.late import Around, Late, LateFrames
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.windows import SPANS, Window
 from pipeline.timing import Histogram, Mark, elapsed, thread_cpu_ns
@@ -27,6 +28,20 @@ def _ended_ns(trace: list[int]) -> int:
     return max(trace[:_MARKS])
 
 
+class Lateness(NamedTuple):
+    """The late frames of a stream.
+
+    Attributes:
+        counts: ``late`` in ``report.json``.
+        newest: newest first.
+        slowest: slowest first.
+    """
+
+    counts: dict[str, Any]
+    newest: list[Late]
+    slowest: list[Late]
+
+
 class StreamTimes:
     """Distributions of one stream, over its whole life and lately.
 
@@ -34,10 +49,11 @@ class StreamTimes:
     block's last trace, or asks for figures, does the work, under this stream's own lock.
 
     Attributes:
+        late: the frames that were late so far.
         frames, cpu_ns: traces taken apart so far, and the CPU time that this took.
     """
 
-    def __init__(self, *, looks_back: bool) -> None:
+    def __init__(self, stream: str = "", *, looks_back: bool) -> None:
         """``looks_back``: frames come at a pace of their own, so they have jitter, and there is a "lately"."""
         self._finished: list[list[int]] = []
         self._lock = threading.Lock()
@@ -48,6 +64,8 @@ class StreamTimes:
         self._lost = Histogram()
         self._journeys: deque[list[int]] = deque(maxlen=MOST)
         self._keep_ns = LATELY_NS
+        self._stream = stream
+        self.late = LateFrames(stream)
         self.frames = 0
         self.cpu_ns = 0
 
@@ -92,6 +110,35 @@ class StreamTimes:
             self._journeys = deque(self._journeys, maxlen=MOST_FOR_A_FILE)
             self._keep_ns = NEVER_NS
 
+    def watch(self, budget_ns: int | None, around: Around) -> None:
+        """Say which frames are late by their budget, if they have one, and what ran around them."""
+        self.late = LateFrames(self._stream, budget_ns, around)
+
+    def notice(self) -> None:
+        """Take apart what has finished, if a frame among it is late: it is not to wait for the others of its block."""
+        limit_ns = self.late.limit_ns
+        if limit_ns is not None and any(elapsed(trace) > limit_ns for trace in self._finished.copy()):
+            with self._lock:
+                self._fold()
+
+    def lateness(self) -> Lateness:
+        """The late frames so far."""
+        with self._lock:
+            self._fold()
+            late = self.late
+            return Lateness(late.as_dict(), list(late.newest)[::-1], list(late.slowest))
+
+    def blamed(self) -> Counter[str]:
+        """How many frames were late so far, by the part to blame."""
+        with self._lock:
+            self._fold()
+            return self.late.parts.copy()
+
+    def glance(self, since_ns: int) -> list[list[int]]:
+        """Roughly :meth:`newest`, for whoever takes another stream's times apart: it waits for nobody."""
+        finished = tail(self._finished.copy(), _ended_ns, since_ns)  # these first: they may be taken apart meanwhile
+        return [*tail(self._journeys.copy(), _ended_ns, since_ns), *finished]
+
     def newest(self, since_ns: int) -> list[list[int]]:
         """The traces of frames that ended after ``since_ns``, dropped ones too, by the time of their end."""
         with self._lock:
@@ -105,6 +152,7 @@ class StreamTimes:
             self._fold()
             latency, self._latency = self._latency, Latency()
             course, self._course = self._course, Course()
+            self.late.newest.clear()
         return latency, course
 
     def merge_recent(self, whole: dict[str, Histogram], span_s: int, now_ns: int) -> None:
@@ -140,12 +188,19 @@ class StreamTimes:
             self._fold()
             return {} if self._exits is None else self._exits.as_dict()
 
+    def let_go(self) -> None:
+        """The stream has ended, and not lately: its journeys are nobody's any more, unless a file is to hold them."""
+        with self._lock:
+            if self._keep_ns != NEVER_NS:
+                self._journeys.clear()
+
     def forget(self) -> None:
         """There is no lately any more: the stream is one that was."""
         with self._lock:
             self._fold()
             self._windows = {}
             self._journeys.clear()
+            self.late.forget()
 
     def dropped_after(self) -> dict[str, Any] | None:
         """STATS of the journeys of dropped frames."""
@@ -167,6 +222,7 @@ class StreamTimes:
         del self._finished[:count]  # others may have appended meanwhile
         self._latency.add(block)
         self._course.add(block)
+        self.late.add(block, self._latency)
         for window in self._windows.values():
             window.add(block)
         if self._exits is not None:

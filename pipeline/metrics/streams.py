@@ -9,7 +9,7 @@ from typing import get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipeline.frame import DropReason
-from pipeline.ledger import Ledger, StreamLedger, StreamState
+from pipeline.ledger import BLAMED, Ledger, StreamLedger, StreamState
 from pipeline.metrics.text import Histograms
 from pipeline.metrics.times import add_times, times
 from pipeline.timing import STAGES
@@ -41,6 +41,9 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Metric]:
     events = CounterMetricFamily(
         "pipeline_stream_events", "Events told of the stream, by kind and cause", labels=["stream", "event", "cause"]
     )
+    late = CounterMetricFamily(
+        "pipeline_late_frames", "Frames that took too long, by the part that made them late", labels=["stream", "part"]
+    )
     for account in streams:
         name = account.name
         for outcome, count in (
@@ -61,7 +64,10 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Metric]:
         breaks.add_metric([name], account.counters.discontinuities)
         for (kind, why), count in dict(account.life.told).items():
             events.add_metric([name, kind, why], count)
-    yield from (frames, drops, reconnects, errors, stalls, params, breaks, events)
+        blamed = account.times.blamed()
+        for part in BLAMED:
+            late.add_metric([name, part], blamed[part])
+    yield from (frames, drops, reconnects, errors, stalls, params, breaks, events, late)
 
 
 def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: int, now_ns: int) -> Iterator[Metric]:

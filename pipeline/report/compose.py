@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.redact import scrub
+from pipeline.report.bottleneck import bottleneck
 from pipeline.report.machine import describe_machine, package_version, peak_rss_mb
 from pipeline.timing import cpu_ns, rfc3339, wall_ns
 
+SLOW_FRAMES = 10
+"""So many of all streams are listed; each stream has its own beside."""
 _OWN_FACTS = ("command", "model", "startup_s", "resumed")
 
 
@@ -36,7 +39,7 @@ def compose(
     streams = {name: {**stream, "resumed": True} for name, stream in facts.get("resumed", {}).items()}
     streams.update(measured["streams"])
     names = [*(name for name in order if name in streams), *(name for name in streams if name not in order)]
-    return {
+    report: dict[str, Any] = {
         "version": package_version(),
         "command": facts["command"],
         "created": rfc3339(wall_ns()),
@@ -53,12 +56,21 @@ def compose(
         "steady_fps": measured["steady_fps"],
         "first_result_ms": measured["first_result_ms"],
         "batches": measured["batches"],
+        "workers": measured["workers"],
         "streams": {name: _scrubbed(streams[name]) for name in names},
         "sinks": {name: _scrubbed(sink) for name, sink in measured["sinks"].items()},
         "total": measured["total"],
         "tracker": measured["tracker"],
+        "slow_frames": slow_frames(measured["streams"]),
         **{key: value for key, value in facts.items() if key not in _OWN_FACTS},
     }
+    return {**report, "bottleneck": bottleneck(report)}
+
+
+def slow_frames(streams: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The slowest of the late frames of all streams of this run, slowest first."""
+    late = [frame for stream in streams.values() for frame in stream["slow_frames"]]
+    return sorted(late, key=lambda frame: -frame["end_to_end_ms"])[:SLOW_FRAMES]
 
 
 def _scrubbed(account: Mapping[str, Any]) -> dict[str, Any]:

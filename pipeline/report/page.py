@@ -12,6 +12,7 @@ from pipeline.redact import scrub
 from pipeline.report.bars import stage_bar
 from pipeline.report.charts import batches
 from pipeline.report.figures import NOTHING, count, duration, memory, milliseconds, rate
+from pipeline.report.limits import limit_panel
 from pipeline.report.markup import facts, jitter_table, narrow_stage_table, pill, stage_table, table, tile
 from pipeline.report.model import model_panel
 from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
@@ -39,7 +40,9 @@ _LEGEND = (
     "that the decoder keeps until its turn. Jitter is the smoothed change from one frame to "
     "the next (the filter of RFC 3550). Transit is the unsteadiness of the delay since capture at a part's exit (RFC "
     "3550's interarrival jitter), interval the standard deviation between two frames there; added is what the part "
-    "itself made of it, less than nothing where it smoothed."
+    "itself made of it, less than nothing where it smoothed. A frame is late over the "
+    "budget of its stream, or, without one, when it took longer than 99 of 100 and by so much that "
+    "it matters; the limit is the one that held then."
 )
 _SHOWN_FINDINGS = 12
 _OPEN_CARDS = 4  # so many streams show their tables without a click
@@ -63,6 +66,7 @@ def page(report: Mapping[str, Any]) -> str:
         _tiles(report),
         _findings(report),
         _total(report),
+        limit_panel(report),
         course_of_all(report),
         f"<section><h2>{count(len(streams), 'stream')}</h2>{_stages_legend(report, len(chosen))}"
         f'<div class="cards">{cards}</div></section>',

@@ -76,6 +76,9 @@ def ending(report: Mapping[str, Any], files: Sequence[Path] = ()) -> Iterator[Re
     lost = dropped(report)
     if lost:
         yield Text(f"{count(lost.total(), 'frame')} dropped: {reasons(lost)}")
+    limited = report.get("bottleneck")
+    if limited:
+        yield Text(f"{limited['text']}{'; what would help: ' if limited['advice'] else ''}{limited['advice'] or ''}")
     if files:
         yield from (Text(line) for line in _places(files))
 

@@ -132,6 +132,11 @@ def _about_frames(name: str, stream: Mapping[str, Any]) -> list[Finding]:
         found.append(Finding(severity, name, f"{count(total, 'frame')} dropped ({reasons(frames['dropped'])})"))
     if frames["decode_errors"]:
         found.append(Finding("warning", name, f"{count(frames['decode_errors'], 'packet')} could not be decoded"))
+    late = stream.get("late") or {}
+    if late.get("by") == "budget" and late["frames"]:
+        text = f"{count(late['frames'], 'frame')} over the budget of {late['limit_ms']:g} ms ({reasons(late['parts'])})"
+        worst = "".join(f"; frame {slow['frame']}: {slow['verdict']}" for slow in stream["slow_frames"][:1])
+        found.append(Finding("warning", name, text + worst))
     if frames["corrupt"]:
         found.append(Finding("warning", name, f"{count(frames['corrupt'], 'frame')} flagged as damaged by the decoder"))
     return found

@@ -57,6 +57,7 @@ def stream(
 ) -> dict[str, Any]:
     """One stream: what the report says of it, and how it is at this moment. ``/api/streams/{name}``."""
     figures = account.as_dict(ledger.start_ns, final=False, at_ns=now_ns)
+    _, newest, slowest = account.times.lateness()
     return {
         **_present(account, figures, waiting, history, now_ns),
         "stages": {stage: _rounded(stats) for stage, stats in figures["stages"].items()},
@@ -65,6 +66,10 @@ def stream(
         "end_to_end_corrected": _rounded(figures["end_to_end_corrected"]),
         "windows": {span: _window(window) for span, window in figures["windows"].items()},
         "dropped_after": _rounded(figures["dropped_after"]),
+        "late": figures["late"],
+        "slow_frames": [
+            {**late.as_dict(ledger.start_ns), "age_s": _seconds(now_ns - late.ended_ns)} for late in newest or slowest
+        ],
         "steady_fps": figures["steady_fps"],
         "camera": figures["camera"],
         "jitter": {

@@ -114,6 +114,18 @@ def test_status_lines(fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureF
     assert sum(int(line.split(" results")[0].split()[-1]) for line in said) == 40
 
 
+def test_a_frame_over_its_budget_is_told_while_it_runs(
+    fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = f"{PATTERN.replace('fps=200', 'fps=40')}, latency_budget_ms: 0.001"
+    with caplog.at_level(logging.INFO):
+        assert Daemon(config(tmp_path, tmp_path / "none.pt", [stream], [JSONL])).run() == 0
+    said = [record for record in caplog.records if "its budget is" in record.getMessage()]
+    assert 1 <= len(said) <= 3, "one a second, of one second"
+    assert re.match(r"bars: frame \d+ took \d+ ms, its budget is 0\.001 ms: [a-z]+ ", said[0].getMessage())
+    assert said[0].levelno == logging.WARNING
+
+
 class Hurried(ManualClock):
     """Every look at it takes three seconds."""
 

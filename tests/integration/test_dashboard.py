@@ -13,6 +13,7 @@ from pipeline.timing import now_ns
 from pipeline.web import WebServer
 from tests.boards import TOKEN, FakeBoard, Feeder, serving, token_file
 from tests.chromium import CHROMIUM, Page, browser
+from tests.journeys import World
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 ROWS = "document.querySelectorAll('#rows tr').length"
@@ -200,6 +201,25 @@ def test_the_live_view_by_keyboard(page: Page, server: WebServer) -> None:
             break
         page.run("fetch('/live').then(() => 0)")
     assert not server.tap.wants("gate"), "who has closed the view looks no longer"
+
+
+def test_why_frames_were_late(page: Page, board: FakeBoard, added: Callable[..., StreamLedger]) -> None:
+    account = added("slow")
+    assert board.books is not None
+    world = World("slow", budget_ms=80)
+    account.times.watch(80_000_000, board.books.around)
+    page.until(f"{ROWS} === 3")
+    page.run("document.querySelector('#rows tr:last-child button').click()")
+    page.until("document.getElementById('view').open")
+    assert page.run("document.getElementById('late-part').hidden") is True, "nothing was late"
+    for _ in range(30):
+        account.finished(world.trace("slow"))
+    account.finished(world.trace("slow", decode=1004))
+    page.until("!document.getElementById('late-part').hidden")
+    assert text(page, "#late-title") == "1 late frame, over the budget of 80 ms"
+    assert "frame 30" in text(page, "#late")
+    assert "decode +1.0 s" in text(page, "#late")
+    page.run("document.getElementById('close').click()")
 
 
 def test_pause_and_a_change_of_state_that_is_told(page: Page, board: FakeBoard) -> None:

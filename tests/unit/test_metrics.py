@@ -16,15 +16,17 @@ from prometheus_client.registry import Collector
 
 from pipeline.events import Condition
 from pipeline.frame import StreamInfo
-from pipeline.ledger import BatchRun, Ledger, SinkLedger, StreamLedger
+from pipeline.ledger import BLAMED, BatchRun, Ledger, SinkLedger, StreamLedger
 from pipeline.metrics import exposition
 from pipeline.metrics.text import Histograms, text
 from pipeline.timing import Mark, new_trace
+from tests.journeys import World
 
 SECOND = 1_000_000_000
 NAMES = {
     "pipeline_frames_total",
     "pipeline_drops_total",
+    "pipeline_late_frames_total",
     "pipeline_stage_seconds_bucket",
     "pipeline_end_to_end_seconds_bucket",
     "pipeline_batch_size_bucket",
@@ -134,6 +136,20 @@ def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert found["pipeline_sink_up{sink=jsonl}"] == 1
     assert found["pipeline_sink_lost_total{reason=overflow,sink=jsonl}"] == 2
     assert found["pipeline_config_last_reload_success{}"] == 1
+
+
+def test_late_frames_are_counted_by_the_part_to_blame() -> None:
+    world = World("gate", "lobby", budget_ms=80)
+    world.as_usual("gate")
+    for parts in ({"infer": 100}, {"infer": 100}, {"batch": 100}):
+        world.frame("gate", **parts)
+    found = samples(exposition(Running(world.ledger), now_ns=4 * SECOND))
+    late = {key: count for key, count in found.items() if key.startswith("pipeline_late_frames_total{")}
+    assert len(late) == 2 * len(BLAMED)
+    assert {key: count for key, count in late.items() if count} == {
+        "pipeline_late_frames_total{part=infer,stream=gate}": 2,
+        "pipeline_late_frames_total{part=batch,stream=gate}": 1,
+    }
 
 
 def test_what_happens_to_streams_is_counted_by_closed_sets(ledger: Ledger) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pipeline.report import compose
 from pipeline.report.page import page
 from pipeline.report.pictures import PICTURED
+from tests.journeys import World
 from tests.ledgers import FACTS, a_run, lose
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -60,6 +61,19 @@ def test_the_figures_are_there() -> None:
     assert texts.count("end to end") == 6  # tables and distributions: of all, and of each
     kinds = Counter(attributes["class"] for tag, attributes in reader.tags if tag == "svg")
     assert (kinds["bar"], kinds["plot"]) == (2, 5)  # journey and batches; distributions of all and of each
+
+
+def test_the_slowest_frames_are_there_and_why() -> None:
+    world = World("gate", "lobby", budget_ms=80)
+    assert "Slowest frames" not in read(compose(world.ledger.as_dict(), FACTS)).texts
+    world.frame("lobby", sink=1001)
+    world.as_usual("gate")
+    world.frame("gate", infer=100)
+    texts = read(compose(world.ledger.as_dict(), FACTS)).texts
+    first = texts.index("Slowest frames")
+    assert texts[first + 5 :][:8] == [
+        "lobby", "0", "1,046", "sink +1.0 s: jsonl wrote", "gate", "100", "116", "infer +70 ms: batch 7 of 2",
+    ]  # fmt: skip
 
 
 def test_what_is_known_of_the_model_is_in_rows_and_words() -> None:

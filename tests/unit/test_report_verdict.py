@@ -98,6 +98,17 @@ def test_a_good_run_has_no_findings() -> None:
     assert findings(report(FINISHED, FINISHED)) == []
 
 
+def test_a_promise_that_was_not_kept_is_a_warning() -> None:
+    late = stream()
+    late["late"] = {"frames": 12, "limit_ms": 80.0, "by": "budget", "parts": {"batch": 9, "infer": 3}}
+    late["slow_frames"] = [{"frame": 412, "verdict": "queue +83 ms"}]
+    assert [(found.severity, found.text) for found in findings(report(late))] == [
+        ("warning", "12 frames over the budget of 80 ms (batch 9, infer 3); frame 412: queue +83 ms")
+    ]
+    late["late"]["by"] = "p99"
+    assert findings(report(late)) == [], "one of a hundred is the slowest of a hundred"
+
+
 def test_damage_is_a_warning() -> None:
     damaged = stream()
     damaged["frames"] |= {"decode_errors": 2, "corrupt": 1}

@@ -18,6 +18,7 @@ from pipeline.web.drawn import drawn
 from pipeline.web.history import POINTS, History
 from pipeline.web.live import LiveView
 from tests.boards import CAMERA_PASSWORD, FakeBoard, client, serving
+from tests.journeys import World
 
 
 @pytest.fixture
@@ -108,6 +109,21 @@ def test_one_stream(web: httpx.Client) -> None:
     unknown = web.get("/api/streams/nobody")
     assert (unknown.status_code, unknown.json()["error"]["kind"]) == (404, "NotFound")
     assert web.get("/api/streams/..%2f..%2fetc%2fpasswd").status_code == 404
+
+
+def test_late_frames_of_one_stream_newest_first(web: httpx.Client, board: FakeBoard) -> None:
+    world = World("gate", budget_ms=80)
+    world.as_usual("gate")
+    world.frame("gate", infer=100)
+    world.frame("gate", sink=1001)
+    board.books = world.ledger
+    told = web.get("/api/streams/gate").json()
+    assert told["late"] == {"frames": 2, "limit_ms": 80.0, "by": "budget", "parts": {"infer": 1, "sink": 1}}
+    assert [slow["verdict"] for slow in told["slow_frames"]] == [
+        "sink +1.0 s: jsonl wrote",
+        "infer +70 ms: batch 7 of 2",
+    ]
+    assert all(slow["age_s"] >= 0 for slow in told["slow_frames"])
 
 
 def test_metrics_and_report(web: httpx.Client) -> None:

@@ -253,6 +253,7 @@ function open(name) {
   shown = name;
   say(byId("view-name"), name);
   byId("stages-part").hidden = true;
+  byId("late-part").hidden = true;
   byId("view").showModal();
   showView();
   askStages();
@@ -300,14 +301,17 @@ async function askStages() {
   if (name === null) return;
   try {
     const answer = await fetch(`/api/streams/${encodeURIComponent(name)}`, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
-    if (answer.ok) showStages(name, await answer.json());
+    if (!answer.ok) return;
+    const stream = await answer.json();
+    if (name !== shown) return; // closed meanwhile
+    showStages(stream);
+    showLate(stream);
   } catch {
     // the list is asked for at the same time, and tells that nobody answers
   }
 }
 
-function showStages(name, stream) {
-  if (name !== shown) return; // closed meanwhile
+function showStages(stream) {
   const recent = stream.windows["60s"];
   const jitter = { ...stream.stages, "end to end": stream.end_to_end };
   const stages = Object.entries(recent.stages);
@@ -317,6 +321,19 @@ function showStages(name, stream) {
   byId("stages").replaceChildren(...stages.map(([stage, stats]) => make("tr", {},
     make("th", { scope: "row" }, stage),
     ...[stats.p50_ms, stats.p99_ms, (jitter[stage] || {}).jitter_ms || 0].map((value) => make("td", { class: "number" }, figure(value))))));
+}
+
+const LATE_SHOWN = 5;
+
+// Why frames were late: the newest of them, in the words of the report.
+function showLate(stream) {
+  const { frames, by, limit_ms: limit } = stream.late;
+  byId("late-part").hidden = !stream.slow_frames.length;
+  const what = by === "budget" ? `over the budget of ${milliseconds(limit)}` : "slower than 99 of 100";
+  say(byId("late-title"), `${count(frames)} late ${frames === 1 ? "frame" : "frames"}, ${what}`);
+  byId("late").replaceChildren(...stream.slow_frames.slice(0, LATE_SHOWN).map((frame) => make("li", {},
+    make("span", { class: "note" }, `${duration(frame.age_s)} ago, frame ${count(frame.frame)}`),
+    make("strong", {}, milliseconds(frame.end_to_end_ms)), make("span", {}, frame.verdict))));
 }
 
 byId("close").addEventListener("click", () => byId("view").close());

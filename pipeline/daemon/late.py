@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames that were late, and why, in a line of the log: at most one a second."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from pipeline.ledger import Late, Ledger, StreamLedger
+
+log = logging.getLogger("pipeline")
+
+EVERY_NS: Final = 1_000_000_000
+
+
+class LateNews:
+    """Says what the worst of the frames was that were late since it looked last."""
+
+    def __init__(self) -> None:
+        self._next_ns = 0
+        self._told: dict[str, tuple[StreamLedger, int]] = {}  # late frames of the life that was looked at last
+
+    def look(self, ledger: Ledger, now_ns: int) -> None:
+        """Cheap enough to be called all the time. ``now_ns``: monotonic."""
+        if now_ns < self._next_ns:
+            return
+        self._next_ns = now_ns + EVERY_NS
+        told, self._told = self._told, {}
+        late: list[Late] = []
+        frames = 0
+        for name, account in list(ledger.streams.items()):
+            if name != account.name:  # an earlier life
+                continue
+            account.times.notice()
+            so_far = account.times.late.frames
+            life, before = told.get(name, (account, 0))
+            new = so_far - (before if life is account else 0)
+            self._told[name] = account, so_far
+            if new:
+                frames += new
+                late += account.times.lateness().newest[:new]
+        if late:
+            self._say(max(late, key=lambda one: one.took_ns / one.limit_ns), frames - 1)
+
+    def _say(self, worst: Late, more: int) -> None:
+        promised = worst.by == "budget"
+        measure = f"its budget is {worst.limit_ns / 1e6:g} ms" if promised else "longer than 99 of 100"
+        others = f" (and {more} more late)" if more else ""
+        # Of one kind are those of one stream for which the same part is to blame, whatever the numbers.
+        log.log(
+            logging.WARNING if promised else logging.INFO,
+            "%s: frame %d took %.0f ms, %s: %s%s",
+            worst.stream, worst.frame, worst.took_ns / 1e6, measure, worst.reason.verdict, others,
+            extra={"same": f"{worst.stream}: late in {worst.part}"},
+        )  # fmt: skip

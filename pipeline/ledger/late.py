@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which frames were late, and which part of their way made them so.
+
+**Late** is a frame whose end-to-end time is over its stream's limit: its budget (``latency_budget_ms``) where it has
+one, else
+
+    max(p99, p50 + max(10 ms, p50 / 4))
+
+of the end-to-end times before it, once there are 200: slower than 99 of 100, and by so much that it matters.
+
+**To blame** is the part k of its way (:func:`pipeline.timing.part_times`) with the largest excess t_k - m_k, where t_k
+is what it took and m_k its median in this stream. Before 20 frames nothing is usual: m_k is 0. So it is of a frame that
+took about as long as usual, p50 + max(10 ms, p50 / 4) at most, where that is late itself: then the longest part is to
+blame.
+
+All late frames are counted by that part. Of each block of finished frames the slowest few are kept with their whole
+journey and what else ran then (:mod:`pipeline.ledger.why`); what is kept is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from pipeline.ledger.blocks import SERIES, Block, Int64Array
+from pipeline.ledger.journal import Journal
+from pipeline.ledger.stats import Latency, milliseconds
+from pipeline.ledger.why import Reason, explain
+from pipeline.timing import FRAME, PTS, Histogram, Mark, elapsed
+
+ENOUGH_FOR_P99: Final = 200
+ENOUGH_FOR_A_MEDIAN: Final = 20
+LEAST_NS: Final = 10_000_000
+"""What a frame took longer than usual by less than this is no news, unless its budget says so."""
+OF_A_BLOCK: Final = 4
+"""Late frames of one block of which the journey is kept and explained."""
+NEWEST: Final = 16
+SLOWEST: Final = 5
+"""Late frames of a stream that are remembered: the newest, and the slowest of all."""
+BLAMED: Final = tuple(part for part in SERIES if part not in ("queue", "end_to_end"))
+"""What may make a frame late: every stage but ``queue``, and each of the places of which that is the sum."""
+
+_COLUMNS: Final = [SERIES.index(part) for part in BLAMED]
+
+By = Literal["budget", "p99"]
+Around = Callable[[int], Journal]
+"""What ended since a time (monotonic nanoseconds)."""
+
+
+def _nothing(since_ns: int) -> Journal:
+    return Journal({}, [], {}, [])
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A late frame, nanoseconds.
+
+    Attributes:
+        trace: its journey, see :mod:`pipeline.timing.trace`.
+        limit_ns: what it should have taken at most.
+        by: whether its budget says so, or how long frames of its stream usually take.
+        part, excess_ns: what made it late, and by how much that part was longer than usual.
+        parts, usual: what each part took, and the medians; no ``usual`` before there are enough frames.
+        reason: what else ran then, and the verdict.
+    """
+
+    stream: str
+    trace: list[int]
+    limit_ns: int
+    by: By
+    part: str
+    excess_ns: int
+    parts: dict[str, int]
+    usual: dict[str, int]
+    reason: Reason
+
+    @property
+    def frame(self) -> int:
+        """Its number."""
+        return self.trace[FRAME]
+
+    @property
+    def took_ns(self) -> int:
+        """End to end."""
+        return elapsed(self.trace)
+
+    @property
+    def ended_ns(self) -> int:
+        """When the last sink was done with it."""
+        return self.trace[Mark.READ] + self.took_ns
+
+    def as_dict(self, start_ns: int) -> dict[str, Any]:
+        """An entry of ``slow_frames`` in ``report.json``; ``at_s``: when it was read, seconds since ``start_ns``."""
+        return {
+            "stream": self.stream,
+            "frame": self.frame,
+            "pts": round(self.trace[PTS] / 1e9, 6),
+            "at_s": round((self.trace[Mark.READ] - start_ns) / 1e9, 3),
+            "end_to_end_ms": _ms(self.took_ns),
+            "limit_ms": _ms(self.limit_ns),
+            "by": self.by,
+            "part": self.part,
+            "excess_ms": _ms(self.excess_ns),
+            "parts_ms": {part: _ms(took_ns) for part, took_ns in self.parts.items()},
+            "usual_ms": {part: _ms(took_ns) for part, took_ns in self.usual.items()},
+            "verdict": self.reason.verdict,
+            "beside": self.reason.as_dict(),
+        }
+
+
+class LateFrames:
+    """The late frames of one stream. Used under the lock of its times.
+
+    Attributes:
+        limit_ns: what a frame may take at most, by what is known so far; None while that is too little.
+        parts: late frames by the part that is to blame.
+        newest: the latest ones, oldest first.
+        slowest: the slowest ones, slowest first.
+    """
+
+    def __init__(self, stream: str = "", budget_ns: int | None = None, around: Around = _nothing) -> None:
+        self._stream = stream
+        self._budget_ns = budget_ns
+        self._by: By = "p99" if budget_ns is None else "budget"
+        self._around = around
+        self._measure_at = ENOUGH_FOR_P99
+        self.limit_ns = budget_ns
+        self.parts: Counter[str] = Counter()
+        self.newest: deque[Late] = deque(maxlen=NEWEST)
+        self.slowest: list[Late] = []
+
+    @property
+    def frames(self) -> int:
+        """How many there were so far; any thread may ask."""
+        return self.parts.total()
+
+    def add(self, block: Block, latency: Latency) -> None:
+        """Frames that were finished after those before; ``latency`` holds them already."""
+        if self.limit_ns is not None:
+            rows = np.flatnonzero(block.durations[:, -1] > self.limit_ns)
+            if rows.size:
+                self._blame(block, rows, self.limit_ns, latency)
+        frames = latency.end_to_end.histogram.count
+        if self._budget_ns is None and frames >= self._measure_at:
+            self.limit_ns = _limit_ns(latency.end_to_end.histogram)
+            self._measure_at = frames + frames // 16  # of so few more it would be much the same
+
+    def forget(self) -> None:
+        """Keep the counts only."""
+        self.newest.clear()
+        self.slowest.clear()
+
+    def as_dict(self) -> dict[str, Any]:
+        """``late`` of a stream in ``report.json``."""
+        return {
+            "frames": self.frames,
+            "limit_ms": None if self.limit_ns is None else _ms(self.limit_ns),
+            "by": self._by,
+            "parts": dict(self.parts.most_common()),
+        }
+
+    def _blame(self, block: Block, rows: Int64Array, limit_ns: int, latency: Latency) -> None:
+        medians = _medians(latency)
+        usual_ns = latency.end_to_end.histogram.percentile(50) or 0
+        durations, took = block.durations[rows][:, _COLUMNS], block.durations[rows, -1]
+        as_usual = (took <= _unusual_ns(usual_ns)) & (usual_ns > limit_ns) & bool(medians)
+        usual = np.array([medians.get(part, 0) for part in BLAMED])
+        excess = durations - np.where(as_usual[:, None], 0, usual)
+        worst = excess.argmax(axis=1)
+        self.parts.update(BLAMED[number] for number in worst.tolist())
+        kept = np.sort(np.argsort(took, kind="stable")[-OF_A_BLOCK:])
+        traces = [block.traces[number] for number in rows[kept].tolist()]
+        journal = self._around(min(trace[Mark.READ] for trace in traces))
+        for row, trace in zip(kept.tolist(), traces, strict=True):
+            part, excess_ns = BLAMED[worst[row]], int(excess[row, worst[row]])
+            parts = {name: took for name, took in zip(BLAMED, durations[row].tolist(), strict=True) if took}
+            reason = explain(self._stream, trace, part, excess_ns, journal, as_usual=bool(as_usual[row]))
+            late = Late(self._stream, trace, limit_ns, self._by, part, excess_ns, parts, medians, reason)
+            self.newest.append(late)
+            self.slowest = sorted([*self.slowest, late], key=lambda one: -one.took_ns)[:SLOWEST]
+
+
+def _limit_ns(end_to_end: Histogram) -> int:
+    p50, p99 = end_to_end.percentiles((50, 99))
+    return max(p99, _unusual_ns(p50))
+
+
+def _unusual_ns(usual_ns: int) -> int:
+    return usual_ns + max(LEAST_NS, usual_ns // 4)
+
+
+def _medians(latency: Latency) -> dict[str, int]:
+    """By part; empty where there are too few frames to say."""
+    if latency.end_to_end.histogram.count < ENOUGH_FOR_A_MEDIAN:
+        return {}
+    found = ((part, latency.series[part].histogram.percentile(50)) for part in BLAMED if part in latency.series)
+    return {part: median for part, median in found if median is not None}
+
+
+def _ms(value_ns: int) -> float:
+    return round(milliseconds(value_ns), 6)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run was limited by: which part of the machinery was busy for most of the time, and what would help most.
+
+Each share is time at work over time that there was, from the report's own sums:
+
+- **network**: batches under way in the detect workers, over the workers' wall time;
+- **decode**: decoding and preparing (mean per frame times frames), over the wall time for the busiest stream, or over
+  the time for which all streams were open, whichever is more;
+- **follow**: the tracker and what else runs per stream in the one thread of that loop;
+- **sink**: writing, for the busiest sink.
+
+Recordings that are read as fast as they are used are limited by the busiest of these. Streams with a pace of their own
+are limited by that pace, as it should be, unless something was busy nearly all the time, or frames had to be dropped,
+or were over their budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+Kind = Literal["network", "decode", "follow", "sink", "source"]
+
+SATURATED: Final = 0.9
+"""Busy for so much of the time: next to nothing more would fit."""
+IDLE: Final = 0.25
+"""Nothing was busy for more than this: also recordings were waited for, on a slow disk or network."""
+DROPPED: Final = 0.01
+"""Of the frames so many were given up because they came faster than they were used: something is too slow."""
+LATE: Final = 0.1
+"""Of the frames so many were over their budget: likewise."""
+CORES_LEFT: Final = 0.8
+"""Less than this of the cores was in use: another thread would find room."""
+
+
+class Share(NamedTuple):
+    """How busy something was: ``share`` of the time, 0 to 1; ``who``: the stream or sink, if it is one of several."""
+
+    kind: Kind
+    share: float
+    who: str = ""
+
+
+def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``bottleneck`` of ``report.json``: ``{"kind", "share", "who", "shares", "text", "advice"}``; None where no frame
+    was processed. ``text`` and ``advice`` are for people, one line each; ``advice`` is None where all is well."""
+    wall_s = report["wall_s"]
+    streams = {name: each for name, each in report["streams"].items() if not each.get("resumed")}
+    if not wall_s or not report["frames"]:
+        return None
+    shares = [_network(report), _decode(streams, wall_s), _follow(streams, wall_s), _sink(report["sinks"], wall_s)]
+    busiest = max(shares, key=lambda each: each.share)
+    kind = "source" if _waits_for_sources(streams, report["sinks"], busiest) else busiest.kind
+    text, advice = _verdict(kind, busiest, report, streams)
+    return {
+        "kind": kind,
+        "share": round(busiest.share, 4),
+        "who": busiest.who or None,
+        "shares": {each.kind: round(each.share, 4) for each in shares},
+        "text": text,
+        "advice": advice,
+    }
+
+
+def _network(report: Mapping[str, Any]) -> Share:
+    busy_s = [worker["busy_s"] for worker in report["workers"].values()]
+    workers = max(len(busy_s), report["model"].get("workers") or 1)  # one that had nothing to do is not listed
+    return Share("network", min(1.0, sum(busy_s) / workers / report["wall_s"]))
+
+
+def _decode(streams: Mapping[str, Mapping[str, Any]], wall_s: float) -> Share:
+    busy_s = {name: _reading_s(stream) for name, stream in streams.items()}
+    name = max(busy_s, key=lambda each: busy_s[each])
+    open_s = sum(each["frames"]["processed"] / each["fps"] for each in streams.values() if each["fps"])
+    together = sum(busy_s.values()) / open_s if open_s else 0.0
+    return Share("decode", min(1.0, max(busy_s[name] / wall_s, together)), name)
+
+
+def _reading_s(stream: Mapping[str, Any]) -> float:
+    """What its reader worked: every frame was decoded, and those that were not thinned out were prepared."""
+    frames = stream["frames"]
+    decoding_ms = _mean_ms(stream, "decode") * frames["decoded"]
+    preparing_ms = _mean_ms(stream, "preprocess") * (frames["decoded"] - frames["decimated"])
+    return float(decoding_ms + preparing_ms) / 1e3
+
+
+def _follow(streams: Mapping[str, Mapping[str, Any]], wall_s: float) -> Share:
+    spent_ms = sum(_mean_ms(stream, "follow") * stream["frames"]["processed"] for stream in streams.values())
+    return Share("follow", min(1.0, spent_ms / 1e3 / wall_s))
+
+
+def _sink(sinks: Mapping[str, Mapping[str, Any]], wall_s: float) -> Share:
+    name = max(sinks, key=lambda each: sinks[each]["busy_s"], default="")
+    return Share("sink", min(1.0, sinks[name]["busy_s"] / wall_s) if name else 0.0, name)
+
+
+def _mean_ms(stream: Mapping[str, Any], stage: str) -> float:
+    return float((stream["stages"].get(stage) or {"mean_ms": 0.0})["mean_ms"])
+
+
+def _waits_for_sources(
+    streams: Mapping[str, Mapping[str, Any]], sinks: Mapping[str, Mapping[str, Any]], busiest: Share
+) -> bool:
+    if not all(stream["paced"] for stream in streams.values()):
+        return busiest.share < IDLE
+    decoded = sum(stream["frames"]["decoded"] for stream in streams.values())
+    given_up = sum(
+        stream["frames"]["dropped"].get(reason, 0) for stream in streams.values() for reason in ("overflow", "stale")
+    )
+    late = [stream["late"]["frames"] for stream in streams.values() if stream["late"]["by"] == "budget"]
+    overrun = any(sink["lost"].get("overflow") for sink in sinks.values())
+    kept_up = given_up <= DROPPED * decoded and sum(late) <= LATE * decoded and not overrun
+    return busiest.share < SATURATED and kept_up
+
+
+def _verdict(
+    kind: Kind, busiest: Share, report: Mapping[str, Any], streams: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, str | None]:
+    names = {
+        "network": "the network",
+        "decode": f"the decoder of {busiest.who}" if len(streams) > 1 else "the decoder",
+        "follow": "following",
+        "sink": f"sink {busiest.who}",
+    }
+    busy = f"{names[busiest.kind]} was busy {100 * busiest.share:.0f} % of the time"
+    match kind:
+        case "source":
+            return f"source-bound: frames come no faster; {busy}", None
+        case "network":
+            return f"network-bound: {busy}", _for_network(report)
+        case "decode":
+            return f"decode-bound: {busy}", _for_decoding(report, len(streams))
+        case "follow":
+            return f"follow-bound: {busy}", f"a lower {_option(report, '--fps', 'fps')}, or less to follow"
+        case "sink":
+            video = busiest.who.startswith("video")
+            leaner = f"{_option(report, '--save', 'sinks')} without video" if video else "a faster disk"
+            return f"sink-bound: {busy}", f"{leaner}, or a lower {_option(report, '--fps', 'fps')}"
+
+
+def _for_network(report: Mapping[str, Any]) -> str:
+    model = report["model"]
+    cores, workers = report["machine"].get("cores") or 1, model.get("workers") or 1
+    if model.get("device") == "cpu" and workers < cores and _has_cores_left(report):
+        return f"{_option(report, '--workers', 'batch.workers:')} {cores}, as many as there are cores"
+    if model.get("path") and not model.get("tuned"):
+        return f"`pipeline model tune {model['path']}`, once"
+    return f"a smaller model.input, or a lower {_option(report, '--fps', 'fps')}"
+
+
+def _for_decoding(report: Mapping[str, Any], streams: int) -> str:
+    if report["command"] == "replay":
+        if streams > 1 and _has_cores_left(report):
+            return f"--parallel {streams}, if fewer files were open at once; else --hwaccel auto"
+        return "--hwaccel auto, where there is a decoder in hardware"
+    return "a smaller stream of the camera, `skip: nonref`, or `hwaccel: auto`"
+
+
+def _has_cores_left(report: Mapping[str, Any]) -> bool:
+    return bool(report["cpu_s"] < CORES_LEFT * report["wall_s"] * (report["machine"].get("cores") or 1))
+
+
+def _option(report: Mapping[str, Any], replay: str, run: str) -> str:
+    """What it is called on the command line, or in the file."""
+    return replay if report["command"] == "replay" else run

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run was limited by: runs that were limited by one thing each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.ledger import BatchRun, Ledger, SinkLedger, StreamLedger
+from pipeline.ledger.busy import Busy
+from pipeline.report import compose
+from pipeline.report.bottleneck import bottleneck
+from pipeline.report.page import page
+from pipeline.timing import Mark, new_trace
+from tests.ledgers import FACTS, lose
+
+MS = 1_000_000
+FRAMES = 50
+
+
+def a_run(
+    *,
+    every_ms: int = 20,
+    decode_ms: float = 1,
+    infer_ms: float = 1,
+    follow_ms: float = 0.1,
+    write_ms: float = 0.1,
+    live: bool = False,
+    names: tuple[str, ...] = ("gate",),
+    workers: int = 1,
+    decimated: int = 0,
+) -> Ledger:
+    """Frames so far apart, each of which keeps everything busy for so long; a second of wall time in all."""
+    ledger = Ledger()
+    ledger.begin(1000 * MS)
+    ledger.sinks = {"video": SinkLedger("video"), "jsonl": SinkLedger("jsonl")}
+    for name in names:
+        account = StreamLedger(name, live=live)
+        ledger.add(account)
+        account.opened_ns, account.state = 1000 * MS, "finished"
+        for number in range(FRAMES):
+            at = (1000 + every_ms * number) * MS
+            trace = new_trace()
+            for mark, took_ms in (
+                (Mark.READ, 0), (Mark.DECODED, decode_ms), (Mark.PREPARE, 0), (Mark.PREPARED, 0.5), (Mark.QUEUED, 0),
+                (Mark.COLLECT, 0), (Mark.SEALED, 0), (Mark.INFER, 0), (Mark.INFERRED, infer_ms), (Mark.PARSED, 0),
+                (Mark.FOLLOW, 0), (Mark.FOLLOWED, follow_ms), (Mark.SINK, 0), (Mark.DONE, write_ms),
+            ):  # fmt: skip
+                at += round(took_ms * MS)
+                trace[mark] = at
+            account.decoded += 1
+            account.published(trace)
+            account.finished(trace)
+            worker = f"detect:{number % workers}"
+            ledger.batch(BatchRun(worker, number, 1, trace[Mark.INFER], trace[Mark.INFERRED], trace[Mark.PARSED]))
+            ledger.sinks["video"].busy_ns += trace[Mark.DONE] - trace[Mark.SINK]
+        account.decoded += decimated
+        account.decimated += decimated
+    ledger.end(2000 * MS)
+    return ledger
+
+
+def told(ledger: Ledger, command: str = "replay", **model: Any) -> dict[str, Any]:
+    """The verdict on a machine with two cores, one of which did half a second of work."""
+    facts = FACTS | {"command": command, "model": FACTS["model"] | {"workers": 1} | model}
+    report = compose(ledger.as_dict(), facts)
+    report["machine"] = report["machine"] | {"cores": 2}
+    report["cpu_s"] = 1.9
+    found = bottleneck(report)
+    assert found is not None
+    return found
+
+
+def test_the_network_is_the_limit() -> None:
+    found = told(a_run(infer_ms=19.4))
+    assert (found["kind"], found["share"], found["who"]) == ("network", 0.97, None)
+    assert found["text"] == "network-bound: the network was busy 97 % of the time"
+    assert found["advice"] == "`pipeline model tune m.pt`, once"
+    assert found["shares"] == {"network": 0.97, "decode": 0.075, "follow": 0.005, "sink": 0.005}
+
+
+def test_a_tuned_network_needs_less_work() -> None:
+    assert told(a_run(infer_ms=19.4), tuned={"batch": 4})["advice"] == "a smaller model.input, or a lower --fps"
+    assert told(a_run(infer_ms=19.4), "run", tuned={"batch": 4})["advice"] == "a smaller model.input, or a lower fps"
+
+
+def test_cores_that_nobody_uses_can_run_another_worker() -> None:
+    report = compose(a_run(infer_ms=19.4).as_dict(), FACTS | {"model": FACTS["model"] | {"workers": 1}})
+    report["machine"], report["cpu_s"] = report["machine"] | {"cores": 8}, 1.0
+    found = bottleneck(report)
+    assert found is not None
+    assert found["advice"] == "--workers 8, as many as there are cores"
+
+
+def test_the_share_of_several_workers_is_their_mean() -> None:
+    found = told(a_run(infer_ms=19.4, workers=2), workers=2)
+    assert found["shares"]["network"] == 0.485
+    assert told(a_run(infer_ms=19.4), workers=2)["shares"]["network"] == 0.485, "one never had anything to do"
+
+
+def test_decoding_is_the_limit() -> None:
+    found = told(a_run(decode_ms=18, names=("gate", "lobby")))
+    assert (found["kind"], found["who"]) == ("decode", "gate")
+    assert found["text"] == "decode-bound: the decoder of gate was busy 93 % of the time"
+    assert found["advice"].startswith("--hwaccel")
+    assert "skip: nonref" in told(a_run(decode_ms=19, live=True), "run")["advice"]
+
+
+def test_frames_that_are_thinned_out_are_decoded_as_well() -> None:
+    few, many = (told(a_run(decode_ms=4, decimated=frames))["shares"]["decode"] for frames in (0, 150))
+    assert many / few == pytest.approx((0.225 + 0.6) / 0.225, rel=1e-3)
+
+
+def test_a_sink_is_the_limit() -> None:
+    found = told(a_run(write_ms=19))
+    assert (found["kind"], found["who"]) == ("sink", "video")
+    assert found["text"] == "sink-bound: sink video was busy 95 % of the time"
+    assert found["advice"] == "--save without video, or a lower --fps"
+
+
+def test_following_is_the_limit() -> None:
+    assert told(a_run(follow_ms=15))["text"] == "follow-bound: following was busy 75 % of the time"
+
+
+def test_sources_with_a_pace_of_their_own_are_the_limit_and_all_is_well() -> None:
+    found = told(a_run(infer_ms=14, live=True), "run")
+    assert (found["kind"], found["advice"]) == ("source", None)
+    assert found["text"] == "source-bound: frames come no faster; the network was busy 70 % of the time"
+
+
+def test_frames_that_had_to_be_given_up_are_not_well() -> None:
+    ledger = a_run(infer_ms=14, live=True)
+    ledger.streams["gate"].decoded += 5
+    lose(ledger.streams["gate"], "stale", 5)
+    assert told(ledger, "run")["kind"] == "network"
+
+
+def test_budgets_that_are_not_kept_are_not_well() -> None:
+    ledger = a_run(infer_ms=14, live=True)
+    ledger.streams["gate"].times.watch(10 * MS, ledger.around)
+    assert told(ledger, "run")["kind"] == "network"
+
+
+def test_a_sink_that_loses_results_is_not_well() -> None:
+    ledger = a_run(write_ms=15, live=True)
+    ledger.sinks["video"].lost["overflow"] += 1
+    assert told(ledger, "run")["kind"] == "sink"
+
+
+def test_a_run_without_results_has_no_verdict() -> None:
+    ledger = Ledger()
+    ledger.begin(1)
+    ledger.add(StreamLedger("gate"))
+    ledger.end(10**9)
+    assert compose(ledger.as_dict(), FACTS)["bottleneck"] is None
+
+
+def test_two_batches_at_a_time_are_one_time_at_work() -> None:
+    """With two under way on a GPU the second begins while the first is there: what they share counts once."""
+    busy = Busy()
+    for number, (began, ended) in enumerate([(0, 30), (10, 50), (20, 45), (60, 70)]):
+        busy.add(BatchRun("detect:0", number, 1, began * MS, ended * MS, ended * MS))
+    busy.add(BatchRun("detect:0@2", 5, 1, 80 * MS, 81 * MS, 81 * MS))
+    busy.add(BatchRun("detect:1", 6, 1, 80 * MS, 81 * MS, 81 * MS))
+    assert busy.spent_ns == {"detect:0": 61 * MS, "detect:1": MS}
+
+
+def test_the_page_tells_it() -> None:
+    report = compose(a_run(infer_ms=19.4).as_dict(), FACTS)
+    assert "network-bound: the network was busy" in page(report)
