@@ -174,6 +174,7 @@ def test_a_run_ends_with_its_tables_and_leaves_reports_where_they_are_wanted(
     assert main(["run", str(path), "--out", str(tmp_path / "file")]) == 2
 
 
+@pytest.mark.unbalanced
 def test_a_run_that_breaks_reports_what_it_had(
     fake: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
