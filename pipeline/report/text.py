@@ -72,13 +72,13 @@ def ending(report: Mapping[str, Any], files: Sequence[Path] = ()) -> Iterator[Re
         yield Text(str(finding), style=_FINDING_STYLES[finding.severity])
     if len(found) > _SHOWN_FINDINGS:
         yield Text(f"and {len(found) - _SHOWN_FINDINGS} more, see report.json", style="dim")
+    limited = report.get("bottleneck")
+    if limited:
+        yield Text(f"{limited['text']}{'; what would help: ' if limited['advice'] else ''}{limited['advice'] or ''}")
     yield Text(_summary(report), style="bold")
     lost = dropped(report)
     if lost:
         yield Text(f"{count(lost.total(), 'frame')} dropped: {reasons(lost)}")
-    limited = report.get("bottleneck")
-    if limited:
-        yield Text(f"{limited['text']}{'; what would help: ' if limited['advice'] else ''}{limited['advice'] or ''}")
     if files:
         yield from (Text(line) for line in _places(files))
 

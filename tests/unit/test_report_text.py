@@ -90,7 +90,7 @@ def test_what_was_decoded_and_not_processed_is_told_apart() -> None:
     for index in range(3):
         ledger.streams["a"].arrived(1, index / 25, 0, False)
     ledger.streams["a"].decimated += 3
-    assert shown(ending(compose(ledger.as_dict(), FACTS)), 200)[0].startswith(
+    assert shown(ending(compose(ledger.as_dict(), FACTS)), 200)[1].startswith(
         "5 of 8 decoded frames processed, 1 stream, in 200 ms, 25.0 fps"
     )
 
@@ -141,9 +141,9 @@ def test_the_end_names_failures_drops_and_outputs(tmp_path: Path) -> None:
         "gone: failed: no such file",
         "cut: 2 frames dropped (inference_error 2)",
         "cut: truncated: it ends 2 s early",
+        "source-bound: frames come no faster; the decoder of good was busy 11 % of the time",
         "15 frames of 3 streams in 200 ms, 75.0 fps, first result after 8.00 ms, mean batch 5",
         "2 frames dropped: inference_error 2",
-        "source-bound: frames come no faster; the decoder of good was busy 11 % of the time",
         f"outputs in {tmp_path}/: a.jsonl, b.jsonl, c.jsonl, d.jsonl, report.json, report.html",
     ]
 
@@ -169,4 +169,4 @@ def test_a_resumed_stream_is_called_so() -> None:
     earlier = report_of("a")["streams"]["a"]
     report = compose(a_run("b").as_dict(), FACTS | {"resumed": {"a": earlier}}, order=["a", "b"])
     assert shown(tables(report))[1].split() == ["a", "resumed", "5", "56.8", "10.00", "10.00", "0"]
-    assert shown(ending(report), 200)[0].endswith("1 stream skipped, finished earlier")
+    assert shown(ending(report))[-1].endswith("1 stream skipped, finished earlier")
