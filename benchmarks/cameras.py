@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 
 from pipeline.bench.material import Material, make
+from pipeline.orphans import no_orphan
 from pipeline.replacing import replacing
 from tests.faults.camera import read_clip
 
@@ -77,7 +78,7 @@ class Cameras:
         command = [sys.executable, "-m", "tests.faults.camera", str(clip), "--cameras", str(count), "--fps", str(fps)]
         self.process = subprocess.Popen(
             [*command, "--port", str(port), "--log", str(log), "--until-eof"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=no_orphan(),
         )  # fmt: skip
         assert self.process.stdout is not None
         self.urls = [self.process.stdout.readline().strip() for _ in range(count)]

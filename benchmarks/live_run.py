@@ -25,6 +25,7 @@ from benchmarks.tail import Line, Tail
 from pipeline.bench.agreement import compare
 from pipeline.bench.child import CONFIDENCE
 from pipeline.bench.plain import Boxes, load, loop
+from pipeline.orphans import no_orphan
 
 SIDE = 352
 _START_S = 60.0
@@ -139,7 +140,7 @@ def pipeline_run(setting: Setting, folder: Path) -> dict[str, Any]:
     (folder / "streams.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "pipeline", "run", str(folder / "streams.yaml"), "--json"]
     with Tail(out) as tail, (folder / "log").open("w") as log, (folder / "report").open("w") as report:
-        program = subprocess.Popen(command, stderr=log, stdout=report)
+        program = subprocess.Popen(command, stderr=log, stdout=report, preexec_fn=no_orphan())
         try:
             seen = watch(tail, program, cameras, setting)
             cameras.close()
@@ -222,7 +223,9 @@ def opencv_loop(setting: Setting, folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.opencv_loop", str(setting.model), str(SIDE), str(CONFIDENCE), str(out)]
     environment = {**os.environ, "OPENCV_FFMPEG_CAPTURE_OPTIONS": f"rtsp_transport;{options.transport}"}
     with Tail(out) as tail:
-        program = subprocess.Popen([*command, *cameras.urls], stdin=subprocess.PIPE, env=environment)
+        program = subprocess.Popen(
+            [*command, *cameras.urls], stdin=subprocess.PIPE, env=environment, preexec_fn=no_orphan()
+        )
         try:
             seen = watch(tail, program, cameras, setting)
             cameras.close()

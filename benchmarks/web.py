@@ -33,6 +33,8 @@ import numpy as np
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.orphans import no_orphan
+
 ROUTES = ("/live", "/ready", "/api/streams", "/api/streams/s0", "/api/report", "/metrics", "/")
 WANTED_MS = 20.0
 LATEST_START_S = 120.0
@@ -67,8 +69,9 @@ def daemon(folder: Path, streams: int, fps: float, port: int) -> Iterator[tuple[
     log = folder / "log"
     with log.open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "run", str(folder / "streams.yaml")], stderr=err, stdout=err
-        )
+            [sys.executable, "-m", "pipeline", "run", str(folder / "streams.yaml")],
+            stderr=err, stdout=err, preexec_fn=no_orphan(),
+        )  # fmt: skip
     try:
         until = time.monotonic() + LATEST_START_S
         while True:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.orphans import no_orphan
+
 GOP_OF_A_SECOND = {"preset": "ultrafast", "qp": "8", "x264-params": "keyint=25:min-keyint=25:scenecut=0:threads=1"}
 
 
@@ -48,6 +50,7 @@ class Running:
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             start_new_session=True,
+            preexec_fn=no_orphan(),
         )
         self.log: list[str] = []
 

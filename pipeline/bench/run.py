@@ -15,6 +15,7 @@ from pipeline.bench.agreement import Agreement, compare
 from pipeline.bench.material import Material, make
 from pipeline.bench.summary import FLOORS, LOOPS, Measured, Run, summarise
 from pipeline.errors import PipelineError
+from pipeline.orphans import no_orphan
 
 CHILD = ("-m", "pipeline.bench.child")
 VERIFIED_FRAMES = 30
@@ -64,7 +65,14 @@ BUILT_IN = tuple(Peer(name) for name in LOOPS)
 
 def measure(task: Task, child: Sequence[str] = CHILD) -> dict[str, Any]:
     """Run one candidate in a process of its own; raises PipelineError when it fails."""
-    done = subprocess.run([sys.executable, *child], input=json.dumps(task), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *child],
+        input=json.dumps(task),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=no_orphan(),
+    )
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
         raise PipelineError(f"the candidate {task['candidate']} failed: {reason}")

@@ -6,13 +6,13 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
+from pipeline.orphans import die_with
+
 _PR_SET_NAME: Final = 15
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _FILES: Final = 64
@@ -33,15 +33,13 @@ def confine(parent: int, memory_bytes: int, name: str) -> None:
 
     Exits at once where ``parent`` is gone already. What a system does not have is left out.
     """
+    die_with(parent)
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         prctl(_PR_SET_NAME, f"feed:{name}"[:15].encode(), 0, 0, 0)
         with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
             score.write("500")
-    if os.getppid() != parent:
-        os._exit(0)
     for what, most in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_NOFILE, _FILES),

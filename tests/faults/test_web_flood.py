@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.orphans import no_orphan
 from tests.daemons import JSONL, config, records
 from tests.models import Cells, save
 
@@ -59,7 +60,9 @@ def daemon(folder: Path) -> Iterator[Daemon]:
     path.write_text(path.read_text() + "server: {listen: '127.0.0.1:0'}\n")
     log = folder / "log"
     with log.open("wb") as err:
-        process = subprocess.Popen([sys.executable, "-m", "pipeline", "run", str(path)], stderr=err)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "run", str(path)], stderr=err, preexec_fn=no_orphan()
+        )
     pause, until = threading.Event(), time.monotonic() + 60
     try:
         while (found := re.search(r"serving http://(\S+)/", log.read_text())) is None:

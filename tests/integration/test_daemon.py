@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.orphans import no_orphan
 from tests.daemons import GOP_OF_A_SECOND, JSONL, config, records
 from tests.media import Media, media
 from tests.models import Cells, save
@@ -53,6 +54,7 @@ class Process:
             text=True,
             env=environment,
             start_new_session=True,
+            preexec_fn=no_orphan(),
         )
         self.lines: list[str] = []
 
