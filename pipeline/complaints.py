@@ -9,6 +9,8 @@ import threading
 from pipeline.timing import SYSTEM, Clock
 
 _EVERY_NS = 1_000_000_000
+_MOST = 1024
+"""Kinds that are told apart; of more, the first that was said is forgotten."""
 
 
 class Complaints:
@@ -24,6 +26,8 @@ class Complaints:
         """Log ``subject: text``, or count it; ``kind`` tells what counts as the same thing."""
         now_ns = self._clock.now_ns()
         with self._lock:
+            if len(self._said) >= _MOST and (subject, kind) not in self._said:
+                del self._said[next(iter(self._said))]
             last = self._said.setdefault((subject, kind), [now_ns - _EVERY_NS, 0])
             if now_ns - last[0] < _EVERY_NS:
                 last[1] += 1

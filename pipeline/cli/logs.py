@@ -41,6 +41,12 @@ class AsJson(logging.Formatter):
         return json.dumps(document)
 
 
+def _words(record: logging.LogRecord, text: str | None = None) -> logging.LogRecord:
+    """What was said, without what it was said about: an exception holds all that its frames know alive."""
+    text = record.getMessage() if text is None else text
+    return logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, text, None, None)
+
+
 @dataclass(slots=True)
 class _Said:
     first_ns: int
@@ -84,7 +90,7 @@ class Folding(logging.Handler):
             return
         if len(self._said) >= MOST_REMEMBERED:
             self._forget(next(iter(self._said)))
-        self._said[key] = _Said(now_ns, record)
+        self._said[key] = _Said(now_ns, _words(record))
         self._target.handle(record)
 
     def close(self) -> None:
@@ -100,8 +106,5 @@ class Folding(logging.Handler):
             since = rfc3339(wall_ns() - (self._now() - said.first_ns))[11:19]
             times = "once more" if said.more == 1 else f"{said.more} more times"
             text = f"{said.record.getMessage()} (repeated {times} within a minute from {since})"
-            again = logging.LogRecord(
-                said.record.name, key[0], said.record.pathname, said.record.lineno, text, None, None
-            )
-            self._target.handle(again)
+            self._target.handle(_words(said.record, text))
         return said.more > 0

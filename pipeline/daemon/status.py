@@ -30,6 +30,8 @@ class Status:
         now = [account for name, account in ledger.streams.items() if name == account.name]  # no earlier lives
         for account in now:
             log.info("%s", self._line(account), extra={"event": True})  # of this minute
+        names = {account.name for account in now}
+        self._last_count = {name: last for name, last in self._last_count.items() if name in names}
         live = sum(account.state == "live" for account in now)
         self._notify.status(f"{live} of {len(now)} streams live, {sum(one.processed for one in now)} results")
 

@@ -58,9 +58,9 @@ class Block:
         for number, series in enumerate(SERIES):
             here = present[:, number]
             if here.all():
-                yield series, Column(durations[:, number].tolist(), buckets[:, number].tolist())
+                yield series, Column(durations[:, number].tolist(), _SHARED[buckets[:, number]].tolist())
             elif here.any():
-                yield series, Column(durations[here, number].tolist(), buckets[here, number].tolist())
+                yield series, Column(durations[here, number].tolist(), _SHARED[buckets[here, number]].tolist())
 
     @property
     def whole(self) -> tuple[Int64Array, Int64Array]:
@@ -96,3 +96,6 @@ def _columns() -> list[list[int]]:
 _COLUMNS: Final = _columns()
 _BITS: Final = (bucket_of(1 << 40) - bucket_of(1 << 39)).bit_length() - 1
 _EXPONENT: Final = _BITS + 1
+_SHARED: Final = np.array(range(bucket_of((1 << 63) - 1) + 1), np.object_)
+"""The numbers of all buckets as Python's integers, each once: a histogram keeps those that it meets, and a daemon has
+thousands of histograms."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from pipeline.timing import Pause
 
@@ -20,7 +20,20 @@ MOST_FOR_A_FILE: Final = 100_000
 _LATE_NS: Final = 1_000_000_000
 """A thread may be held up for so long between the end of something and its note of it."""
 
+NEVER_NS: Final = 1 << 62
+
+
+class Ended(Protocol):
+    """Something that is over."""
+
+    @property
+    def ended_ns(self) -> int:
+        """Since when, monotonic nanoseconds."""
+        ...
+
+
 T = TypeVar("T")
+E = TypeVar("E", bound=Ended)
 
 
 class BatchRun(NamedTuple):
@@ -43,6 +56,11 @@ class BatchRun(NamedTuple):
     awaited: str = ""
     complete_ns: int = 0
 
+    @property
+    def ended_ns(self) -> int:
+        """It is done with when its detections are there."""
+        return self.parsed_ns
+
 
 class Write(NamedTuple):
     """A sink wrote a result, monotonic nanoseconds."""
@@ -53,25 +71,31 @@ class Write(NamedTuple):
     frame: int
 
 
-class Lately(Generic[T]):
-    """The newest of something. One thread appends, any may look."""
+class Lately(Generic[E]):
+    """What ended within :data:`LATELY_NS`, and at most :data:`MOST`. One thread appends, any may look."""
 
     def __init__(self) -> None:
-        self._kept: deque[T] = deque(maxlen=MOST)
+        self._kept: deque[E] = deque(maxlen=MOST)
+        self._keep_ns = LATELY_NS
 
     def keep_more(self) -> None:
         """A whole run is to be written into a file."""
         self._kept = deque(self._kept, maxlen=MOST_FOR_A_FILE)
+        self._keep_ns = NEVER_NS
 
-    def add(self, item: T) -> None:
-        """One more; the oldest goes where there are too many."""
-        self._kept.append(item)
+    def add(self, item: E) -> None:
+        """One more, that ended last; what is too old goes, and the oldest where there are too many."""
+        kept = self._kept
+        kept.append(item)
+        too_old_ns = item.ended_ns - self._keep_ns
+        while kept[0].ended_ns < too_old_ns:
+            kept.popleft()
 
-    def all(self) -> list[T]:
+    def all(self) -> list[E]:
         """Oldest first."""
         return list(self._kept.copy())  # a copy is made in one step: others may append meanwhile
 
-    def since(self, ended_ns: Callable[[T], int], at_ns: int) -> list[T]:
+    def since(self, ended_ns: Callable[[E], int], at_ns: int) -> list[E]:
         """Those that ended after ``at_ns``, oldest first."""
         return tail(self._kept.copy(), ended_ns, at_ns)
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from pipeline.ledger.blocks import Block
 from pipeline.ledger.course import Course
 from pipeline.ledger.exits import Exits
-from pipeline.ledger.journal import LATELY_NS, MOST, MOST_FOR_A_FILE, tail
+from pipeline.ledger.journal import LATELY_NS, MOST, MOST_FOR_A_FILE, NEVER_NS, tail
 from pipeline.ledger.late import Around, Late, LateFrames
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.windows import SPANS, Window
@@ -21,7 +21,6 @@ BLOCK: Final = 64
 
 
 _MARKS: Final = len(Mark)
-NEVER_NS: Final = 1 << 62
 
 
 def _ended_ns(trace: list[int]) -> int:
@@ -81,7 +80,7 @@ class StreamTimes:
         with self._lock:
             self._lost.record(elapsed(trace))
             self._course.lost(_ended_ns(trace))
-            self._journeys.append(trace)
+            self._remember([trace])
 
     def reconnected(self, at_ns: int) -> None:
         """The first frame of a new connection came."""
@@ -215,10 +214,7 @@ class StreamTimes:
         began_ns = thread_cpu_ns()
         finished = self._finished[:count]
         block = Block(finished)
-        self._journeys.extend(finished)
-        too_old_ns = _ended_ns(finished[-1]) - self._keep_ns
-        while self._journeys and _ended_ns(self._journeys[0]) < too_old_ns:
-            self._journeys.popleft()
+        self._remember(finished)
         del self._finished[:count]  # others may have appended meanwhile
         self._latency.add(block)
         self._course.add(block)
@@ -229,3 +225,10 @@ class StreamTimes:
             self._exits.add(block)
         self.frames += count
         self.cpu_ns += thread_cpu_ns() - began_ns
+
+    def _remember(self, traces: list[list[int]]) -> None:
+        """Keep journeys that ended last, and forget those that are too old; under the lock."""
+        self._journeys.extend(traces)
+        too_old_ns = _ended_ns(traces[-1]) - self._keep_ns
+        while self._journeys and _ended_ns(self._journeys[0]) < too_old_ns:
+            self._journeys.popleft()

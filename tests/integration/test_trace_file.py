@@ -15,7 +15,7 @@ from pipeline.cli import main
 from pipeline.flow import Pipeline
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
-from pipeline.ledger.journal import LATELY_NS
+from pipeline.ledger.journal import LATELY_NS, BatchRun, Lately, Write
 from pipeline.ledger.times import BLOCK, StreamTimes
 from pipeline.report import trace
 from pipeline.stream import Stream
@@ -127,6 +127,31 @@ def test_only_the_last_seconds_are_remembered() -> None:
     assert newest[-1] == 10 * BLOCK - 1
     assert 100 <= len(newest) <= 101 + BLOCK
     assert [marks[FRAME] for marks in times.newest(3 + (10 * BLOCK - 4) * step_ns)] == newest[-3:]
+
+
+def test_frames_that_are_all_lost_are_remembered_for_as_long() -> None:
+    times = StreamTimes(looks_back=True)
+    for number in range(1000):
+        marks = new_trace()
+        marks[Mark.READ], marks[FRAME] = 1 + number * LATELY_NS // 100, number
+        times.lost(marks)
+    assert [marks[FRAME] for marks in times.newest(0)] == list(range(899, 1000))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["lately", "for a file"])
+def test_batches_and_writes_are_remembered_for_as_long(whole: bool) -> None:
+    batches: Lately[BatchRun] = Lately()
+    writes: Lately[Write] = Lately()
+    if whole:
+        batches.keep_more()
+        writes.keep_more()
+    for number in range(1000):
+        at_ns = 1 + number * LATELY_NS // 100
+        batches.add(BatchRun("detect", number, 1, at_ns, at_ns, at_ns))
+        writes.add(Write(at_ns, at_ns, "gate", number))
+    expected = list(range(0 if whole else 899, 1000))
+    assert [batch.number for batch in batches.all()] == expected
+    assert [write.frame for write in writes.all()] == expected
 
 
 @pytest.fixture(scope="module")

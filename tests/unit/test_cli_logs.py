@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import weakref
 
 import pytest
 
@@ -35,6 +36,21 @@ class Talk:
 
     def say(self, text: str, level: int = logging.WARNING) -> None:
         self.handler.handle(logging.LogRecord("pipeline", level, "x.py", 1, "%s", (text,), None))
+
+
+def test_what_was_said_does_not_keep_what_it_was_about_alive() -> None:
+    class Torn(Exception):
+        pass
+
+    talk, error = Talk(), Torn("torn")
+    torn = weakref.ref(error)
+    info = (Torn, error, error.__traceback__)
+    talk.handler.handle(logging.LogRecord("pipeline", logging.ERROR, "x.py", 1, "gate: %s", (error,), info))
+    del error, info
+    assert torn() is None
+    talk.say("gate: torn", logging.ERROR)
+    talk.handler.close()
+    assert talk.heard.texts == ["ERROR: gate: torn", "ERROR: gate: torn (repeated once more within a minute from TIME)"]
 
 
 def test_what_is_said_again_within_a_minute_becomes_a_count() -> None:
