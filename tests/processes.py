@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
 
+from pipeline.orphans import no_orphan
 from pipeline.timing import now_ns
 
 PATIENCE_S = 60.0
@@ -25,12 +28,13 @@ TRACES = ("Traceback", "unaccounted", "please report")
 """What no log of a sound run holds."""
 
 
-def awaited(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """The first true value of ``condition``; fails when there is none in time."""
+def awaited(condition: Callable[[], Any], what: str | Callable[[], str], patience_s: float = PATIENCE_S) -> Any:
+    """The first true value of ``condition``; fails when there is none in time. ``what`` is asked only then."""
     pause = threading.Event()
     deadline_ns = now_ns() + int(patience_s * 1e9)
     while not (value := condition()):
-        assert now_ns() < deadline_ns, f"{what} did not happen within {patience_s:g} s"
+        late = now_ns() >= deadline_ns
+        assert not late, f"{what if isinstance(what, str) else what()} did not happen within {patience_s:g} s"
         pause.wait(0.02)
     return value
 
@@ -42,33 +46,53 @@ class Running:
         path: its streams.yaml.
         options: more arguments of ``pipeline run``.
         program: other Python code to run instead of the command, with the path as its first argument.
+        env: what is to be different in its environment.
+
+    Attributes:
+        lines: of its log so far.
     """
 
-    def __init__(self, path: Path, *options: str, program: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *options: str, program: str | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         what = ["-m", "pipeline", "run"] if program is None else ["-c", program]
         self.process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", *what, str(path), *options],
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
             start_new_session=True,
+            preexec_fn=no_orphan(),
         )
         self.lines: list[str] = []
+        self._out: list[str] = []
         self._read = 0
         self._more = threading.Condition()
-        self._reader = threading.Thread(target=self._collect, daemon=True)
-        self._reader.start()
+        assert self.process.stderr is not None
+        assert self.process.stdout is not None
+        self._listening = [
+            threading.Thread(target=self._listen, args=(pipe, into), daemon=True)
+            for pipe, into in ((self.process.stderr, self.lines), (self.process.stdout, self._out))
+        ]
+        for thread in self._listening:
+            thread.start()
         self._web: httpx.Client | None = None
 
-    def _collect(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._more:
-                self.lines.append(line)
-                self._more.notify_all()
+    def _listen(self, pipe: IO[str], into: list[str]) -> None:
+        with pipe:
+            for line in pipe:
+                with self._more:
+                    into.append(line)
+                    self._more.notify_all()
         with self._more:
             self._more.notify_all()
+
+    @property
+    def out(self) -> str:
+        """What it wrote to standard output so far."""
+        with self._more:
+            return "".join(self._out)
 
     @property
     def log(self) -> str:
@@ -88,7 +112,7 @@ class Running:
                         return found
                 left_s = (deadline_ns - now_ns()) / 1e9
                 assert left_s > 0, f"{pattern!r} was not said in time: {''.join(self.lines)}"
-                assert self._reader.is_alive(), f"{pattern!r} was never said: {''.join(self.lines)}"
+                assert self._listening[0].is_alive(), f"{pattern!r} was never said: {''.join(self.lines)}"
                 self._more.wait(min(left_s, 0.5))
 
     def send(self, number: int) -> None:
@@ -99,34 +123,38 @@ class Running:
         """Send ``number`` and wait for the end; exit code and whole log."""
         if number is not None:
             self.send(number)
-        self.process.wait(patience_s)
-        self._reader.join(patience_s)
-        self.forget()
+        self._gone(patience_s)
         return self.process.returncode, self.log
-
-    def forget(self) -> None:
-        """Close what talks to it."""
-        if self._web is not None:
-            self._web.close()
-        if self.process.stderr is not None and not self._reader.is_alive():
-            self.process.stderr.close()
 
     def kill(self) -> None:
         """SIGKILL, unless it has ended."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(PATIENCE_S)
-        self._reader.join(PATIENCE_S)
-        self.forget()
+        self._gone(PATIENCE_S)
+
+    def _gone(self, patience_s: float) -> None:
+        self.process.wait(patience_s)
+        for thread in self._listening:
+            thread.join(patience_s)
+        if self._web is not None:
+            self._web.close()
 
     # What it serves
 
     @property
+    def address(self) -> str:
+        """Where it serves, which its log says."""
+        found = awaited(
+            lambda: re.search(r"serving (http://\S+/)", self.log) or self.process.poll() is not None, "a server"
+        )
+        assert isinstance(found, re.Match), f"it ended: {self.log}"
+        return found[1]
+
+    @property
     def web(self) -> httpx.Client:
-        """A client of its server, which its log names."""
+        """A client of its server."""
         if self._web is None:
-            url = awaited(lambda: re.search(r"serving (http://\S+/)", self.log), "a server")[1]
-            self._web = httpx.Client(base_url=url, trust_env=False, timeout=20)
+            self._web = httpx.Client(base_url=self.address, trust_env=False, timeout=20)
         return self._web
 
     def streams(self) -> dict[str, dict[str, Any]]:
@@ -145,13 +173,20 @@ class Running:
 
     # What it takes
 
-    def threads(self) -> int:
-        """Threads of the process."""
-        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+    def threads(self) -> Counter[str]:
+        """Threads of the process by name."""
+        return self._listed("task", lambda thread: (thread / "comm").read_text().strip())
 
-    def descriptors(self) -> int:
-        """Open file descriptors of the process."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+    def descriptors(self) -> Counter[str]:
+        """Open file descriptors of the process by what they lead to."""
+        return self._listed("fd", os.readlink)
+
+    def _listed(self, folder: str, what: Callable[[Path], str]) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for entry in Path(f"/proc/{self.process.pid}/{folder}").iterdir():
+            with suppress(OSError):  # gone meanwhile
+                found[what(entry)] += 1
+        return found
 
     def resident_bytes(self) -> int:
         """Memory that it holds for itself; pages of libraries that it has touched are not counted."""

@@ -243,12 +243,12 @@ def test_a_bad_day(media: Media, tmp_path: Path) -> None:
             cameras.do(lambda each: [each[name].inflict(Healthy()) for name in healed])
             path.write_text(path.read_text().replace(OLD, NEW))
             cured_s = time.time()
-            daemon.signal(signal.SIGHUP)
+            daemon.send(signal.SIGHUP)
             daemon.wait(lambda: feeds.all_live(daemon, *names), 20, "recovery")
             now = daemon.footprint()
             daemon.see_all()
             code, report = daemon.stop()
-        assert code == 0, "".join(daemon.log)
+        assert code == 0, daemon.log
 
     findings = Findings()
     for name, loss in LOSSES.items():

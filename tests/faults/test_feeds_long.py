@@ -45,7 +45,7 @@ from pipeline.cli import main
 class Impatient(build.Reconnecting):
     __init__ = partialmethod(build.Reconnecting.__init__, first_backoff_s=0.02, max_backoff_s=0.1)
 build.Reconnecting = Impatient
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(["run", *sys.argv[1:]]))
 """
 """The command, with pauses between connections that are as short as tests need them."""
 
@@ -90,13 +90,13 @@ def test_fifty_cameras_that_are_not_there(tmp_path: Path) -> None:
                 pause.wait(1.0)
                 now = daemon.footprint()
                 if passed_s < SETTLED_S:
-                    settled, settled_s, said = now, time.monotonic(), len(daemon.log)
+                    settled, settled_s, said = now, time.monotonic(), len(daemon.lines)
                 else:
                     at_s.append(passed_s)
                     rss_mb.append(now.rss_mb)
             share = (now.cpu_s - settled.cpu_s) / (time.monotonic() - settled_s)
             told = daemon.streams()
-            lines = [line for line in daemon.log[said:] if re.search(r"cam\d+: ", line)]
+            lines = [line for line in daemon.lines[said:] if re.search(r"cam\d+: ", line)]
             code, report = daemon.stop()
     figures = (
         f"{MINUTES:g} min: CPU {share:.2%} of a core, RSS {rss_mb[0]:.1f} -> {rss_mb[-1]:.1f} MB "
@@ -120,7 +120,7 @@ def test_a_thousand_reconnects(media: Media, tmp_path: Path) -> None:
     clip = feeds.landscape(media)
     with serving(*(Camera(name, clip, fps=60) for name in names)) as cameras:
         path = feeds.watched_config(tmp_path, feeds.entries(cameras, *names), "policy: freshest")
-        with watching(path, command=("-c", IMPATIENT)) as daemon:
+        with watching(path, program=IMPATIENT) as daemon:
             daemon.wait(lambda: feeds.all_live(daemon, *names), 60, "cameras that are live")
             base = daemon.footprint()
             hangs_up = HangsUp(after=15)
@@ -177,7 +177,7 @@ def test_a_hundred_stalls_of_each_kind(media: Media, tmp_path: Path) -> None:
     with serving(*(Camera(name, clip, fps=30) for name in names)) as cameras:
         limits = "open_timeout_s: 0.4, read_timeout_s: 0.4"
         path = feeds.watched_config(tmp_path, feeds.entries(cameras, *names), limits)
-        with watching(path, command=("-c", IMPATIENT)) as daemon:
+        with watching(path, program=IMPATIENT) as daemon:
             daemon.wait(lambda: feeds.all_live(daemon, *names), 60, "cameras that are live")
             base, began_s = daemon.footprint(), time.monotonic()
 
@@ -195,7 +195,7 @@ def test_a_hundred_stalls_of_each_kind(media: Media, tmp_path: Path) -> None:
     print(f"in {took_s:.0f} s: {base} -> {now}")
     assert code == 0
     no_more_than(base, now)
-    assert "left behind" not in "".join(daemon.log)
+    assert "left behind" not in daemon.log
     balanced(report)
 
 
@@ -272,7 +272,7 @@ def test_a_password_that_is_put_right(media: Media, tmp_path: Path, make: str) -
             settle(daemon, 2.0)
             path.write_text(path.read_text().replace(wrong, right))
             reloaded_s = time.time()
-            daemon.signal(signal.SIGHUP)
+            daemon.send(signal.SIGHUP)
             daemon.wait(lambda: feeds.all_live(daemon, "gate"), 30, "a camera that is live")
             daemon.see_all()
             code, report = daemon.stop()
@@ -312,7 +312,7 @@ def test_the_wall_clock_is_set(media: Media, tmp_path: Path, step_s: int) -> Non
             ages = [look.streams[name]["age_s"] for look in daemon.looks[looks:] for name in names]
             code, report = daemon.stop()
     assert code == 0
-    assert states == {"live"}, "".join(daemon.log)
+    assert states == {"live"}, daemon.log
     assert all(0 <= age < 3 for age in ages), ages
     for name in names:
         lines = feeds.results(tmp_path, name)
@@ -337,9 +337,9 @@ def test_a_machine_that_halts_for_a_minute(media: Media, tmp_path: Path) -> None
             daemon.wait(lambda: feeds.all_live(daemon, *names), 60, "cameras that are live")
             settle(daemon, 3.0)
             base = daemon.footprint()
-            daemon.signal(signal.SIGSTOP)
+            daemon.send(signal.SIGSTOP)
             threading.Event().wait(60.0)
-            daemon.signal(signal.SIGCONT)
+            daemon.send(signal.SIGCONT)
             went_on_s = time.monotonic()
             daemon.wait(lambda: daemon.looks[-1].at_s > went_on_s, 20, "an answer")
             daemon.wait(lambda: feeds.all_live(daemon, *names), 20, "cameras that are live")
@@ -350,7 +350,7 @@ def test_a_machine_that_halts_for_a_minute(media: Media, tmp_path: Path) -> None
             code, report = daemon.stop()
     reconnects = {name: told[name]["reconnects"] for name in names}
     print(f"live {live_s:.1f} s after it went on; reconnects {reconnects}")
-    print("".join(line for line in daemon.log if "warning" in line or "error" in line))
+    print("".join(line for line in daemon.lines if "warning" in line or "error" in line))
     assert code == 0
     assert sum(map(bool, reconnects.values())) <= len(names) // 2, "healthy streams were connected anew"
     no_more_than(base, now)
