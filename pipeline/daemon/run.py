@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("pipeline")
 
 
-RECORDS_WAITING = 256
+RECORDS_WAITING, RECORDS_WAITING_PER_STREAM = 256, 32
 PICTURES_WAITING = 16
-"""Results that may wait for one sink. Those with pictures are large: 16 of 1080p are 50 MB."""
+"""Results that may wait for one sink: records at least so many, and so many per stream, so that a disk that takes two
+seconds over something costs no stream of 15 a second a result. Those with pictures are large: 16 of 1080p are 50 MB."""
 FIRST_STATUS_S = 5.0
 """After so long the first status line of each stream is due: whoever started it by hand is still watching."""
 CONNECTING = 8
@@ -229,7 +230,9 @@ class Daemon:
         options = replace(
             model.options,
             outlet_policy="freshest",
-            outlet_capacity=PICTURES_WAITING if any(sink.wants_pictures for sink in sinks) else RECORDS_WAITING,
+            outlet_capacity=PICTURES_WAITING
+            if any(sink.wants_pictures for sink in sinks)
+            else max(RECORDS_WAITING, RECORDS_WAITING_PER_STREAM * len(streams)),
             required_sinks=build.required_sinks(config.sinks),
             tap=self._tap,
         )
@@ -250,6 +253,7 @@ class Daemon:
             lambda config, asked: swapper.want(config, asked=asked),
         )  # fmt: skip
         self._supervisor = Supervisor(pipeline.ledger, pipeline.abandon, reloader.restart, reloader.limit_s, self._now)
+        self._board.reload_succeeded = reloader.succeeded  # before anybody can ask
         self._board.show(pipeline)
         self._notify.ready()
         return pipeline

@@ -25,6 +25,8 @@ from tests.processes import TRACES, Running, awaited, daemon
 
 __all__ = ["daemon"]
 
+pytestmark = pytest.mark.timeout(300)  # each wait in it may take a minute beside other work
+
 STREAMS = [f"name: {name}, source: 'pattern:?size=64x48&fps=50', policy: every_frame" for name in ("a", "b")]
 SHOWN_WITHIN_S = 5.0
 GRACE_S = 2.0
