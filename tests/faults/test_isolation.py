@@ -316,7 +316,7 @@ def flat_after(count: int, clip: Clip, home: Isolation) -> None:
         restarts(cameras, home, count)
         until(lambda: len(os.listdir("/proc/self/fd")) <= files, "its sockets are closed")  # the camera's side, too
         assert threading.active_count() == threads
-        assert Path("/proc/self/maps").read_text().count("memfd:") == mapped
+        assert Path("/proc/self/maps").read_text().count("memfd:") <= mapped  # the last one's may be let go already
         assert children() == []
 
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import random
 import secrets
+import subprocess
 import sys
 import tempfile
 import threading
@@ -61,6 +62,10 @@ class Soak:
         awaited(lambda: self.look() or (self._world.all_live() and not self._waiting), "all streams live again", CALM_S)
         self.wait(5.0)
 
+    def waiting(self) -> dict[str, str]:
+        """Streams that have not recovered, and from what."""
+        return {stream: trouble for stream, (trouble, _, _) in self._waiting.items()}
+
     def _next(self) -> str:
         """Each once, in an order of chance, then each once more."""
         if not self._left:
@@ -82,7 +87,7 @@ class Soak:
         self.measures.looks += 1
         try:
             told = self._world.streams()
-        except httpx.TimeoutException:  # 20 s without an answer
+        except httpx.TransportError:  # 20 s without an answer, or hung up on: all connections are taken
             self.measures.unanswered += 1
             return
         for stream, (trouble, since_ns, before) in list(self._waiting.items()):
@@ -98,7 +103,8 @@ class Soak:
         """Of the process."""
         run = self._world.run
         assert run.process.poll() is None, f"the daemon ended: {run.log[-3000:]}"
-        self.measures.samples.append(Sample(self.seconds(), run.resident_bytes(), run.descriptors(), run.threads()))
+        held = run.descriptors().total(), run.threads().total()
+        self.measures.samples.append(Sample(self.seconds(), run.resident_bytes(), *held))
 
 
 def main() -> int:
@@ -114,22 +120,27 @@ def main() -> int:
     print(f"seed {seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="soak-") as name, world(folder := Path(name)) as made:
         soak = Soak(made, random.Random(seed), options.every, options.only or sorted(TROUBLES))
+        measures = soak.measures
+        faults = []
         try:
             soak.go(options.minutes * 60)
             made.run.web.close()
-            code, log = made.run.end()
-        finally:
-            if options.log is not None:
-                options.log.write_text(made.run.log)
-        measures = soak.measures
-        faults = measures.faults() + output_faults(folder / "out")
+            code, _ = made.run.end()
+        except (AssertionError, httpx.HTTPError, subprocess.TimeoutExpired) as broken:  # the rest is still worth a look
+            faults.append(f"it did not come to its end: {type(broken).__name__}: {broken}")
+            faults.append(f"waited for: {soak.waiting()}")
+            made.run.kill()
+        else:
+            faults += report_faults(json.loads((folder / "report" / "report.json").read_text()))
+            if code != 0:
+                faults.append(f"exit code {code}: {made.run.log.splitlines()[-1:]}")
+        log = made.run.log
+        if options.log is not None:
+            options.log.write_text(log)
+        faults += measures.faults() + output_faults(folder / "out")
         troubles = sum(measures.troubles.values())
         faults += log_faults(log, troubles, len(made.entries) * soak.seconds() / 60)
-        faults += report_faults(json.loads((folder / "report" / "report.json").read_text()))
-        if code != 0:
-            faults.append(f"exit code {code}: {log.splitlines()[-1:]}")
-    lines = len(log.splitlines())
-    summary = {"seed": seed, **measures.summary(), "log_lines": lines, "faults": faults}
+    summary = {"seed": seed, **measures.summary(), "log_lines": len(log.splitlines()), "faults": faults}
     print(json.dumps(summary, indent=2))
     return 1 if faults else 0
 
