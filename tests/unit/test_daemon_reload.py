@@ -272,8 +272,12 @@ def living() -> Counter[str]:
 OURS, LATE = ("pipeline.", "threading.", "av."), ("Pause", "BatchRun", "Write")
 
 
-def test_reloads_leave_nothing_behind(running: Running) -> None:
+def test_reloads_leave_nothing_behind(
+    running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Streams that come, change and go: after seventy times as many objects of each kind are alive as after twenty."""
+    caplog.set_level("WARNING", "pipeline")  # pytest keeps what is said, with all that it is about
+    monkeypatch.setattr("pipeline.ledger.ledger.LATELY_NS", 0)  # streams that ended are remembered for as long
     running.start(entry("steady", ", fps: 1"), entry("changing"))
     streams = running.pipeline.ledger.streams
 
