@@ -26,6 +26,6 @@ class Busy:
         self.spent_ns[worker] += max(0, run.parsed_ns - since_ns)
         self._until_ns[worker] = run.parsed_ns
 
-    def as_dict(self) -> dict[str, dict[str, float]]:
-        """``{worker: {"busy_s"}}``."""
-        return {worker: {"busy_s": round(spent_ns / 1e9, 6)} for worker, spent_ns in sorted(self.spent_ns.items())}
+    def as_dict(self) -> dict[str, float]:
+        """Seconds by worker."""
+        return {worker: round(spent_ns / 1e9, 6) for worker, spent_ns in sorted(self.spent_ns.items())}

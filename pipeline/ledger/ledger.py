@@ -179,7 +179,10 @@ class Ledger:
                 "mean_size": round(items / batches, 4) if batches else None,
                 "sizes": {str(size): count for size, count in sizes.items()},
             },
-            "workers": self._busy.as_dict(),
+            "busy_s": {
+                "workers": self._busy.as_dict(),
+                "sinks": {name: round(sink.busy_ns / 1e9, 6) for name, sink in self.sinks.items()},
+            },
             "streams": {
                 name: stream.as_dict(self.start_ns, final=bool(self.end_ns), at_ns=until_ns)
                 | stream.shape(self.start_ns)

@@ -63,7 +63,6 @@ class SinkLedger:
                 "lost": self.events_lost,
             },
             "faults": self.faults,
-            "busy_s": round(self.busy_ns / 1e9, 6),
             "state": self.state,
             "error": self.error,
         }

@@ -48,7 +48,12 @@ def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
     streams = {name: each for name, each in report["streams"].items() if not each.get("resumed")}
     if not wall_s or not report["frames"]:
         return None
-    shares = [_network(report), _decode(streams, wall_s), _follow(streams, wall_s), _sink(report["sinks"], wall_s)]
+    shares = [
+        _network(report),
+        _decode(streams, wall_s),
+        _follow(streams, wall_s),
+        _sink(report["busy_s"]["sinks"], wall_s),
+    ]
     busiest = max(shares, key=lambda each: each.share)
     kind = "source" if _waits_for_sources(streams, report["sinks"], busiest) else busiest.kind
     text, advice = _verdict(kind, busiest, report, streams)
@@ -63,7 +68,7 @@ def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _network(report: Mapping[str, Any]) -> Share:
-    busy_s = [worker["busy_s"] for worker in report["workers"].values()]
+    busy_s = report["busy_s"]["workers"].values()
     workers = max(len(busy_s), report["model"].get("workers") or 1)  # one that had nothing to do is not listed
     return Share("network", min(1.0, sum(busy_s) / workers / report["wall_s"]))
 
@@ -89,9 +94,9 @@ def _follow(streams: Mapping[str, Mapping[str, Any]], wall_s: float) -> Share:
     return Share("follow", min(1.0, spent_ms / 1e3 / wall_s))
 
 
-def _sink(sinks: Mapping[str, Mapping[str, Any]], wall_s: float) -> Share:
-    name = max(sinks, key=lambda each: sinks[each]["busy_s"], default="")
-    return Share("sink", min(1.0, sinks[name]["busy_s"] / wall_s) if name else 0.0, name)
+def _sink(busy_s: Mapping[str, float], wall_s: float) -> Share:
+    name = max(busy_s, key=lambda each: busy_s[each], default="")
+    return Share("sink", min(1.0, busy_s[name] / wall_s) if name else 0.0, name)
 
 
 def _mean_ms(stream: Mapping[str, Any], stage: str) -> float:

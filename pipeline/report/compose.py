@@ -56,7 +56,7 @@ def compose(
         "steady_fps": measured["steady_fps"],
         "first_result_ms": measured["first_result_ms"],
         "batches": measured["batches"],
-        "workers": measured["workers"],
+        "busy_s": measured["busy_s"],
         "streams": {name: _scrubbed(streams[name]) for name in names},
         "sinks": {name: _scrubbed(sink) for name, sink in measured["sinks"].items()},
         "total": measured["total"],
