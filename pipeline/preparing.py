@@ -40,6 +40,7 @@ class Preparer:
         for index in range(capture.index - capture.missed, capture.index):
             trace = new_trace()
             trace[Mark.READ] = capture.read_ns
+            trace[PTS], trace[EPOCH], trace[FRAME] = round(capture.pts_s * 1e9), capture.epoch, index
             frame = Frame(
                 stream.key, stream.frames, index, capture.pts_s, capture.wall_ns, capture.epoch,
                 *capture.picture.size, None, trace, stream.model.labels,

@@ -75,6 +75,9 @@ class Swapper:
             self.in_use = InUse(replace(running, model=wanted.model), self.in_use.facts)
             if attempt is not None:
                 attempt.drop("superseded", "the file asks for the model in use again")
+                taken_over = attempt.state in ("switching", "done")  # then the one before it has to come back
+                if taken_over and wanted.changed(attempt.wanted):
+                    self._next = self._tried = wanted
         elif attempt is not None and attempt.state in UNDER_WAY and attempt.wanted == wanted:
             self._next = None
         elif attempt is None and self._next is None and changed <= LIMITS and not new_file:

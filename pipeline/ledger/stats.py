@@ -126,7 +126,7 @@ class Latency:
 
     def distributions(self) -> dict[str, dict[str, list[int]]]:
         """``{series: {"buckets", "counts"}}``: what :func:`pipeline.timing.bucket_start` tells the limits of, and how
-        many durations lie there. Two of one series tell how much two runs differ (:mod:`pipeline.report.agreement`)."""
+        many durations lie there. Two of one series tell how much two runs differ (:mod:`pipeline.report.smirnov`)."""
         found: dict[str, dict[str, list[int]]] = {}
         for series in SERIES:
             if series in self.series:

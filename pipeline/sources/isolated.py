@@ -28,6 +28,7 @@ from pipeline.redact import scrub
 from pipeline.sources import wire
 from pipeline.sources.confinement import environment
 from pipeline.threads import StopFlag
+from pipeline.timing import now_ns
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ MARGIN_S: Final = 2.0
 """Beyond the limits that the process keeps itself, before it is held to hang."""
 LENT: Final = 4
 """Pictures of one segment that the rest of the program may look at where they lie; of others a copy is made."""
+MOST_FPS: Final = 10_000
+"""Frames a second that a process may say it has decoded."""
 _SLICE_MS: Final = 250
 _GENTLY_S: Final = 1.0
 
@@ -268,6 +271,7 @@ class IsolatedSource:
         self._open_s, self._read_s = open_s + MARGIN_S, read_s + MARGIN_S
         self._stop = StopFlag()
         self._number: int | None = None
+        self._taken_ns = now_ns()  # when the latest frame came, or this was made
 
     def open(self, stop: StopFlag) -> StreamInfo:
         """Connect there; raises what the source there raised, or that its process crashed or hangs."""
@@ -295,6 +299,7 @@ class IsolatedSource:
                 if message[:1] == wire.FRAME:
                     sent = wire.Sent.parse(message)
                     if sent.connection == self._number:
+                        self._check_missed(sent.missed)
                         self._count(sent.counted)
                         return home.picture(sent)
                 else:
@@ -321,6 +326,12 @@ class IsolatedSource:
         if error.cause == "memory":  # what is left of its address space is in pieces
             self._home.close()
         raise error
+
+    def _check_missed(self, missed: int) -> None:
+        """Each of them is accounted for, one by one: there cannot be more than decode in the time; raises Nonsense."""
+        since_ns, self._taken_ns = self._taken_ns, now_ns()
+        if missed > wire.SLOTS + MOST_FPS * (self._taken_ns - since_ns) / 1e9:
+            raise wire.Nonsense("more frames than there can be")
 
     def _count(self, counted: tuple[int, ...]) -> None:
         self.counters.decode_errors, self.counters.skipped, self.counters.discontinuities = counted

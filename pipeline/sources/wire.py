@@ -21,6 +21,7 @@ import orjson
 from pipeline.errors import Cause, DecodeError, SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.frame import Capture, Matrix, Picture, Rotation, StreamInfo, Uint8Array
 from pipeline.redact import scrub
+from pipeline.timing import now_ns
 
 OPEN, NEXT, HANG_UP = b"O", b"N", b"C"
 HELLO, INFO, FAILED, MEMORY, FRAME, SAID = b"H", b"I", b"E", b"S", b"F", b"L"
@@ -30,6 +31,8 @@ SLOTS: Final = 8
 LARGEST: Final = 1 << 16
 """Bytes of a message."""
 
+_LONGEST_S: Final = 1e9
+"""Of a stream; some thirty years, and its nanoseconds still fit where they are kept."""
 _LAYOUTS: Final = ("yuv", "rgb", "gray")
 _MATRICES: Final = get_args(Matrix)
 _ERRORS: Final[dict[str, type[SourceError]]] = {
@@ -112,8 +115,12 @@ class Sent:
         planes = 3 if layout == 0 else 1
         shapes = tuple((flat[2 * plane], flat[2 * plane + 1]) for plane in range(planes))
         sound = layout < len(_LAYOUTS) and matrix < len(_MATRICES) and rotation in (0, 90, 180, 270)
-        if not sound or not pts_s >= 0 or any(not 0 < side <= 1 << 16 for shape in shapes for side in shape):
+        if not sound or any(not 0 < side <= 1 << 16 for shape in shapes for side in shape):
             raise Nonsense("a frame that cannot be")
+        latest_ns = now_ns()
+        timely = 0 <= pts_s <= _LONGEST_S and 0 <= read_ns <= latest_ns and 0 <= decoded_ns <= latest_ns
+        if not timely or wall_ns < 0 or not 0 <= missed <= index:
+            raise Nonsense("a frame of a time that cannot be")
         return cls(
             connection, segment, slot, index, pts_s, read_ns, decoded_ns, wall_ns, epoch, corrupt, missed,
             (errors, skipped, breaks), layout, matrix, full_range, rotation, shapes,

@@ -13,17 +13,15 @@ from pipeline.web.history import STEP_S, History
 SPAN_S: Final = 60
 """What the overview looks back on."""
 _COUNTS: Final = (
-    *(
-        "source",
-        "decoder",
-        "frames",
-        "reconnects",
-        "discontinuities",
-        "param_changes",
-        "stalls",
-        "fps",
-        "first_result_ms",
-    ),
+    "source",
+    "decoder",
+    "frames",
+    "reconnects",
+    "discontinuities",
+    "param_changes",
+    "stalls",
+    "fps",
+    "first_result_ms",
 )
 _BRIEF: Final = ("p50_ms", "p99_ms", "jitter_ms")
 

@@ -407,6 +407,19 @@ def test_back_to_the_one_in_use_while_another_is_loaded(bench: Bench) -> None:
     bench.serves("first")
 
 
+def test_back_to_the_one_before_while_another_takes_over(bench: Bench) -> None:
+    bench.stream("a")
+    bench.models |= {"one.pt": lambda: Made(labels={0: "one"}), "first.pt": lambda: Made(labels={0: "first"})}
+    bench.want("one.pt")
+    attempt = bench.swapper._attempt
+    assert attempt is not None
+    until(lambda: attempt.state == "done", "the other one is in use, and nobody has looked yet")
+    bench.swapper.want(config("first.pt"), asked=False)
+    until(lambda: bench.swapper.look() or len(bench.swapper.facts()["swaps"]) == 2, "the next attempt")
+    assert bench.settled()["state"] == "done"
+    bench.serves("first")
+
+
 def test_a_stop_while_a_model_is_loaded(bench: Bench) -> None:
     one = Held("one")
     bench.stream("a")

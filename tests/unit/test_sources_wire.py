@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def capture(layout: str = "yuv", shift: int = 0) -> Capture:
     shapes = {"yuv": [(48, 64), (24, 32), (24, 32)], "rgb": [(48, 64, 3)], "gray": [(48, 64)]}[layout]
     planes = tuple(rng.integers(0, 256, (*shape[:1], shape[1] + 8, *shape[2:]), np.uint8)[:, 4:-4] for shape in shapes)
     picture = Picture(planes, layout, "bt709", True, 90)  # type: ignore[arg-type]
-    return Capture(picture, 17, 1.25, 10**15 + 1, 10**15 + 5, 1_700_000_000_000_000_000, 3, True)
+    return Capture(picture, 17, 1.25, 10**9 + 1, 10**9 + 5, 1_700_000_000_000_000_000, 3, True)
 
 
 @pytest.mark.parametrize("layout", ["yuv", "rgb", "gray"])
@@ -67,6 +69,19 @@ def test_a_frame_with_one_wrong_byte_has_planes_that_fit_what_it_says(place: int
     if size <= 1 << 20:
         planes = wire.planes_of(sent, np.zeros(size, np.uint8))
         assert sum(plane.size for plane in planes) == size
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"pts_s": float("inf")}, {"pts_s": float("nan")}, {"pts_s": 1e12}, {"read_ns": -1}, {"read_ns": 1 << 62},
+        {"decoded_ns": 1 << 62}, {"wall_ns": -1}, {"index": -1}, {"missed": 18},
+    ],
+)  # fmt: skip
+def test_times_and_numbers_that_cannot_be_are_nonsense(odd: dict[str, Any]) -> None:
+    message = replace(wire.Sent.of(5, capture(), (0, 0, 0)), **odd).pack()
+    with pytest.raises(wire.Nonsense):
+        wire.Sent.parse(message)
 
 
 @pytest.mark.parametrize("what", ["unsealed", "too large", "of another size"])
