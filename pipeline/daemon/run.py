@@ -281,6 +281,9 @@ class Daemon:
         assert swapper is not None, "_begin made it"
         while not pipeline.join(0.2):
             now_ns = self._now()
+            if pipeline.failure is not None:  # all that can end does: who waits for a reader that hangs waits for ever
+                self._leave(1, now_ns + self._grace_ns)
+                raise pipeline.failure
             self._notify.alive()
             self._board.turn()
             late.look(pipeline.ledger, now_ns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +16,15 @@ from torch import Tensor
 
 from pipeline import build
 from pipeline.cli import main
+from pipeline.config import StreamConfig
+from pipeline.daemon import Daemon
 from pipeline.errors import SinkError
-from pipeline.frame import Batch, Result
+from pipeline.frame import Batch, Capture, Result, StreamInfo
+from pipeline.protocols import Source
+from pipeline.sources import Gate
+from pipeline.stream import Stream
 from pipeline.testing import FakeDetector, ListSink
+from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
 from tests.daemons import JSONL, config, records
 from tests.media import Media, media
@@ -215,3 +222,52 @@ def test_a_required_sink_that_loses_a_result_ends_the_daemon(
     assert report["sinks"]["csv"]["written"] == 5
     assert len((tmp_path / "out" / "bars.csv").read_text().splitlines()) == 1 + 5, "it was closed"
     assert whole(tmp_path / "out" / "bars.jsonl")
+
+
+class Stuck:
+    """A source whose reader never comes back, not even for a stop."""
+
+    def __init__(self, inner: Source, go: threading.Event) -> None:
+        self._inner = inner
+        self._go = go
+        self.counters = inner.counters
+        self.truncation = None
+
+    def open(self, stop: StopFlag) -> StreamInfo:
+        return self._inner.open(stop)
+
+    def read(self) -> Capture | None:
+        self._go.wait()
+        return None
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_failure_ends_the_daemon_also_where_a_reader_hangs(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.sinks import CsvSink
+
+    go = threading.Event()
+    feed = build.feed
+
+    def feeds(settings: StreamConfig, gate: Gate | None = None) -> Stream:
+        stream = feed(settings, gate)
+        if settings.name == "more":
+            stream.source = Stuck(stream.source, go)
+        return stream
+
+    monkeypatch.setattr(build, "feed", feeds)
+    monkeypatch.setattr(CsvSink, "write", lambda self, result: breaks_at(5, SinkError("the disk is full"))(result))
+    endless = [one.replace("&frames=40", "") for one in (BARS, MORE)]
+    sinks = [JSONL, "type: csv, path: 'out/{stream}.csv', required: true"]
+    running = Daemon(config(tmp_path, tmp_path / "none.pt", endless, sinks))
+    try:
+        with pytest.raises(SinkError, match="sink csv is required"):
+            running.run()
+    finally:
+        go.set()
+    assert running.stuck, "it is to be ended by os._exit"
+    assert running.accounts()["streams"]["more"]["state"] == "stopped"
