@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,27 +109,25 @@ def _watch(console: Console, client: DaemonClient, answer: dict[str, Any], every
 
 def _address(options: argparse.Namespace) -> Address:
     """Whom to ask; raises UsageError where the token would travel for everybody to read."""
-    from pipeline.cli.top_client import LOCAL, Address
+    from pipeline.cli.top_client import LOCAL
 
-    given: str = options.daemon or LOCAL
+    address = _named(options, options.daemon or LOCAL)
+    if address.token is not None and not (address.tls or options.insecure or address.is_here):
+        raise UsageError(f"{address}: without TLS anybody on the way could read the token; https://, or --insecure")
+    return address
+
+
+def _named(options: argparse.Namespace, given: str) -> Address:
+    from pipeline.cli.top_client import Address
+
     if given.endswith((".yaml", ".yml")) or Path(given).is_file():
         if options.token_file is not None:
             raise UsageError("--token-file goes with a URL; a streams.yaml names its own")
-        return Address.of_config(Path(given))
+        return Address.of_config(Path(given), insecure=options.insecure)
     token = None
     if options.token_file is not None:
         from pipeline.config import ServerConfig
         from pipeline.config.credentials import read_token
 
         token = read_token(ServerConfig(token_file=options.token_file))
-    address = Address.of_url(given, token, insecure=options.insecure)
-    if token is not None and not (address.tls or options.insecure or _is_here(address.host)):
-        raise UsageError(f"{address}: without TLS anybody on the way could read the token; https://, or --insecure")
-    return address
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return Address.of_url(given, token, insecure=options.insecure)

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -40,6 +41,14 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
+    @property
+    def is_here(self) -> bool:
+        """Nobody else can listen on the way."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
     @classmethod
     def of_url(cls, text: str, token: Secret | None = None, *, insecure: bool = False) -> Address:
         """``http://host:port`` or ``host:port``; raises UsageError."""
@@ -54,8 +63,8 @@ class Address:
         return cls(parts.hostname, port or (443 if tls else 80), tls, token, not insecure)
 
     @classmethod
-    def of_config(cls, path: Path) -> Address:
-        """Where the daemon of this streams.yaml serves, asked from the machine that it runs on; raises ConfigError."""
+    def of_config(cls, path: Path, *, insecure: bool = False) -> Address:
+        """Where the daemon of this streams.yaml serves, here if it listens here; raises ConfigError."""
         from pipeline.config import load_config_quarantining
         from pipeline.config.credentials import read_token
 
@@ -64,9 +73,10 @@ class Address:
             raise ConfigError(f"{path}: it has no section server, so its daemon cannot be asked")
         if server.port == 0:
             raise ConfigError(f"{path}: server.listen takes any free port; give the address that the daemon's log says")
-        # The certificate names the machine as others call it: not judged on the way to ourselves.
         host = _ANYWHERE.get(server.host, server.host)
-        return cls(host, server.port, server.tls is not None, read_token(server), verify=False)
+        address = cls(host, server.port, server.tls is not None, read_token(server), verify=not insecure)
+        # The certificate names the machine as others call it: not judged on the way to ourselves.
+        return replace(address, verify=False) if address.is_here else address
 
 
 class Refused(UsageError):

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from pipeline.cli import main
 from pipeline.cli.top import SORTED_BY
+from pipeline.cli.top_client import Address
 from pipeline.cli.top_table import ORDERS, spark, table
 from pipeline.timing import now_ns
 from tests.boards import TOKEN, FakeBoard, serving, token_file
@@ -107,6 +108,21 @@ def test_the_token_does_not_travel_in_the_clear(capsys: pytest.CaptureFixture[st
     code, _, err = spoken(capsys, "http://192.0.2.1:8080", "--token-file", token_file(tmp_path))
     assert (code, "without TLS" in err) == (2, True)
     assert TOKEN not in err
+
+
+def test_nor_to_a_machine_that_a_configuration_names(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "streams.yaml"
+    server = f"listen: '192.0.2.1:8080', token_file: {token_file(tmp_path)}"
+    text = "model: {path: 'builtin:people'}\nstreams: [{name: a, source: 'pattern:'}]\nserver: {%s}\n"
+    path.write_text(text % server)
+    code, _, err = spoken(capsys, str(path))
+    assert (code, "without TLS" in err) == (2, True)
+    assert TOKEN not in err
+    path.write_text(text % f"{server}, tls: {{cert_file: cert.pem, key_file: key.pem}}")
+    assert Address.of_config(path).verify, "who answers there is asked for a certificate"
+    assert not Address.of_config(path, insecure=True).verify
+    path.write_text(path.read_text().replace("192.0.2.1", "0.0.0.0"))
+    assert not Address.of_config(path).verify, "it is asked on this machine"
 
 
 @contextmanager
