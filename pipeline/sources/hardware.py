@@ -34,6 +34,7 @@ _PROBED_WITH: Final = "h264"  # what nearly every camera sends
 class _Tried:
     at_ns: int
     reason: str  # why not; empty where it works
+    doubted: bool = False  # opening something with it failed: it is to be tried again
 
 
 class Hardware:
@@ -62,19 +63,20 @@ class Hardware:
     def lost(self, wanted: str) -> bool:
         """Whether a device that was given out is not to be had any more; asked where opening with it failed."""
         with self._lock:
-            self._tried.clear()
+            for tried in self._tried.values():
+                tried.doubted = True
         return self.accelerator(wanted) is None
 
     def _why_not(self, word: str, *, said: bool) -> str:
         with self._lock:  # the first of many cameras tries, the others wait for its answer
             known = self._tried.get(word)
-            if known is not None and (not known.reason or now_ns() - known.at_ns < AGAIN_NS):
+            if known is not None and not known.doubted and (not known.reason or now_ns() - known.at_ns < AGAIN_NS):
                 return known.reason
             reason = _tried(word)
             self._tried[word] = _Tried(now_ns(), reason)
         if reason and said and (known is None or known.reason != reason):
             _log.warning("hwaccel: %s is not to be had here (%s); the CPU decodes", word, reason)
-        elif not reason:
+        elif not reason and (known is None or known.reason):
             _log.info("hwaccel: %s decodes what it can", word)
         return reason
 

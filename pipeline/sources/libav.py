@@ -85,6 +85,8 @@ def _opened(target: Target, decoding: dict[str, str], hwaccel: str) -> InputCont
     accelerator = HARDWARE.accelerator(hwaccel)
     try:
         return attempt(accelerator)
+    except (av.error.ConnectionRefusedError, av.error.TimeoutError, av.error.ExitError):  # no device's fault
+        raise
     except av.FFmpegError:
         if accelerator is None or not HARDWARE.lost(hwaccel):
             raise

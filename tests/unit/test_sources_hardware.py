@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 
 import av
@@ -14,10 +15,11 @@ from av.codec.hwaccel import hwdevices_available
 from pipeline.config.models import StreamSettings
 from pipeline.errors import SourceUnavailable
 from pipeline.frame import InputSpec
+from pipeline.redact import SourceUrl
 from pipeline.sources import FileSource, probe
 from pipeline.sources.hardware import AGAIN_NS, KINDS, Hardware
 from pipeline.sources.libav import open_video
-from pipeline.sources.opening import Limits, file_target
+from pipeline.sources.opening import Limits, file_target, url_target
 from pipeline.sources.pictures import PictureMaker
 from pipeline.stages.letterbox import Letterbox
 from tests.media import B_FRAMES, Media, indices, media, play, textured
@@ -92,6 +94,27 @@ def test_what_is_wrong_with_the_source_is_not_blamed_on_the_hardware(
     monkeypatch.setattr("pipeline.sources.libav.HARDWARE", Hardware())
     with pytest.raises(SourceUnavailable, match="not found"):
         open_video(file_target(tmp_path / "none.mp4"), Limits(hwaccel="cuda"))
+
+
+def test_a_camera_that_is_away_is_no_doubt_of_the_device(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each attempt would try the device again, and say so."""
+    tries: list[str] = []
+    monkeypatch.setattr("pipeline.sources.hardware._tried", lambda word: tries.append(word) or "")
+    hardware = Hardware()
+    monkeypatch.setattr("pipeline.sources.libav.HARDWARE", hardware)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    target = url_target(SourceUrl.parse(f"rtsp://127.0.0.1:{port}/gate"), live=True)
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            with pytest.raises(SourceUnavailable, match="refused"):
+                open_video(target, Limits(hwaccel="cuda"))
+        assert tries == ["cuda"]
+        assert not hardware.lost("cuda")
+    assert tries == ["cuda"] * 2, "what is doubted is tried again"
+    assert len(caplog.records) == 1, "and said only where it is not as it was"
 
 
 def test_the_source_counts_who_decodes(media: Media) -> None:
