@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 import orjson
 
+from pipeline.complaints import Complaints
 from pipeline.errors import SourceError, SourceTimeout, SourceUnavailable
 from pipeline.frame import Capture, SourceCounters, StreamInfo, Uint8Array
 from pipeline.redact import scrub
@@ -66,6 +67,7 @@ class Isolation:
         self._beat: mmap.mmap | None = None
         self._loans: _Loans | None = None
         self._connections = 0
+        self._complaints = Complaints(log)
         self.started = 0
 
     @property
@@ -180,6 +182,7 @@ class Isolation:
             self._line, self._beat = ours, mmap.mmap(beat, 8)
         except OSError as exc:
             ours.close()
+            self._end(gently=False)
             raise SourceUnavailable(f"no process can be started: {exc.strerror}", cause="crash") from exc
         finally:
             os.close(beat)
@@ -203,7 +206,10 @@ class Isolation:
 
     def _log(self, message: bytes) -> None:
         level = message[1] if len(message) > 1 else logging.INFO
-        log.log(level, "%s", scrub(" ".join(message[2:].decode(errors="replace").split())))
+        text = scrub(" ".join(message[2:].decode(errors="replace").split()))
+        self._complaints.say(
+            level, self._name, "said", text
+        )  # its camera may have taken it over: no flood is passed on
 
     def _end(self, *, gently: bool) -> int:
         """No process any more, whatever state it was in; returns its status."""

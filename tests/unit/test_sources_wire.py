@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from pipeline.errors import DecodeError, SourceInvalid, SourceUnavailable
 from pipeline.frame import Capture, Picture, StreamInfo
 from pipeline.sources import wire
 from pipeline.sources.confinement import environment
-from pipeline.sources.isolated import LENT, _Loans
+from pipeline.sources.isolated import LENT, Isolation, _Loans
 
 
 def capture(layout: str = "yuv", shift: int = 0) -> Capture:
@@ -157,3 +158,13 @@ def test_the_environment_is_made_anew() -> None:
     assert (made["PATH"], made["TZ"]) == ("/bin", "UTC")
     assert "hunter2" not in str(made)
     assert "LD_PRELOAD" not in made
+
+
+def test_what_a_process_says_floods_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    home = Isolation("gate", memory_mb=512, largest_picture=1 << 20)
+    with caplog.at_level(logging.INFO):
+        for number in range(1000):
+            home._log(wire.SAID + bytes([logging.INFO]) + f"line {number}\nand rtsp://me:secret@camera/1".encode())
+    assert len(caplog.records) < 10
+    assert caplog.messages[0].startswith("gate: line 0 and rtsp://")
+    assert "secret" not in caplog.text
