@@ -139,6 +139,7 @@ def test_a_signal_is_heard_while_a_model_hangs_in_its_first_run(tmp_path: Path, 
     assert "stopped before anything ran" in said
 
 
+@pytest.mark.slow  # tests/unit/test_daemon_swap.py has the same in short
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
