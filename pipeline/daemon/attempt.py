@@ -28,6 +28,8 @@ ENDS_S = 5.0
 
 
 EVENT = {"event": True}
+HARDLY = 0.2
+"""A share of common detections below this is worth a warning: a better model differs, but not in nearly everything."""
 """Such a log line happened once more each time; it is not the same thing said again."""
 
 
@@ -205,6 +207,9 @@ class Attempt:
         self.compared = compared.as_dict()
         self._say("%s", compared)
         least = settings.min_agreement
+        if compared.agreement.count_a and compared.share < HARDLY and least is None:
+            text = "model swap %d: it finds hardly anything of what %s finds; model.swap.min_agreement would refuse it"
+            log.warning(text, self.number, self._before.path, extra=EVENT)
         if least is not None and not compared.agreement.frames:
             raise Refused(f"{compared}, and model.swap.min_agreement asks for that")
         if least is not None and compared.share < least:

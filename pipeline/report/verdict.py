@@ -119,7 +119,10 @@ def _about_state(name: str, stream: Mapping[str, Any]) -> list[Finding]:
         case "truncated":
             return [Finding("warning", name, f"truncated: {why}")]
         case "stopped":
-            return [Finding("note", name, f"stopped after {count(stream['frames']['decoded'], 'frame')}")]
+            text = f"stopped after {count(stream['frames']['decoded'], 'frame')}"
+            if stream.get("error"):  # it was down just then
+                return [Finding("warning", name, f"{text}: {stream['error']}")]
+            return [Finding("note", name, text)]
     return []
 
 

@@ -13,7 +13,23 @@ from pipeline.testing import ManualClock
 LOG = logging.getLogger("pipeline")
 
 
-def test_the_same_is_said_once_a_second_with_the_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_goes_on_is_said_ever_less_often(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    complaints = Complaints(LOG, clock)
+    for _ in range(600):  # every frame for ten minutes
+        complaints.say(logging.WARNING, "gate", "stage", "it failed")
+        clock.advance(1_000_000_000)
+    assert len(caplog.messages) == 1 + 6 + 8  # after 1, 3, 7, 15, 31, 63 s, then once a minute
+    assert caplog.messages[-1].endswith("(and 59 more of this kind)")
+    caplog.clear()
+    clock.advance(120_000_000_000)
+    for _ in range(2):
+        complaints.say(logging.WARNING, "gate", "stage", "it failed")
+        clock.advance(1_000_000_000)
+    assert len(caplog.messages) == 2, "it is news again"
+
+
+def test_the_same_is_counted_and_said_after_a_second(caplog: pytest.LogCaptureFixture) -> None:
     clock = ManualClock()
     complaints = Complaints(LOG, clock)
     for _ in range(5):

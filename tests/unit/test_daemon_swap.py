@@ -153,11 +153,12 @@ def test_the_course_of_a_swap(bench: Bench, caplog: pytest.LogCaptureFixture) ->
     assert max(other.sizes) <= 3
     assert {name for name in other.looked if name.startswith("swap")} == {"swap:1"}
     said = [text for text in caplog.messages if text.startswith("model swap 1: ")]
-    assert len(said) == 4
+    assert len(said) == 5
     assert said[0].endswith("first.pt")
     assert "compared on 32 live frames of 2 streams" in said[1]
-    assert said[2].endswith("other.pt is in use from here on")
-    assert said[3].endswith("has served what was queued for it and is let go")
+    assert "finds hardly anything of what first.pt finds" in said[2], "which is for somebody to know, and no refusal"
+    assert said[3].endswith("other.pt is in use from here on")
+    assert said[4].endswith("has served what was queued for it and is let go")
 
 
 def test_agreement_is_by_class_name_and_in_source_pixels(bench: Bench) -> None:

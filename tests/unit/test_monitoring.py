@@ -92,11 +92,13 @@ STORIES = {
     "PipelineFramesLost": (
         {
             f'pipeline_drops_total{{{GATE},reason="overflow"}}': "0+60x20",
-            f'pipeline_frames_total{{{GATE},outcome="decoded"}}': "0+600x20",
+            f'pipeline_frames_total{{{GATE},outcome="decoded"}}': "0+1800x20",
+            f'pipeline_frames_total{{{GATE},outcome="decimated"}}': "0+1200x20",
         },
         {
             f'pipeline_drops_total{{{GATE},reason="overflow"}}': "0+6x20",
             f'pipeline_frames_total{{{GATE},outcome="decoded"}}': "0+600x20",
+            f'pipeline_frames_total{{{GATE},outcome="decimated"}}': "0+0x20",
         },
     ),
     "PipelineCameraFlaps": (

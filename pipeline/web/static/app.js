@@ -186,12 +186,12 @@ function showSummary(told) {
   };
   const sum = (of) => streams.reduce((total, stream) => total + (of(stream) || 0), 0);
   const slowest = Math.max(0, ...streams.map((stream) => (stream.windows["60s"].end_to_end || { p99_ms: 0 }).p99_ms));
-  const decoded = sum((stream) => stream.frames.decoded);
+  const wanted = sum((stream) => stream.frames.decoded - stream.frames.decimated); // what fps leaves out is no loss
   const lost = sum(lostOf);
   tile("tile-live", `${live}`, `of ${streams.length}`);
   tile("tile-rate", sum((stream) => stream.rate_fps).toFixed(1), "per second");
   tile("tile-p99", ...(slowest ? milliseconds(slowest).split(" ") : ["–"]));
-  tile("tile-lost", count(lost), decoded && lost ? `${((100 * lost) / decoded).toFixed(1)} %` : "");
+  tile("tile-lost", count(lost), wanted && lost ? `${((100 * lost) / wanted).toFixed(1)} %` : "");
   const model = told.model || {};
   const parts = [model.path ? model.path.split("/").at(-1) : "The model is being loaded", model.adapter, model.device, model.precision];
   if (told.uptime_s) parts.push(`up ${duration(told.uptime_s)}`);
