@@ -99,6 +99,10 @@ def added(page: Page, board: FakeBoard) -> Iterator[Callable[..., StreamLedger]]
         return account
 
     yield add
+    # A page that still asks for one of them would find it gone, and say so in its console.
+    page.run("document.getElementById('view').open && document.getElementById('close').click()")
+    page.until("!document.getElementById('view').open")
+    page.run("fetch('/live').then((answer) => answer.status)")  # whatever was asked before has been answered by then
     assert board.books is not None
     for name in names:
         del board.books.streams[name]
