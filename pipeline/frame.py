@@ -187,13 +187,6 @@ class Geometry:
         boxes = (xyxy.astype(np.float64) - pad) / scale + offset
         return np.clip(boxes, 0.0, limit).astype(np.float32)
 
-    def to_network(self, xyxy: FloatArray) -> FloatArray:
-        """Boxes (n, 4) from source pixels to network pixels, float32."""
-        scale = np.array([self.scale_x, self.scale_y] * 2, np.float64)
-        pad = np.array([self.pad_x, self.pad_y] * 2, np.float64)
-        offset = np.array([self.offset_x, self.offset_y] * 2, np.float64)
-        return ((xyxy.astype(np.float64) - offset) * scale + pad).astype(np.float32)
-
 
 @dataclass(frozen=True, slots=True)
 class Detections:

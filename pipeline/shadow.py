@@ -51,6 +51,7 @@ class Shadow:
         self.model = model
         self._changed = threading.Condition()
         self._wanted = False  # somebody waits for a frame, and no reader has promised one
+        self._promised = False  # a reader has, and prepares it
         self._sample: Sample | None = None
         self._failure: Exception | None = None
         self._since_ns = 0  # when that began
@@ -69,7 +70,7 @@ class Shadow:
             more_than_its_share = self._given[stream] * len(self._known) > self._given.total()
             if not self._wanted or (more_than_its_share and now_ns() - self._since_ns < PASSED_OVER_NS):
                 return False
-            self._wanted = False
+            self._wanted, self._promised = False, True
             self._given[stream] += 1
             return True
 
@@ -78,6 +79,7 @@ class Shadow:
         sample = Sample(items)
         items[0].frame.observer = sample.settle
         with self._changed:
+            self._promised = False
             if not self._closed:
                 self._sample = sample
                 self._changed.notify_all()
@@ -87,6 +89,7 @@ class Shadow:
     def fail(self, error: Exception) -> None:
         """No input could be made of the frame that was claimed."""
         with self._changed:
+            self._promised = False
             self._failure = error
             self._changed.notify_all()
 
@@ -98,7 +101,7 @@ class Shadow:
         Raises what making its inputs raised.
         """
         with self._changed:
-            if not self._wanted:
+            if not (self._wanted or self._promised or self._sample):
                 self._wanted, self._since_ns = True, now_ns()
             self._changed.wait_for(lambda: self._sample or self._failure, timeout_s)
             sample, self._sample = self._sample, None

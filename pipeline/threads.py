@@ -167,17 +167,16 @@ class WorkerGroup:
         self._lock = threading.Lock()
 
     def start(self, name: str, body: Callable[[], None]) -> threading.Thread:
-        """Run ``body`` in a new daemon thread called ``name``."""
+        """Run ``body`` in a new daemon thread called ``name``; raises RuntimeError where the system gives no more."""
 
         def run() -> None:
             show_name()
             body()
 
         thread = threading.Thread(target=run, name=name, daemon=True)
-        with self._lock:
-            self._threads = [known for known in self._threads if known.is_alive() or known.ident is None]
-            self._threads.append(thread)
-        thread.start()
+        with self._lock:  # so that whoever joins meanwhile waits for this one, too
+            thread.start()
+            self._threads = [*(known for known in self._threads if known.is_alive()), thread]
         return thread
 
     def adopt(self, other: WorkerGroup) -> None:

@@ -15,8 +15,9 @@ LATELY_NS: Final = 12_000_000_000
 """How long things are remembered: ten seconds that somebody may ask for, and the time that asking takes."""
 MOST: Final = 4096
 """Of each kind and stream at most, whatever the rate."""
-MOST_FOR_A_FILE: Final = 100_000
-"""The same where a whole run is to be written into a file."""
+MOST_FOR_A_FILE: Final = 50_000
+"""Where a whole run is to be written into a file: frames of all streams together, batches, and writes of each sink. A
+frame takes 1.2 kB until then, and 3 kB more while the file is written."""
 _LATE_NS: Final = 1_000_000_000
 """A thread may be held up for so long between the end of something and its note of it."""
 
@@ -114,6 +115,7 @@ class Journal:
         journeys: by stream, the traces of the frames that ended, see :mod:`pipeline.timing.trace`.
         batches, writes, pauses: see :class:`BatchRun`, :class:`Write` (by sink) and :class:`pipeline.timing.Pause`.
         usual_items: inputs in the median batch of the run so far; 0 before the first.
+        left_out: frames that ended before these and would belong to them, but are too many to be remembered.
     """
 
     journeys: Mapping[str, list[list[int]]]
@@ -121,3 +123,4 @@ class Journal:
     writes: Mapping[str, list[Write]]
     pauses: list[Pause]
     usual_items: int = 0
+    left_out: int = 0

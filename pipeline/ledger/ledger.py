@@ -19,6 +19,7 @@ from pipeline.ledger.shape import pack, unpack
 from pipeline.ledger.sinks import SinkLedger
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
+from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS, figures
 from pipeline.timing import GC_PAUSES, Histogram, cpu_ns
 
@@ -37,7 +38,7 @@ class Ledger:
         self._lock = threading.Lock()  # asked for under the locks of streams, so none of theirs under it
         self._batches: Lately[BatchRun] = Lately()
         self._busy = Busy()  # written under the lock
-        self._for_a_file = False
+        self._whole: WholeRun | None = None
         self._reached: dict[str, tuple[int, int]] = {}  # by name: its next frame and epoch, if it is begun anew
         self._ended: deque[StreamLedger] = deque()  # lately
         # Of the streams that have ended: a run over thousands of files stays small.
@@ -58,21 +59,28 @@ class Ledger:
 
     def keep_all(self) -> None:
         """Remember what happens not for some seconds only: it is to be written into a file. Before anything runs."""
-        self._for_a_file = True
+        self._whole = WholeRun()
         self._batches.keep_more()
         for sink in self.sinks.values():
             sink.writes.keep_more()
 
     def journal(self, since_ns: int) -> Journal:
-        """What ended after ``since_ns`` (monotonic), as far as it is remembered: :data:`LATELY_NS`, or all."""
+        """What ended after ``since_ns`` (monotonic), as far as it is remembered: for :data:`LATELY_NS`, or after
+        :meth:`keep_all` the newest of the whole run."""
+        journeys = {name: stream.times.newest(since_ns) for name, stream in list(self.streams.items())}
+        left_out = 0
+        if self._whole is not None:
+            since_ns = max(since_ns, self._whole.since_ns())  # all tracks begin at the same time
+            journeys, left_out = self._whole.journeys(since_ns), self._whole.left_out
         return Journal(
-            {name: stream.times.newest(since_ns) for name, stream in list(self.streams.items())},
+            journeys,
             [batch for batch in self._batches.all() if batch.parsed_ns > since_ns],
             {
                 name: [write for write in sink.writes.all() if write.ended_ns > since_ns]
                 for name, sink in self.sinks.items()
             },
             GC_PAUSES.since(since_ns),
+            left_out=left_out,
         )
 
     def around(self, since_ns: int) -> Journal:
@@ -99,8 +107,8 @@ class Ledger:
             account.life.told.update(earlier.life.told)  # why it was begun anew is among them
         self.retire(account.name)
         account.first_frame, account.first_epoch = self._reached.get(account.name, (0, 0))
-        if self._for_a_file:
-            account.times.keep_all()
+        if self._whole is not None:
+            account.times.keep_in(self._whole)
         account.times.watch(account.budget_ns, self.around)
         self.streams[account.name] = account
 
@@ -134,10 +142,12 @@ class Ledger:
         """A stream has ended and its last frame has left the last sink."""
         latency, course = account.settle()
         corrected = account.corrected(latency)
-        long_ago = []
+        moved_ns = _moved_ns(account)
+        long_ago = [] if moved_ns else [account]
         with self._lock:
-            self._ended.append(account)
-            while self._ended[0].last_result_ns < account.last_result_ns - LATELY_NS:
+            if moved_ns:
+                self._ended.append(account)
+            while self._ended and _moved_ns(self._ended[0]) < moved_ns - LATELY_NS:
                 long_ago.append(self._ended.popleft())
             self._settled.merge(latency)
             self._course.merge(course)
@@ -230,6 +240,11 @@ class Ledger:
             "windows": {f"{span_s}s": self.recent(until_ns, span_s) for span_s in SPANS},
             **unpack(pack(total, course), self.start_ns),
         }
+
+
+def _moved_ns(account: StreamLedger) -> int:
+    """When its last frame came or its last result went; 0 where there never was one."""
+    return max(account.last_frame_ns, account.last_result_ns)
 
 
 def _median(sizes: dict[int, int]) -> int:

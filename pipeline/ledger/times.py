@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple
 from pipeline.ledger.blocks import Block
 from pipeline.ledger.course import Course
 from pipeline.ledger.exits import Exits
-from pipeline.ledger.journal import LATELY_NS, MOST, MOST_FOR_A_FILE, NEVER_NS, tail
+from pipeline.ledger.journal import LATELY_NS, MOST, tail
 from pipeline.ledger.late import Around, Late, LateFrames
 from pipeline.ledger.stats import Latency, stats
+from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS, Window
 from pipeline.timing import Histogram, Mark, elapsed, thread_cpu_ns
 
@@ -62,7 +63,7 @@ class StreamTimes:
         self._exits = Exits() if looks_back else None
         self._lost = Histogram()
         self._journeys: deque[list[int]] = deque(maxlen=MOST)
-        self._keep_ns = LATELY_NS
+        self._whole: WholeRun | None = None
         self._stream = stream
         self.late = LateFrames(stream)
         self.frames = 0
@@ -103,11 +104,9 @@ class StreamTimes:
             copy.merge(self._latency)
         return copy
 
-    def keep_all(self) -> None:
-        """Remember journeys not for some seconds only: they are to be written into a file."""
-        with self._lock:
-            self._journeys = deque(self._journeys, maxlen=MOST_FOR_A_FILE)
-            self._keep_ns = NEVER_NS
+    def keep_in(self, whole: WholeRun) -> None:
+        """Journeys are to be written into a file: remember them there, too. Before the first frame."""
+        self._whole = whole
 
     def watch(self, budget_ns: int | None, around: Around) -> None:
         """Say which frames are late by their budget, if they have one, and what ran around them."""
@@ -188,10 +187,9 @@ class StreamTimes:
             return {} if self._exits is None else self._exits.as_dict()
 
     def let_go(self) -> None:
-        """The stream has ended, and not lately: its journeys are nobody's any more, unless a file is to hold them."""
+        """The stream has ended, and not lately: its journeys are nobody's any more."""
         with self._lock:
-            if self._keep_ns != NEVER_NS:
-                self._journeys.clear()
+            self._journeys.clear()
 
     def forget(self) -> None:
         """There is no lately any more: the stream is one that was."""
@@ -228,7 +226,9 @@ class StreamTimes:
 
     def _remember(self, traces: list[list[int]]) -> None:
         """Keep journeys that ended last, and forget those that are too old; under the lock."""
+        if self._whole is not None:
+            self._whole.add(self._stream, traces)
         self._journeys.extend(traces)
-        too_old_ns = _ended_ns(traces[-1]) - self._keep_ns
+        too_old_ns = _ended_ns(traces[-1]) - LATELY_NS
         while self._journeys and _ended_ns(self._journeys[0]) < too_old_ns:
             self._journeys.popleft()

@@ -6,6 +6,7 @@ The format: Google, Trace Event Format, https://docs.google.com/document/d/1CvAC
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from pipeline.errors import SinkError
 from pipeline.ledger import Journal
 from pipeline.replacing import replacing
 from pipeline.timing import FRAME, PARTS, PTS, WAITS, Mark, ended_in
+
+log = logging.getLogger("pipeline")
 
 Event = dict[str, Any]
 
@@ -38,31 +41,52 @@ class Slice(NamedTuple):
 
 def trace(journal: Journal) -> bytes:
     """The journal as a JSON document; times count from its first event."""
+    return b"".join(_pieces(journal))
+
+
+def _pieces(journal: Journal) -> Iterator[bytes]:
+    """The document event by event: together they would take six times the memory of their text."""
+    opening = b'{"displayTimeUnit":"ms","traceEvents":[\n'
+    for event in _events(journal):
+        yield opening + orjson.dumps(event)
+        opening = b",\n"
+    yield b'\n],"otherData":' + orjson.dumps({"frames_left_out": journal.left_out}) + b"}\n"
+
+
+def _events(journal: Journal) -> Iterator[Event]:
     slices = list(_slices(journal))
     base_ns = min((each.began_ns for each in slices), default=0)
-    events: list[Event] = [_meta("process_name", 0, {"name": "pipeline"})]
+    yield _meta("process_name", 0, {"name": "pipeline"})
+    if journal.left_out:
+        yield {"ph": "i", "s": "g", "pid": _PID, "tid": 0, "ts": 0.0, "name": left_out(journal)}
     tracks: dict[str, int] = {}
     for each, track in _side_by_side(slices):
         number = tracks.setdefault(track, len(tracks) + 1)
         duration_ns = each.ended_ns - each.began_ns
-        events.append(
-            {"ph": "X", "pid": _PID, "tid": number, "name": each.name, "cat": each.track.partition(":")[0],
-             "ts": (each.began_ns - base_ns) / 1e3, "dur": duration_ns / 1e3, "args": each.facts}
-        )  # fmt: skip
-    events += _arrows(journal, tracks, base_ns)
+        yield {
+            "ph": "X", "pid": _PID, "tid": number, "name": each.name, "cat": each.track.partition(":")[0],
+            "ts": (each.began_ns - base_ns) / 1e3, "dur": duration_ns / 1e3, "args": each.facts,
+        }  # fmt: skip
+    yield from _arrows(journal, tracks, base_ns)
     for track, number in tracks.items():
-        events.append(_meta("thread_name", number, {"name": track}))
-        events.append(_meta("thread_sort_index", number, {"sort_index": _rank(track)}))
-    return orjson.dumps({"traceEvents": events, "displayTimeUnit": "ms"})
+        yield _meta("thread_name", number, {"name": track})
+        yield _meta("thread_sort_index", number, {"sort_index": _rank(track)})
+
+
+def left_out(journal: Journal) -> str:
+    """What the trace does not show."""
+    return f"the {journal.left_out:,} frames before these are left out"
 
 
 def save_trace(journal: Journal, path: Path) -> Path:
-    """Write the trace to ``path``, whole or not at all; raises SinkError."""
+    """Write the trace to ``path``, whole or not at all, and log what is not in it; raises SinkError."""
     try:
-        with replacing(path) as partial:
-            partial.write_bytes(trace(journal))
+        with replacing(path) as partial, open(partial, "wb") as file:
+            file.writelines(_pieces(journal))
     except OSError as error:
         raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
+    if journal.left_out:
+        log.warning("%s: %s, so that memory is bounded; --limit takes a shorter run", path, left_out(journal))
     return path
 
 

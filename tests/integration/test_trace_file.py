@@ -14,13 +14,15 @@ import pytest
 from pipeline.cli import main
 from pipeline.flow import Pipeline
 from pipeline.lanes import Terms
-from pipeline.ledger import StreamLedger
+from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Lately, Write
 from pipeline.ledger.times import BLOCK, StreamTimes
-from pipeline.report import trace
+from pipeline.ledger.whole import WholeRun
+from pipeline.report import save_trace, trace
 from pipeline.stream import Stream
 from pipeline.testing import CopyStage, ListSink, ScriptedSource
 from pipeline.timing import FRAME, GC_PAUSES, Mark, new_trace, now_ns
+from tests.journeys import MS
 from tests.media import Media, media
 from tests.models import Cells, save, ultralytics_metadata
 
@@ -152,6 +154,39 @@ def test_batches_and_writes_are_remembered_for_as_long(whole: bool) -> None:
     expected = list(range(0 if whole else 899, 1000))
     assert [batch.number for batch in batches.all()] == expected
     assert [write.frame for write in writes.all()] == expected
+
+
+def marked(number: int) -> list[int]:
+    """A frame of which every mark was passed, a millisecond after the one before."""
+    marks = new_trace()
+    for mark in Mark:
+        marks[mark] = 1_000_000_000 + 100 * number * MS + mark * MS
+    marks[FRAME] = number
+    return marks
+
+
+def test_a_whole_run_has_one_budget_for_all_streams(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger()
+    ledger.keep_all()
+    ledger._whole = WholeRun(most=100)
+    for name in ("a", "b", "c"):
+        ledger.add(StreamLedger(name))
+    for number in range(200):
+        began_ns = marked(number)[Mark.INFER]
+        for name in ("a", "b", "c") if number < 100 else ("a", "b"):
+            ledger.streams[name].times.finished(marked(number))
+        ledger.batch(BatchRun("detect:0", number, 2, began_ns, began_ns + MS, began_ns + 2 * MS))
+    journal = ledger.journal(0)
+    numbers = {name: [marks[FRAME] for marks in journeys] for name, journeys in journal.journeys.items()}
+    assert numbers == {"a": list(range(150, 200)), "b": list(range(150, 200))}
+    assert journal.left_out == 500 - 100
+    assert journal.batches[0].number == 150, "what is left out is left out on every track"
+    with caplog.at_level("WARNING", "pipeline"):
+        saved = json.loads(save_trace(journal, tmp_path / "t.json").read_text())
+    assert "the 400 frames before these are left out" in caplog.text
+    assert saved["otherData"] == {"frames_left_out": 400}
+    (notice,) = [event for event in saved["traceEvents"] if event["ph"] == "i"]
+    assert notice["name"] == "the 400 frames before these are left out"
 
 
 @pytest.fixture(scope="module")

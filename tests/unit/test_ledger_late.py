@@ -13,7 +13,7 @@ import pytest
 from pipeline.ledger import BatchRun, StreamLedger, Write
 from pipeline.ledger.late import BLAMED, ENOUGH_FOR_P99, NEWEST, OF_A_BLOCK, SLOWEST
 from pipeline.ledger.times import BLOCK
-from pipeline.timing import GC_PAUSES, PARTS, Mark, Pause, elapsed
+from pipeline.timing import GC_PAUSES, PARTS, Mark, Pause, elapsed, new_trace
 from tests.background import Background
 from tests.journeys import EVERY_MS, MS, USUAL_MS, World
 
@@ -351,3 +351,16 @@ def test_journeys_of_streams_that_ended_are_let_go_in_time() -> None:
         world.ledger.settle(account)
         held.append(sum(len(each.times.glance(0)) for each in world.ledger.streams.values()))
     assert held[-1] == held[-10] == 10 * 13, "of the last twelve seconds and the one that ended now"
+
+
+def test_streams_that_ended_without_a_result_are_let_go_likewise() -> None:
+    world = World(*(f"s{number}" for number in range(40)), live=False)
+    for number, account in enumerate(list(world.ledger.streams.values())):
+        if number % 2:  # every other one never had a frame
+            account.last_frame_ns = number * 1000 * MS
+            trace = new_trace()
+            trace[Mark.READ] = trace[Mark.DECODED] = account.last_frame_ns
+            account.lost("stage_error", trace)
+        world.ledger.settle(account)
+    assert [len(each.times.glance(0)) for each in world.ledger.streams.values()] == [0] * 27 + [1, 0] * 6 + [1]
+    assert len(world.ledger._ended) == 7

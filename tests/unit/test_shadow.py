@@ -67,7 +67,13 @@ def test_streams_take_turns_unless_one_stands_still(monkeypatch: pytest.MonkeyPa
 
     def turn(stream: str) -> bool:
         assert shadow.next(0.0) is None
-        return shadow.claim(stream)
+        if not shadow.claim(stream):
+            return False
+        given(shadow, stream)
+        sample = shadow.next(0.0)
+        assert sample is not None
+        shadow.release(sample)
+        return True
 
     assert turn("fast")
     assert not turn("fast"), "the other one has given none"
@@ -85,6 +91,23 @@ def test_what_making_an_input_raised() -> None:
     shadow.fail(ValueError("too small"))
     with pytest.raises(ValueError, match="too small"):
         waiting.result()
+
+
+def test_no_second_frame_is_asked_for_while_one_is_being_prepared() -> None:
+    """What comes of both would meet here, and one of them would keep its memory for ever."""
+    shadow = Shadow(Model())
+    assert shadow.next(0.0) is None
+    assert shadow.claim("a")
+    assert shadow.next(0.0) is None, "a is slow"
+    assert not shadow.claim("b")
+    given(shadow)
+    assert not shadow.claim("b"), "nor while one waits"
+    sample = shadow.next(0.0)
+    assert sample is not None
+    shadow.release(sample)
+    assert shadow.model.buffers.stats.in_use == 0
+    assert shadow.next(0.0) is None
+    assert shadow.claim("b")
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])

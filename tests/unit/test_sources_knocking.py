@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -27,23 +29,56 @@ def test_somebody_answers_or_refuses() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_nobody_answers() -> None:
-    """A listener whose queue is full drops what comes, as a camera does that is switched off."""
+@contextmanager
+def silent() -> Iterator[int]:
+    """The port of a listener whose queue is full: it drops what comes, as a camera does that is switched off."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
-        port = server.getsockname()[1]
+        port: int = server.getsockname()[1]
         fillers = [socket.socket() for _ in range(4)]
         try:
             for filler in fillers:
                 filler.setblocking(False)
                 filler.connect_ex(("127.0.0.1", port))
-            began = time.monotonic()
-            with pytest.raises(SourceTimeout) as caught:
-                knock(url(port), 0.3)
-            assert time.monotonic() - began < 3.0
+            yield port
         finally:
             for filler in fillers:
                 filler.close()
+
+
+def test_nobody_answers() -> None:
+    began = time.monotonic()
+    with silent() as port, pytest.raises(SourceTimeout) as caught:
+        knock(url(port), 0.3)
+    assert time.monotonic() - began < 3.0
     assert caught.value.cause == "timeout"
     assert "hunter2" not in str(caught.value)
+
+
+def named(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
+    """A name that stands for several addresses, tried in this order."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+
+
+def test_all_addresses_of_a_name_have_one_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    with silent() as port:
+        named(monkeypatch, *[port] * 20)
+        began = time.monotonic()
+        with pytest.raises(SourceTimeout):
+            knock(url(port), 0.5)
+    assert time.monotonic() - began < 5.0, "each would have had 0.5 s for itself"
+
+
+def test_an_address_that_is_dead_leaves_time_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with silent() as dead, socket.create_server(("127.0.0.1", 0)) as server:
+        named(monkeypatch, dead, server.getsockname()[1])
+        began = time.monotonic()
+        knock(url(dead), 1.0)
+        assert 0.4 < time.monotonic() - began < 10.0
+
+
+def test_what_is_no_name_of_a_host() -> None:
+    with pytest.raises(SourceUnavailable, match="cannot be the name of a host"):
+        knock(SourceUrl.parse(f"rtsp://{'a' * 70}.example/1"), 1.0)

@@ -15,6 +15,7 @@ from pipeline.errors import StageError
 from pipeline.frame import InputSpec, Picture
 from pipeline.stages import Letterbox, Region, fit
 from pipeline.stages.reduce import halvings
+from tests.boxes import to_network
 
 SAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (2, 1), "4:2:0": (2, 2), "4:4:0": (1, 2), "4:1:1": (4, 1), "4:1:0": (4, 4)}
 FITS = ["letterbox", "top_left", "stretch"]
@@ -111,7 +112,7 @@ def test_a_white_rectangle_lands_where_the_geometry_says(scene, network, how, ro
     out, geometry = prepare(picture, InputSpec(*network, fit=how), region=region, antialias=antialias)
     assert (geometry.source_width, geometry.source_height) == (width, height)
 
-    expected = geometry.to_network(np.array([[x1, y1, x2, y2]], np.float32))[0]
+    expected = to_network(geometry, np.array([[x1, y1, x2, y2]], np.float32))[0]
     # The padding is grey, not black: look at the picture's own part only.
     right, bottom = np.array([network[1], network[0]])
     if how != "stretch":

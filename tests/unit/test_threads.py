@@ -168,6 +168,21 @@ class TestWorkerGroup:
         assert waiting.result() == []
         assert sorted(done) == [0, 1, 2]
 
+    def test_a_thread_that_could_not_be_started_is_nobodys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        group, done = WorkerGroup(), []
+
+        def refused(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refused)
+            with pytest.raises(RuntimeError):
+                group.start("first", lambda: done.append("first"))
+        assert group._threads == []
+        group.start("second", lambda: done.append("second"))
+        assert group.join(DEADLINE_S) == []
+        assert done == ["second"]
+
     def test_what_a_thread_starts_is_waited_for_too(self) -> None:
         group, hold = WorkerGroup(), threading.Event()
         first = group.start("first", lambda: group.start("second", lambda: hold.wait(DEADLINE_S)))
