@@ -24,15 +24,15 @@ class Complaints:
         self._log = log
         self._clock = clock
         self._lock = threading.Lock()
-        self._said: dict[tuple[str, str], list[int]] = {}  # (subject, kind) -> [when last, unsaid since, pause]
+        self._said: dict[tuple[str, str], list[int]] = {}  # (stream, kind) -> [when last, unsaid since, pause]
 
-    def say(self, level: int, subject: str, kind: str, text: str) -> None:
-        """Log ``subject: text``, or count it; ``kind`` tells what counts as the same thing."""
+    def say(self, level: int, stream: str, kind: str, text: str) -> None:
+        """Log ``stream: text``, or count it; ``kind`` tells what counts as the same thing."""
         now_ns = self._clock.now_ns()
         with self._lock:
-            if len(self._said) >= _MOST and (subject, kind) not in self._said:
+            if len(self._said) >= _MOST and (stream, kind) not in self._said:
                 del self._said[next(iter(self._said))]
-            said = self._said.setdefault((subject, kind), [now_ns - _LONGEST_PAUSE_NS, 0, 0])
+            said = self._said.setdefault((stream, kind), [now_ns - _LONGEST_PAUSE_NS, 0, 0])
             when_ns, unsaid, pause_ns = said
             if now_ns - when_ns < pause_ns:
                 said[1] += 1
@@ -40,4 +40,4 @@ class Complaints:
             quiet = now_ns - when_ns >= 2 * _LONGEST_PAUSE_NS
             said[:] = now_ns, 0, _FIRST_PAUSE_NS if quiet or not pause_ns else min(2 * pause_ns, _LONGEST_PAUSE_NS)
         more = f" (and {unsaid} more of this kind)" if unsaid else ""
-        self._log.log(level, "%s: %s%s", subject, text, more)
+        self._log.log(level, "%s: %s%s", stream, text, more, extra={"stream": stream})

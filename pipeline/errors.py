@@ -29,10 +29,12 @@ from __future__ import annotations
 from typing import Literal
 
 Cause = Literal[
-    "refused", "timeout", "auth", "not_found", "eof", "io", "invalid_data", "stall", "decode", "hung", "crash", "memory"
-]
-"""Why a source is not live: a closed set, since it becomes a metric label. ``stall``: it neither fails nor delivers;
-``hung``: what reads it never came back; ``crash``, ``memory``: the process that decodes it died, or had no more memory.
+    "refused", "timeout", "auth", "not_found", "eof", "io", "invalid_data", "stall", "decode", "hung", "crash",
+    "memory", "stage",
+]  # fmt: skip
+"""What is wrong with a stream: a closed set, since it becomes a metric label. ``stall``: its source neither fails nor
+delivers; ``hung``: what reads it never came back; ``crash``, ``memory``: the process that decodes it died, or had no
+more memory; ``stage``: it is live, and its latest frame could not be prepared or followed, so there is no result of it.
 """
 
 

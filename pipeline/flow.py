@@ -156,19 +156,19 @@ class Pipeline:
         except SourceError as error:
             if not stream.ended:
                 account.failed(str(error), error.cause)
-                log.error("%s: %s", account.name, error)
+                log.error("%s: %s", account.name, error, extra={"stream": account.name})
         except Closed:
             if not stream.ended:
                 account.ended(None, at_limit=False, asked=True)
         except Exception as error:  # a plug-in may raise anything; it costs this stream only
             if not stream.ended:
                 account.failed(f"{type(error).__name__}: {error}")
-            log.exception("%s: reading failed", account.name)
+            log.exception("%s: reading failed", account.name, extra={"stream": account.name})
         finally:
             try:
                 source.close()
             except Exception:  # a plug-in may raise anything; the stream has ended anyway
-                log.exception("%s: closing failed", account.name)
+                log.exception("%s: closing failed", account.name, extra={"stream": account.name})
             self._end(stream)
 
     def _detect(self, model: Deployment) -> None:
@@ -357,7 +357,7 @@ class Pipeline:
                 self._start_reader(stream)
             except RuntimeError as error:  # the system gives no more threads
                 stream.account.failed(str(error))
-                log.error("%s: %s", stream.account.name, error)
+                log.error("%s: %s", stream.account.name, error, extra={"stream": stream.account.name})
                 self._roster.closed(stream)
         if self._roster.done:
             self.models.finish()

@@ -13,6 +13,7 @@ from operator import attrgetter
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
 from pipeline.errors import InferenceError
+from pipeline.figures import count
 from pipeline.frame import Batch, Detections, Item, Outcome
 from pipeline.ledger import BatchRun, Ledger
 from pipeline.memory import BufferPool
@@ -90,7 +91,9 @@ class BatchRunner:
                 inferred_ns = self._now()
                 found = pending.result()
             if len(found) != len(batch.items):
-                raise InferenceError(f"the detector returned {len(found)} results for {len(batch.items)} pictures")
+                raise InferenceError(
+                    f"the detector returned {count(len(found), 'result')} for {count(len(batch.items), 'picture')}"
+                )
         except InferenceError as error:
             self._split(under_way, error)
             return

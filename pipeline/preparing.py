@@ -69,8 +69,9 @@ class Preparer:
         try:
             items = _inputs(stream, model, frame, picture)
         except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
-            text = f"frame {frame.index}: {error}"
+            text = f"frame {frame.index} is dropped: {error}"
             self._complaints.say(logging.WARNING, stream.account.name, "stage", text)
+            stream.account.life.fails(str(error))
             trace[Mark.PREPARED] = self._now()
             self._emit(Outcome(frame, dropped="stage_error"))
             return

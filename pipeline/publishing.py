@@ -132,8 +132,9 @@ class Publisher:
             try:
                 detections = stream.follower.follow(frame, detections)
             except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it costs this frame only
-                text = f"frame {frame.index}: the follower failed: {error!r}"
-                self._complaints.say(logging.ERROR, frame.stream.name, "follower", text)
+                text = f"the follower failed: {error!r}"
+                self._complaints.say(logging.ERROR, frame.stream.name, "follower", f"frame {frame.index}: {text}")
+                stream.account.life.fails(text)
                 frame.trace[Mark.FOLLOWED] = self._now()
                 self._lose(following, frame, "stage_error")
                 return

@@ -17,6 +17,7 @@ from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import fault_as_data, print_json
 from pipeline.errors import ConfigError, ModelLoadError, SourceError, SourceInvalid
+from pipeline.figures import count
 
 if TYPE_CHECKING:
     from pipeline.config import Config, StreamConfig
@@ -210,9 +211,11 @@ def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
             f"{found.model['device']}, {found.model['precision']}"
         )
     _table(found.streams)
-    faults = f"{len(found.faults)} faults" if len(found.faults) != 1 else "1 fault"
     closed = Counter(stream["state"] for stream in found.streams if stream["state"] in NOT_OPENED)
-    parts = [faults if found.faults else "no fault", *(f"{number} {state}" for state, number in closed.items())]
+    parts = [
+        count(len(found.faults), "fault") if found.faults else "no fault",
+        *(f"{number} {state}" for state, number in closed.items()),
+    ]
     unchecked = f"; not checked because of that: {', '.join(found.unchecked)}" if found.unchecked else ""
     print(f"{path}: {', '.join(parts)}{unchecked}")
 

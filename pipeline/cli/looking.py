@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.report.figures import NOTHING, duration, milliseconds, rate
+from pipeline.figures import NOTHING, count, duration, milliseconds, rate
 from pipeline.sources import SourceReport
 
 
@@ -29,7 +29,7 @@ def in_words(found: SourceReport) -> Iterator[tuple[str, str]]:
     steadiness = "variable" if found.variable_rate else "constant"
     yield "frame rate", f"{_fps(found.declared_fps)} declared, {_fps(found.measured_fps)} measured, {steadiness}"
     if found.duration_s is not None or found.declared_frames is not None:
-        frames = f", {found.declared_frames:,} frames" if found.declared_frames is not None else ""
+        frames = f", {count(found.declared_frames, 'frame')}" if found.declared_frames is not None else ""
         yield "length", f"{duration(found.duration_s)}{frames} (declared)"
     if found.bit_rate is not None:
         yield "bit rate", f"{found.bit_rate / 1e6:.2f} Mbit/s"
@@ -52,7 +52,7 @@ def in_words(found: SourceReport) -> Iterator[tuple[str, str]]:
     for name, number in faults.items():
         if number:
             yield name, f"{number:,}"
-    looked = f"{found.frames:,} frames, {duration(found.seen_s)}"
+    looked = f"{count(found.frames, 'frame')}, {duration(found.seen_s)}"
     if found.timed_frames > found.frames:
         looked += f"; at the time stamps of {found.timed_frames:,}, {duration(found.timed_s)}"
     yield "looked at", looked

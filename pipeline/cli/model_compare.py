@@ -14,6 +14,7 @@ from pipeline.cli.model_options import add_model_options, model_config, model_se
 from pipeline.cli.parser import Parser, fraction, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json
+from pipeline.figures import count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -159,7 +160,7 @@ def _agreement_table(report: dict[str, Any]) -> RenderableType:
     agreement = report["agreement"]
     thresholds = list(agreement["matched"])
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(f"over {report['frames']} frames", overflow="ellipsis", no_wrap=True)
+    table.add_column(f"over {count(report['frames'], 'frame')}", overflow="ellipsis", no_wrap=True)
     for column in ("A", "B", *(f"IoU {threshold}" for threshold in thresholds), "mAP50", "mAP"):
         table.add_column(column, justify="right", no_wrap=True)
 

@@ -13,6 +13,7 @@ from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json
+from pipeline.figures import count
 
 if TYPE_CHECKING:
     from pipeline.workshop.profiling import Profile
@@ -96,7 +97,7 @@ def _tell(found: Profile) -> None:
     if len(found.operators) > ROWS:
         console.print(f"and {len(found.operators) - ROWS} more (--json has all)", style="dim")
     console.print(
-        f"{found.frames} frames, {found.device}, {found.precision}; per frame, operators' own time and memory"
+        f"{count(found.frames, 'frame')}, {found.device}, {found.precision}; per frame, operators' own time and memory"
     )
     console.print(f"convolution: {found.convolution:.1%} of the operators' time", style="bold")
     console.print(

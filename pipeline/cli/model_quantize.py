@@ -17,6 +17,7 @@ from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.steps import steps
 from pipeline.cli.telling import print_json
 from pipeline.errors import UsageError
+from pipeline.figures import count
 
 if TYPE_CHECKING:
     from pipeline.workshop.int8.quantize import Quantized
@@ -126,9 +127,9 @@ def _tell(made: Quantized) -> None:
     kept_float = len(made.float_layers)
     lines: list[Any] = [
         f"the same boxes at IoU 0.75: {made.share:.1%} of {max(agreement.count_a, agreement.count_b):,} in "
-        f"{made.judged} frames ({made.wanted:.1%} asked for)",
+        f"{count(made.judged, 'frame')} ({made.wanted:.1%} asked for)",
         f"{made.convolutions - kept_float} of {made.convolutions} convolutions in INT8, {kept_float} in float, "
-        f"found in {len(made.attempts)} attempts; one picture, one thread: {found.speedup:.2f} x as fast",
+        f"found in {count(len(made.attempts), 'attempt')}; one picture, one thread: {found.speedup:.2f} x as fast",
         *made.remarks,
     ]
     if made.kept:

@@ -15,8 +15,8 @@ from rich.spinner import Spinner
 from rich.table import Column, Table
 from rich.text import Text
 
+from pipeline.figures import count, duration, rate
 from pipeline.ledger import ENDED, Ledger, StreamLedger
-from pipeline.report.figures import count, duration, rate
 from pipeline.timing import now_ns
 
 EVERY_STREAM = 12

@@ -135,11 +135,11 @@ def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error
     from pipeline.cli.written import written_files
     from pipeline.errors import SinkError
     from pipeline.ledger import LATELY_NS
-    from pipeline.report import compose, save_html, save_json, save_trace
+    from pipeline.report import compose, names, save_html, save_json, save_trace
 
     measured: dict[str, Any] = daemon.accounts()
     report = compose(measured, daemon.facts(), error=error)
-    files = written_files(options.config, report["streams"], since_ns)
+    files = written_files(daemon.sinks, names(report["streams"]), since_ns)
     written = True
     try:
         if out is not None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.cli.logs import AsJson, Folding, OneLine
+from pipeline.cli.logs import AsJson, Folding, OneLine, wants_time
 from pipeline.cli.telling import fault_as_data, print_json
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
@@ -109,10 +109,11 @@ def logging_to_stderr(
     level: int, *, debug: bool = False, as_json: bool = False, folded: bool = False
 ) -> Iterator[None]:
     """Send the log to stderr, one line per record, for as long as the block lasts. Python's warnings are for
-    developers: they are shown with ``debug`` only. ``folded``: what is said again within a minute is counted."""
+    developers: they are shown with ``debug`` only. ``folded``: as a daemon logs: what is said again within a minute is
+    counted, and lines have the time where nobody else notes it."""
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
     on_stderr = _StderrHandler()
-    on_stderr.setFormatter(AsJson() if as_json else OneLine())
+    on_stderr.setFormatter(AsJson() if as_json else OneLine(timed=folded and wants_time(sys.stderr, os.environ)))
     handler = Folding(on_stderr) if folded else on_stderr
     handler.addFilter(ScrubbingFilter())
     root, of_python = logging.getLogger(), logging.getLogger("py.warnings")

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.report.figures import NOTHING, count, duration, rate
+from pipeline.figures import NOTHING, count, duration, rate
 
 Stream = Mapping[str, Any]
 

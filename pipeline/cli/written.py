@@ -7,23 +7,20 @@ import glob
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.config.outputs import SinkConfig
 
 SLACK_NS = 50_000_000
 """File systems take the time of a change from a coarser clock, which is behind by up to a tick."""
 
 
-def written_files(config: Path, streams: Iterable[str], since_ns: int) -> list[Path]:
-    """The files of the sinks in a streams.yaml that were changed since ``since_ns`` (wall time), rotated ones left out.
+def written_files(sinks: Iterable[SinkConfig], streams: Iterable[str], since_ns: int) -> list[Path]:
+    """The files of these sinks that were changed since ``since_ns`` (wall time), rotated ones left out.
 
-    Later parts (``lobby.2.mp4``, ``coco.2.json``) count. Nothing where the streams.yaml cannot be read any more.
+    Later parts (``lobby.2.mp4``, ``coco.2.json``) count.
     """
-    from pipeline.config import survey_config
-    from pipeline.errors import ConfigError
-
-    try:
-        sinks = survey_config(config).config.sinks
-    except ConfigError:
-        return []
     names = list(streams)
     found: dict[Path, None] = {}
     for sink in sinks:

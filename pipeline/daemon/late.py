@@ -51,5 +51,5 @@ class LateNews:
             logging.WARNING if promised else logging.INFO,
             "%s: frame %d took %.0f ms, %s: %s%s",
             worst.stream, worst.frame, worst.took_ns / 1e6, measure, worst.reason.verdict, others,
-            extra={"same": f"{worst.stream}: late in {worst.part}"},
+            extra={"same": f"{worst.stream}: late in {worst.part}", "stream": worst.stream},
         )  # fmt: skip

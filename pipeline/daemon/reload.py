@@ -136,7 +136,7 @@ class Reloader:
         self.succeeded = not self.refused
         log.info("%s reloaded: %s", self._path, found, extra=EVENT)
         for name in found.kept:
-            log.warning("%s: its new entry is faulty; it runs on as it was", name)
+            log.warning("%s: its new entry is faulty; it runs on as it was", name, extra={"stream": name})
         for section in found.at_start:
             log.warning("%s: it has changed and takes effect at the next start", section)
         for name in found.remove:

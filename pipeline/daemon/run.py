@@ -29,6 +29,7 @@ from pipeline.daemon.supervise import Supervisor
 from pipeline.daemon.swap import Swapper
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError, ModelHung, SinkError
+from pipeline.figures import count
 from pipeline.footprint import Footprint, resident_bytes
 from pipeline.ledger import Ledger
 from pipeline.stream import NOBODY
@@ -36,6 +37,7 @@ from pipeline.timing import SYSTEM, Clock, now_ns
 
 if TYPE_CHECKING:
     from pipeline.config import LoadedConfig, StreamConfig
+    from pipeline.config.outputs import SinkConfig
     from pipeline.daemon.reload import Reloader
     from pipeline.flow import Pipeline
     from pipeline.protocols import Tap
@@ -77,6 +79,7 @@ class Daemon:
 
     Attributes:
         ready: the detector is loaded and warm, the sinks are open: from here on there is something to report.
+        sinks: where results go, as configured when it began; a reload does not change them.
         stuck: threads hang in native code and were left behind. They would hang the end of the interpreter as well, so
             the process is to be ended by ``os._exit``.
     """
@@ -108,6 +111,7 @@ class Daemon:
         self._file = WatchedFile(config_path, self._now)  # what changes while the model is loaded counts
         self._pipeline: Pipeline | None = None
         self.ready = False
+        self.sinks: tuple[SinkConfig, ...] = ()
         self.stuck = False
         self._refused = False  # a stream entry was faulty and is not run
         self._status = Status(self._notify, clock.now_ns)
@@ -120,6 +124,7 @@ class Daemon:
         """
         with self._listening():
             loaded = self._shard.of(load_config_quarantining(self._path))
+            self.sinks = loaded.config.sinks
             with served(self._serve, loaded.config.server, self._board, self._path) as self._tap:
                 return self._run(loaded)
 
@@ -242,7 +247,9 @@ class Daemon:
             pipeline.start()
         except SinkError as error:  # as `check` calls it: a path in the file that cannot be used
             raise ConfigError(f"{self._path}: sinks: {error}") from error
-        log.info("detector ready: %s on %s; %d streams", config.model.path, model.facts["device"], len(streams))
+        log.info(
+            "detector ready: %s on %s; %s", config.model.path, model.facts["device"], count(len(streams), "stream")
+        )
         self.ready = True
         for _, stream in streams:
             pipeline.add(stream)

@@ -116,7 +116,8 @@ class Supervisor:
         if seen is None:
             return _Watched(frames, changes, now_ns, frames, now_ns)
         if frames > seen.frames and account.life.moves():
-            log.info("%s: frames again", account.name)
+            extra = {"stream": account.name, "same": f"{account.name}: moves", "ends": f"{account.name}: stalled"}
+            log.info("%s: frames again", account.name, extra=extra)
         if (frames, changes) != (seen.frames, seen.changes):
             if changes != seen.changes:
                 seen.first_frames, seen.first_ns = frames, now_ns
@@ -136,17 +137,19 @@ class Supervisor:
     def _say_stalled(self, account: StreamLedger, now_ns: int) -> None:
         detail = f"no frame for {(now_ns - self._watched[account].moved_ns) / 1e9:.0f} s"
         if account.life.stands_still(detail):
-            log.warning("%s: stalled: %s", account.name, detail)
+            extra = {"stream": account.name, "same": f"{account.name}: stalled"}
+            log.warning("%s: stalled: %s", account.name, detail, extra=extra)
 
     def _say_frozen(self, live: list[StreamLedger]) -> None:
         """Frames arrive, and are all the same: nothing that this side can cure, and no reason to hang up."""
         frozen = {one for one in live if one.still_ns >= FROZEN_NS}
         for one in frozen - self._frozen:
-            log.warning(
-                "%s: the picture has not changed for %.0f s: is the camera frozen?", one.name, one.still_ns / 1e9
-            )
+            extra = {"stream": one.name, "same": f"{one.name}: frozen"}
+            text = "%s: the picture has not changed for %.0f s: is the camera frozen?"
+            log.warning(text, one.name, one.still_ns / 1e9, extra=extra)
         for one in self._frozen.intersection(live) - frozen:
-            log.info("%s: the picture changes again", one.name)
+            extra = {"stream": one.name, "same": f"{one.name}: changes", "ends": f"{one.name}: frozen"}
+            log.info("%s: the picture changes again", one.name, extra=extra)
         self._frozen = frozen
 
     def _leave_behind(self, account: StreamLedger) -> None:
@@ -154,7 +157,7 @@ class Supervisor:
             return
         self.left_behind += 1
         text = "%s: its reader hangs in native code and is left behind (%d so far); the stream begins anew"
-        log.error(text, account.name, self.left_behind)
+        log.error(text, account.name, self.left_behind, extra={"stream": account.name})
         self._restart(account.name)
 
     @property

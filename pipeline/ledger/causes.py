@@ -22,6 +22,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final, NamedTuple
 
+from pipeline.figures import count
 from pipeline.ledger.journal import BatchRun, Journal, Write
 from pipeline.timing import FRAME, PARTS, Mark
 
@@ -201,7 +202,7 @@ def _outlet(case: Case) -> str:
     if case.explains(busy.shared_ns):
         return busy.text
     waited = sum(case.shared(write.began_ns, write.ended_ns) > 0 for write in writes)
-    return f"{case.sink} wrote {waited} results before it" if waited else f"{case.sink} was busy"
+    return f"{case.sink} wrote {count(waited, 'result')} before it" if waited else f"{case.sink} was busy"
 
 
 def _sink(case: Case) -> str:

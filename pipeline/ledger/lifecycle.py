@@ -11,6 +11,7 @@ from typing import Final
 
 from pipeline.errors import Cause
 from pipeline.events import Condition, EventKind, StreamEvent, StreamState
+from pipeline.figures import count
 from pipeline.frame import StreamInfo
 from pipeline.redact import scrub
 from pipeline.timing import SYSTEM, Clock
@@ -32,7 +33,7 @@ class Lifecycle:
     attempt, so that a camera that is away for a week is two events.
 
     Attributes:
-        state, cause, detail: how it is, and why it is not live.
+        state, cause, detail: how it is, and why it is not live, or gives no results although it is.
         since_ns: when that began; connecting and waiting to connect again are one thing.
         attempts: connections tried since the last frame.
         next_try_ns: when the next one comes (monotonic), or None.
@@ -114,6 +115,20 @@ class Lifecycle:
             self._turn("live")
             return True
 
+    def fails(self, detail: str) -> None:
+        """A frame came, and nothing could be made of it. A stream of which all frames fail is live, and no event tells
+        of it, but whoever looks sees why it has no results."""
+        with self._lock:
+            if self.state == "live":
+                self.cause, self.detail = "stage", detail
+
+    def works(self) -> None:
+        """A result was made of a frame."""
+        if self.cause == "stage":
+            with self._lock:
+                if self.cause == "stage" and self.state == "live":
+                    self.cause = self.detail = None
+
     def end(self, state: StreamState, detail: str | None = None, cause: Cause | None = None) -> None:
         """It is read no more; the state is one of :data:`ENDED`."""
         with self._lock:
@@ -129,7 +144,7 @@ class Lifecycle:
             with self._lock:
                 self._turn("live")
         if breaks != self._breaks:
-            self._pending["discontinuity"] = f"the time stamps broke, {breaks} times so far"
+            self._pending["discontinuity"] = f"the time stamps broke, {count(breaks, 'time')} so far"
             self._breaks = breaks
         if size is not None and (size != self._size or self._codec != self.info.codec):
             self._take_params(size)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.errors import Cause
 from pipeline.events import Condition, StreamState
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.ledger.arrivals import Arrivals
+from pipeline.ledger.balance import Balance
 from pipeline.ledger.counters import summed
 from pipeline.ledger.course import Course
 from pipeline.ledger.exits import added_by_stage
@@ -23,46 +24,6 @@ from pipeline.timing import Histogram, IntervalJitter, Mark, ended_in, now_ns
 
 FROZEN_NS = 30_000_000_000
 """The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
-
-
-class Balance(NamedTuple):
-    """``decoded = processed + dropped + decimated + in_flight`` at one moment.
-
-    Attributes:
-        lost: dropped frames by reason, and by the stage or place of waiting where it happened.
-    """
-
-    decoded: int
-    processed: int
-    decimated: int
-    lost: Counter[tuple[str, str]]
-
-    @property
-    def dropped(self) -> Counter[str]:
-        """Dropped frames by reason."""
-        by_reason: Counter[str] = Counter()
-        for (reason, _), frames in self.lost.items():
-            by_reason[reason] += frames
-        return by_reason
-
-    @property
-    def in_flight(self) -> int:
-        """Frames between the decoder and their end."""
-        return self.decoded - self.processed - self.decimated - self.lost.total()
-
-    def as_dict(self) -> dict[str, Any]:
-        """The counts of ``report.json``; ``dropped_in``: ``{place: {reason: frames}}``."""
-        places: dict[str, dict[str, int]] = {}
-        for (reason, place), frames in sorted(self.lost.items()):
-            places.setdefault(place, {})[reason] = frames
-        return {
-            "decoded": self.decoded,
-            "processed": self.processed,
-            "dropped": dict(sorted(self.dropped.items())),
-            "dropped_in": places,
-            "decimated": self.decimated,
-            "in_flight": self.in_flight,
-        }
 
 
 class StreamLedger:
@@ -221,6 +182,7 @@ class StreamLedger:
         self.processed += 1
         self.first_result_ns = self.first_result_ns or at_ns
         self.last_result_ns = at_ns
+        self.life.works()
         self._departure.record(at_ns)
 
     def lost(self, reason: str, trace: list[int]) -> None:

@@ -2,6 +2,7 @@
 """What a run was and how it went: ``report.json``, ``report.html`` and tables for the terminal."""
 
 from pipeline.report.compose import compose
+from pipeline.report.lives import names
 from pipeline.report.machine import describe_machine, peak_rss_mb
 from pipeline.report.perfetto import save_trace, trace
 from pipeline.report.saving import save_html, save_json, to_json
@@ -13,6 +14,7 @@ __all__ = [
     "describe_machine",
     "exit_code",
     "findings",
+    "names",
     "peak_rss_mb",
     "save_html",
     "save_json",

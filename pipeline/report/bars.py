@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from pipeline.report.figures import milliseconds
+from pipeline.figures import milliseconds
 
 _WIDTH = 1000
 

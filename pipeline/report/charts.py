@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pipeline.report.figures import count, duration, milliseconds, signed
+from pipeline.figures import count, duration, milliseconds, signed
 from pipeline.report.plotting import colour, drawn
 from pipeline.report.shapes import area, in_milliseconds, in_powers, rows, steps
 from pipeline.timing import PARTS, WAITS, bucket_start

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pipeline.figures import NOTHING, aligned, milliseconds, signed
 from pipeline.report.bars import share_bar
-from pipeline.report.figures import NOTHING, aligned, milliseconds, signed
 
 COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
 _NARROW_COLUMNS = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")

@@ -8,11 +8,12 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from pipeline.figures import NOTHING, count, duration, memory, milliseconds, rate
 from pipeline.redact import scrub
 from pipeline.report.bars import stage_bar
 from pipeline.report.charts import batches
-from pipeline.report.figures import NOTHING, count, duration, memory, milliseconds, rate
 from pipeline.report.limits import limit_panel
+from pipeline.report.lives import names
 from pipeline.report.markup import facts, jitter_table, narrow_stage_table, pill, stage_table, table, tile
 from pipeline.report.model import model_panel
 from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
@@ -68,7 +69,7 @@ def page(report: Mapping[str, Any]) -> str:
         _total(report),
         limit_panel(report),
         course_of_all(report),
-        f"<section><h2>{count(len(streams), 'stream')}</h2>{_stages_legend(report, len(chosen))}"
+        f"<section><h2>{count(len(names(streams)), 'stream')}</h2>{_stages_legend(report, len(chosen))}"
         f'<div class="cards">{cards}</div></section>',
         f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',
         f'<div class="columns">{model_panel(report["model"])}{_machine(report)}</div>',
@@ -82,7 +83,7 @@ def page(report: Mapping[str, Any]) -> str:
 
 def _header(report: Mapping[str, Any]) -> str:
     created = str(report.get("created", ""))[:19].replace("T", " ")
-    title = f"{count(report['frames'], 'frame')}, {count(len(report['streams']), 'stream')}"
+    title = f"{count(report['frames'], 'frame')}, {count(len(names(report['streams'])), 'stream')}"
     when = f" · {escape(created)} UTC" if created else ""
     return (
         f'<header><p class="eyebrow">pipeline {escape(str(report["command"]))}{when}</p>'
@@ -96,7 +97,7 @@ def _tiles(report: Mapping[str, Any]) -> str:
     first_ms = report["first_result_ms"]
     slow = (report["total"].get("end_to_end") or {}).get("p95_ms")
     tiles = [
-        tile("Throughput", rate(report["fps"]), "fps", f"{report['frames']:,} frames in {duration(wall_s)}"),
+        tile("Throughput", rate(report["fps"]), "fps", f"{count(report['frames'], 'frame')} in {duration(wall_s)}"),
         tile(
             "First result", *_split(duration(None if first_ms is None else first_ms / 1e3)), "after the first opening"
         ),
@@ -194,7 +195,7 @@ def _batches(report: Mapping[str, Any]) -> str:
     if not ran["count"]:
         return ""
     return (
-        f'<section><h2>Batches</h2><div class="panel"><p class="lead">{ran["count"]:,} batches, '
+        f'<section><h2>Batches</h2><div class="panel"><p class="lead">{count(ran["count"], "batch", "batches")}, '
         f"{ran['mean_size']:.3g} frames each on average</p><figure>{batches(ran['sizes'])}</figure></div></section>"
     )
 

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from pipeline.errors import SinkError
+from pipeline.figures import count
 from pipeline.ledger import Journal
 from pipeline.replacing import replacing
 from pipeline.timing import FRAME, PARTS, PTS, WAITS, Mark, ended_in
@@ -75,7 +76,7 @@ def _events(journal: Journal) -> Iterator[Event]:
 
 def left_out(journal: Journal) -> str:
     """What the trace does not show."""
-    return f"the {journal.left_out:,} frames before these are left out"
+    return f"{count(journal.left_out, 'frame')} before these left out"
 
 
 def save_trace(journal: Journal, path: Path) -> Path:

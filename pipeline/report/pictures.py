@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
+from pipeline.figures import milliseconds
 from pipeline.report.charts import distributions, jitter_added, over_time, waterfall
-from pipeline.report.figures import milliseconds
 from pipeline.report.markup import scrolling
 
 PICTURED: Final = 8

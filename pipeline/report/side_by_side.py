@@ -11,8 +11,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.figures import NOTHING, aligned, duration, memory, rate
 from pipeline.report.comparison import FIGURES, RUN_FIGURES
-from pipeline.report.figures import NOTHING, aligned, duration, memory, rate
 from pipeline.report.model import in_words
 from pipeline.timing import WAITS
 

@@ -13,7 +13,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.report.figures import NOTHING, aligned, count, duration, milliseconds, rate
+from pipeline.figures import NOTHING, aligned, count, duration, milliseconds, rate
+from pipeline.report import lives
 from pipeline.report.verdict import dropped, findings, reasons
 
 WHOLE_TABLES = 4
@@ -61,7 +62,8 @@ def tables(report: Mapping[str, Any], width: int = 80) -> Iterator[RenderableTyp
     elif timed and len(streams) > 1:
         yield _share_table(timed, [stage for stage, stats in total["stages"].items() if stats], names)
         yield Text()
-    yield _stage_table(total, f"all {len(streams):,} streams, ms" if len(streams) > 1 else "stages, ms", names)
+    several = len(lives.names(streams)) > 1
+    yield _stage_table(total, f"all {len(lives.names(streams)):,} streams, ms" if several else "stages, ms", names)
     yield Text()
 
 
@@ -86,7 +88,7 @@ def ending(report: Mapping[str, Any], files: Sequence[Path] = ()) -> Iterator[Re
 def _summary(report: Mapping[str, Any]) -> str:
     streams = report["streams"].values()
     resumed = sum(1 for stream in streams if stream.get("resumed"))
-    ran = len(streams) - resumed
+    ran = len(lives.names(report["streams"])) - resumed
     decoded = sum(stream["frames"]["decoded"] for stream in streams if not stream.get("resumed"))
     if decoded == report["frames"]:
         what = f"{count(decoded, 'frame')} of {count(ran, 'stream')}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.report.figures import count
+from pipeline.figures import count
 
 Severity = Literal["error", "warning", "note"]
 

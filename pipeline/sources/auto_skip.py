@@ -128,4 +128,5 @@ class AutoSkip:
             return
         if wanted != self.mode:
             self.mode = wanted
-            log.info("%s: %s decoded from now on (skip: auto)", self._name, _WORDS[wanted])
+            text = "%s: %s decoded from now on (skip: auto)"
+            log.info(text, self._name, _WORDS[wanted], extra={"stream": self._name})

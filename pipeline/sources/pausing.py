@@ -122,6 +122,7 @@ class Pausable:
 
     def _hold(self) -> None:
         """Wait for the end of a pause, if there is one."""
+        asked_for = {"event": True, "stream": self._name}  # each time by somebody: the log folds none away
         while True:
             with self._lock:
                 if not self._paused or self._stop.is_set():
@@ -129,8 +130,8 @@ class Pausable:
                 go_on = self._go_on
             self._pauses += 1
             self._on_state(Condition("paused"))
-            log.info("%s: paused", self._name)
+            log.info("%s: paused", self._name, extra=asked_for)
             while not go_on.wait(3600.0):
                 pass
             if not self._stop.is_set():
-                log.info("%s: goes on", self._name)
+                log.info("%s: goes on", self._name, extra=asked_for)

@@ -73,7 +73,7 @@ class Reconnecting:
         self._make_source = make_source
         self._name = name
         self._on_state = on_state
-        self._told = ""
+        self._told = self._told_as = ""
         self._nap: StopFlag | None = None
         self._first_backoff_s = first_backoff_s
         self._max_backoff_s = max_backoff_s
@@ -221,5 +221,9 @@ class Reconnecting:
         if state not in ("connecting", self._told):
             self._told = state
             level = logging.INFO if state == "live" else logging.WARNING
-            same = f"{self._name}: {state}, {condition.cause}"  # the next try is in another number of seconds each time
-            log.log(level, "%s: %s", self._name, condition.detail or state, extra={"same": same})
+            # Of an outage the next try is in another number of seconds each time.
+            extra = {"stream": self._name, "same": f"{self._name}: {state}, {condition.cause}"}
+            if state == "live":
+                extra["ends"] = self._told_as  # or the beginning
+            self._told_as = extra["same"]
+            log.log(level, "%s: %s", self._name, condition.detail or state, extra=extra)

@@ -171,6 +171,23 @@ def test_a_failing_stage_costs_its_frame_only(run: Any, error: Exception) -> Non
     assert_balanced(pipeline)
 
 
+def test_a_stream_of_which_every_frame_fails_says_why(run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[str, str | None, str | None]] = []
+    failing = stream("a", seconds(4), stages=[Picky(set(range(4)), StageError("the region ends at (9, 9)"))])
+    life = failing.account.life
+
+    def look(capture: Capture) -> bool:  # before each frame
+        told.append((life.state, life.cause, life.detail))
+        return True
+
+    failing.keep = look
+    with caplog.at_level(logging.WARNING, "pipeline"):
+        pipeline = run([failing], [ListSink()])
+    assert told == [("live", None, None)] + [("live", "stage", "the region ends at (9, 9)")] * 3
+    assert "a: frame 0 is dropped: the region ends at (9, 9)" in caplog.messages
+    assert pipeline.ledger.streams["a"].dropped == {"stage_error": 4}
+
+
 def test_a_failing_batch_is_split_until_the_bad_frame_is_alone(run: Any, caplog: pytest.LogCaptureFixture) -> None:
     def find(value: int) -> Detections:
         if value in (3, 11):

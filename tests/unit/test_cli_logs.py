@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import re
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from pipeline.cli.logs import FOLD_NS, MOST_REMEMBERED, Folding
+from pipeline.cli.logs import FOLD_NS, MOST_REMEMBERED, Folding, wants_time
 from pipeline.cli.running import logging_to_stderr
 from pipeline.events import Condition
 from pipeline.sources.reconnecting import Reconnecting
@@ -36,6 +40,22 @@ class Talk:
 
     def say(self, text: str, level: int = logging.WARNING) -> None:
         self.handler.handle(logging.LogRecord("pipeline", level, "x.py", 1, "%s", (text,), None))
+
+
+@contextmanager
+def listening(handler: logging.Handler) -> Iterator[None]:
+    """To what supervised sources say."""
+    log = logging.getLogger("pipeline.sources.reconnecting")
+    before = log.level
+    log.addHandler(handler)
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = True
+        log.setLevel(before)
 
 
 def test_what_was_said_does_not_keep_what_it_was_about_alive() -> None:
@@ -88,12 +108,8 @@ def test_what_goes_on_for_long_is_a_line_a_minute() -> None:
 def test_fifty_cameras_that_come_and_go_fill_no_log() -> None:
     """Up and down each second for five minutes, in the words of the reader, whose pauses are all different."""
     talk = Talk()
-    log = logging.getLogger("pipeline.sources.reconnecting")
     cameras = [Reconnecting(lambda: ScriptedSource(()), name=f"camera-{n}") for n in range(50)]
-    log.addHandler(talk.handler)
-    log.propagate, before = False, log.level
-    log.setLevel(logging.INFO)
-    try:
+    with listening(talk.handler):
         for second in range(300):
             for number, camera in enumerate(cameras):
                 camera._tell(Condition("live"))
@@ -101,15 +117,39 @@ def test_fifty_cameras_that_come_and_go_fill_no_log() -> None:
                 detail = f"rtsp://10.0.0.{number}/x: the feed ended (next try in {pause:.1f} s)"
                 camera._tell(Condition("backoff", detail, "eof", 1, pause))
             talk.clock.advance(1_000_000_000)
-    finally:
-        log.removeHandler(talk.handler)
-        log.propagate = True
-        log.setLevel(before)
     talk.handler.close()
-    assert len(talk.heard.texts) <= 50 * 2 * (5 + 1)
-    assert sum("camera-7: live" in text for text in talk.heard.texts) <= 6
-    more = sum(int(text.partition("repeated ")[2].split()[0]) for text in talk.heard.texts if "repeated" in text)
-    assert more + 100 == 50 * 2 * 300, "each of them is counted"
+    # Of each: it came and went; then in a minute once that it came back, as it was told that it went, and two counts.
+    assert len(talk.heard.texts) <= 50 * (2 + 3 * 5)
+    assert sum("camera-7: live" in text for text in talk.heard.texts) <= 1 + 2 * 5
+    counts = [text.partition("repeated ")[2].split()[0] for text in talk.heard.texts if "repeated" in text]
+    more = sum(1 if count == "once" else int(count) for count in counts)
+    said = sum("repeated" not in text for text in talk.heard.texts)
+    assert more + said == 50 * 2 * 300, "each of them is counted"
+
+
+def test_who_was_told_that_it_went_is_told_that_it_came_back() -> None:
+    """Whatever was said a minute ago of another outage; and an outage that was only counted has an end that is."""
+    talk = Talk()
+    camera = Reconnecting(lambda: ScriptedSource(()), name="gate")
+    with listening(talk.handler):
+        camera._tell(Condition("live"))
+        for cause in ("eof", "timeout", "eof", "refused"):
+            talk.clock.advance(5_000_000_000)
+            camera._tell(Condition("backoff", f"gone: {cause}", cause, 1, 0.5))
+            talk.clock.advance(5_000_000_000)
+            camera._tell(Condition("live"))
+    talk.handler.close()
+    assert [text.partition(": gate: ")[2].partition(" (repeated")[0] for text in talk.heard.texts] == [
+        "live", "gone: eof", "live", "gone: timeout", "live", "gone: refused", "live", "live", "gone: eof",
+    ]  # fmt: skip
+
+
+def test_a_stream_that_is_begun_anew_says_that_it_is_there() -> None:
+    talk = Talk()
+    with listening(talk.handler):
+        for _ in range(2):
+            Reconnecting(lambda: ScriptedSource(()), name="gate")._tell(Condition("live"))
+    assert talk.heard.texts == ["INFO: gate: live"] * 2
 
 
 def test_what_happens_again_is_said_again() -> None:
@@ -134,17 +174,45 @@ def test_only_so_much_is_remembered_and_no_count_is_lost() -> None:
 def test_lines_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to_stderr(logging.INFO, as_json=True, folded=True):
         log = logging.getLogger("pipeline")
-        log.info("gate: two\nlines, rtsp://me:hunter2@host/x")
+        log.info("gate: two\nlines, rtsp://me:hunter2@host/x", extra={"stream": "gate"})
         for _ in range(3):
-            log.warning("again")
+            log.warning("again", extra={"stream": "yard"})
         try:
             raise ValueError("oh")
         except ValueError:
             log.exception("it failed")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["level"] for line in lines] == ["info", "warning", "error", "warning"]
+    assert [line.get("stream") for line in lines] == ["gate", "yard", None, "yard"], "counts know it, too"
     assert lines[0]["message"].startswith("gate: two\nlines, rtsp://")
     assert "hunter2" not in str(lines)
     assert "ValueError: oh" in lines[2]["trace"]
     assert lines[3]["message"].startswith("again (repeated 2 more times within a minute from ")
     assert all(line["time"].endswith("Z") for line in lines)
+
+
+def test_a_line_has_the_time_where_nobody_else_notes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("pipeline")
+    with logging_to_stderr(logging.INFO, folded=True):
+        log.info("gate: live")
+        log.warning("gate: away")
+    with logging_to_stderr(logging.INFO):  # a command that ends
+        log.info("done")
+    err = capsys.readouterr().err
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+    assert re.fullmatch(rf"{time} pipeline: gate: live\n{time} pipeline: warning: gate: away\npipeline: done\n", err), (
+        err
+    )
+
+
+def test_who_needs_no_time() -> None:
+    with open(os.devnull, "w") as file:
+        told = os.fstat(file.fileno())
+        journal = {"JOURNAL_STREAM": f"{told.st_dev}:{told.st_ino}"}
+        assert wants_time(file, {})
+        assert not wants_time(file, journal)
+        assert wants_time(file, {"JOURNAL_STREAM": "1:2"}), "it was redirected from the journal into a file"
+    assert wants_time(io.StringIO(), journal)
+    ours, theirs = os.openpty()
+    with open(theirs, "w") as terminal, open(ours, "rb"):
+        assert not wants_time(terminal, {})

@@ -182,3 +182,25 @@ def test_an_end_is_told_once(state: StreamState) -> None:
     gate.life.end(state, "why")
     gate.life.end(state, "why")
     assert [(event.kind, event.state, event.detail) for event in gate.told] == [("ended", state, "why")]
+
+
+def test_frames_of_which_nothing_can_be_made_are_a_cause_and_no_event() -> None:
+    gate = Life()
+    gate.life.fails("before it is live")
+    gate.at("live")
+    gate.frame()
+    gate.life.works()
+    assert (gate.life.state, gate.life.cause) == ("live", None)
+    gate.life.fails("the region leaves the picture")
+    assert (gate.life.state, gate.life.cause, gate.life.detail) == ("live", "stage", "the region leaves the picture")
+    assert gate.life.stands_still("no frame for 3 s")
+    gate.life.works()  # one that was under way
+    assert (gate.life.state, gate.life.cause) == ("stalled", "stall")
+    assert gate.life.moves()
+    gate.life.fails("the region leaves the picture")
+    gate.life.works()
+    assert (gate.life.state, gate.life.cause, gate.life.detail) == ("live", None, None)
+    gate.life.fails("the region leaves the picture")
+    gate.life.end("stopped")
+    assert (gate.life.cause, gate.life.detail) == ("stage", "the region leaves the picture"), "worth keeping"
+    assert gate.kinds() == [("up", None), ("stalled", "stall"), ("up", None), ("ended", "stage")]

@@ -211,9 +211,13 @@ class TestFollower:
     def test_its_failure_costs_the_frame(self, caplog: pytest.LogCaptureFixture) -> None:
         bench = Bench()
         stream = bench.stream(follower=Follows(1))
+        stream.account.state = "live"
+        causes = []
         with caplog.at_level(logging.ERROR, "pipeline"):
             for sequence in range(3):
                 bench.handle(outcome(stream, sequence))
+                causes.append(stream.account.life.cause)
+        assert causes == [None, "stage", None]
         assert [(result.frame, result.dropped_before) for result in bench.results()] == [(0, 0), (2, 1)]
         assert stream.account.dropped == {"stage_error": 1}
         assert "a: frame 1: the follower failed" in caplog.text

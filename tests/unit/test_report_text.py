@@ -95,6 +95,12 @@ def test_what_was_decoded_and_not_processed_is_told_apart() -> None:
     )
 
 
+def test_a_stream_that_a_reload_changed_is_one_stream() -> None:
+    lines = shown(ending(report_of("gate~1", "gate~2", "gate", "gone~1", "~earlier")), 200)
+    assert any(line.startswith("25 frames of 2 streams in 200 ms") for line in lines)
+    assert any(line.startswith("all 2 streams, ms") for line in shown(tables(report_of("gate~1", "gate", "gone~1"))))
+
+
 def test_outputs_in_several_folders_have_a_line_each() -> None:
     files = [Path("out/a.jsonl"), Path("reports/report.json"), Path("out/b.jsonl")]
     assert shown(ending(report_of("a"), files), 200)[-2:] == [

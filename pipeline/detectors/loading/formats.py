@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from pipeline.figures import count
+
 ModelFormat = Literal["torchscript", "torch.export", "aotinductor"]
 
 EXPORT_REMEDY = "load it in the program that made it and save it with torch.jit.trace(model.eval(), example).save(path)"
@@ -94,7 +96,7 @@ def describe_zip(members: list[str], pickled: bytes) -> tuple[str, str]:
         return _describe_pickle(pickled, "a PyTorch checkpoint (torch.save), not TorchScript")
     if any(name.startswith("word/") or name == "[Content_Types].xml" for name in members):
         return "an office document", "give a TorchScript file"
-    return f"a zip archive of {len(members)} files that is no TorchScript", EXPORT_REMEDY
+    return f"a zip archive of {count(len(members), 'file')} that is no TorchScript", EXPORT_REMEDY
 
 
 def _describe_pickle(pickled: bytes, otherwise: str) -> tuple[str, str]:

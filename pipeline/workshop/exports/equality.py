@@ -12,6 +12,7 @@ from torchvision.ops import box_iou
 
 from pipeline.detectors.adapter import describe
 from pipeline.detectors.wording import one_line
+from pipeline.figures import count
 
 TOLERANCE = 1e-4
 """Largest difference of two values, relative to the largest value of their channel."""
@@ -154,7 +155,7 @@ def _compare_detections(found: dict[str, Any], expected: dict[str, Any], where: 
         share = _matched(found, expected)
         if share < MATCHED:
             raise Disagreement(
-                f"{where} has {len(found['scores'])} detections, the original {len(expected['scores'])}, and "
+                f"{where} has {count(len(found['scores']), 'detection')}, the original {len(expected['scores'])}, and "
                 f"{share:.1%} of them match; {MATCHED:.0%} are needed"
             ) from None
     account.values += trial.values

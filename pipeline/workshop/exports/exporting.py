@@ -17,6 +17,7 @@ from pipeline.detectors import build_detector
 from pipeline.detectors.adapters import ADAPTERS
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ConfigError, InferenceError, ModelError, ModelLoadError, UsageError
+from pipeline.figures import count
 from pipeline.workshop.exports.compiling import Method, takes_list
 from pipeline.workshop.exports.equality import Account, Disagreement, compare
 from pipeline.workshop.exports.origin import Origin, resolve
@@ -241,7 +242,7 @@ def in_words(done: dict[str, Any]) -> list[str]:
     batch, agreement = done["batch"], done["agreement"]
     size = f"{done['input'][1]}x{done['input'][0]}{' only' if done['fixed_size'] else ''}"
     fixed = f"batches of {batch['fixed']} only" if batch["fixed"] else f"any batch ({batch['tried']} tried)"
-    rows = f", {agreement['detections']:,} detections" if agreement["detections"] else ""
+    rows = f", {count(agreement['detections'], 'detection')}" if agreement["detections"] else ""
     lines = [
         f"{done['path']}: {done['origin']}, weights {done['weights']}, {done['format']}, {done['bytes']:,} bytes",
         f"  {done['method']}: {done['why']}",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.detectors.loading.members import printable
+from pipeline.figures import count
 
 _FORMATS = {
     "torchscript": "TorchScript",
@@ -33,9 +34,9 @@ def described(told: Mapping[str, Any]) -> Iterator[str]:
         yield from (printable(line, 10_000) for line in text.splitlines())
 
 
-def in_bytes(count: int) -> str:
+def in_bytes(number: int) -> str:
     """``44.9 MB``; powers of ten, as files are usually counted."""
-    size = float(count)
+    size = float(number)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":
             return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
@@ -43,17 +44,12 @@ def in_bytes(count: int) -> str:
     return ""
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 file``, ``2,000 files``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _pairs(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     members = told["members"]
     expands = f", {in_bytes(members['bytes'])} unpacked" if members["bytes"] > 1.1 * told["bytes"] else ""
     yield (
         "format",
-        f"{_FORMATS[told['format']]}, {in_bytes(told['bytes'])} in {counted(members['count'], 'member')}{expands}",
+        f"{_FORMATS[told['format']]}, {in_bytes(told['bytes'])} in {count(members['count'], 'member')}{expands}",
     )
     yield "sha256", told["sha256"]
     if told["forward"] is not None:
@@ -68,13 +64,13 @@ def _pairs(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "code",
             ", ".join(
                 (
-                    f"{counted(code['lines'], 'line')} in {counted(code['files'], 'file')}",
-                    counted(len(code["methods"]), "method"),
+                    f"{count(code['lines'], 'line')} in {count(code['files'], 'file')}",
+                    count(len(code["methods"]), "method"),
                 )
             ),
         )
     branches = told["control_flow"]
-    yield "control flow", ", ".join(f"{count} {kind}" for kind, count in branches.items())
+    yield "control flow", ", ".join(f"{number} {kind}" for kind, number in branches.items())
     for kind, types in told["tensors"].items():
         if types:
             yield kind, "; ".join(_tensors(dtype, of_type) for dtype, of_type in types.items())
@@ -108,15 +104,15 @@ def _metadata(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _tensors(dtype: str, of_type: Mapping[str, int]) -> str:
-    return f"{of_type['values']:,} {dtype} in {counted(of_type['tensors'], 'tensor')}, {in_bytes(of_type['bytes'])}"
+    return f"{of_type['values']:,} {dtype} in {count(of_type['tensors'], 'tensor')}, {in_bytes(of_type['bytes'])}"
 
 
 def _operators(operators: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     kind = ", quantised" if operators.get("quantized") else ""
-    yield "operators", f"{counted(operators['calls'], 'call')} of {counted(operators['distinct'], 'operator')}{kind}"
+    yield "operators", f"{count(operators['calls'], 'call')} of {count(operators['distinct'], 'operator')}{kind}"
     for title, key in (("torchvision", "other_libraries"), ("custom", "custom")):
         if operators[key]:
-            yield title, ", ".join(f"{printable(name, 80)} ({count})" for name, count in operators[key].items())
+            yield title, ", ".join(f"{printable(name, 80)} ({calls})" for name, calls in operators[key].items())
 
 
 def _shapes(baked: Any) -> Iterator[tuple[str, str]]:

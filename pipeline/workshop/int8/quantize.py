@@ -23,6 +23,7 @@ from pipeline.detectors.loading.load import read_model
 from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
+from pipeline.figures import count
 from pipeline.frame import Capture, Detections
 from pipeline.replacing import replacing
 from pipeline.workshop.compare import Comparison, Limits, compare, open_detector
@@ -352,5 +353,4 @@ def _remarks(boxes: int, speedup: float) -> tuple[str, ...]:
 
 
 def _kept(keep_float: frozenset[int]) -> str:
-    count = len(keep_float)
-    return f"{count} layer{'s' if count != 1 else ''} in float" if count else "everything in INT8"
+    return f"{count(len(keep_float), 'layer')} in float" if keep_float else "everything in INT8"

@@ -57,9 +57,9 @@ def memory(mebibytes: float | None) -> str:
     return f"{mebibytes:,.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.2f} GiB"
 
 
-def count(number: int, noun: str) -> str:
-    """``1 frame``, ``1,234 frames``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count(number: int, noun: str, nouns: str | None = None) -> str:
+    """``1 frame``, ``1,234 frames``; ``nouns`` where the plural is not made by an s: ``2 batches``."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def aligned(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.report import figures
+from pipeline import figures
 
 
 @pytest.mark.parametrize(
