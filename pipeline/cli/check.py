@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import fault_as_data, print_json
-from pipeline.errors import ConfigError, ModelLoadError, SourceError, SourceInvalid
+from pipeline.errors import ConfigError, ModelLoadError, SourceError, SourceInvalid, StageError
 from pipeline.figures import count
 
 if TYPE_CHECKING:
-    from pipeline.config import Config, StreamConfig
+    from pipeline.config import StreamConfig, Survey
     from pipeline.sources import SourceReport
     from pipeline.threads import StopFlag
 
@@ -31,9 +31,12 @@ EXAMPLES = """\
 
 AT_ONCE = 16
 """Sources that are opened at the same time."""
-NOT_OPENED = ("unreachable", "no such file", "no video")
+NOT_OPENED = (
+    "unreachable", "refused (401)", "refused (403)", "not found (404)", "no such file", "no such device", "no video",
+)  # fmt: skip
 """States of sources that did not open."""
 
+_MISSING = {"file": "no such file", "v4l2": "no such device"}
 _LOOK_S = 1.0
 _LOOK_FRAMES = 50
 
@@ -113,24 +116,30 @@ def _check(path: Path, offline: bool) -> Findings:
     if offline:
         found.streams.extend(_entry(stream, "not opened") for stream in loaded.config.streams)
     else:
-        _open_all(loaded.config, found, with_model="model" not in loaded.unread)
+        _open_all(loaded, found)
     return found
 
 
-def _open_all(config: Config, found: Findings, *, with_model: bool) -> None:
+def _open_all(loaded: Survey, found: Findings) -> None:
     """Open all sources in threads, and meanwhile load the model."""
+    from pipeline.config import stream_fault
     from pipeline.threads import StopFlag
 
-    stop = StopFlag()
+    config, stop = loaded.config, StopFlag()
     streams = [stream for stream in config.streams if stream.enabled]
     with ThreadPoolExecutor(max(1, min(AT_ONCE, len(streams))), "check") as pool:
         looks = {stream.name: pool.submit(_look, stream, stop) for stream in streams}
         try:
-            if with_model:
-                found.model, fault = _load(config)
-                found.faults.extend(fault)
+            if "model" not in loaded.unread:
+                found.model, faults = _load(loaded)
+                found.faults.extend(faults)
             for stream in config.streams:
-                found.streams.append(_looked_at(stream, looks.get(stream.name)))
+                entry, report = _looked_at(stream, looks.get(stream.name))
+                found.streams.append(entry)
+                outside = _outside(stream, report)
+                if outside:
+                    entry |= {"state": "faulty", "error": outside}
+                    found.faults.append(stream_fault(loaded.document, stream.name, "region", outside))
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -144,39 +153,61 @@ def _look(stream: StreamConfig, stop: StopFlag) -> SourceReport:
     return probe(glance(stream), seconds=_LOOK_S, frames=_LOOK_FRAMES, stop=stop)
 
 
-def _looked_at(stream: StreamConfig, look: Future[SourceReport] | None) -> dict[str, Any]:
+def _looked_at(stream: StreamConfig, look: Future[SourceReport] | None) -> tuple[dict[str, Any], SourceReport | None]:
     from pipeline.cli.looking import as_data, in_a_line
 
     if look is None:
-        return _entry(stream, "disabled")
+        return _entry(stream, "disabled"), None
     try:
         report = look.result()
     except (SourceError, ConfigError) as error:
-        return _entry(stream, _why(stream, error), str(error))
-    return {**_entry(stream, "ok"), "summary": in_a_line(report), "probe": as_data(report)}
+        return _entry(stream, _why(stream, error), str(error)), None
+    return {**_entry(stream, "ok"), "summary": in_a_line(report), "probe": as_data(report)}, report
+
+
+def _outside(stream: StreamConfig, report: SourceReport | None) -> str:
+    """What is wrong with a region that leaves the pictures of its source, which no configuration knows."""
+    from pipeline.stages import Region
+
+    if stream.region is None or report is None:
+        return ""
+    try:
+        Region.of(stream.region).pixels(report.width, report.height)
+    except StageError as error:
+        return str(error)
+    return ""
 
 
 def _why(stream: StreamConfig, error: Exception) -> str:
     """One of NOT_OPENED."""
     if isinstance(error, SourceInvalid):
         return "no video"
-    missing = stream.source.is_file and isinstance(error, SourceError) and error.cause == "not_found"
-    return "no such file" if missing else "unreachable"
+    cause = getattr(error, "cause", None)
+    if cause == "auth":
+        return "refused (403)" if "(403" in str(error) else "refused (401)"
+    if cause == "not_found":
+        return _MISSING.get(stream.source.scheme or "file", "not found (404)")
+    return "unreachable"
 
 
 def _entry(stream: StreamConfig, state: str, error: str | None = None) -> dict[str, Any]:
     return {"name": stream.name, "source": str(stream.source), "state": state, "error": error}
 
 
-def _load(config: Config) -> tuple[dict[str, Any] | None, list[str]]:
+def _load(loaded: Survey) -> tuple[dict[str, Any] | None, list[str]]:
     from pipeline import build
+    from pipeline.config import model_fault, placing_model_faults
 
+    config = loaded.config
     try:
-        tuned = build.tuned(config.model, batch=config.batch.max_size, workers=config.batch.workers)
-        size = build.batch_size(config.batch.max_size, tuned, build.USUAL_BATCH)
-        detector = build.detector(config.model, max_batch=size, tuned=tuned)
-    except (ModelLoadError, ConfigError) as error:
-        return None, [f"model: {line}" for line in str(error).splitlines()]
+        with placing_model_faults(loaded.document):
+            tuned = build.tuned(config.model, batch=config.batch.max_size, workers=config.batch.workers)
+            size = build.batch_size(config.batch.max_size, tuned, build.USUAL_BATCH)
+            detector = build.detector(config.model, max_batch=size, tuned=tuned)
+    except ConfigError as error:
+        return None, error.faults
+    except ModelLoadError as error:
+        return None, [model_fault(loaded.document, line) for line in str(error).splitlines()]
     info = detector.model_info()
     detector.close()
     return info, []

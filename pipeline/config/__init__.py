@@ -23,6 +23,7 @@ from pipeline.config.outputs import (
     TlsConfig,
     VideoSinkConfig,
 )
+from pipeline.config.placing import model_fault, placing_model_faults, stream_fault
 from pipeline.config.schema import json_schema
 
 __all__ = [
@@ -47,7 +48,10 @@ __all__ = [
     "json_schema",
     "load_config",
     "load_config_quarantining",
+    "model_fault",
     "parse_config",
+    "placing_model_faults",
     "resolve_source",
+    "stream_fault",
     "survey_config",
 ]

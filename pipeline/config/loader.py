@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ class LoadedConfig:
         config: with the streams that are valid.
         quarantined: the stream entries that were left out.
         warnings: one line each: accepted, but to be changed.
+        document: where everything stands.
     """
 
     config: Config
     quarantined: tuple[StreamFault, ...] = ()
     warnings: tuple[Fault, ...] = ()
+    document: Document = field(default_factory=lambda: Document("streams.yaml"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Survey:
         quarantined: the stream entries that were left out.
         unread: ``model`` and ``streams`` where they are in the file and could not be read.
         warnings: accepted, but to be changed.
+        document: where everything stands.
     """
 
     config: Config
@@ -56,6 +59,7 @@ class Survey:
     quarantined: tuple[StreamFault, ...]
     unread: tuple[str, ...]
     warnings: tuple[Fault, ...]
+    document: Document
 
 
 def load_config(path: str | Path, *, environ: Mapping[str, str] | None = None, streams_required: bool = True) -> Config:
@@ -110,7 +114,8 @@ def survey_config(path: str | Path, *, environ: Mapping[str, str] | None = None)
     reading = Reading(document, Path(path).absolute().parent, os.environ if environ is None else environ)
     pieces = reading.pieces(True)
     warnings = _warnings(document, pieces.config, shared)
-    return Survey(pieces.config, tuple(reading.faults), pieces.quarantined, pieces.unread, tuple(warnings))
+    faults = tuple(reading.faults)
+    return Survey(pieces.config, faults, pieces.quarantined, pieces.unread, tuple(warnings), document)
 
 
 def parse_config(
@@ -140,7 +145,7 @@ def parse_config(
     document = read_document(data, file)
     reading = Reading(document, folder, os.environ if environ is None else environ, credentials=credentials)
     config, quarantined = reading.read(streams_required)
-    return LoadedConfig(config, quarantined, tuple(_warnings(document, config, shared)))
+    return LoadedConfig(config, quarantined, tuple(_warnings(document, config, shared)), document)
 
 
 def _load(

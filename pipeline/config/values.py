@@ -35,7 +35,8 @@ CREDENTIAL_SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
 BUILTIN_MODELS: Final = ("people",)
 NAME_PATTERN: Final = "^[A-Za-z0-9_-]{1,64}$"
 _DEVICE_PATTERN: Final = r"^(auto|cpu|cuda(:[0-9]{1,2})?)$"
-_HWACCEL_PATTERN: Final = r"^(none|auto|(cuda|vaapi|vdpau|qsv|drm|vulkan|videotoolbox)(:[A-Za-z0-9/_.-]{1,100})?)$"
+_HWACCELS: Final = ("cuda", "vaapi", "vdpau", "qsv", "drm", "vulkan", "videotoolbox")
+_HWACCEL_PATTERN: Final = rf"^(none|auto|({'|'.join(_HWACCELS)})(:[A-Za-z0-9/_.-]{{1,100}})?)$"
 _DIGEST_PATTERN: Final = "^[0-9a-fA-F]{64}$"
 
 
@@ -56,15 +57,24 @@ def _name(text: str) -> str:
     return text
 
 
+def _kind(text: str) -> str:
+    """Of ``cuda:1``, and of ``cuda1``, which it may not be written: ``cuda``."""
+    return text.partition(":")[0].rstrip("0123456789")
+
+
 def _device(text: str) -> str:
     if not re.fullmatch(_DEVICE_PATTERN, text):
-        raise refusal("expected auto, cpu, cuda, or cuda:0 for a certain one")
+        hint = did_you_mean(_kind(text), ("auto", "cpu", "cuda"))
+        raise refusal(f"expected auto, cpu, cuda, or cuda:0 for a certain one{hint}")
     return text
 
 
 def _hwaccel(text: str) -> str:
     if not re.fullmatch(_HWACCEL_PATTERN, text):
-        raise refusal("expected none, auto, or a kind of device such as cuda, cuda:1 or vaapi:/dev/dri/renderD128")
+        hint = did_you_mean(_kind(text), ("none", "auto", *_HWACCELS))
+        raise refusal(
+            f"expected none, auto, or a kind of device such as cuda, cuda:1 or vaapi:/dev/dri/renderD128{hint}"
+        )
     if text.startswith("cuda:") and not text[5:].isdecimal():
         raise refusal("cuda's devices are numbered: cuda:0, cuda:1")
     return text

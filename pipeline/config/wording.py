@@ -22,6 +22,17 @@ _SYNONYMS = {
     "token": "token_file", "uri": "source", "url": "source", "user": "username", "weights": "path",
 }  # fmt: skip
 
+# The same for values that are one of a few words.
+_OTHER_WORDS = {
+    "all": "every_frame", "avc": "h264", "bfloat16": "bf16", "block": "every_frame", "critical": "high",
+    "double": "fp32", "drop_oldest": "freshest", "every": "every_frame", "float": "fp32", "float16": "fp16",
+    "float32": "fp32", "full": "fp32", "gpu": "cuda", "h265": "hevc", "half": "fp16", "interleaved": "tcp",
+    "jpeg": "mjpeg", "key_frames": "nonkey", "keyframes": "nonkey", "latest": "freshest",
+    "mpeg2": "mpeg2video", "newest": "freshest", "nvcuvid": "cuda", "nvdec": "cuda", "nvidia": "cuda", "off": "none",
+    "raw": "rawvideo", "resize": "stretch", "rtp": "udp", "subprocess": "process", "urgent": "high", "x264": "h264",
+    "x265": "hevc", "yuyv": "rawvideo",
+}  # fmt: skip
+
 
 def kind_of(value: Any) -> str:
     """What a YAML value is, in words that do not repeat it."""
@@ -39,7 +50,9 @@ def kind_of(value: Any) -> str:
 def synonym(found: str, valid: Iterable[str]) -> str | None:
     """What is called so elsewhere, where it is valid here."""
     names = set(valid)
-    return next((name for name in _SYNONYMS.get(_folded(found), "").split() if name in names), None)
+    called = _folded(found)
+    meant = (*_SYNONYMS.get(called, "").split(), _OTHER_WORDS.get(called, ""))
+    return next((name for name in meant if name in names), None)
 
 
 def nearest(found: str, valid: Iterable[str]) -> str | None:

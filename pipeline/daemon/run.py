@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import load_config_quarantining
+from pipeline.config import load_config_quarantining, placing_model_faults
 from pipeline.daemon.attempt import InUse
 from pipeline.daemon.board import Board, Serve, served
 from pipeline.daemon.late import LateNews
@@ -229,7 +229,8 @@ class Daemon:
         streams = self._feeds(loaded, gate)
         log.info("loading the model: %s", config.model.path)
         wanted = Wanted.of(config)
-        model = load(wanted)
+        with placing_model_faults(loaded.document):
+            model = load(wanted)
         self._startup_s = dict(model.detector.startup_s)
         sinks = build.sinks(config.sinks, run_id=secrets.token_hex(8))
         options = replace(

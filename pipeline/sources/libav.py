@@ -144,7 +144,8 @@ def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool, late:
     if late or isinstance(exc, (error.ExitError, error.TimeoutError)):
         return SourceTimeout(f"{text}: no data within the time limit")
     if isinstance(exc, (error.HTTPUnauthorizedError, error.HTTPForbiddenError)):
-        return SourceUnavailable(f"{text}: authentication failed; check user name and password", cause="auth")
+        code = "401 Unauthorized" if isinstance(exc, error.HTTPUnauthorizedError) else "403 Forbidden"
+        return SourceUnavailable(f"{text}: authentication failed ({code}); check user name and password", cause="auth")
     if isinstance(exc, (error.HTTPNotFoundError, error.FileNotFoundError)):
         return SourceUnavailable(f"{text}: not found", cause="not_found")
     if isinstance(exc, error.ConnectionRefusedError):

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,8 +158,73 @@ def test_check_refuses_a_model_that_is_none(cli: Any, media: Media, tmp_path: Pa
     path = written(tmp_path / "s.yaml", tmp_path / "bad.pt", f"name: good, source: {media.clip()}")
     run = cli("check", path)
     assert run.code == 2
-    assert "pipeline: model: " in run.err
+    assert f"pipeline: {path}:1:15: model.path: " in run.err
     assert "good  ok" in run.out
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_class_that_the_model_does_not_have_is_told_with_its_place(
+    cli: Any, model: Path, media: Media, tmp_path: Path, command: str
+) -> None:
+    path = tmp_path / "s.yaml"
+    lines = [
+        "model:",
+        f"  path: {model}",
+        "  classes: [red, gren]",
+        "streams:",
+        f"  - {{name: a, source: {media.clip()}}}",
+    ]
+    path.write_text("\n".join(lines))
+    run = cli(command, path)
+    assert run.code == 2
+    assert f"pipeline: {path}:3:12: model.classes: the model has no class 'gren'; did you mean 'green'?" in run.err
+
+
+def test_check_knows_whether_a_region_lies_in_the_picture(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
+    clip = media.clip()  # 64 x 48
+    entries = [
+        f"name: good, source: {clip}, region: [0, 0, 64, 48]",
+        f"name: parts, source: {clip}, region: [0.5, 0.5, 0.5, 0.5]",
+        f"name: wide, source: {clip}, region: [32, 0, 640, 48]",
+        f"name: heir, source: {clip}",
+        "name: gone, source: gone.mp4, region: [0, 0, 9999, 9999]",
+    ]
+    path = written(tmp_path / "s.yaml", model, *entries)
+    path.write_text(path.read_text() + "defaults: {region: [0, 0, 2, 480]}\n")
+    run = cli("check", path, "--json")
+    assert run.code == 2
+    found = json.loads(run.out)
+    assert [(fault["line"], fault["path"]) for fault in found["faults"]] == [
+        (5, ["streams", 2, "region"]), (10, ["defaults", "region"]),
+    ]  # fmt: skip
+    wide, heir = (fault["message"] for fault in found["faults"])
+    assert wide.startswith("the region ends at (672, 48) but the picture has 64x48 pixels; make it smaller")
+    assert heir.endswith("(inherited by heir)")
+    states = {stream["name"]: stream["state"] for stream in found["streams"]}
+    assert states == {"good": "ok", "parts": "ok", "wide": "faulty", "heir": "faulty", "gone": "no such file"}
+    assert f"pipeline: {path}:5:" in cli("check", path).err
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(401, "refused (401)"), (403, "refused (403)"), (404, "not found (404)"), (500, "unreachable")],
+)
+def test_check_says_what_a_camera_answered(cli: Any, model: Path, tmp_path: Path, status: int, state: str) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        path = written(tmp_path / "s.yaml", model, f"name: gate, source: 'http://127.0.0.1:{server.server_port}/live'")
+        run = cli("check", path)
+        server.shutdown()
+    assert run.code == 3
+    assert f"gate  {state}" in run.out
+    assert run.out.splitlines()[-1] == f"{path}: no fault, 1 {state}"
 
 
 def test_check_sees_a_sink_that_could_not_write(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:

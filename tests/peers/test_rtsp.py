@@ -282,5 +282,5 @@ def test_check_over_the_network(
     monkeypatch.setenv("GATE_PASSWORD", "Wr0ng-one")
     assert main(["check", str(config)]) == 3
     out, err = capsys.readouterr()
-    assert "authentication failed" in out
+    assert "gate  refused (401)" in out
     assert "Wr0ng" not in out + err

@@ -565,3 +565,29 @@ def test_python_callers_get_the_same_checks() -> None:
         Config.model_validate({"streams": [{"name": "a", "source": "a.mp4"}, {"name": "A", "source": "b.mp4"}]})
     with pytest.raises(ValidationError, match="cannot share one file"):
         Config.model_validate(data | {"sinks": [{"type": "mot", "path": "x.txt"}]})
+
+
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ("hwaccel: cdua", "cuda"), ("hwaccel: nvdec", "cuda"), ("hwaccel: VAAPI:/dev/dri/renderD128", "vaapi"),
+        ("codecs: [hvec]", "hevc"), ("codecs: [h265]", "hevc"), ("codecs: [mjpg]", "mjpeg"),
+        ("transport: tpc", "tcp"), ("transport: rtp", "udp"), ("isolation: proces", "process"),
+        ("parser: libva", "libav"), ("skip: nokey", "nonkey"), ("pace: real_time", "realtime"),
+        ("policy: latest", "freshest"), ("priority: urgent", "high"), ("corrupt: dorp", "drop"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_value_of_a_stream_is_told_the_one_that_was_meant(line: str, near: str) -> None:
+    loaded = parse_config(f"streams: [{{name: a, source: 'rtsp://a/1', {line}}}]".encode())
+    (fault,) = loaded.quarantined[0].faults
+    assert fault.endswith(f"; did you mean '{near}'?")
+
+
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [("device: gpu", "cuda"), ("device: cuda1", "cuda"), ("precision: half", "fp16"), ("precision: float32", "fp32")],
+)
+def test_a_misspelt_value_of_the_model_likewise(line: str, near: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(f"model: {{{line}}}\nstreams: [{{name: a, source: a.mp4}}]".encode())
+    assert str(caught.value).endswith(f"; did you mean '{near}'?")
