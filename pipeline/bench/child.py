@@ -139,12 +139,20 @@ def _idle(task: Task) -> dict[str, Any]:
     return {"peak_mb": peak_rss_mb()}
 
 
+def _capacity(task: Task) -> dict[str, Any]:
+    """``config``: the contents of a streams.yaml; ``seconds``, ``warm_s``: see :func:`measure_capacity`."""
+    from pipeline.bench.capacity import capacity_of
+
+    return capacity_of(task["config"], task["seconds"], task["warm_s"])
+
+
 CANDIDATES: dict[str, Candidate] = {
     "pipeline": _pipeline,
     "loop": _plain,
     "pool": _plain,
     "floors": _floors,
     "idle": _idle,
+    "capacity": _capacity,
 }
 
 if __name__ == "__main__":

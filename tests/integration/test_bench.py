@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.bench.capacity import measure_capacity
 from pipeline.bench.child import CANDIDATES
 from pipeline.bench.material import Material, make
 from pipeline.bench.run import CHILD, BenchOptions, Peer, measure, run_bench
 from pipeline.cli import main
+from pipeline.config import Config
 from pipeline.errors import PipelineError
 
 TINY = Material(files=2, width=320, height=180, seconds=0.5, mbit=0.5, input=160)
@@ -90,6 +92,36 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_a_failing_candidate_is_told(folder: Path) -> None:
     with pytest.raises(PipelineError, match=r"the candidate idle failed: .*nothing\.pt"):
         measure({"candidate": "idle", "model": str(folder / "nothing.pt")})
+
+
+def settings(folder: Path, *sources: Path) -> dict[str, Any]:
+    _, model = make(TINY, folder)
+    return {
+        "model": {"path": str(model), "confidence": 0.4, "device": "cpu", "tuned": False},
+        "batch": {"max_size": 2, "workers": 1},
+        "streams": [
+            {"name": f"s{number}", "source": str(source), "pace": "realtime", "fps": 1.0}
+            for number, source in enumerate(sources)
+        ],
+        "sinks": [{"type": "jsonl", "path": str(folder / "capacity-{stream}.jsonl")}],
+    }
+
+
+def test_capacity_is_what_comes_out_when_nothing_holds_the_sources_back(folder: Path) -> None:
+    clips, _ = make(TINY, folder)
+    found = here({"candidate": "capacity", "config": settings(folder, *clips), "seconds": 1.0, "warm_s": 0.2})
+    lines = [len((folder / f"capacity-s{number}.jsonl").read_text().splitlines()) for number in range(2)]
+    assert 0 < found["fps"] * found["seconds"] <= sum(lines)
+    assert found["fps"] > 10  # they ask for one a second each
+    assert found["mean_batch"] > 1.0
+    assert found["batch_service_ms"] == found["service_ms"]["2"] > 0
+    assert (found["workers"], found["batch_size"]) == (1, 2)
+
+
+def test_what_cannot_be_read_has_no_capacity(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"nothing")
+    with pytest.raises(PipelineError, match="all streams have ended; s0: "):
+        measure_capacity(Config.model_validate(settings(folder, tmp_path / "a.mp4")), 1.0)
 
 
 def test_the_command_prints_and_writes_the_same_json(

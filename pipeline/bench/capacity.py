@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many frames a second this machine can do with these streams and this model, in the shape of the daemon.
+
+The same Pipeline as ``pipeline run``, with partial batches, as many workers, and its sinks; but each stream is a
+recording that is read over and over, as fast as its frames are taken (``pace: asap``, ``policy: every_frame``). Lanes
+are always full then, so what comes out in a second is the most that can: every frame of it was decoded, prepared,
+detected, followed and written.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline import build
+from pipeline.config import Config
+from pipeline.daemon.model import Wanted, load
+from pipeline.errors import PipelineError
+from pipeline.flow import Pipeline
+from pipeline.ledger import Ledger
+from pipeline.timing import cpu_ns, now_ns
+
+FREE = {"loop": True, "pace": "asap", "policy": "every_frame", "fps": None, "stride": 1}
+"""What a stream is changed to."""
+LONGEST_START_S = 30.0
+"""Until every stream has a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What was measured, all of it in one window.
+
+    Attributes:
+        fps: frames per second, of all streams together.
+        seconds: length of the window.
+        mean_batch: network inputs per batch.
+        service_ms: by the number of inputs in a batch, the median time from its submission to its detections.
+        cpu_ms_per_frame: of the whole process.
+        workers, batch_size: detect threads, and inputs per batch at most.
+    """
+
+    fps: float
+    seconds: float
+    mean_batch: float
+    service_ms: dict[int, float]
+    cpu_ms_per_frame: float
+    workers: int
+    batch_size: int
+
+    @property
+    def batch_service_ms(self) -> float:
+        """Of the batch that most frames are in."""
+        return self.service_ms[min(self.service_ms, key=lambda size: abs(size - self.mean_batch))]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same, fit for JSON."""
+        return asdict(self) | {"batch_service_ms": self.batch_service_ms}
+
+
+def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0) -> Capacity:
+    """Run ``config`` unpaced and look at it for ``seconds``, ``warm_s`` after every stream had its first result.
+
+    Args:
+        config: model, batching, sinks, and streams that are recordings: copies of what cameras send. Their rates are
+            ignored.
+        seconds: length of the window; at most ten seconds of batches are remembered.
+        warm_s: what is left out before it.
+
+    Raises:
+        ModelLoadError, ConfigError: the model cannot be had.
+        PipelineError: no stream can be read, or nothing was processed.
+    """
+    loaded = load(Wanted.of(config))
+    pipeline = Pipeline(loaded.detector, build.sinks(config.sinks, run_id="capacity"), loaded.options)
+    try:
+        pipeline.start()
+        for stream in config.streams:
+            pipeline.add(build.feed(stream.model_copy(update=FREE)))
+        pipeline.finish()
+        until_ns = now_ns() + int(LONGEST_START_S * 1e9)
+        while now_ns() < until_ns and not all(one.processed for one in pipeline.ledger.streams.values()):
+            _pass(pipeline, 0.05)
+        _pass(pipeline, warm_s)
+        before, began_ns, began_cpu_ns = _processed(pipeline.ledger), now_ns(), cpu_ns()
+        _pass(pipeline, seconds)
+        frames, spent_s = _processed(pipeline.ledger) - before, (now_ns() - began_ns) / 1e9
+        spent_cpu_ms = (cpu_ns() - began_cpu_ns) / 1e6
+        service_ms: dict[int, list[float]] = {}
+        for batch in pipeline.ledger.journal(began_ns).batches:
+            if batch.began_ns >= began_ns:
+                service_ms.setdefault(batch.items, []).append((batch.parsed_ns - batch.began_ns) / 1e6)
+    finally:
+        pipeline.abort()
+        pipeline.join()
+        pipeline.detector.close()
+    batches = sum(map(len, service_ms.values()))
+    if not frames or not batches:
+        raise PipelineError(f"no frame was processed within {seconds:g} s{_reason(pipeline.ledger)}")
+    return Capacity(
+        fps=frames / spent_s,
+        seconds=spent_s,
+        mean_batch=sum(size * len(times) for size, times in service_ms.items()) / batches,
+        service_ms={size: statistics.median(times) for size, times in sorted(service_ms.items())},
+        cpu_ms_per_frame=spent_cpu_ms / frames,
+        workers=loaded.options.workers,
+        batch_size=loaded.options.batch_size,
+    )
+
+
+def capacity_of(settings: Mapping[str, Any], seconds: float, warm_s: float) -> dict[str, Any]:
+    """:func:`measure_capacity` of the contents of a streams.yaml with absolute paths, fit for JSON."""
+    return measure_capacity(Config.model_validate(settings), seconds, warm_s).as_dict()
+
+
+def _pass(pipeline: Pipeline, seconds: float) -> None:
+    """Let time pass; raises what ended the run meanwhile."""
+    if pipeline.join(seconds):
+        raise PipelineError(f"all streams have ended{_reason(pipeline.ledger)}")
+
+
+def _processed(ledger: Ledger) -> int:
+    return sum(account.processed for account in ledger.streams.values())
+
+
+def _reason(ledger: Ledger) -> str:
+    return "".join(f"; {name}: {account.error}" for name, account in ledger.streams.items() if account.error)
