@@ -195,7 +195,9 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
     source = resolve_source(config)
     live = looks_live(source.reveal())
     terms = _terms(config)
-    account = StreamLedger(config.name, live=live, paced=config.pace == "realtime", budget_ns=terms.budget_ns)
+    account = StreamLedger(
+        config.name, source=shown(source), live=live, paced=config.pace == "realtime", budget_ns=terms.budget_ns
+    )
     skip: Skip | AutoSkip = _fixed(config)
     if config.skip == "auto" and config.fps is not None and config.stride == 1:
         skip = AutoSkip(config.fps, config.name)

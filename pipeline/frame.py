@@ -316,7 +316,7 @@ class Outcome:
     Attributes:
         frame: whose outcome.
         detections: in source pixels; None without a look at this frame (gated, interval) or when dropped.
-        dropped: why the frame is lost, or None.
+        dropped: why the frame is lost, or None; ``why``: what was said of that, for people.
         part, of: which part.
         marks: from QUEUED to PARSED, or to where the part was lost; the frame takes those of its last part.
     """
@@ -327,6 +327,7 @@ class Outcome:
     part: int = 0
     of: int = 1
     marks: tuple[int, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

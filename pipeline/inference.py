@@ -127,7 +127,9 @@ class BatchRunner:
         self._complaints.say(logging.ERROR, item.frame.stream.name, "inference", text)
         self._release(batch.items)
         marks = (*_waited(item, batch), under_way.began_ns, self._now())
-        self._emit(Outcome(item.frame, dropped="inference_error", part=item.part, of=item.of, marks=marks))
+        self._emit(
+            Outcome(item.frame, dropped="inference_error", part=item.part, of=item.of, marks=marks, why=str(error))
+        )
 
     @contextmanager
     def _watched(self) -> Iterator[int]:

@@ -14,11 +14,12 @@ from pipeline.timing import Mark
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A frame whose parts are all there: detections (None where nobody looked), or why it is lost."""
+    """A frame whose parts are all there: detections (None where nobody looked), or why it is lost, also in words."""
 
     frame: Frame
     detections: Detections | None
     dropped: DropReason | None
+    why: str = ""
 
 
 class StreamOrder:
@@ -66,7 +67,7 @@ def join(parts: list[Outcome]) -> Joined:
     last = lost or max(parts, key=_ready_ns)
     frame.trace[Mark.QUEUED : Mark.QUEUED + len(last.marks)] = last.marks
     if lost is not None:
-        return Joined(frame, None, lost.dropped)
+        return Joined(frame, None, lost.dropped, lost.why)
     found = [part.detections for part in sorted(parts, key=lambda part: part.part) if part.detections is not None]
     if len(found) <= 1:
         return Joined(frame, found[0] if found else None, None)

@@ -125,6 +125,8 @@ class Publisher:
         if frame.observer is not None:
             frame.observer(detections, joined.dropped)
         if joined.dropped is not None:
+            if joined.dropped == "inference_error":
+                stream.account.life.fails(joined.why, "inference")
             self._lose(following, frame, joined.dropped)
             return
         frame.trace[Mark.FOLLOW] = self._now()

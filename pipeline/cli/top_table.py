@@ -139,6 +139,11 @@ def spark(points: Sequence[float], width: int = _SPARK) -> str:
     return "".join(_BLOCKS[-(-mean * steps // highest).__trunc__() if highest else 0] for mean in means)
 
 
+def _cause(stream: Stream) -> str:
+    why, next_s = str(stream.get("detail") or stream.get("cause") or ""), stream.get("next_try_s")
+    return f"{why} (next try in {duration(next_s)})" if why and next_s else why
+
+
 def _losses(stream: Stream) -> str:
     lost = stream["frames"]["dropped"]
     worst = max(lost, key=lost.__getitem__, default="")
@@ -157,5 +162,5 @@ _CELLS: Final[Mapping[str, Callable[[Stream], Text | str]]] = {
     "waiting": lambda stream: str(stream.get("waiting", 0)),
     "dropped": _losses,
     "10 minutes": lambda stream: Text(spark(stream.get("history", {}).get("fps", [])), style="cyan"),
-    "cause": lambda stream: Text(str(stream.get("detail") or stream.get("cause") or ""), style="yellow"),
+    "cause": lambda stream: Text(_cause(stream), style="yellow"),
 }

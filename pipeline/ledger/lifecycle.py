@@ -20,6 +20,7 @@ Listener = Callable[[StreamEvent], None]
 
 ENDED: Final[frozenset[str]] = frozenset({"failed", "finished", "truncated", "stopped"})
 _TRYING: Final = frozenset({"connecting", "backoff", "auth_failed", "failed"})
+_FRUITLESS: Final = frozenset({"stage", "inference"})
 _DOWN: Final = frozenset({"backoff", "auth_failed", "failed"})
 EVENT_NS: Final = 1_000_000_000
 """Changes of parameters and time stamps are told once a second at most: a camera may break its time stamps with every
@@ -115,18 +116,18 @@ class Lifecycle:
             self._turn("live")
             return True
 
-    def fails(self, detail: str) -> None:
+    def fails(self, detail: str, cause: Cause = "stage") -> None:
         """A frame came, and nothing could be made of it. A stream of which all frames fail is live, and no event tells
         of it, but whoever looks sees why it has no results."""
         with self._lock:
             if self.state == "live":
-                self.cause, self.detail = "stage", detail
+                self.cause, self.detail = cause, detail
 
     def works(self) -> None:
         """A result was made of a frame."""
-        if self.cause == "stage":
+        if self.cause in _FRUITLESS:
             with self._lock:
-                if self.cause == "stage" and self.state == "live":
+                if self.cause in _FRUITLESS and self.state == "live":
                     self.cause = self.detail = None
 
     def end(self, state: StreamState, detail: str | None = None, cause: Cause | None = None) -> None:

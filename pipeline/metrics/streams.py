@@ -9,7 +9,7 @@ from typing import get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipeline.frame import DropReason
-from pipeline.ledger import BLAMED, Ledger, StreamLedger, StreamState
+from pipeline.ledger import BLAMED, Distribution, Ledger, StreamLedger, StreamState
 from pipeline.metrics.text import Histograms
 from pipeline.metrics.times import add_times, times
 from pipeline.timing import STAGES
@@ -100,7 +100,8 @@ def _times(streams: list[StreamLedger]) -> Iterator[Metric | Histograms]:
     whole = times("pipeline_end_to_end_seconds", "From the packet's arrival to the last sink", ("stream",))
     jitter = GaugeMetricFamily(
         "pipeline_jitter_seconds",
-        "Of arrivals, of each stage's duration, of the intervals between results; transit and interval at each exit",
+        "Of arrivals, of the intervals between results, of each stage's duration, p99 - p50 of that (delay_variation); "
+        "transit and interval at the exit of each part, and what the part added to those of the exit before",
         labels=["stream", "stage", "kind"],
     )
     for account in streams:
@@ -110,14 +111,21 @@ def _times(streams: list[StreamLedger]) -> Iterator[Metric | Histograms]:
         if account.departure_jitter_ns is not None:
             jitter.add_metric([name, "follow", "departure"], account.departure_jitter_ns / 1e9)
         for part, figures in account.times.exits().items():
-            for kind in ("transit", "interval"):
-                jitter.add_metric([name, part, kind], figures[f"{kind}_ms"] / 1e3)
+            for kind in ("transit", "transit_added", "interval", "interval_added"):
+                if figures[f"{kind}_ms"] is not None:
+                    jitter.add_metric([name, part, kind], figures[f"{kind}_ms"] / 1e3)
         latency = account.latency()
         for stage in STAGES:
             if stage in latency.stages:
                 add_times(stages, [name, stage], latency.stages[stage].histogram)
-                jitter.add_metric([name, stage, "duration"], latency.stages[stage].jitter_ns / 1e9)
+                _unsteady(jitter, name, stage, latency.stages[stage])
         if latency.end_to_end.histogram.count:
             add_times(whole, [name], latency.end_to_end.histogram)
-            jitter.add_metric([name, "end_to_end", "duration"], latency.end_to_end.jitter_ns / 1e9)
+            _unsteady(jitter, name, "end_to_end", latency.end_to_end)
     yield from (stages, whole, jitter)
+
+
+def _unsteady(jitter: GaugeMetricFamily, stream: str, stage: str, told: Distribution) -> None:
+    p50, p99 = told.histogram.percentiles((50, 99))
+    jitter.add_metric([stream, stage, "duration"], told.jitter_ns / 1e9)
+    jitter.add_metric([stream, stage, "delay_variation"], (p99 - p50) / 1e9)

@@ -85,6 +85,7 @@ class Connection:
         self._free: set[int] = set()
         self._segment: Segment | None = None
         self._missed = 0
+        self._decoder = ""  # as it was told
         self._wanted = False
         self._last: bytes | None = None  # why it is over
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -137,8 +138,12 @@ class Connection:
             source.close()
 
     def _deliver(self, capture: Capture) -> None:
-        from pipeline.sources.wire import Sent
+        from pipeline.sources.wire import Sent, pack_decoder
 
+        decoder = self._source.counters.decoder
+        if decoder != self._decoder:
+            self._decoder = decoder
+            self._line.send(pack_decoder(self.number, decoder))
         sent = Sent.of(self.number, capture, self._counted())
         with self._lock:
             segment, slot = self._room(sum(sent.sizes))

@@ -308,6 +308,10 @@ class IsolatedSource:
                         self._check_missed(sent.missed)
                         self._count(sent.counted)
                         return home.picture(sent)
+                elif message[:1] == wire.DECODER:
+                    number, known = wire.parse_json(message)[:2]
+                    if number == self._number:
+                        self.counters.decoder = wire.decoder_of(known)
                 else:
                     self._raise_if_failed(message)
         except wire.Nonsense as exc:

@@ -199,8 +199,7 @@ class Reconnecting:
             pause = self._jitter.uniform(0.0, min(self._max_backoff_s, self._first_backoff_s * 2**doublings))
             self._failures += 1
         if not self._stop.is_set():
-            detail = f"{error} (next try in {pause:.1f} s)"
-            self._tell(Condition(state, detail, error.cause, self._attempts, pause))
+            self._tell(Condition(state, str(error), error.cause, self._attempts, pause))
             self._pause(pause, slow=state != "backoff")
 
     def _pause(self, pause_s: float, *, slow: bool) -> None:
@@ -226,4 +225,5 @@ class Reconnecting:
             if state == "live":
                 extra["ends"] = self._told_as  # or the beginning
             self._told_as = extra["same"]
-            log.log(level, "%s: %s", self._name, condition.detail or state, extra=extra)
+            then = "" if condition.pause_s is None else f" (next try in {condition.pause_s:.1f} s)"
+            log.log(level, "%s: %s%s", self._name, condition.detail or state, then, extra=extra)

@@ -24,7 +24,7 @@ from pipeline.redact import scrub
 from pipeline.timing import now_ns
 
 OPEN, NEXT, HANG_UP = b"O", b"N", b"C"
-HELLO, INFO, FAILED, MEMORY, FRAME, SAID = b"H", b"I", b"E", b"S", b"F", b"L"
+HELLO, INFO, FAILED, MEMORY, FRAME, SAID, DECODER = b"H", b"I", b"E", b"S", b"F", b"L", b"D"
 
 SLOTS: Final = 8
 """Pictures that fit between the two: one being written, one ready, and those that the parent looks at."""
@@ -226,6 +226,11 @@ def pack_info(connection: int, info: StreamInfo) -> bytes:
     return INFO + orjson.dumps([connection, known])
 
 
+def pack_decoder(connection: int, decoder: str) -> bytes:
+    """What decodes from now on."""
+    return DECODER + orjson.dumps([connection, {"decoder": decoder}])
+
+
 def pack_error(connection: int, error: SourceError, counted: tuple[int, int, int]) -> bytes:
     """Why a connection is over."""
     known = {"kind": type(error).__name__, "text": str(error)[:4096], "cause": error.cause}
@@ -233,7 +238,7 @@ def pack_error(connection: int, error: SourceError, counted: tuple[int, int, int
 
 
 def parse_json(message: bytes) -> list[Any]:
-    """What :func:`pack_info` and :func:`pack_error` said; raises Nonsense."""
+    """What :func:`pack_info`, :func:`pack_decoder` and :func:`pack_error` said; raises Nonsense."""
     try:
         said = orjson.loads(message[1:])
     except orjson.JSONDecodeError as exc:
@@ -250,6 +255,14 @@ def info_of(known: dict[str, Any]) -> StreamInfo:
     if not sides or not isinstance(fps, (float, int, type(None))) or not isinstance(codec, str) or len(codec) > 32:
         raise Nonsense("a stream that cannot be")
     return StreamInfo("", cast(int, width), cast(int, height), fps=float(fps) if fps else None, live=True, codec=codec)
+
+
+def decoder_of(known: dict[str, Any]) -> str:
+    """Of what :func:`pack_decoder` said; raises Nonsense."""
+    decoder = known.get("decoder")
+    if not isinstance(decoder, str) or not decoder.isidentifier() or len(decoder) > 32:
+        raise Nonsense("a decoder that cannot be")
+    return decoder
 
 
 def error_of(known: dict[str, Any]) -> SourceError:

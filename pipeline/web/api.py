@@ -23,10 +23,11 @@ from pipeline.web.fresh import Fresh
 from pipeline.web.history import History
 from pipeline.web.live import LiveView, TooManyViewers
 from pipeline.web.mjpeg import Mjpeg
+from pipeline.web.trouble import no_picture, none_came
 
 _PICTURE_S: Final = 5.0
+_LONGEST_S: Final = 20.0
 _FRESH_S: Final = 1.0
-_NOT_LIVE: Final = ENDED | {"paused", "backoff", "auth_failed"}
 
 
 class Api:
@@ -108,14 +109,17 @@ class Api:
         account = self._account(request)
         if account is None:
             return _unknown()
+        dark = _dark(account)
+        if dark is not None:
+            return dark
         retry = {"retry-after": "5"}
-        if account.state in _NOT_LIVE:
-            return refusal(503, "NotLive", f"this stream is {account.state}", retry)
+        rate = self._history.rate(account.name)
+        patience_s = min(max(_PICTURE_S, 2 / rate), _LONGEST_S) if rate else _PICTURE_S
         try:
-            async with asyncio.timeout(_PICTURE_S), self._view.viewer(account.name) as viewer:
+            async with asyncio.timeout(patience_s), self._view.viewer(account.name) as viewer:
                 jpeg = await viewer.next()
         except TimeoutError:
-            return refusal(503, "NoPicture", f"no picture came within {_PICTURE_S:g} s", retry)
+            return _dark(account) or refusal(503, "NoPicture", none_came(account, patience_s, now_ns()), retry)
         except TooManyViewers:
             return refusal(503, "TooManyViewers", "too many live views are open", retry)
         except StageError:
@@ -127,9 +131,7 @@ class Api:
         account = self._account(request)
         if account is None:
             return _unknown()
-        if account.state in _NOT_LIVE:
-            return refusal(503, "NotLive", f"this stream is {account.state}", {"retry-after": "5"})
-        return Mjpeg(self._view, account.name, lambda: account.state in _NOT_LIVE)
+        return _dark(account) or Mjpeg(self._view, account.name, partial(_dark, account))
 
     async def pause(self, request: Request) -> Response:
         """Hold a stream."""
@@ -168,6 +170,15 @@ class Api:
     def _account(self, request: Request) -> StreamLedger | None:
         ledger = self._board.ledger
         return None if ledger is None else ledger.streams.get(request.path_params["name"])
+
+
+def _dark(account: StreamLedger) -> Response | None:
+    """The answer where no picture is to be expected; None where one may come."""
+    told = no_picture(account, now_ns())
+    if told is None:
+        return None
+    why, again_s = told
+    return refusal(503, "NoResults" if account.state == "live" else "NotLive", why, {"retry-after": str(again_s)})
 
 
 def _word(good: bool, yes: str, no: str) -> Response:

@@ -31,6 +31,7 @@ def application(api: Api, access: Access, hosts: Hosts, *, secure: bool) -> ASGI
     routes: Sequence[tuple[str, Handler, list[str]]] = (
         ("/", files["index.html"], get),
         ("/app.js", files["app.js"], get),
+        ("/words.js", files["words.js"], get),
         ("/login.js", files["login.js"], get),
         ("/style.css", files["style.css"], get),
         ("/favicon.svg", files["favicon.svg"], get),

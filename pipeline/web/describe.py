@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.ledger import FROZEN_NS, Distribution, Ledger, StreamLedger, stats
+from pipeline.ledger import Distribution, Ledger, StreamLedger, stats
 from pipeline.redact import scrub
 from pipeline.web.history import STEP_S, History
+from pipeline.web.trouble import cause, detail
 
 SPAN_S: Final = 60
 """What the overview looks back on."""
@@ -103,8 +104,8 @@ def _present(
     return {
         "name": account.name,
         "state": figures["state"],
-        "cause": account.life.cause,
-        "detail": figures["error"] or (frozen(account) if account.state == "live" else None),
+        "cause": cause(account, now_ns),
+        "detail": detail(account, now_ns),
         "since_s": _seconds(now_ns - account.life.since_ns),
         "attempts": account.life.attempts,
         "next_try_s": None if next_ns is None else _seconds(next_ns - now_ns),
@@ -119,13 +120,6 @@ def _present(
         **{key: figures[key] for key in _COUNTS},
         "history": {"step_s": STEP_S, "fps": history.fps(account.name)},
     }
-
-
-def frozen(account: StreamLedger) -> str | None:
-    """What is to be said of a camera whose picture does not change, or None."""
-    if account.still_ns < FROZEN_NS:
-        return None
-    return f"the picture has not changed for {account.still_ns // 1_000_000_000} s"
 
 
 def model(facts: Mapping[str, Any]) -> dict[str, Any]:

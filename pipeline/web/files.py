@@ -15,6 +15,7 @@ _TYPES: Final = {
     "index.html": "text/html; charset=utf-8",
     "login.html": "text/html; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
+    "words.js": "text/javascript; charset=utf-8",
     "login.js": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "favicon.svg": "image/svg+xml",

@@ -22,7 +22,9 @@ log = logging.getLogger("pipeline")
 MOST_BODY_BYTES: Final = 4096
 MOST_HEAD_BYTES: Final = 16_384
 ANSWER_S: Final = 30.0
-PUBLIC: Final = frozenset({"/live", "/ready", "/login", "/app.js", "/login.js", "/style.css", "/favicon.svg"})
+PUBLIC: Final = frozenset(
+    {"/live", "/ready", "/login", "/app.js", "/words.js", "/login.js", "/style.css", "/favicon.svg"}
+)
 """Content-free, or the same for everybody."""
 ENDLESS: Final = "/video.mjpg"
 

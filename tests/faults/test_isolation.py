@@ -119,11 +119,12 @@ def test_frames_and_errors_are_those_of_a_thread(media: Media, clip: Clip, home:
             Camera("gate", clip),
         ) as cameras:
             url, port = cameras.url, cameras.port
-            captures, error = read_all(camera(where, url("ends")))
+            ends = camera(where, url("ends"))
+            captures, error = read_all(ends)
             assert in_place(captures)
             assert all(c.decoded_ns - c.read_ns >= 0 and c.read_ns <= now_ns() for c in captures), "one clock"
             assert all(c.wall_ns for c in captures)
-            seen.append(told([], error))
+            seen += [told([], error), ends.counters.decoder]
             captures, _ = read_all(camera(where, url("grows")), 30)
             assert all(c.picture.size == ((64, 48) if c.index < 15 else (48, 64)) for c in captures)
             for name, more in (("denied", {}), ("lost", {}), ("gate", {"codecs": ["hevc"]})):

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,55 +90,78 @@ def results(folder: Path) -> dict[str, int]:
     return {name: (folder / "out" / f"{name}.jsonl").read_bytes().count(b"\n") for name in NAMES}
 
 
+def answer_to(connected: socket.socket) -> bytes:
+    """The whole answer, after which the server has done with the connection; empty where it hung up at once."""
+    heard = b""
+    with connected, suppress(ConnectionError):
+        connected.sendall(REQUEST)
+        while more := connected.recv(1 << 16):
+            heard += more
+    return heard
+
+
+def flood(running: Daemon, pause: threading.Event) -> int:
+    """A thousand clients, 50 at a time, beside 60 that send slowly; for :data:`SECONDS` at least. How many were
+    answered."""
+    idle_files, since = running.files(), time.monotonic()
+    with ExitStack() as open_ones:
+        for number in range(60):  # each has sent a part of its request, and sends no more
+            slow = open_ones.enter_context(socket.create_connection(running.address, timeout=10))
+            slow.sendall(REQUEST[: number % 50])
+        answers: list[bytes] = []
+        for _ in range(20):
+            clients = [socket.create_connection(running.address, timeout=30) for _ in range(50)]
+            assert running.files() <= idle_files + 128, "sockets are bounded"
+            answers += map(answer_to, clients)
+        pause.wait(max(0.0, SECONDS - (time.monotonic() - since)))
+        assert until_let_in(running, "/live") == b"live\n"
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers if answer)
+    return sum(map(bool, answers))
+
+
+def until_let_in(running: Daemon, path: str) -> Any:
+    """An answer. Right after a flood the door may be full still: that connections are over is heard in turn."""
+    until, pause = time.monotonic() + 30, threading.Event()
+    while True:
+        try:
+            return running.get(path)
+        except (ConnectionError, http.client.HTTPException):
+            assert time.monotonic() < until
+            pause.wait(0.1)
+
+
+def p99(latencies: list[float]) -> float:
+    return sorted(latencies)[int(0.99 * len(latencies))]
+
+
+def what_streams_noticed(folder: Path, running: Daemon, pause: threading.Event) -> list[str]:
+    """Of a flood, against the time before it."""
+    before, since = results(folder), time.monotonic()
+    pause.wait(SECONDS)
+    calm, flood_since = results(folder), time.monotonic()
+    calm_s = flood_since - since
+    assert flood(running, pause) >= 500
+    flooded = results(folder)
+    flooded_s = time.monotonic() - flood_since
+    noticed = []
+    for name in NAMES:
+        latencies = [line["latency_ms"]["end_to_end"] for line in records(folder / "out" / f"{name}.jsonl")]
+        rates = (calm[name] - before[name]) / calm_s, (flooded[name] - calm[name]) / flooded_s
+        times = p99(latencies[before[name] : calm[name]]), p99(latencies[calm[name] : flooded[name]])
+        if rates[1] < 0.95 * rates[0] or times[1] > max(100.0, 2 * times[0]):
+            noticed.append(f"{name}: results/s {rates}, p99 ms {times}")
+    return noticed
+
+
 @pytest.mark.slow
 def test_analytics_do_not_notice_a_flood(tmp_path: Path) -> None:
+    """What else runs on this machine may slow down one of two times that are compared; a flood would each time."""
     with daemon(tmp_path) as running:
         pause = threading.Event()
         pause.wait(1.0)
-        before, since = results(tmp_path), time.monotonic()
-        pause.wait(SECONDS)
-        calm = results(tmp_path)
-        calm_s = time.monotonic() - since
-
-        idle_files = running.files()
-        slow = []
-        for number in range(60):  # each has sent a part of its request, and sends no more
-            slow.append(socket.create_connection(running.address, timeout=10))
-            slow[-1].sendall(REQUEST[: number % 50])
-        answers: list[bytes] = []
-        most_files = 0
-        flood_since = time.monotonic()
-        for _ in range(20):
-            clients = []
-            for _ in range(50):
-                connected = socket.create_connection(running.address, timeout=10)
-                with suppress(ConnectionError):
-                    connected.sendall(REQUEST)
-                clients.append(connected)
-            most_files = max(most_files, running.files())
-            for connected in clients:
-                try:
-                    answers.append(connected.recv(12))
-                except ConnectionError:
-                    answers.append(b"")
-                connected.close()
-        pause.wait(max(0.0, SECONDS - (time.monotonic() - flood_since)))
-        flooded = results(tmp_path)
-        flooded_s = time.monotonic() - flood_since
-        assert running.get("/live") == b"live\n"
-        for each in slow:
-            each.close()
-        told = json.loads(running.get("/api/streams"))["streams"]
-    assert len(answers) == 1000
-    assert set(answers) <= {b"HTTP/1.1 200", b""}
-    assert answers.count(b"HTTP/1.1 200") >= 500
-    assert most_files <= idle_files + 128, "sockets are bounded"
-    for name in calm:
-        rate = (calm[name] - before[name]) / calm_s
-        assert (flooded[name] - calm[name]) / flooded_s >= 0.95 * rate, name
+        noticed = ["not tried"]
+        for _ in range(3):
+            noticed = noticed and what_streams_noticed(tmp_path, running, pause)
+        assert not noticed
+        told = json.loads(until_let_in(running, "/api/streams"))["streams"]
     assert all(stream["state"] == "live" for stream in told.values())
-    for name in calm:
-        latencies = [line["latency_ms"]["end_to_end"] for line in records(tmp_path / "out" / f"{name}.jsonl")]
-        quiet = sorted(latencies[before[name] : calm[name]])
-        loud = sorted(latencies[calm[name] : flooded[name]])
-        assert loud[int(0.99 * len(loud))] <= max(100.0, 2 * quiet[int(0.99 * len(quiet))]), name

@@ -144,6 +144,35 @@ def test_what_needs_attention_among_many(page: Page, board: FakeBoard, added: Ca
     page.until(f"{shown} === 10")
 
 
+def test_when_a_stream_is_tried_again_is_counted_down(page: Page, board: FakeBoard) -> None:
+    assert board.books is not None
+    gone = board.books.streams["gone"]
+    before, gone.life.next_try_ns = gone.life.next_try_ns, now_ns() + 90_000_000_000
+    try:
+        said = "document.querySelectorAll('#rows .next')[1].textContent"
+        page.until(f"/^Next try in (90|8.) s$/.test({said})")
+        page.run(f"window.first = {said}")
+        page.until(f"{said} !== window.first")
+        assert page.run("document.querySelectorAll('#rows .next')[0].checkVisibility()") is False, "gate is live"
+        gone.life.next_try_ns = None
+        page.until(f"{said} === ''")
+    finally:
+        gone.life.next_try_ns = before
+
+
+def test_a_stream_whose_every_frame_is_lost_is_not_well(page: Page, added: Callable[..., StreamLedger]) -> None:
+    account = added("blind")
+    account.life.fails("region: no room")
+    page.until("document.getElementById('overall').textContent === '1 without results, 1 not live'")
+    row = text(page, "#rows tr:last-child")
+    assert "s: region: no room" in row
+    page.run("document.querySelector('#rows tr:last-child button').click()")
+    page.until("document.getElementById('view').open")
+    assert text(page, "#no-picture").startswith("No picture: every frame of this stream is lost")
+    assert page.run("document.getElementById('picture').hasAttribute('src')") is False
+    page.run("document.getElementById('close').click()")
+
+
 def test_a_sink_in_trouble_is_not_well(page: Page, board: FakeBoard) -> None:
     assert board.books is not None
     sink, gone = board.books.sinks["jsonl"], board.books.streams["gone"]

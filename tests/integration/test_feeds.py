@@ -28,6 +28,13 @@ def feed(**entry: Any) -> Stream:
     return build.feed(StreamConfig.model_validate(entry))
 
 
+def test_the_account_names_the_source_without_its_password() -> None:
+    shown = feed(name="gate", source="rtsp://viewer:hunter2@10.0.0.5/x").account.source
+    assert shown.startswith("rtsp://")
+    assert shown.endswith("10.0.0.5/x")
+    assert "hunter2" not in shown
+
+
 class StopAfter(ListSink):
     """Ends the run with the ``count``-th result."""
 
@@ -73,6 +80,7 @@ def test_a_motion_jpeg_camera_that_hangs_up_now_and_then(media: Media) -> None:
         pipeline = run(sink, feed(name="porch", source=f"{url}/video.mjpg", policy="every_frame"))
     account = pipeline.ledger.streams["porch"]
     assert account.info.codec == "mjpeg"
+    assert account.source == f"{url}/video.mjpg"
     assert account.counters.reconnects >= 2
     frames = [result.frame for result in sink.results]
     assert frames == list(range(len(frames))), "the count goes on over a reconnect"

@@ -205,6 +205,17 @@ def test_a_failing_batch_is_split_until_the_bad_frame_is_alone(run: Any, caplog:
     assert_balanced(pipeline)
 
 
+def test_a_stream_of_which_the_model_fails_on_every_frame_says_why(run: Any) -> None:
+    def fail(value: int) -> Detections:
+        raise InferenceError("poison")
+
+    told: list[tuple[str, str]] = []
+    failing = stream("a", seconds(4))
+    failing.account.life.fails = lambda detail, cause="stage": told.append((cause, detail))  # type: ignore[method-assign]
+    run([failing], [ListSink()], FakeDetector(find=fail), batch_size=2)
+    assert told == [("inference", "poison")] * 4
+
+
 def test_a_detector_with_the_wrong_number_of_results_is_caught(run: Any) -> None:
     class Short(FakeDetector):
         def submit(self, batch: Any) -> Any:

@@ -328,7 +328,7 @@ def test_a_stream_whose_next_life_cannot_be_made_keeps_this_one(running: Running
 def test_a_feed_that_only_waits_to_be_let_in_is_not_over(running: Running) -> None:
     """404, say: its state is ``failed`` and its reader tries again in a minute. The cure is a changed entry."""
     gone = StreamLedger("gone", live=True)
-    gone.at(Condition("failed", "404 (next try in 60 s)", "not_found"))
+    gone.at(Condition("failed", "404", "not_found"))
     assert not gone.over
     running.start(entry("a"))
     running.pipeline.ledger.add(gone)

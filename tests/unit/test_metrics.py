@@ -138,6 +138,24 @@ def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert found["pipeline_config_last_reload_success{}"] == 1
 
 
+def test_jitter_is_that_of_the_report(ledger: Ledger) -> None:
+    found = samples(exposition(Running(ledger), now_ns=4 * SECOND))
+    gate = ledger.streams["gate"].as_dict(SECOND)
+
+    def seconds(stage: str, kind: str) -> float | None:
+        return found.get(f"pipeline_jitter_seconds{{kind={kind},stage={stage},stream=gate}}")
+
+    exits = gate["jitter"]["exits"]
+    assert {"arrival", "decode", "infer", "sink"} <= set(exits)
+    for part, figures in exits.items():
+        for kind in ("transit", "transit_added", "interval", "interval_added"):
+            expected = figures[f"{kind}_ms"]
+            assert seconds(part, kind) == (None if expected is None else pytest.approx(expected / 1e3, abs=1e-12))
+    for stage, stats in {**gate["stages"], "end_to_end": gate["end_to_end"]}.items():
+        assert seconds(stage, "duration") == pytest.approx(stats["jitter_ms"] / 1e3, abs=1e-12)
+        assert seconds(stage, "delay_variation") == pytest.approx(stats["delay_variation_ms"] / 1e3, abs=1e-12)
+
+
 def test_late_frames_are_counted_by_the_part_to_blame() -> None:
     world = World("gate", "lobby", budget_ms=80)
     world.as_usual("gate")

@@ -98,7 +98,8 @@ def asked(app: Any, view: LiveView) -> set[int]:
                     for method in ("POST", "PUT", "DELETE", "PATCH"):
                         answer = await http.request(method, f"/api/streams/{name}/{verb}", content=b"streams: []")
                         codes.add(answer.status_code)
-            for path in ("/", "/app.js", "/login", "/live", "/ready", "/metrics", "/api/streams", "/api/report"):
+            pages = ("/", "/app.js", "/words.js", "/login")
+            for path in (*pages, "/live", "/ready", "/metrics", "/api/streams", "/api/report"):
                 for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"):
                     codes.add((await http.request(method, path, content=b"token=x&path=/etc/passwd")).status_code)
             feeder.cancel()

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import cv2
@@ -22,9 +24,11 @@ from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.web import WebServer
 from pipeline.web.drawn import drawn
 from pipeline.web.live import MOST_VIEWERS, LiveView
-from tests.boards import FakeBoard, Feeder, client, picture_result, serving
+from tests.background import until
+from tests.boards import CAMERA_PASSWORD, FakeBoard, Feeder, client, picture_result, serving
 
 BOUNDARY = b"--frame\r\n"
+WHY = f"no room; see rtsp://viewer:{CAMERA_PASSWORD}@10.0.0.9/x"
 
 
 def instead(result: Result, picture: Picture, most: int | None) -> bytes:
@@ -101,13 +105,65 @@ def test_a_still_has_full_size_and_boxes(server: WebServer) -> None:
 def test_stills_of_streams_that_show_nothing(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.web.api._PICTURE_S", 0.1)
     with client(server) as http:
-        assert http.get("/api/streams/gone/frame.jpg").json()["error"]["message"] == "this stream is backoff"
+        gone = http.get("/api/streams/gone/frame.jpg")
+        why = "this stream is backoff: rtsp://10.0.0.9/x: connection refused"
+        assert (gone.status_code, gone.json()["error"]) == (503, {"kind": "NotLive", "message": why})
+        assert 1 <= int(gone.headers["retry-after"]) <= 21, "when it is tried again"
         assert http.get("/api/streams/gone/video.mjpg").status_code == 503
         late = http.get("/api/streams/gate/frame.jpg")
         assert (late.status_code, late.json()["error"]["kind"]) == (503, "NoPicture")
+        why = late.json()["error"]["message"]
+        assert re.fullmatch(r"no result came within 0.1 s, the newest is \d+\.\d s old", why)
         assert http.get("/api/streams/nobody/frame.jpg").status_code == 404
         assert http.get("/api/streams/nobody/video.mjpg").status_code == 404
     assert not server.tap.wants("gate")
+
+
+def test_a_stream_whose_every_frame_is_lost_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.web.trouble.FRUITLESS_NS", 0)
+    monkeypatch.setattr("pipeline.web.mjpeg._LOOK_S", 0.05)
+    board = FakeBoard()
+    assert board.books is not None
+    gate = board.books.streams["gate"]
+    with serving(board) as server, client(server) as http:
+        gate.life.fails(WHY)
+        told = http.get("/api/streams/gate").json()
+        assert (told["state"], told["cause"]) == ("live", "stage")
+        assert re.fullmatch(r"no result for \d s: no room; see rtsp://(\*\*\*@)?10.0.0.9/x", told["detail"])
+        for path in ("frame.jpg", "video.mjpg"):
+            answer = http.get(f"/api/streams/gate/{path}")
+            assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "NoResults")
+            assert answer.json()["error"]["message"] == told["detail"]
+            assert answer.headers["retry-after"] == "5"
+        monkeypatch.setattr("pipeline.web.trouble.FRUITLESS_NS", 60_000_000_000)
+        assert http.get("/api/streams").json()["streams"]["gate"]["cause"] is None, "a single frame says nothing"
+
+
+def test_a_live_view_that_waits_in_vain_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.web.trouble.FRUITLESS_NS", 0)
+    monkeypatch.setattr("pipeline.web.mjpeg._LOOK_S", 0.05)
+    board = FakeBoard()
+    assert board.books is not None
+    gate = board.books.streams["gate"]
+    with serving(board) as server, client(server) as http:
+
+        def once_somebody_looks() -> None:
+            until(lambda: server.tap.wants("gate"))
+            gate.life.fails(WHY)
+
+        losing = threading.Thread(target=once_somebody_looks)
+        losing.start()
+        answer = http.get("/api/streams/gate/video.mjpg")
+        losing.join()
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "NoResults")
+        board.frame()
+        with ExitStack() as looking:
+            with Feeder(server):
+                stream = looking.enter_context(http.stream("GET", "/api/streams/gate/video.mjpg"))
+                chunks = stream.iter_bytes()
+                next(chunks)
+            gate.life.fails(WHY)
+            assert all(chunk for chunk in chunks), "it ends"
 
 
 def parts(stream: httpx.Response, count: int) -> list[bytes]:

@@ -13,82 +13,19 @@ const WITHOUT_PICTURE = {
   truncated: "has ended before its time", stopped: "was stopped",
 };
 const CARDS = matchMedia("(max-width: 860px)");
-const SVG = "http://www.w3.org/2000/svg";
 
-const byId = (id) => document.getElementById(id);
 const rows = new Map(); // name of a stream -> its cells
 let shown = null; // name of the stream in the live view
 let before = null; // states at the last time, to tell what changed
 let newest = {};
 let timer = 0;
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-function draw(tag, attributes, parent) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  parent.append(element);
-  return element;
-}
-
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function kindOf(state) {
-  if (state === "live") return "good";
-  if (state === "connecting" || state === "paused") return "warning";
-  if (state === "finished" || state === "stopped") return "";
-  return "bad";
-}
-
-function pill(element, state) {
-  say(element, state.replace("_", " "));
-  element.className = `pill ${kindOf(state)}`;
-}
-
-const milliseconds = (value) => {
-  if (value === null || value === undefined) return "–";
-  if (value >= 1000) return `${(value / 1000).toFixed(value < 10000 ? 2 : 1)} s`;
-  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
-};
-
-function duration(seconds) {
-  if (seconds === null || seconds === undefined) return "–";
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 120) return `${Math.round(seconds)} s`;
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86400)} days`;
-}
-
-const perSecond = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} /s`);
-const count = (value) => value.toLocaleString("en");
-const lostOf = (stream) => Object.values(stream.frames.dropped).reduce((sum, each) => sum + each, 0);
-const reasonsOf = (stream, between = ", ") =>
-  Object.entries(stream.frames.dropped).map(([reason, each]) => `${count(each)} ${reason.replace("_", " ")}`).join(between);
-
-// A live stream whose results are older than ten of its intervals, and than three seconds.
-function isLate(stream) {
-  return stream.state === "live" && stream.age_s > Math.max(3, stream.rate_fps ? 10 / stream.rate_fps : 0);
-}
-
-// Nobody has to look after it.
-function isWell(stream) {
-  return (stream.state === "live" && !isLate(stream)) || ["finished", "stopped", "paused"].includes(stream.state);
-}
-
 function newRow(name) {
   const button = make("button", { type: "button", class: "name" }, name);
   button.addEventListener("click", () => open(name));
   const cell = (label, kind = "number") => make("td", { role: "cell", class: kind, "data-label": label });
   const cells = {
-    state: make("span"), cause: make("div", { class: "cause" }), why: cell("", "why"),
+    state: make("span"), cause: make("div", { class: "cause" }), why: cell("", "why"), next: make("div", { class: "note next" }), at: null,
     rate: cell("Rate"), age: cell("Age"), p50: cell("p50"), p99: cell("p99"), jitter: cell("Jitter"),
     lost: make("div"), reasons: make("div", { class: "reasons" }),
     spark: document.createElementNS(SVG, "svg"),
@@ -100,7 +37,7 @@ function newRow(name) {
   const trend = cell("", "trend");
   trend.append(cells.spark);
   const state = cell("", "state");
-  state.append(cells.state, cells.cause);
+  state.append(cells.state, cells.cause, cells.next);
   const lost = cell("Lost");
   lost.append(cells.lost, cells.reasons);
   cells.row = make("tr", { role: "row" },
@@ -111,31 +48,12 @@ function newRow(name) {
   return cells;
 }
 
-function sparkline(svg, values, step) {
-  const key = values.join();
-  if (svg.dataset.key === key) return;
-  svg.dataset.key = key;
-  svg.replaceChildren();
-  draw("line", { class: "base", x1: 0, x2: 120, y1: 29, y2: 29 }, svg);
-  if (values.length > 1) {
-    const top = Math.max(...values, 0.1);
-    const first = 120 - values.length;
-    const points = values.map((value, at) => `${first + at},${(29 - (value / top) * 26).toFixed(1)}`);
-    draw("polygon", { class: "area", points: `${first},29 ${points.join(" ")} 119,29` }, svg);
-    draw("polyline", { class: "curve", points: points.join(" ") }, svg);
-    const least = Math.min(...values).toFixed(1);
-    const minutes = Math.max(1, Math.round((values.length * step) / 60));
-    svg.setAttribute("aria-label",
-      `Results per second over ${minutes} min: now ${values.at(-1).toFixed(1)}, least ${least}, most ${top.toFixed(1)}`);
-  } else {
-    svg.setAttribute("aria-label", "No history yet");
-  }
-}
-
 function showRow(stream) {
   const cells = rows.get(stream.name) || newRow(stream.name);
   const recent = stream.windows["60s"].end_to_end || {};
-  pill(cells.state, stream.state);
+  pill(cells.state, stream);
+  cells.at = nextTry(stream);
+  sayNextTry(cells.next, cells.at);
   say(cells.cause, stream.detail || "");
   say(cells.rate, ENDED.includes(stream.state) ? "–" : perSecond(stream.rate_fps));
   say(cells.age, duration(stream.age_s));
@@ -162,6 +80,7 @@ let losingUntil = 0; // frames were lost shortly before
 function showSummary(told) {
   const streams = Object.values(told.streams);
   const live = streams.filter((stream) => stream.state === "live").length;
+  const fruitless = streams.filter(isFruitless).length;
   const over = streams.filter((stream) => ["finished", "stopped", "paused"].includes(stream.state)).length;
   const overall = byId("overall");
   if (!streams.length) {
@@ -174,7 +93,7 @@ function showSummary(told) {
     const sinks = Object.values(told.sinks).filter((sink) => sink.state !== "ok").length;
     const losing = live && Date.now() < losingUntil;
     const away = streams.length - live - over;
-    const trouble = [away && `${away} not live`, sinks && `${sinks} ${sinks > 1 ? "sinks" : "sink"} in trouble`].filter(Boolean);
+    const trouble = [fruitless && `${fruitless} without results`, away && `${away} not live`, sinks && `${sinks} ${sinks > 1 ? "sinks" : "sink"} in trouble`].filter(Boolean);
     say(overall, trouble.join(", ") || (losing ? "losing frames" : live ? "all well" : "nothing live"));
     overall.className = `pill ${trouble.length || losing ? (live ? "warning" : "bad") : live ? "good" : ""}`;
   }
@@ -265,15 +184,20 @@ function showView() {
     byId("view").close();
     return;
   }
-  pill(byId("view-state"), stream.state);
+  pill(byId("view-state"), stream);
+  sayNextTry(byId("view-next"), nextTry(stream));
   say(byId("view-cause"), stream.detail || "");
   const hold = byId("hold");
   say(hold, stream.state === "paused" ? "Resume" : "Pause");
   hold.disabled = ENDED.includes(stream.state);
   const picture = byId("picture");
   byId("still").href = `/api/streams/${encodeURIComponent(shown)}/frame.jpg`;
-  byId("still").hidden = stream.state !== "live";
-  if (stream.state === "live" || stream.state === "stalled") {
+  byId("still").hidden = stream.state !== "live" || isFruitless(stream);
+  if (isFruitless(stream)) {
+    picture.removeAttribute("src");
+    picture.alt = "";
+    say(byId("no-picture"), "No picture: every frame of this stream is lost before there is a result.");
+  } else if (stream.state === "live" || stream.state === "stalled") {
     if (!picture.hasAttribute("src")) picture.src = `/api/streams/${encodeURIComponent(shown)}/video.mjpg`;
     picture.alt = `Live view of ${shown} with the boxes of what was found`;
     say(byId("no-picture"), "Waiting for a picture …"); // it will cover this
@@ -290,6 +214,13 @@ function showView() {
     ["Departure jitter", milliseconds(stream.jitter.departure_ms)]];
   byId("facts").replaceChildren(...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
+
+// Seconds pass also between two answers.
+setInterval(() => {
+  if (document.hidden) return;
+  for (const cells of rows.values()) if (cells.at !== null) sayNextTry(cells.next, cells.at);
+  if (shown !== null && rows.has(shown)) sayNextTry(byId("view-next"), rows.get(shown).at);
+}, 1000);
 
 byId("only").addEventListener("change", () => {
   for (const stream of Object.values(newest)) showRow(stream);
