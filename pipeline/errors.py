@@ -34,8 +34,8 @@ Cause = Literal[
 ]  # fmt: skip
 """What is wrong with a stream: a closed set, since it becomes a metric label. ``stall``: its source neither fails nor
 delivers; ``hung``: what reads it never came back; ``crash``, ``memory``: the process that decodes it died, or had no
-more memory; ``stage``, ``inference``: it is live, and its latest frame could not be prepared or followed, or the model failed on it,
-so there is no result of it.
+more memory; ``stage``, ``inference``: it is live, and its latest frame could not be prepared or followed, or the model
+failed on it, so there is no result of it.
 """
 
 

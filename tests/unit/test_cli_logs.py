@@ -135,7 +135,7 @@ def test_who_was_told_that_it_went_is_told_that_it_came_back() -> None:
         camera._tell(Condition("live"))
         for cause in ("eof", "timeout", "eof", "refused"):
             talk.clock.advance(5_000_000_000)
-            camera._tell(Condition("backoff", f"gone: {cause}", cause, 1, 0.5))
+            camera._tell(Condition("backoff", f"gone: {cause}", cause, 1))
             talk.clock.advance(5_000_000_000)
             camera._tell(Condition("live"))
     talk.handler.close()
