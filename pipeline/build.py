@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 
+from pipeline.arrivals import Recorder, told_to, watched, watching
 from pipeline.config.credentials import resolve_source
 from pipeline.config.models import ModelConfig, StreamConfig, StreamSettings
 from pipeline.config.outputs import (
@@ -55,7 +56,7 @@ from pipeline.sources import (
     looks_live,
 )
 from pipeline.stages import Letterbox, Region
-from pipeline.stream import Stream
+from pipeline.stream import Stream, unwatched
 
 _log = logging.getLogger(__name__)
 
@@ -185,10 +186,10 @@ def absent(name: str, reason: str) -> Stream:
     return Stream(Absent(reason), [], StreamLedger(name))
 
 
-def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
+def feed(config: StreamConfig, gate: Gate | None = None, recorder: Recorder | None = None) -> Stream:
     """A stream of the daemon: a camera that is reconnected for ever, or a recording, perhaps looped, at its own pace.
 
-    ``gate`` bounds how many cameras connect at the same time.
+    ``gate`` bounds how many cameras connect at the same time; ``recorder`` keeps what comes.
 
     Raises ConfigError when its credentials cannot be had.
     """
@@ -198,11 +199,11 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
     account = StreamLedger(
         config.name, source=shown(source), live=live, paced=config.pace == "realtime", budget_ns=terms.budget_ns
     )
-    skip: Skip | AutoSkip = _fixed(config)
-    if config.skip == "auto" and config.fps is not None and config.stride == 1:
-        skip = AutoSkip(config.fps, config.name)
+    skip = _skip(config)
     reader: Source
     camera: Reconnecting | None = None
+    watcher = watching(config, recorder, "camera" if live else "recording")
+    on_state = told_to(account.at, watcher)
     if live and source.scheme != "pattern":
         home: Isolation | None = None
         if config.isolation == "process":
@@ -211,7 +212,9 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
         def connection() -> Source:
             try:
                 resolved = resolve_source(config)
-                return _camera(config, resolved, skip) if home is None else _isolated(home, config, resolved, skip)
+                if home is not None:
+                    return _isolated(home, config, resolved, skip)
+                return watched(_camera(config, resolved, skip), watcher)
             except ConfigError as error:  # its password was there at the start; a rotated file comes back
                 raise SourceUnavailable(str(error), cause="auth") from error
 
@@ -219,7 +222,7 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
         reader = camera = Reconnecting(
             connection,
             name=config.name,
-            on_state=account.at,
+            on_state=on_state,
             gate=gate,
             knock=None if _is_device(source) else partial(knock, source, config.open_timeout_s),
             release=release,
@@ -227,11 +230,11 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
     elif source.scheme == "pattern":
         reader = PatternSource(source.reveal())
     elif config.loop:
-        reader = Looping(lambda: _file(config, source, skip))
+        reader = Looping(lambda: watched(_file(config, source, skip), watcher))
     else:
-        reader = _file(config, source, skip)
+        reader = watched(_file(config, source, skip), watcher)
     # Who plays the part of a camera is held inside its pacing: what was not seen is not caught up.
-    reader = pausable = Pausable(reader, name=config.name, on_state=account.at, hang_up=camera is not None)
+    reader = pausable = Pausable(reader, name=config.name, on_state=on_state, hang_up=camera is not None)
     if source.scheme == "pattern":
         reader = Paced(reader, wall=live)
     elif not live and config.pace == "realtime":
@@ -245,7 +248,14 @@ def feed(config: StreamConfig, gate: Gate | None = None) -> Stream:
         drop_corrupt=config.corrupt == "drop",
         pause=pausable.pause,
         wake=None if camera is None else camera.wake,
+        witness=unwatched if watcher is None else watcher.outcome,
     )
+
+
+def _skip(config: StreamConfig) -> Skip | AutoSkip:
+    if config.skip == "auto" and config.fps is not None and config.stride == 1:
+        return AutoSkip(config.fps, config.name)
+    return _fixed(config)
 
 
 def glance(config: StreamConfig) -> Source:
@@ -323,7 +333,7 @@ def _fixed(settings: StreamSettings) -> Skip:
     return "none" if settings.skip == "auto" else settings.skip
 
 
-def _camera(config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
+def _camera(config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> CameraSource | DeviceSource:
     options = _camera_options(config, source)
     if _is_device(source):
         return DeviceSource(source.reveal(), **options)
@@ -368,7 +378,7 @@ def _isolated(home: Isolation, config: StreamConfig, source: SourceUrl, skip: Sk
     return home.connection(order, open_s=2 * open_s + read_s, read_s=read_s)
 
 
-def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
+def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip) -> FileSource:
     where = local_path(source.reveal()) if source.is_file else source
     codecs = FILE_CODECS if settings.codecs is None else frozenset(settings.codecs)
     return FileSource(where, skip=skip, max_pixels=settings.max_pixels, codecs=codecs, hwaccel=settings.hwaccel)

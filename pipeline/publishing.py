@@ -164,8 +164,10 @@ class Publisher:
         # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
         self._deliver(Delivery(result, stream.account, self._outlets))
         stream.account.published(frame.trace)
+        stream.witness(frame.trace, None)
 
     def _lose(self, following: _Following, frame: Frame, reason: DropReason) -> None:
         """Its journey has ended already, where it was lost."""
         following.stream.account.lost(reason, frame.trace)
+        following.stream.witness(frame.trace, reason)
         following.dropped_before += 1

@@ -7,15 +7,21 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.frame import Capture, Result, StreamKey
+from pipeline.frame import Capture, DropReason, Result, StreamKey
 from pipeline.lanes import EVERY_FRAME, Terms
 from pipeline.ledger import StreamLedger
 from pipeline.protocols import Follower, Model, Source, Stage, Tap
 from pipeline.threads import Closed, Policy, StopFlag
 
+Witness = Callable[[list[int], DropReason | None], None]
+
 
 def _every(capture: Capture) -> bool:
     return True
+
+
+def unwatched(trace: list[int], dropped: DropReason | None) -> None:
+    """A witness that does not care."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +37,8 @@ class Stream:
         limit: stop after this many decoded frames.
         drop_corrupt: frames that the decoder flagged as damaged are dropped, else only counted.
         follower: sees this stream's detections in order, before they are published.
+        witness: is told by the follow loop what became of each frame, in order: its trace, and why it was dropped or
+            None; must not wait.
         pause: holds the source (True) or lets it go on (False), from any thread; None where it cannot be held.
         wake: has the source try again at once, where it waits for a person's help; None where it never does.
     """
@@ -44,6 +52,7 @@ class Stream:
     limit: int | None = None
     drop_corrupt: bool = False
     follower: Follower | None = None
+    witness: Witness = unwatched
     pause: Callable[[bool], None] | None = None
     wake: Callable[[], None] | None = None
     # Set by the pipeline

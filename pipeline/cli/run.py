@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import Parser, folder, one_of
+from pipeline.cli.parser import Parser, folder, one_of, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report
 
 if TYPE_CHECKING:
+    from pipeline.arrivals import Recorder
     from pipeline.config.outputs import ServerConfig
     from pipeline.daemon import Daemon
     from pipeline.daemon.board import Board
@@ -29,6 +30,7 @@ a dozen busy threads in turn: 28 instead of 12 ms at the 99th percentile. Throug
 EXAMPLES = """\
   pipeline check streams.yaml && pipeline run streams.yaml
   pipeline run streams.yaml --out results     a report in results/ when it ends
+  pipeline run streams.yaml --record-arrivals rec     for: pipeline replay --arrivals rec
 """
 
 
@@ -39,6 +41,18 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--out", type=folder, metavar="DIR", help="write report.json and report.html there at the end")
     parser.add_argument(
         "--trace", type=Path, metavar="FILE", help="at the end, the journeys of the last seconds, for ui.perfetto.dev"
+    )
+    parser.add_argument(
+        "--record-arrivals",
+        type=folder,
+        metavar="DIR",
+        help="keep packets, when they came, drops and reconnects in a new folder, for 'pipeline replay --arrivals'",
+    )
+    parser.add_argument(
+        "--record-limit",
+        type=whole_number,
+        metavar="MB",
+        help="the recording ends, and the run goes on, when it has so many megabytes (default 20000)",
     )
     parser.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the streams (from 0)")
     parser.add_argument(
@@ -84,7 +98,9 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"--trace {options.trace}: there is no folder {options.trace.parent}")
         since_ns = wall_ns()
         shard = WHOLE if options.shard is None else Shard.parse(options.shard)
-        daemon = Daemon(options.config, shard=shard, serve=partial(_serve, insecure=options.insecure))
+        recorder = _recorder(options, stack)
+        serve = partial(_serve, insecure=options.insecure)
+        daemon = Daemon(options.config, shard=shard, serve=serve, recorder=recorder)
         error = None
         try:
             code = daemon.run()
@@ -93,6 +109,8 @@ def run(options: argparse.Namespace) -> int:
                 raise
             logging.getLogger("pipeline").debug("the run failed", exc_info=True)
             error, code = str(failure) or type(failure).__name__, 1
+        if recorder is not None:
+            recorder.close()
         if daemon.ready and not _report(options, daemon, out, error, since_ns):
             code = code or 1
     if daemon.stuck:
@@ -101,6 +119,22 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _recorder(options: argparse.Namespace, stack: ExitStack) -> Recorder | None:
+    """Who keeps what arrives, if that was asked for; at work until it is closed, or the stack is."""
+    from pipeline.errors import UsageError
+
+    if options.record_arrivals is None:
+        if options.record_limit is not None:
+            raise UsageError("--record-limit needs --record-arrivals: the folder of the recording")
+        return None
+    from pipeline.arrivals import LIMIT_MB, Recorder
+
+    recorder = Recorder(options.record_arrivals, limit_mb=options.record_limit or LIMIT_MB)
+    recorder.open()
+    stack.callback(recorder.close)
+    return recorder
 
 
 def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:

@@ -27,6 +27,7 @@ from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.status import Status
 from pipeline.daemon.supervise import Supervisor
 from pipeline.daemon.swap import Swapper
+from pipeline.daemon.verdict import exit_code, served_out
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.figures import count
@@ -36,6 +37,7 @@ from pipeline.stream import NOBODY
 from pipeline.timing import SYSTEM, Clock, now_ns
 
 if TYPE_CHECKING:
+    from pipeline.arrivals import Recorder
     from pipeline.config import LoadedConfig, StreamConfig
     from pipeline.config.outputs import SinkConfig
     from pipeline.daemon.reload import Reloader
@@ -76,6 +78,7 @@ class Daemon:
         shard: which part of the streams is this daemon's.
         clock: where time comes from.
         serve: binds the HTTP server where the configuration has one; None: nothing is served.
+        recorder: keeps what arrives, from its opening until whoever gave it closes it; None: nobody does.
 
     Attributes:
         ready: the detector is loaded and warm, the sinks are open: from here on there is something to report.
@@ -93,6 +96,7 @@ class Daemon:
         shard: Shard = WHOLE,
         clock: Clock = SYSTEM,
         serve: Serve | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._path = config_path
         self._status_every_ns = int(status_every_s * 1e9)
@@ -106,6 +110,7 @@ class Daemon:
         self._supervisor: Supervisor | None = None
         self._swapper: Swapper | None = None
         self._serve = serve
+        self._recorder = recorder
         self._board = Board(self.facts, clock.now_ns)
         self._tap: Tap = NOBODY
         self._file = WatchedFile(config_path, self._now)  # what changes while the model is loaded counts
@@ -156,7 +161,8 @@ class Daemon:
     def facts(self) -> dict[str, Any]:
         """What a report needs to know beside the ledger."""
         model = {} if self._swapper is None else self._swapper.facts()
-        return {"command": "run", "model": model, "startup_s": self._startup_s}
+        arrivals = {} if self._recorder is None else {"arrivals": self._recorder.facts()}
+        return {"command": "run", "model": model, "startup_s": self._startup_s, **arrivals}
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -232,7 +238,8 @@ class Daemon:
         with placing_model_faults(loaded.document):
             model = load(wanted)
         self._startup_s = dict(model.detector.startup_s)
-        sinks = build.sinks(config.sinks, run_id=secrets.token_hex(8))
+        run_id = secrets.token_hex(8)
+        sinks = build.sinks(config.sinks, run_id)
         options = replace(
             model.options,
             outlet_policy="freshest",
@@ -243,6 +250,8 @@ class Daemon:
             tap=self._tap,
         )
         self._pipeline = pipeline = Pipeline(model.detector, sinks, options)
+        if self._recorder is not None:
+            self._recorder.begin(config, model.facts, run_id, pipeline.ledger)
         self._swapper = swapper = Swapper(pipeline, InUse(wanted, model.facts), loading_limit_s, self._now)
         try:
             pipeline.start()
@@ -255,7 +264,7 @@ class Daemon:
         for _, stream in streams:
             pipeline.add(stream)
         running = [config for config, _ in streams]
-        make_feed = partial(build.feed, gate=gate)
+        make_feed = partial(build.feed, gate=gate, recorder=self._recorder)
         self._reloader = reloader = Reloader(
             self._path, self._file, self._shard, loaded, running, pipeline, make_feed,
             lambda config, asked: swapper.want(config, asked=asked),
@@ -273,7 +282,7 @@ class Daemon:
         for stream in loaded.config.streams:
             if stream.enabled:
                 try:
-                    feeds.append((stream, build.feed(stream, gate)))
+                    feeds.append((stream, build.feed(stream, gate, self._recorder)))
                 except ConfigError as error:
                     self._refused = True
                     log.error("%s; the other streams run", error)
@@ -320,7 +329,7 @@ class Daemon:
                 swapper.stop()
                 pipeline.stop()
                 stopped_ns = now_ns
-            elif stopped_ns is not None and now_ns - stopped_ns > 1e9 and _served(pipeline.ledger):
+            elif stopped_ns is not None and now_ns - stopped_ns > 1e9 and served_out(pipeline.ledger):
                 # A reader may sit in a network call that only its own time limit ends. It holds nothing of ours; the
                 # sinks are given the rest of the grace to close.
                 self._status.say(pipeline.ledger)
@@ -332,7 +341,7 @@ class Daemon:
         swapper.stop()
         self.stuck = swapper.hangs(STOPPED_LOADING_S)
         pipeline.detector.close()
-        return self._verdict(pipeline.ledger)
+        return exit_code(pipeline.ledger, refused=self._refused, asked=bool(self._signals))
 
     def _look_after(self, pipeline: Pipeline) -> None:
         """Feeds that stand still, a changed file, and the end when all streams have ended by themselves."""
@@ -373,25 +382,8 @@ class Daemon:
             self.stuck = self._swapper.hangs(0.0) or self.stuck
         return code
 
-    def _verdict(self, ledger: Ledger) -> int:
-        lost = [sink for sink in ledger.sinks.values() if sink.lost_data]
-        for sink in lost:
-            log.error("sink %s lost results: %s", sink.name, dict(sink.lost) or sink.error)
-        if self._signals:
-            return 0
-        states = [account.state for account in ledger.streams.values()]
-        if lost or all(state == "failed" for state in states):
-            return 1
-        partial = self._refused or any(state in ("failed", "truncated") for state in states)
-        return 3 if partial else 0
-
 
 def _name_threads(number: int, frame: FrameType | None) -> None:
     """The stacks are told by number only."""
     for thread in threading.enumerate():
         log.info("thread 0x%016x is %s", thread.ident or 0, thread.name)
-
-
-def _served(ledger: Ledger) -> bool:
-    """Every frame that was decoded is accounted for, and every sink is done with what was meant for it."""
-    return not ledger.unbalanced() and all(sink.served for sink in ledger.sinks.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.ledger.busy import Busy
@@ -39,6 +40,7 @@ class Ledger:
         self._batches: Lately[BatchRun] = Lately()
         self._busy = Busy()  # written under the lock
         self._whole: WholeRun | None = None
+        self.on_batch: Callable[[BatchRun], None] = lambda run: None  # told of each batch, by its worker
         self._reached: dict[str, tuple[int, int]] = {}  # by name: its next frame and epoch, if it is begun anew
         self._ended: deque[StreamLedger] = deque()  # lately
         # Of the streams that have ended: a run over thousands of files stays small.
@@ -132,6 +134,7 @@ class Ledger:
             self.batch_sizes[run.items] += 1
             self._batches.add(run)
             self._busy.add(run)
+        self.on_batch(run)
 
     def batches(self) -> dict[int, int]:
         """How many batches of each size there were so far."""

@@ -71,7 +71,7 @@ class AutoSkip:
 
     def begin(self, opened: Opened) -> None:
         """Packets of another connection, or of another lap, follow."""
-        self._time_base = opened.stream.time_base or self._time_base
+        self._time_base = opened.time_base
         self._unneeded = unneeded_by(opened.codec, opened.stream.codec_context.extradata)
         self._last_key_s = None
         self._look = _Look()

@@ -48,7 +48,7 @@ class Beat:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""
         self._tick()
 
-    def packet(self, packet: Packet[VideoStream]) -> None:
+    def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""
         self._tick()
 

@@ -5,13 +5,16 @@ unless somebody asks for it; nothing here does."""
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 import av.error
 from av.codec.context import Flags, ThreadType
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
@@ -20,11 +23,29 @@ from pipeline.redact import scrub
 from pipeline.sources.hardware import HARDWARE
 from pipeline.sources.nal import GRAMMARS
 from pipeline.sources.opening import Limits, Target
-from pipeline.timing import now_ns
+from pipeline.timing import SYSTEM, Clock, now_ns
 
 _DECODERS = {"vp8": ("vp8", "libvpx"), "vp9": ("vp9", "libvpx-vp9"), "av1": ("libdav1d", "av1")}
 _UNPARSED = 0x20 | 0x10  # AVFMT_FLAG_NOPARSE and AVFMT_FLAG_NOFILLIN, see `opening.url_target`
+_MOST_FPS = 1000  # libav gives the rate of the clock where it knows nothing better
 _HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Packets that were recorded as they came, given out again instead of the container's own (:mod:`arrivals`).
+
+    Attributes:
+        packets: with the stamps that they came with; raises SourceError where the connection was lost.
+        time_base: of their stamps.
+        fps: what the feed declared, or None.
+        clock: what reads a packet asks when that was.
+    """
+
+    packets: Iterator[Packet[VideoStream]]
+    time_base: Fraction
+    fps: float | None
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,7 @@ class Opened:
         codec: canonical codec name, such as ``h264``.
         format: name of the container format, such as ``matroska``.
         parsed: packets hold whole frames; False: each holds the payload of one RTP packet, without duration and flags.
+        played: packets that stand in for those in the container, or None.
     """
 
     container: InputContainer
@@ -44,6 +66,29 @@ class Opened:
     codec: str
     format: str
     parsed: bool = True
+    played: Played | None = None
+
+    @property
+    def time_base(self) -> Fraction:
+        """Unit of the packets' time stamps, in seconds."""
+        return self.played.time_base if self.played is not None else self.stream.time_base or Fraction(1, 90000)
+
+    @property
+    def fps(self) -> float | None:
+        """Declared frames per second, or None."""
+        if self.played is not None:
+            return self.played.fps
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(rate) if rate and rate < _MOST_FPS else None
+
+    @property
+    def clock(self) -> Clock:
+        """When something was read is asked of this one."""
+        return SYSTEM if self.played is None else self.played.clock
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """Those that are still to come."""
+        return self.container.demux(self.stream) if self.played is None else self.played.packets
 
 
 def open_video(target: Target, limits: Limits) -> Opened:

@@ -15,7 +15,6 @@ from av.video.stream import VideoStream
 
 from pipeline.sources import structure
 from pipeline.sources.libav import Opened
-from pipeline.sources.reader import rate_of
 from pipeline.sources.rhythm import Moment, presented
 from pipeline.sources.skipping import SkipFacts
 from pipeline.threads import StopFlag
@@ -60,9 +59,8 @@ class PacketLog:
         self.container = opened.format
         self._name_coding(context)
         self.declared_bit_rate = context.bit_rate or opened.container.bit_rate or None
-        self._time_base = opened.stream.time_base or self._time_base
-        rate = rate_of(opened)
-        self._interval_s = 1 / rate if rate else None
+        self._time_base = opened.time_base
+        self._interval_s = 1 / opened.fps if opened.fps else None
         if opened.codec in _WITH_UNREFERENCED:
             sparse = CodecContext.create(opened.codec, "r")
             assert isinstance(sparse, VideoCodecContext)
@@ -76,11 +74,11 @@ class PacketLog:
         self.profile = context.profile or ""
         self.pix_fmt = "" if context.is_hwaccel else context.pix_fmt or ""  # there it is the name of the device
 
-    def packet(self, packet: Packet[VideoStream]) -> None:
+    def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""
         if not self.pix_fmt and self._opened is not None:  # known with the first frame of a feed
             self._name_coding(self._opened.stream.codec_context)
-        self._note(packet)
+        self._note(packet, read_ns)
         self._decoded_packets += 1
         if self._sparse is not None:
             self._keep(packet)
@@ -100,11 +98,11 @@ class PacketLog:
                 if packet is None:
                     return
                 if packet.size:
-                    self._note(packet)
+                    self._note(packet, now_ns())
         except av.FFmpegError:
             return  # what could be read counts
 
-    def _note(self, packet: Packet[VideoStream]) -> None:
+    def _note(self, packet: Packet[VideoStream], read_ns: int) -> None:
         self._bytes += packet.size
         if packet.is_discard:  # an edit list leaves it out
             return
@@ -115,7 +113,7 @@ class PacketLog:
             previous = next((stamp for stamp in reversed(self._stamps) if stamp is not None), None)
             self._reordered |= previous is not None and pts < previous
             self._ends.append(pts + (packet.duration or 0))
-            self._jitter.record(now_ns(), int(pts * self._time_base * 1_000_000_000))
+            self._jitter.record(read_ns, int(pts * self._time_base * 1_000_000_000))
         self._stamps.append(pts)
 
     def shortfall(self) -> str | None:

@@ -7,7 +7,6 @@ import errno
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Protocol, cast
 
 import av
@@ -26,7 +25,6 @@ from pipeline.sources.payloads import Payloads
 from pipeline.sources.pictures import PictureMaker
 from pipeline.sources.timeline import Timeline
 from pipeline.threads import StopFlag
-from pipeline.timing import now_ns, wall_ns
 
 
 @dataclass(slots=True)
@@ -43,7 +41,6 @@ _HALT_NS = 1_000_000_000
 """libav looks ten times a second whether the limit of a read is over. Noticed so much later, it was this machine that
 did nothing (stopped, suspended, swapping). What the peer sent meanwhile waits in the socket, so the connection may be
 well: it is read on, and libav finds the beginning of a packet again. If not, the next limit is kept."""
-_MOST_FPS = 1000  # libav gives the rate of the clock where it knows nothing better
 _LONG_GOP = 4
 """Times the usual limit that a feed of which only key frames are decoded may show nothing."""
 
@@ -55,15 +52,9 @@ class PacketWatcher(Protocol):
         """The container is open; nothing has been read."""
         ...
 
-    def packet(self, packet: Packet[VideoStream]) -> None:
-        """A packet was read; its decoding comes next."""
+    def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
+        """A packet was read at ``read_ns`` (monotonic); its decoding comes next."""
         ...
-
-
-def rate_of(opened: Opened) -> float | None:
-    """Declared frames per second, or None."""
-    rate = opened.stream.average_rate or opened.stream.guessed_rate
-    return float(rate) if rate and rate < _MOST_FPS else None
 
 
 def info_of(opened: Opened, *, live: bool) -> StreamInfo:
@@ -78,7 +69,7 @@ def info_of(opened: Opened, *, live: bool) -> StreamInfo:
         name="",
         width=context.width,
         height=context.height,
-        fps=rate_of(opened),
+        fps=opened.fps,
         frames=stream.frames or None,
         duration_s=None if live else duration,
         live=live,
@@ -120,16 +111,17 @@ class StreamReader:
         self._max_bad = max_bad_packets
         self._frame_timeout_ns = None if frame_timeout_s is None else int(frame_timeout_s * 1e9)
         self._decoder = Decoder(opened.stream.codec_context, counters)
-        self._packets: Iterator[Packet[VideoStream]] = opened.container.demux(opened.stream)
+        self._packets: Iterator[Packet[VideoStream]] = opened.packets()
         self._payloads = None if opened.parsed else Payloads(opened, target.shown, counters)
         self._frames: deque[tuple[VideoFrame, int]] = deque()
         self._pictures = PictureMaker()
-        rate = rate_of(opened)
-        self._time_base = opened.stream.time_base or Fraction(1, 90000)
-        self._timeline = Timeline(self._time_base, 1 / rate if rate else None, live=target.live)
+        self._time_base = opened.time_base
+        self._timeline = Timeline(self._time_base, 1 / opened.fps if opened.fps else None, live=target.live)
         self._bad_in_a_row = 0
         self._fruitless_ns = 0  # since when packets have come without a frame
-        self._last_read = _Stamps(now_ns(), None)
+        self._clock = opened.clock
+        self._now = self._clock.now_ns
+        self._last_read = _Stamps(self._now(), None)
         context = opened.stream.codec_context
         self._calls_decode = not (context.thread_count > 1 and context.thread_type & ThreadType.FRAME)
         self._index = 0
@@ -194,18 +186,18 @@ class StreamReader:
         """Read one packet and decode what is complete with it."""
         if self._lost is not None:
             raise self._lost
-        began_ns = now_ns()
+        began_ns = self._now()
         try:
             packet = next(self._packets, None)
         except IndexError:
             # A packet of a track that was not there when the demuxer was asked: MPEG-TS may announce one at any time,
             # and PyAV (18.1) trips over it. Asked anew, it knows of that track and passes it over.
-            self._packets = self._opened.container.demux(self._opened.stream)
+            self._packets = self._opened.packets()
             return
         except av.FFmpegError as exc:
-            late_ns = self._late_ns(now_ns() - began_ns)
+            late_ns = self._late_ns(self._now() - began_ns)
             if self._target.live and late_ns > _HALT_NS:
-                self._packets = self._opened.container.demux(self._opened.stream)
+                self._packets = self._opened.packets()
                 return
             if not self._ended_unsized(exc):
                 late = late_ns > 0
@@ -225,7 +217,7 @@ class StreamReader:
         if packet.size == 0:  # a frame that the recorder left out; given to the decoder it would mean the end
             self.empty_packets += 1
             return
-        self._last_read = _Stamps(now_ns(), wall_ns() if self._target.live else None)
+        self._last_read = _Stamps(self._now(), self._clock.wall_ns() if self._target.live else None)
         if self._payloads is None:
             self._take(packet)
             return
@@ -251,7 +243,7 @@ class StreamReader:
             if self.end_s is None or end > self.end_s:
                 self.end_s = end
         if self._watcher is not None:
-            self._watcher.packet(packet)
+            self._watcher.packet(packet, stamps.read_ns)
         skip = self._skip.choose(packet) if isinstance(self._skip, AutoSkip) else self._skip
         if self._decoder.leaves_out(packet, skip):
             self._expect_a_frame(stamps.read_ns, _LONG_GOP)
@@ -281,7 +273,7 @@ class StreamReader:
                 raise DecodeError(
                     f"{self._target.shown}: {self._bad_in_a_row} packets in a row could not be decoded"
                 ) from exc
-        decoded_ns = now_ns()
+        decoded_ns = self._now()
         if packet is not None:
             self._last_read.decoded_ns = decoded_ns
         if frames:

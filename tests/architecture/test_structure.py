@@ -37,7 +37,7 @@ FLOORS: list[set[str]] = [
         "sinks",
         "testing",
     },
-    {"inference", "naming", "preparing", "publishing", "roster"},
+    {"arrivals", "inference", "naming", "preparing", "publishing", "roster"},
     {"deployment"},
     {"lineup"},
     {"flow"},

@@ -92,7 +92,7 @@ def test_skip_auto_holds_the_asked_rate_with_fewer_frames_decoded(
 ) -> None:
     clip = media.clip("mkv", count=500, options=GOP_OF_A_SECOND)
     kept: dict[str, Any] = {}
-    monkeypatch.setattr(Daemon, "_verdict", lambda self, ledger: kept.update(ledger.streams) or 0)
+    monkeypatch.setattr("pipeline.daemon.run.exit_code", lambda ledger, **how: kept.update(ledger.streams) or 0)
     streams = [f"name: {skip}, source: {clip}, fps: 1, skip: {skip}" for skip in ("auto", "none")]
     assert Daemon(config(tmp_path, tmp_path / "none.pt", streams, [JSONL])).run() == 0
     pts = {name: [line["pts"] for line in records(tmp_path / "out" / f"{name}.jsonl")] for name in kept}

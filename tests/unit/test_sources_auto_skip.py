@@ -207,7 +207,7 @@ class Counting:
 
     def begin(self, opened: Opened) -> None: ...
 
-    def packet(self, packet: Packet[VideoStream]) -> None:
+    def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
         self.packets += 1
 
 

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One stream's part of a recording: what its reader sees, and what becomes of its frames, for the writing thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import orjson
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from pipeline.arrivals.layout import ARRIVALS, FRAMES, segment
+from pipeline.arrivals.segment import Segment
+from pipeline.events import Condition
+from pipeline.frame import DropReason
+from pipeline.redact import scrub
+from pipeline.sources.libav import Opened
+from pipeline.timing import EPOCH, FRAME, PTS, Mark
+
+log = logging.getLogger(__name__)
+
+_MARKS = (Mark.DECODED, Mark.PREPARE, Mark.PREPARED, Mark.QUEUED)
+
+
+class Desk(Protocol):
+    """Where a stream's recorder hands things in."""
+
+    origin_ns: int
+
+    def now_ns(self) -> int:
+        """Monotonic time."""
+        ...
+
+    def put(self, job: Callable[[], None], size: int = 0, packets: int = 0) -> bool:
+        """Have the writing thread do something; False where that will not happen, which is counted."""
+        ...
+
+    def lose(self, packets: int) -> None:
+        """Count packets that nobody will write."""
+        ...
+
+
+class StreamRecorder:
+    """Watches one stream. Its reader calls :meth:`begin`, :meth:`packet` and :meth:`at`, the follow loop
+    :meth:`outcome`; none of them waits. What is called ``write`` and below is the writing thread's.
+
+    Args:
+        folder: of the stream; exists.
+        desk: who writes.
+        kind: ``camera``, whose packets come when they come, or ``recording``, whose frames are given out at a pace.
+    """
+
+    def __init__(self, folder: Path, desk: Desk, kind: str) -> None:
+        self._folder = folder
+        self._desk = desk
+        self._kind = kind
+        self._connections = 0
+        self._segment: Segment | None = None  # the reader's view: where its packets go
+        self._gap = 0  # packets lost since the last one that was not
+        # The writing thread's
+        self._open: Segment | None = None
+        self._files: dict[str, BufferedWriter] = {}
+        self._written = 0  # bytes, but for the segment that is open
+        self.packets = 0
+
+    # The reader's thread
+
+    def begin(self, opened: Opened) -> None:
+        """A connection, or a lap of a recording, is open."""
+        at_ns = self._at(self._desk.now_ns())
+        self._connections += 1
+        self._segment = None
+        try:
+            new = Segment(segment(self._folder, self._connections), opened)
+        except (av.FFmpegError, ValueError) as error:  # the camera is read all the same
+            log.warning("%s: cannot be recorded: %s", self._folder.name, scrub(str(error)))
+            return
+        context = opened.stream.codec_context
+        facts: dict[str, Any] = {
+            "opened": self._connections,
+            "at": at_ns,
+            "kind": self._kind,
+            "codec": opened.codec,
+            "time_base": [opened.time_base.numerator, opened.time_base.denominator],
+            "fps": opened.fps,
+            "width": context.width,
+            "height": context.height,
+        }
+        if self._desk.put(partial(self._write_opened, new, facts)):
+            self._segment = new
+
+    def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
+        """A packet was read at ``read_ns``; what the decoder makes of it comes later."""
+        into = self._segment
+        if into is None:
+            self._desk.lose(1)
+            return
+        data = bytes(packet)
+        line: dict[str, Any] = {
+            "packet": self._connections,
+            "at": self._at(read_ns),
+            "pts": packet.pts,
+            "key": packet.is_keyframe,
+            "size": len(data),
+        }
+        if self._gap:
+            line["gap"] = self._gap
+        if self._desk.put(partial(self._write_packet, into, data, line), len(data), packets=1):
+            self._gap = 0
+        else:
+            self._gap += 1
+
+    def at(self, condition: Condition) -> None:
+        """The source says how it is."""
+        line: dict[str, Any] = {"state": condition.state, "at": self._at(self._desk.now_ns())}
+        if condition.cause is not None:
+            line["cause"] = condition.cause
+        self._desk.put(partial(self.write_line, ARRIVALS, line))
+
+    # The follow loop
+
+    def outcome(self, trace: list[int], reason: DropReason | None) -> None:
+        """A frame was published, or dropped for a reason."""
+        line: dict[str, Any] = {
+            "frame": trace[FRAME],
+            "epoch": trace[EPOCH],
+            "pts": trace[PTS],
+            "outcome": reason or "processed",
+            "read": self._at(trace[Mark.READ]),
+        }
+        for mark in _MARKS:
+            if trace[mark]:
+                line[mark.name.lower()] = self._at(trace[mark])
+        line["ended"] = self._at(max(trace[: Mark.FOLLOWED + 1]))
+        self._desk.put(partial(self.write_line, FRAMES, line))
+
+    def _at(self, at_ns: int) -> int:
+        return at_ns - self._desk.origin_ns
+
+    # The writing thread
+
+    @property
+    def size(self) -> int:
+        """Bytes so far; any thread may ask."""
+        under_way = self._open
+        return self._written + (0 if under_way is None else under_way.size)
+
+    def write_line(self, name: str, line: dict[str, Any]) -> None:
+        """Append a line to one of the stream's files; raises OSError."""
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = (self._folder / name).open("ab")
+        self._written += file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _write_opened(self, new: Segment, facts: dict[str, Any]) -> None:
+        self._close_segment()
+        self._open = new
+        self.write_line(ARRIVALS, facts)
+
+    def _write_packet(self, into: Segment, data: bytes, line: dict[str, Any]) -> None:
+        into.write(data, line["at"], key=line["key"])
+        self.write_line(ARRIVALS, line)  # after its packet, so that a line without one is torn and nothing else
+        self.packets += 1
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system; raises OSError."""
+        for file in self._files.values():
+            file.flush()
+
+    def close(self) -> None:
+        """Close all files; what cannot be written any more is lost with the disk that refused it."""
+        self._close_segment()
+        for file in self._files.values():
+            try:
+                file.close()
+            except OSError:
+                file.raw.close()
+        self._files.clear()
+
+    def _close_segment(self) -> None:
+        if self._open is not None:
+            ended, self._open = self._open, None
+            ended.close()
+            self._written += ended.size

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings of arrivals, made by a flow with a detector that costs nothing, and what is in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import build
+from pipeline.arrivals import Recorder
+from pipeline.config.models import Config
+from pipeline.flow import Pipeline
+from pipeline.protocols import Detector, Sink
+from pipeline.stream import FlowOptions
+from pipeline.testing import FakeDetector, ListSink
+from pipeline.timing import now_ns
+
+LIVE = FlowOptions(batch_size=2, fixed_batch=False, workers=1, outlet_policy="freshest", outlet_capacity=64)
+DEADLINE_S = 30.0
+
+
+def wait_until(done: Callable[[], bool], pipeline: Pipeline) -> None:
+    """Until ``done``, or the flow's end; fails after the deadline."""
+    deadline_ns = now_ns() + int(DEADLINE_S * 1e9)
+    while not done() and not pipeline.join(0.02):
+        assert now_ns() < deadline_ns, "it never came to that"
+
+
+def record(
+    folder: Path,
+    streams: Sequence[dict[str, Any]],
+    done: Callable[[Pipeline], bool] = lambda pipeline: False,
+    *,
+    detector: Detector | None = None,
+    sinks: Sequence[Sink] = (),
+    recorder: Recorder | None = None,
+) -> Pipeline:
+    """Run these streams live, as the daemon does, and record them in ``folder``, until ``done`` or all have ended."""
+    config = Config.model_validate({"streams": tuple(streams)})
+    recorder = recorder or Recorder(folder, reserve_bytes=0)
+    recorder.open()
+    pipeline = Pipeline(detector or FakeDetector(), list(sinks) or [ListSink()], LIVE)
+    model = {"path": "fake.pt", "sha256": None, "device": "cpu", "max_batch": 2, "workers": 1}
+    recorder.begin(config, model, "run-1", pipeline.ledger)
+    try:
+        pipeline.start()
+        for stream in config.streams:
+            pipeline.add(build.feed(stream, recorder=recorder))
+        if all(stream.source.is_file and not stream.loop for stream in config.streams):
+            pipeline.finish()
+        wait_until(lambda: done(pipeline), pipeline)
+    finally:
+        pipeline.stop()
+        assert pipeline.join(DEADLINE_S)
+        recorder.close()
+    return pipeline
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file, all of them whole."""
+    text = path.read_text()
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def processed(pipeline: Pipeline, name: str) -> int:
+    """Results of a stream so far."""
+    return pipeline.ledger.streams[name].processed
