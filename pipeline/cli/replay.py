@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.parser import Parser, comma_separated, folder, fraction, one_of, positive, several_of, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report, warn_of_passwords
+from pipeline.cli.tracing import Tracing
+from pipeline.cli.tracing import add_options as add_trace_options
 
 if TYPE_CHECKING:
     from pipeline.cli.signals import StopRequests
@@ -62,8 +64,10 @@ def configure(parser: Parser) -> None:
         "--save", type=several_of(*kinds), default=("jsonl",), metavar="LIST", help=f"{','.join(kinds)} (default jsonl)"
     )
     output.add_argument("--resume", action="store_true", help="skip streams that the report in --out calls finished")
-    output.add_argument(
-        "--trace", type=Path, metavar="FILE", help="every frame's journey and every batch, for ui.perfetto.dev"
+    add_trace_options(
+        output,
+        trace="every frame's journey and every batch, for ui.perfetto.dev",
+        profile="with --trace: torch's operators of the first seconds as well",
     )
     output.add_argument("--show", action="store_true", help="show the pictures in a window; q or Esc stops")
     work = parser.add_argument_group("work")
@@ -100,17 +104,15 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         warn_of_passwords(options.source)
     with logging_to_stderr(level, debug=options.debug), output_folder(options.out) as out:
-        if options.trace is not None and not options.trace.parent.is_dir():
-            raise UsageError(f"--trace {options.trace}: there is no folder {options.trace.parent}")
-        return _replay(options, out)
+        return _replay(options, out, Tracing(options))
 
 
-def _replay(options: argparse.Namespace, out: Path) -> int:
+def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
     from pipeline.cli.progress import progress
     from pipeline.cli.signals import StopRequests
     from pipeline.errors import ModelHung, SinkError
     from pipeline.replaying import Replay, ReplayOptions
-    from pipeline.report import compose, exit_code, save_html, save_json, save_trace
+    from pipeline.report import compose, exit_code, save_html, save_json
     from pipeline.timing import now_ns
 
     window = _window(options)
@@ -154,8 +156,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         with showing:
             try:
                 replay.prepare()
-                if options.trace is not None:
-                    replay.ledger.keep_all()
+                tracing.begin_replay(replay.ledger, str(replay.facts()["model"]["device"]))
                 save_so_far(replay, out)  # from here on every file that appears is accounted for
                 replay.begin()
                 stuck = not _wait(replay, requests, window, lambda: save_so_far(replay, out))
@@ -177,11 +178,7 @@ def _replay(options: argparse.Namespace, out: Path) -> int:
         files = replay.outputs
         try:
             files += [save_json(report, out), save_html(report, out)]
-            files += (
-                []
-                if options.trace is None
-                else [save_trace(replay.ledger.journal(replay.ledger.start_ns), options.trace)]
-            )
+            files += tracing.save(lambda: replay.ledger.journal(replay.ledger.start_ns))
         except SinkError as failure:
             code = 1
             print(f"pipeline: {failure}", file=sys.stderr)

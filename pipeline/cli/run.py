@@ -7,7 +7,8 @@ import argparse
 import logging
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.parser import Parser, folder, one_of, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report
+from pipeline.cli.tracing import Tracing
+from pipeline.cli.tracing import add_options as add_trace_options
 
 if TYPE_CHECKING:
     from pipeline.arrivals import Recorder
+    from pipeline.config import Config
     from pipeline.config.outputs import ServerConfig
     from pipeline.daemon import Daemon
     from pipeline.daemon.board import Board
@@ -39,8 +43,10 @@ def configure(parser: Parser) -> None:
     parser.usage = "pipeline run STREAMS.yaml [options]"
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="cameras, model and sinks")
     parser.add_argument("--out", type=folder, metavar="DIR", help="write report.json and report.html there at the end")
-    parser.add_argument(
-        "--trace", type=Path, metavar="FILE", help="at the end, the journeys of the last seconds, for ui.perfetto.dev"
+    add_trace_options(
+        parser,
+        trace="at the end, the journeys of the last seconds, for ui.perfetto.dev",
+        profile="with --trace: of the first seconds instead, with torch's operators, as soon as these are over",
     )
     parser.add_argument(
         "--record-arrivals",
@@ -83,7 +89,6 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.folder import output_folder
     from pipeline.daemon import Daemon
     from pipeline.daemon.shard import WHOLE, Shard
-    from pipeline.errors import UsageError
     from pipeline.replaying.earlier import REPORTS, refuse_foreign
     from pipeline.timing import wall_ns
 
@@ -94,13 +99,13 @@ def run(options: argparse.Namespace) -> int:
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         if out is not None:
             refuse_foreign(out, REPORTS)
-        if options.trace is not None and not options.trace.parent.is_dir():
-            raise UsageError(f"--trace {options.trace}: there is no folder {options.trace.parent}")
+        tracing = Tracing(options)
         since_ns = wall_ns()
         shard = WHOLE if options.shard is None else Shard.parse(options.shard)
         recorder = _recorder(options, stack)
         serve = partial(_serve, insecure=options.insecure)
-        daemon = Daemon(options.config, shard=shard, serve=serve, recorder=recorder)
+        beside = partial(_beside, tracing)
+        daemon = Daemon(options.config, shard=shard, serve=serve, recorder=recorder, beside=beside)
         error = None
         try:
             code = daemon.run()
@@ -111,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
             error, code = str(failure) or type(failure).__name__, 1
         if recorder is not None:
             recorder.close()
-        if daemon.ready and not _report(options, daemon, out, error, since_ns):
+        if daemon.ready and not _report(options, daemon, tracing, out, error, since_ns):
             code = code or 1
     if daemon.stuck:
         logging.shutdown()
@@ -164,12 +169,21 @@ def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
     )
 
 
-def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error: str | None, since_ns: int) -> bool:
+@contextmanager
+def _beside(tracing: Tracing, config: Config, board: Board) -> Iterator[None]:
+    """What looks at a daemon from its beginning to its end."""
+    tracing.begin_run(lambda: board.ledger, lambda: str(board.facts()["model"]["device"]))
+    yield
+
+
+def _report(
+    options: argparse.Namespace, daemon: Daemon, tracing: Tracing, out: Path | None, error: str | None, since_ns: int
+) -> bool:
     """Write and print the report; False where it could not be written."""
     from pipeline.cli.written import written_files
     from pipeline.errors import SinkError
     from pipeline.ledger import LATELY_NS
-    from pipeline.report import compose, names, save_html, save_json, save_trace
+    from pipeline.report import compose, names, save_html, save_json
 
     measured: dict[str, Any] = daemon.accounts()
     report = compose(measured, daemon.facts(), error=error)
@@ -178,9 +192,7 @@ def _report(options: argparse.Namespace, daemon: Daemon, out: Path | None, error
     try:
         if out is not None:
             files += [save_json(report, out), save_html(report, out)]
-        if options.trace is not None:
-            ledger = daemon.ledger
-            files.append(save_trace(ledger.journal(ledger.end_ns - LATELY_NS), options.trace))
+        files += tracing.save(lambda: daemon.ledger.journal(daemon.ledger.end_ns - LATELY_NS))
     except SinkError as failure:
         written = False
         print(f"pipeline: {failure}", file=sys.stderr)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from pipeline.ledger import Ledger
 from pipeline.stream import NOBODY
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
     from pipeline.config.outputs import ServerConfig
     from pipeline.flow import Pipeline
     from pipeline.protocols import Tap
@@ -86,6 +87,15 @@ class Board:
     def pause(self, name: str, paused: bool) -> bool:
         """Hold a stream or let it go on; False where it has ended or there is none."""
         return self._pipeline is not None and self._pipeline.pause(name, paused)
+
+
+Beside = Callable[["Config", Board], AbstractContextManager[None]]
+"""Begins something that looks at a daemon of this configuration, and ends it; raises ConfigError."""
+
+
+def nothing_beside(config: Config, board: Board) -> AbstractContextManager[None]:
+    """Nobody looks."""
+    return nullcontext()
 
 
 Serve = Callable[["ServerConfig", Board], Serving]

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import secrets
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import load_config_quarantining, placing_model_faults
 from pipeline.daemon.attempt import InUse
-from pipeline.daemon.board import Board, Serve, served
+from pipeline.daemon.board import Beside, Board, Serve, nothing_beside, served
 from pipeline.daemon.late import LateNews
 from pipeline.daemon.model import Wanted, load
 from pipeline.daemon.notify import Notifier
 from pipeline.daemon.shard import WHOLE, Shard
+from pipeline.daemon.stacks import told_on_a_signal
 from pipeline.daemon.status import Status
 from pipeline.daemon.supervise import Supervisor
 from pipeline.daemon.swap import Swapper
@@ -79,6 +78,7 @@ class Daemon:
         clock: where time comes from.
         serve: binds the HTTP server where the configuration has one; None: nothing is served.
         recorder: keeps what arrives, from its opening until whoever gave it closes it; None: nobody does.
+        beside: looks at the daemon while it runs.
 
     Attributes:
         ready: the detector is loaded and warm, the sinks are open: from here on there is something to report.
@@ -97,6 +97,7 @@ class Daemon:
         clock: Clock = SYSTEM,
         serve: Serve | None = None,
         recorder: Recorder | None = None,
+        beside: Beside = nothing_beside,
     ) -> None:
         self._path = config_path
         self._status_every_ns = int(status_every_s * 1e9)
@@ -111,6 +112,7 @@ class Daemon:
         self._swapper: Swapper | None = None
         self._serve = serve
         self._recorder = recorder
+        self._beside = beside
         self._board = Board(self.facts, clock.now_ns)
         self._tap: Tap = NOBODY
         self._file = WatchedFile(config_path, self._now)  # what changes while the model is loaded counts
@@ -130,7 +132,10 @@ class Daemon:
         with self._listening():
             loaded = self._shard.of(load_config_quarantining(self._path))
             self.sinks = loaded.config.sinks
-            with served(self._serve, loaded.config.server, self._board, self._path) as self._tap:
+            with (
+                served(self._serve, loaded.config.server, self._board, self._path) as self._tap,
+                self._beside(loaded.config, self._board),
+            ):
                 return self._run(loaded)
 
     def _run(self, loaded: LoadedConfig) -> int:
@@ -168,13 +173,10 @@ class Daemon:
     def _listening(self) -> Iterator[None]:
         handlers = {signal.SIGINT: self._on_signal, signal.SIGTERM: self._on_signal, signal.SIGHUP: self._on_reload}
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, _name_threads)
-        if sys.__stderr__ is not None:  # a program without a terminal may have none
-            faulthandler.register(signal.SIGUSR1, sys.__stderr__, chain=True)  # the stacks, even if this thread hangs
         try:
-            yield
+            with told_on_a_signal():
+                yield
         finally:
-            faulthandler.unregister(signal.SIGUSR1)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -381,9 +383,3 @@ class Daemon:
         if self._swapper is not None:
             self.stuck = self._swapper.hangs(0.0) or self.stuck
         return code
-
-
-def _name_threads(number: int, frame: FrameType | None) -> None:
-    """The stacks are told by number only."""
-    for thread in threading.enumerate():
-        log.info("thread 0x%016x is %s", thread.ident or 0, thread.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +27,7 @@ Event = dict[str, Any]
 _PID: Final = 1
 _WORK: Final = {Mark.DECODED: "decode", Mark.PREPARED: "preprocess", Mark.FOLLOWED: "follow"}
 """What a frame's own marks tell of the threads; batches and writes are told by whoever made them."""
-_ORDER: Final = ("read", "wait", "detect", "follow", "write", "gc")
+_ORDER: Final = ("read", "wait", "detect", "gpu", "follow", "write", "gc")
 
 
 class Slice(NamedTuple):
@@ -40,28 +40,31 @@ class Slice(NamedTuple):
     facts: dict[str, Any]
 
 
-def trace(journal: Journal) -> bytes:
-    """The journal as a JSON document; times count from its first event."""
-    return b"".join(_pieces(journal))
+def trace(journal: Journal, operators: Sequence[Slice] = ()) -> bytes:
+    """The journal as a JSON document; times count from its first event.
+
+    ``operators`` (:mod:`pipeline.report.operators`) have tracks of their own, on which one may lie within another.
+    """
+    return b"".join(_pieces(journal, operators))
 
 
-def _pieces(journal: Journal) -> Iterator[bytes]:
+def _pieces(journal: Journal, operators: Sequence[Slice]) -> Iterator[bytes]:
     """The document event by event: together they would take six times the memory of their text."""
     opening = b'{"displayTimeUnit":"ms","traceEvents":[\n'
-    for event in _events(journal):
+    for event in _events(journal, operators):
         yield opening + orjson.dumps(event)
         opening = b",\n"
     yield b'\n],"otherData":' + orjson.dumps({"frames_left_out": journal.left_out}) + b"}\n"
 
 
-def _events(journal: Journal) -> Iterator[Event]:
+def _events(journal: Journal, operators: Sequence[Slice]) -> Iterator[Event]:
     slices = list(_slices(journal))
-    base_ns = min((each.began_ns for each in slices), default=0)
+    base_ns = min((each.began_ns for each in (*slices, *operators)), default=0)
     yield _meta("process_name", 0, {"name": "pipeline"})
     if journal.left_out:
         yield {"ph": "i", "s": "g", "pid": _PID, "tid": 0, "ts": 0.0, "name": left_out(journal)}
     tracks: dict[str, int] = {}
-    for each, track in _side_by_side(slices):
+    for each, track in (*_side_by_side(slices), *((each, each.track) for each in operators)):
         number = tracks.setdefault(track, len(tracks) + 1)
         duration_ns = each.ended_ns - each.began_ns
         yield {
@@ -69,9 +72,9 @@ def _events(journal: Journal) -> Iterator[Event]:
             "ts": (each.began_ns - base_ns) / 1e3, "dur": duration_ns / 1e3, "args": each.facts,
         }  # fmt: skip
     yield from _arrows(journal, tracks, base_ns)
-    for track, number in tracks.items():
-        yield _meta("thread_name", number, {"name": track})
-        yield _meta("thread_sort_index", number, {"sort_index": _rank(track)})
+    for index, track in enumerate(sorted(tracks, key=lambda track: (_rank(track), track))):
+        yield _meta("thread_name", tracks[track], {"name": track})
+        yield _meta("thread_sort_index", tracks[track], {"sort_index": index})
 
 
 def left_out(journal: Journal) -> str:
@@ -79,11 +82,11 @@ def left_out(journal: Journal) -> str:
     return f"{count(journal.left_out, 'frame')} before these left out"
 
 
-def save_trace(journal: Journal, path: Path) -> Path:
+def save_trace(journal: Journal, path: Path, operators: Sequence[Slice] = ()) -> Path:
     """Write the trace to ``path``, whole or not at all, and log what is not in it; raises SinkError."""
     try:
         with replacing(path) as partial, open(partial, "wb") as file:
-            file.writelines(_pieces(journal))
+            file.writelines(_pieces(journal, operators))
     except OSError as error:
         raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
     if journal.left_out:

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ from pipeline.detectors.loading.builtin import PREFIX, load_builtin
 from pipeline.detectors.loading.load import load_model
 from pipeline.errors import SinkError
 from pipeline.frame import Batch, Capture
+from pipeline.kineto import silent
 from pipeline.timing import now_ns
 from pipeline.workshop.frames import MAX_BYTES, items
 from pipeline.workshop.swapping import running
 
 _WARM = 3
 _CONVOLUTION = "conv"
-_KINETO_LEVEL = "KINETO_LOG_LEVEL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def profile_detector(
         kinds = [ProfilerActivity.CPU]
         if device.type == "cuda":
             kinds.append(ProfilerActivity.CUDA)
-        with _silent(), profile(activities=kinds, profile_memory=True, acc_events=True) as profiler:
+        with silent(), profile(activities=kinds, profile_memory=True, acc_events=True) as profiler:
             begun_ns = now_ns()
             for number in range(len(inputs) * rounds):
                 show(number)
@@ -147,22 +146,6 @@ def profile_detector(
         sum(operator.share for operator in operators if _CONVOLUTION in operator.name.lower()),
         trace,
     )
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Kineto, the library under torch's profiler, writes to the terminal by itself, whatever Python's log says.
-
-    Its level is read from the environment when it starts; 6 is above all of its messages. What the user has set stays.
-    """
-    ours = _KINETO_LEVEL not in os.environ
-    if ours:
-        os.environ[_KINETO_LEVEL] = "6"
-    try:
-        yield
-    finally:
-        if ours:
-            del os.environ[_KINETO_LEVEL]
 
 
 def _operators(rows: Any, frames: int, on_device: bool) -> tuple[Operator, ...]:

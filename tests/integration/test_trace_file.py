@@ -183,10 +183,10 @@ def test_a_whole_run_has_one_budget_for_all_streams(tmp_path: Path, caplog: pyte
     assert journal.batches[0].number == 150, "what is left out is left out on every track"
     with caplog.at_level("WARNING", "pipeline"):
         saved = json.loads(save_trace(journal, tmp_path / "t.json").read_text())
-    assert "the 400 frames before these are left out" in caplog.text
+    assert "400 frames before these left out" in caplog.text
     assert saved["otherData"] == {"frames_left_out": 400}
     (notice,) = [event for event in saved["traceEvents"] if event["ph"] == "i"]
-    assert notice["name"] == "the 400 frames before these are left out"
+    assert notice["name"] == "400 frames before these left out"
 
 
 @pytest.fixture(scope="module")

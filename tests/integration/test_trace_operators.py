@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Torch's operators in the trace: on the threads that ran them, and on the pipeline's own clock."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.profiler import record_function
+
+from pipeline.cli import main
+from pipeline.ledger import BatchRun, Ledger
+from pipeline.report import operators
+from pipeline.report.operators import MOMENT, MOMENTS, Operators, Span, slices
+from pipeline.timing import now_ns
+from tests.daemons import JSONL, Running, config
+from tests.media import Media, media
+from tests.models import Cells, save, ultralytics_metadata
+
+__all__ = ["media"]
+
+MS = 1_000_000
+
+
+def look(work: Callable[[], None], name: str = "worker") -> Operators:
+    """What is seen of ``work``, done in another thread while somebody looks."""
+    ledger = Ledger()
+    seen = Operators(lambda: ledger, lambda: "cpu")
+    seen.begin()
+    seen.wait_until_it_looks()
+    worked, done = threading.Event(), threading.Event()
+
+    def run() -> None:
+        work()
+        worked.set()
+        done.wait(10)  # a name is known for as long as there is the thread
+
+    thread = threading.Thread(target=run, name=name)
+    thread.start()
+    assert worked.wait(60)
+    seen.end()
+    done.set()
+    thread.join()
+    assert seen.error is None
+    return seen
+
+
+def test_a_range_that_our_clock_knows_is_where_our_clock_says() -> None:
+    known: list[Span] = []
+
+    def work() -> None:
+        for number in range(20):
+            began_ns = now_ns()
+            with record_function(f"known {number}"):
+                torch.ones(100, 100) @ torch.ones(100, 100)
+            known.append(Span(began_ns, now_ns()))
+
+    seen = look(work)
+    found = {each.name: each for each in seen.slices if each.name.startswith("known")}
+    assert len(found) == 20
+    apart_ns = []
+    for number, ours in enumerate(known):
+        each = found[f"known {number}"]
+        apart_ns += [abs(each.began_ns - ours.began_ns), abs(each.ended_ns - ours.ended_ns)]
+    # A thread may be put aside between a mark of ours and one of torch's, but not each time.
+    assert sorted(apart_ns)[len(apart_ns) // 2] < MS
+    assert {each.track for each in found.values()} == {"worker operators"}
+
+
+def test_operators_lie_within_each_other() -> None:
+    def work() -> None:
+        torch.nn.functional.conv2d(torch.ones(1, 3, 32, 32), torch.ones(8, 3, 3, 3))
+
+    seen = sorted((each for each in look(work).slices if each.track.startswith("worker")), key=lambda one: one.began_ns)
+    assert {"aten::conv2d", "aten::convolution"} <= {each.name for each in seen}
+    open_until: list[int] = []
+    for each in seen:
+        while open_until and open_until[-1] <= each.began_ns:
+            open_until.pop()
+        assert not open_until or each.ended_ns <= open_until[-1], f"{each.name} crosses the end of another"
+        open_until.append(each.ended_ns)
+
+
+def test_its_clock_is_set_by_both_ends() -> None:
+    """Theirs is a day ahead, and a part in a thousand too fast; ours is what it would have shown."""
+
+    def theirs_us(ours_ns: int) -> float:
+        return (ours_ns * 1.001 + 86_400e9 - BASE_NS) / 1e3
+
+    BASE_NS = 86_000_000_000_000
+    SECOND = 1_000_000_000
+
+    def event(kind: str, name: str, ours: Span, thread: int = 7, process: int = 1) -> dict[str, Any]:
+        began_us, ended_us = (theirs_us(at) for at in ours)
+        times = {"ts": began_us, "dur": ended_us - began_us}
+        return {"ph": "X", "cat": kind, "name": name, "tid": thread, "pid": process, **times}
+
+    moments = [Span(at + n * MS, at + n * MS + 2000) for at in (0, 10 * SECOND) for n in range(MOMENTS)]
+    wanted = [Span(at * SECOND, at * SECOND + 5 * MS) for at in range(1, 10)]
+    events = [
+        *(event("user_annotation", MOMENT, at, 9) for at in moments),
+        *(event("cpu_op", "aten::add", at) for at in wanted),
+        event("kernel", "gemm", wanted[0], 20, 0),
+        event("Trace", "all of it", Span(0, 1)),
+        {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": "python"}},
+    ]
+    found = slices({"baseTimeNanoseconds": BASE_NS, "traceEvents": events}, {7: "detect:0"}, moments)
+    assert [each.track for each in found] == ["detect:0 operators"] * 9 + ["gpu:0 stream 20"]
+    for each, ours in zip(found, (*wanted, wanted[0]), strict=True):
+        assert abs(each.began_ns - ours.began_ns) < 5_000
+        assert abs(each.ended_ns - ours.ended_ns) < 5_000
+
+
+def test_a_trace_without_the_moments_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 of 2 moments"):
+        slices({"traceEvents": []}, {}, [Span(0, 1), Span(2, 3)])
+
+
+@pytest.mark.parametrize("limit", ["batches", "time"])
+def test_it_looks_for_so_long_only(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(operators, "BATCHES", 3 if limit == "batches" else 1000)
+    monkeypatch.setattr(operators, "LONGEST_S", 60.0 if limit == "batches" else 0.1)
+    ledger, over = Ledger(), threading.Event()
+    seen = Operators(lambda: ledger, lambda: "cpu", lambda seen: over.set())
+    seen.begin()
+    seen.wait_until_it_looks()
+    for number in range(3):
+        assert not over.is_set()
+        ledger.batch(BatchRun("detect:0", number, 1, 1, 2, 3))
+    assert over.wait(30)
+    seen.end()
+    assert seen.error is None
+
+
+def test_a_run_that_never_began() -> None:
+    seen = Operators(lambda: None, lambda: "cpu")
+    seen.begin()
+    seen.end()
+    assert (seen.error, seen.slices, seen.began_ns) == (None, [], 0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "cells.pt"
+    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
+
+
+def by_track(path: Path) -> dict[str, list[dict[str, Any]]]:
+    events = json.loads(path.read_text())["traceEvents"]
+    names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
+    for event in events:
+        if event["ph"] == "X":
+            found[names[event["tid"]]].append(event)
+    return found
+
+
+def test_a_replay(model: Path, media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "replay",
+        str(media.clip(count=20)),
+        "--model",
+        str(model),
+        "--out",
+        str(tmp_path / "out"),
+        "--workers",
+        "1",
+    ]
+    assert main([*words, "--profile"]) == 2
+    assert "--profile needs --trace FILE" in capsys.readouterr().err
+    path = tmp_path / "t.json"
+    assert main([*words, "--trace", str(path), "--profile"]) == 0
+    on = by_track(path)
+    batches = [each for each in on["detect:0"] if each["name"].startswith("infer")]
+    assert len(batches) == 5
+    seen = [each for each in on["detect:0 operators"] if each["name"].startswith("aten::")]
+    for batch in batches:  # its operators are where it is, to within a millisecond
+        assert any(
+            batch["ts"] - 1e3 <= each["ts"] and each["ts"] + each["dur"] <= batch["ts"] + batch["dur"] + 1e3
+            for each in seen
+        )
+
+
+def test_a_daemon_writes_it_when_it_has_seen_enough(model: Path, tmp_path: Path) -> None:
+    bars = "name: bars, source: 'pattern:?size=64x48&fps=400', pace: realtime"
+    path = config(tmp_path, model, [bars], [JSONL])
+    running = Running(path, "--trace", str(tmp_path / "t.json"), "--profile")
+    running.until(r"t\.json: written, with torch's operators")
+    on = by_track(tmp_path / "t.json")
+    assert any(each["name"].startswith("infer") for each in on["detect:0"])
+    assert any(each["name"].startswith("aten::") for each in on["detect:0 operators"])
+    written_ns = (tmp_path / "t.json").stat().st_mtime_ns
+    running.process.terminate()
+    code, log = running.end()
+    assert (code, "t.json" in log.split("outputs")[-1]) == (0, True)
+    assert (tmp_path / "t.json").stat().st_mtime_ns == written_ns
