@@ -17,19 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import operator
-import re
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cameras import camera_clip
+from benchmarks.expectations import unmet
 from benchmarks.live_run import Setting, opencv_loop, pipeline_run
 from pipeline.caches import cache_folder
 
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 _UNITS = {
     "processed": ("frames processed / offered", ""),
     "fps": ("frames processed per second", ""),
@@ -52,17 +49,6 @@ _UNITS = {
     "come_back": ("first result after a returned camera's PLAY", " s"),
     "pause": ("from its return to that, the rest of a backoff step", " s"),
 }
-
-
-def unmet(figures: dict[str, Any], wanted: str) -> str | None:
-    """What is wrong with a figure, by ``name<=number`` or ``name>=number``; None where nothing is."""
-    match = re.fullmatch(r"(\w+)\s*(<=|>=)\s*(-?[\d.]+)", wanted)
-    if match is None or match[1] not in _UNITS:
-        raise SystemExit(f"--expect {wanted}: expected NAME<=NUMBER or NAME>=NUMBER, of {', '.join(_UNITS)}")
-    value = figures.get(match[1])
-    if value is not None and _OPERATORS[match[2]](value, float(match[3])):
-        return None
-    return f"{wanted}: {'not measured' if value is None else f'{value:.4g}'}"
 
 
 def show(name: str, figures: dict[str, Any]) -> None:
@@ -98,7 +84,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     for wanted in options.expect:
-        unmet({}, wanted)
+        unmet({}, wanted, _UNITS)
     folder = cache_folder("bench")
     clip, model = camera_clip(folder, fps=options.fps, gop=options.gop)
     setting = Setting(clip, model, options)
@@ -107,7 +93,7 @@ def main() -> None:
         if options.peer:
             runs["OpenCV loop"] = opencv_loop(setting, Path(place, "peer"))
     ours = runs["pipeline run"]
-    faults = [fault for wanted in options.expect if (fault := unmet(ours, wanted)) is not None]
+    faults = [fault for wanted in options.expect if (fault := unmet(ours, wanted, _UNITS)) is not None]
     faults += [f"{name}: its detections are not those of the frames" for name, run in runs.items() if run["wrong"]]
     faults += ours["faults"]
     if options.json:

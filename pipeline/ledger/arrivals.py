@@ -5,49 +5,88 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final
 
-from pipeline.timing import Histogram, TransitJitter
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.timing import Histogram, SmoothedChange, thread_cpu_ns
+
+Int64Array = npt.NDArray[np.int64]
 
 _BLOCK: Final = 256
-
-
 _LONG_ENOUGH_S: Final = 10.0
 """A drift is told of so many seconds at least."""
 
 
-class Drift:
-    """The slope of pts over the host's clock, by least squares, in one pass (Welford's co-moments)."""
+def by_epoch(epochs: Int64Array) -> Iterator[tuple[int, slice]]:
+    """The epochs of successive frames, and which frames are of each."""
+    bounds = [0, *(np.flatnonzero(epochs[1:] != epochs[:-1]) + 1).tolist(), len(epochs)]
+    for begin, end in pairwise(bounds):
+        yield int(epochs[begin]), slice(begin, end)
 
-    __slots__ = ("_count", "_first", "_host", "_host2", "_pts", "_pts2", "_span_s", "_together")
+
+class Intervals:
+    """Those between successive arrivals.
+
+    Attributes:
+        histogram: nanoseconds.
+    """
 
     def __init__(self) -> None:
-        self._first: tuple[int, int] | None = None
-        self._count = 0
-        self._host = self._pts = self._host2 = self._pts2 = self._together = self._span_s = 0.0
+        self.histogram = Histogram()
+        self._last_ns: Int64Array = np.zeros(0, np.int64)  # of one, once there is one
 
-    def record(self, read_ns: int, pts_ns: int) -> None:
-        """Add a frame of the same epoch."""
+    def add(self, arrived_ns: Int64Array) -> None:
+        """Add arrivals, (n,) monotonic nanoseconds."""
+        intervals_ns = np.diff(np.concatenate([self._last_ns, arrived_ns]))
+        self.histogram.record_all(np.maximum(intervals_ns, 0))  # B-frames are read after the frame shown after them
+        self._last_ns = arrived_ns[-1:].copy()
+
+    def reset(self) -> None:
+        """The next arrival ends no interval."""
+        self._last_ns = self._last_ns[:0]
+
+
+class Drift:
+    """The slope of pts over the host's clock, by least squares, in one pass.
+
+    Co-moments are merged block by block, as the variance of :class:`pipeline.timing.IntervalJitter` is.
+    """
+
+    __slots__ = ("_count", "_first", "_mean", "_moments", "_span_s")
+
+    def __init__(self) -> None:
+        self._first: Int64Array | None = None
+        self._count = 0
+        self._span_s = 0.0
+        self._mean = np.zeros(2)
+        self._moments = np.zeros((2, 2))  # sums of products of deviations, host and pts
+
+    def add(self, times_ns: Int64Array) -> None:
+        """Add frames of the same epoch: (n, 2) when each was read and its pts, nanoseconds."""
         if self._first is None:
-            self._first = read_ns, pts_ns
-        host, pts = (read_ns - self._first[0]) / 1e9, (pts_ns - self._first[1]) / 1e9
-        self._count += 1
-        off = host - self._host, pts - self._pts
-        self._host += off[0] / self._count
-        self._pts += off[1] / self._count
-        self._host2 += off[0] * (host - self._host)
-        self._pts2 += off[1] * (pts - self._pts)
-        self._together += off[0] * (pts - self._pts)
-        self._span_s = host
+            self._first = times_ns[0].copy()
+        times_s = (times_ns - self._first) / 1e9
+        count, mean = self._count + len(times_s), times_s.mean(axis=0)
+        off, further = times_s - mean, mean - self._mean
+        share = len(times_s) / count
+        self._moments += off.T @ off + np.outer(further, further) * (share * self._count)
+        self._mean += further * share
+        self._count = count
+        self._span_s = float(times_s[-1, 0])
 
     @property
     def ppm(self) -> tuple[float, float] | None:
         """Parts per million by which pts are fast, and the standard error of that; None where it is too early."""
-        if self._span_s < _LONG_ENOUGH_S or self._count < 3 or not self._host2:
+        (host, together), (_, pts) = self._moments.tolist()
+        if self._span_s < _LONG_ENOUGH_S or self._count < 3 or not host:
             return None
-        slope = self._together / self._host2
-        rest = max(0.0, self._pts2 - slope * self._together)
-        error = math.sqrt(rest / (self._count - 2) / self._host2)
+        slope = together / host
+        rest = max(0.0, pts - slope * together)
+        error = math.sqrt(rest / (self._count - 2) / host)
         return round((slope - 1) * 1e6, 1), round(error * 1e6, 1)
 
 
@@ -55,16 +94,19 @@ class Arrivals:
     """Every frame that the decoder delivers, of streams that come at a pace of their own.
 
     The read loop only appends; whoever asks, or every 256th frame, does the work.
+
+    Attributes:
+        cpu_ns: CPU time that this took.
     """
 
     def __init__(self) -> None:
         self._pending: list[tuple[int, int, int]] = []
         self._lock = threading.Lock()
-        self._transit = TransitJitter()
-        self._intervals = Histogram()
+        self._transit = SmoothedChange()
+        self._intervals = Intervals()
         self._drift = Drift()
-        self._last_ns = 0
         self._epoch = 0
+        self.cpu_ns = 0
 
     def add(self, read_ns: int, pts_ns: int, epoch: int) -> None:
         """A frame was read at ``read_ns`` (monotonic) with ``pts_ns``; called by the read loop."""
@@ -78,7 +120,7 @@ class Arrivals:
         """Interarrival jitter (RFC 3550, section 6.4.1), or None before the second frame."""
         with self._lock:
             self._fold()
-            return self._transit.value_ns
+            return float(self._transit.value_ns[0]) if self._transit.known[0] else None
 
     def as_dict(self, declared_fps: float | None) -> dict[str, Any]:
         """What the camera says of itself, and what is true of it.
@@ -89,8 +131,8 @@ class Arrivals:
         """
         with self._lock:
             self._fold()
-            spent_ns = self._intervals.total
-            measured = round(self._intervals.count * 1e9 / spent_ns, 3) if spent_ns else None
+            intervals = self._intervals.histogram
+            measured = round(intervals.count * 1e9 / intervals.total, 3) if intervals.total else None
             drift, error = self._drift.ppm or (None, None)
         declared = None if declared_fps is None else round(declared_fps, 3)
         return {
@@ -100,15 +142,19 @@ class Arrivals:
     def _fold(self) -> None:
         """Under the lock."""
         count = len(self._pending)
-        for read_ns, pts_ns, epoch in self._pending[:count]:
+        if not count:
+            return
+        began_ns = thread_cpu_ns()
+        frames = np.array(self._pending[:count], np.int64)
+        del self._pending[:count]  # more may have come meanwhile
+        for epoch, rows in by_epoch(frames[:, 2]):
             if epoch != self._epoch:  # what lies between two epochs is no interval of the camera's
                 self._transit.reset()
+                self._intervals.reset()
                 self._drift = Drift()
-                self._epoch, self._last_ns = epoch, 0
-            self._transit.record(read_ns, pts_ns)
-            if self._last_ns:
-                # B-frames were read after the frame that is shown after them.
-                self._intervals.record(max(0, read_ns - self._last_ns))
-            self._last_ns = read_ns
-            self._drift.record(read_ns, pts_ns)
-        del self._pending[:count]  # more may have come meanwhile
+                self._epoch = epoch
+            read_ns, pts_ns = frames[rows, :1], frames[rows, 1:2]
+            self._transit.add(read_ns - pts_ns)
+            self._intervals.add(read_ns[:, 0])
+            self._drift.add(frames[rows, :2])
+        self.cpu_ns += thread_cpu_ns() - began_ns

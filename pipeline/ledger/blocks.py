@@ -3,25 +3,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.timing import PARTS, SLOTS, STAGES, WAITS, Mark, bucket_of
+from pipeline.timing import BUCKETS, EPOCH, PARTS, PTS, SLOTS, STAGES, WAITS, Histogram, Mark, buckets_of
 
 SERIES: Final = (*STAGES, *WAITS, "end_to_end")
 """What has a distribution: stages, places of waiting, and the whole way."""
+SECOND_NS: Final = 1_000_000_000
 
 Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
-class Column(NamedTuple):
-    """The durations of one series in the order of the frames, nanoseconds, and the buckets that they belong to."""
+class Tally(NamedTuple):
+    """The durations of some frames, counted by bucket.
 
-    values: list[int]
-    buckets: list[int]
+    Attributes:
+        places: uint16, one per duration: the number of its series times :data:`pipeline.timing.BUCKETS`, plus that of
+            its bucket.
+        counts, totals, maxima: (len(SERIES),) int64, how many durations each series has, their sum and the longest.
+    """
+
+    places: npt.NDArray[np.uint16]
+    counts: Int64Array
+    totals: Int64Array
+    maxima: Int64Array
+
+    def histogram(self, series: str) -> Histogram:
+        """Of one series."""
+        number = SERIES.index(series)
+        first = number * BUCKETS
+        own = self.places[(self.places >= first) & (self.places < first + BUCKETS)] - first
+        return Histogram.of(np.bincount(own, minlength=BUCKETS), int(self.totals[number]), int(self.maxima[number]))
+
+
+NOTHING: Final = Tally(np.zeros(0, np.uint16), *np.zeros((3, len(SERIES)), np.int64))
 
 
 class Block:
@@ -29,73 +49,53 @@ class Block:
 
     Attributes:
         marks: (frames, len(Mark)) int64, 0 where a mark was not passed.
+        pts_ns, epochs: (frames,) what stands behind the marks.
         ended_ns: (frames,) the last mark that each passed.
         durations: (frames, len(SERIES)) int64 nanoseconds, 0 where a frame did not pass.
-        traces: the same as they came, with what stands behind the marks.
+        passed: (frames, len(SERIES)) whether it did.
+        buckets: (frames, len(SERIES)) where the durations are counted.
+        seconds: the seconds of the clock in which frames ended, ascending, and those that did.
+        traces: the same as they came.
     """
 
     def __init__(self, traces: Sequence[list[int]]) -> None:
         self.traces = traces
         whole = np.array(traces, np.int64).reshape(len(traces), SLOTS)
         self.marks: Int64Array = whole[:, : len(Mark)]
+        self.pts_ns: Int64Array = whole[:, PTS]
+        self.epochs: Int64Array = whole[:, EPOCH]
         # A mark that was not passed hands its interval to the next: it ends when the last passed one ended.
         until = np.maximum.accumulate(self.marks, axis=1)
         self.ended_ns: Int64Array = until[:, -1]
-        intervals = np.diff(until, axis=1)
-        passed = self.marks[:, 1:] > 0
-        self.durations: Int64Array = np.stack([intervals[:, where].sum(axis=1) for where in _COLUMNS], axis=1)
-        self._present = np.stack([passed[:, where].any(axis=1) for where in _COLUMNS], axis=1)
-        self._present[:, -1] = True  # the whole way is one even where nothing was passed
-        self._buckets = _buckets(self.durations)
-        self._all = list(self._columns(slice(None)))
+        self.durations: Int64Array = (until[:, 1:] - until[:, :-1]) @ _BELONGS
+        self.passed: BoolArray = (self.marks[:, 1:] > 0) @ (_BELONGS > 0)
+        self.passed[:, -1] = True  # the whole way is one even where nothing was passed
+        self.buckets: Int64Array = buckets_of(self.durations)
+        self._places = (self.buckets + _FIRST_PLACES).astype(np.uint16)
+        self.seconds = list(self._by_second())
 
-    def columns(self, rows: npt.NDArray[np.bool_] | None = None) -> Iterable[tuple[str, Column]]:
-        """Each series that some frame of ``rows`` (None: all) passed."""
-        return self._all if rows is None else self._columns(rows)
+    def _by_second(self) -> Iterator[tuple[int, Tally]]:
+        seconds = self.ended_ns // SECOND_NS
+        first = int(seconds[0])
+        if (seconds == first).all():
+            yield first, self._tally(slice(None))
+        else:
+            for second in np.unique(seconds).tolist():
+                yield second, self._tally(seconds == second)
 
-    def _columns(self, rows: slice | npt.NDArray[np.bool_]) -> Iterator[tuple[str, Column]]:
-        durations, buckets, present = self.durations[rows], self._buckets[rows], self._present[rows]
-        for number, series in enumerate(SERIES):
-            here = present[:, number]
-            if here.all():
-                yield series, Column(durations[:, number].tolist(), _SHARED[buckets[:, number]].tolist())
-            elif here.any():
-                yield series, Column(durations[here, number].tolist(), _SHARED[buckets[here, number]].tolist())
-
-    @property
-    def whole(self) -> tuple[Int64Array, Int64Array]:
-        """The whole way of each frame, nanoseconds, and the bucket that it belongs to; (frames,) each."""
-        return self.durations[:, -1], self._buckets[:, -1]
-
-    def slots(self, length_ns: int) -> Iterator[tuple[int, npt.NDArray[np.bool_] | None]]:
-        """Intervals of ``length_ns``, numbered from the clock's zero, in which frames ended, and which frames (None:
-        all)."""
-        numbers = self.ended_ns // length_ns
-        found = sorted(set(numbers.tolist()))
-        for number in found:
-            yield number, None if len(found) == 1 else numbers == number
+    def _tally(self, rows: slice | BoolArray) -> Tally:
+        passed, durations = self.passed[rows], self.durations[rows]
+        return Tally(self._places[rows][passed], passed.sum(axis=0), durations.sum(axis=0), durations.max(axis=0))
 
 
-def _buckets(values: Int64Array) -> Int64Array:
-    """:func:`pipeline.timing.bucket_of`, of many values."""
-    octaves = np.maximum(np.frexp(values.astype(np.float64))[1] - _EXPONENT, 0)
-    # Rounding to a float may have lifted a value just below a power of two to it.
-    octaves -= (octaves > 0) & (values >> (octaves + _BITS) == 0)
-    found: Int64Array = (octaves << _BITS) + (values >> octaves)
-    return found
+def _belongs() -> Int64Array:
+    """(len(Mark) - 1, len(SERIES)): 1 where the interval that ends at a mark is part of a series."""
+    rows = [[series in (part, "end_to_end") for series in SERIES] for part in PARTS[1:]]
+    belongs = np.array(rows, np.int64)
+    belongs[:, SERIES.index("queue")] = [part in WAITS for part in PARTS[1:]]
+    return belongs
 
 
-def _columns() -> list[list[int]]:
-    """By series: the intervals (one less than their marks) that belong to it."""
-    parts = [[mark - 1 for mark in range(1, len(Mark)) if PARTS[mark] == series] for series in SERIES]
-    parts[SERIES.index("queue")] = [mark - 1 for mark in range(1, len(Mark)) if PARTS[mark] in WAITS]
-    parts[-1] = list(range(len(Mark) - 1))
-    return parts
-
-
-_COLUMNS: Final = _columns()
-_BITS: Final = (bucket_of(1 << 40) - bucket_of(1 << 39)).bit_length() - 1
-_EXPONENT: Final = _BITS + 1
-_SHARED: Final = np.array(range(bucket_of((1 << 63) - 1) + 1), np.object_)
-"""The numbers of all buckets as Python's integers, each once: a histogram keeps those that it meets, and a daemon has
-thousands of histograms."""
+_BELONGS: Final = _belongs()
+_FIRST_PLACES: Final = np.arange(len(SERIES)) * BUCKETS
+assert _FIRST_PLACES[-1] + BUCKETS <= 1 << 16

@@ -44,6 +44,7 @@ class Course:
     def __init__(self) -> None:
         self.width_ns = FIRST_NS
         self._first: int | None = None  # number of the slot in the first row
+        self._last = 0  # of the last in which something happened
         self._sums = np.zeros((0, 4), np.int64)  # results, dropped, reconnects, nanoseconds
         self._largest = np.zeros(0, np.int64)
         self._buckets = np.zeros((0, _BUCKETS), np.uint32)
@@ -51,7 +52,7 @@ class Course:
     def add(self, block: Block) -> None:
         """Add published frames that have left their last sink, by the time at which they did."""
         rows = self._rows(block.ended_ns)
-        took_ns, buckets = block.whole
+        took_ns, buckets = block.durations[:, -1], block.buckets[:, -1]
         np.add.at(self._sums[:, _RESULTS], rows, 1)
         np.add.at(self._sums[:, _TOOK], rows, took_ns)
         np.maximum.at(self._largest, rows, took_ns)
@@ -86,6 +87,7 @@ class Course:
                 same._widen()
         self._begin_at(first)
         same._begin_at(first)
+        self._last = last
         self._sums += same._sums
         self._buckets += same._buckets
         np.maximum(self._largest, same._largest, out=self._largest)
@@ -116,13 +118,6 @@ class Course:
         found["max_ms"] = _ms(self._largest[used], results)
         return found
 
-    @property
-    def _last(self) -> int:
-        """Number of the last slot in which something happened."""
-        assert self._first is not None
-        used = np.flatnonzero(self._sums.any(axis=1))
-        return self._first + (int(used[-1]) if used.size else 0)
-
     def _count(self, at_ns: int, what: int) -> None:
         rows = self._rows(np.array([at_ns], np.int64))
         self._sums[rows, what] += 1
@@ -130,7 +125,7 @@ class Course:
     def _rows(self, at_ns: Int64Array) -> Int64Array:
         """The rows of these times; makes room for them."""
         if self._first is None:
-            self._first = int(at_ns.min()) // self.width_ns
+            self._first = self._last = int(at_ns.min()) // self.width_ns
             # Written to, so that the memory is taken now and not little by little.
             self._sums, self._largest = np.full((SLOTS, 4), 0, np.int64), np.full(SLOTS, 0, np.int64)
             self._buckets = np.full((SLOTS, _BUCKETS), 0, np.uint32)
@@ -139,6 +134,7 @@ class Course:
             first, last = min(self._first, int(numbers.min())), max(self._last, int(numbers.max()))
             if last - first < SLOTS:
                 self._begin_at(first)
+                self._last = last
                 return numbers - first
             self._widen()
 
@@ -152,7 +148,8 @@ class Course:
         np.add.at(sums, into, self._sums)
         np.add.at(buckets, into, self._buckets)
         np.maximum.at(largest, into, self._largest)
-        self._sums, self._largest, self._buckets, self._first = sums, largest, buckets, first
+        self._sums, self._largest, self._buckets = sums, largest, buckets
+        self._first, self._last = first, self._last // 2
         self.width_ns *= 2
 
     def _begin_at(self, first: int) -> None:
@@ -166,7 +163,7 @@ class Course:
 
     def _take(self, other: Course) -> None:
         """Become what the other is."""
-        self.width_ns, self._first = other.width_ns, other._first
+        self.width_ns, self._first, self._last = other.width_ns, other._first, other._last
         self._sums, self._largest, self._buckets = other._sums.copy(), other._largest.copy(), other._buckets.copy()
 
 

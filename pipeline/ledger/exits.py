@@ -19,59 +19,44 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipeline.ledger.arrivals import Intervals, by_epoch
 from pipeline.ledger.blocks import Block
 from pipeline.ledger.stats import milliseconds
-from pipeline.timing import EPOCH, PARTS, PTS, STAGES, WAITS, Histogram, IntervalJitter, Mark, TransitJitter
+from pipeline.timing import PARTS, STAGES, WAITS, IntervalJitter, Mark, SmoothedChange
 
-ARRIVAL: Final = "arrival"
-EXITS: Final[dict[str, int]] = {ARRIVAL: int(Mark.READ)} | {part: mark for mark, part in enumerate(PARTS) if part}
+EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {part: mark for mark, part in enumerate(PARTS) if part}
 """Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first."""
+_MARKS: Final = list(EXITS.values())
 
 
 class Exits:
     """Jitter of the frames of one stream at every exit, in the order in which they were published. Not locked."""
 
     def __init__(self) -> None:
-        self._transit = {part: TransitJitter() for part in EXITS}
-        self._interval = {part: IntervalJitter() for part in EXITS}
-        self._intervals = Histogram()
+        self._transit = SmoothedChange(len(EXITS))
+        self._interval = IntervalJitter(len(EXITS))
+        self._arrivals = Intervals()
         self._epoch: int | None = None
 
     @property
     def nominal_ns(self) -> int | None:
         """The median interval between the arrivals of two frames that were published; None before the second."""
-        return self._intervals.percentile(50)
+        return self._arrivals.histogram.percentile(50)
 
     def add(self, block: Block) -> None:
         """Add frames that were finished after those before."""
         order = np.argsort(block.marks[:, Mark.FOLLOWED], kind="stable")
-        traces = [block.traces[number] for number in order.tolist()]
-        begin = 0
-        for number, trace in enumerate([*traces, None]):
-            if trace is None or trace[EPOCH] != self._epoch:
-                self._add(traces[begin:number])
-                begin = number
-                if trace is not None:
-                    self._break(trace[EPOCH])
-
-    def _break(self, epoch: int) -> None:
-        """What lies between two epochs is the camera's affair: neither delay nor interval."""
-        self._epoch = epoch
-        for part in EXITS:
-            self._transit[part].reset()
-            self._interval[part].reset()
-
-    def _add(self, traces: list[list[int]]) -> None:
-        """Frames of one epoch."""
-        nominal_ns = self.nominal_ns
-        for part, mark in EXITS.items():
-            passed = [trace for trace in traces if trace[mark]]
-            times = [trace[mark] for trace in passed]
-            self._transit[part].record_all(times, [trace[PTS] for trace in passed])
-            intervals = self._interval[part].record_all(times, nominal_ns)
-            if part == ARRIVAL:
-                for interval_ns in intervals:
-                    self._intervals.record(max(0, interval_ns))  # B-frames are read after the one shown after them
+        times_ns, pts_ns = block.marks[order][:, _MARKS], block.pts_ns[order, None]
+        for epoch, rows in by_epoch(block.epochs[order]):
+            if epoch != self._epoch:  # what lies between two epochs is the camera's affair: neither delay nor interval
+                self._transit.reset()
+                self._interval.reset()
+                self._arrivals.reset()
+                self._epoch = epoch
+            passed = times_ns[rows] > 0
+            self._transit.add(times_ns[rows] - pts_ns[rows], passed)
+            self._interval.add(times_ns[rows], passed, self.nominal_ns)
+            self._arrivals.add(times_ns[rows, 0])
 
     def as_dict(self) -> dict[str, Any]:
         """``{part: {"transit_ms", "transit_added_ms", "interval_ms", "interval_added_ms", "largest_gap_ms",
@@ -79,17 +64,19 @@ class Exits:
         """
         found: dict[str, Any] = {}
         before: tuple[float, float] | None = None
-        for part in EXITS:
-            transit_ns, interval_ns = self._transit[part].value_ns, self._interval[part].value_ns
-            if transit_ns is None or interval_ns is None:
+        intervals_ns = self._interval.value_ns
+        known = self._transit.known & ~np.isnan(intervals_ns)
+        for number, part in enumerate(EXITS):
+            if not known[number]:
                 continue
+            transit_ns, interval_ns = float(self._transit.value_ns[number]), float(intervals_ns[number])
             found[part] = {
                 "transit_ms": milliseconds(transit_ns),
                 "transit_added_ms": None if before is None else milliseconds(transit_ns - before[0]),
                 "interval_ms": milliseconds(interval_ns),
                 "interval_added_ms": None if before is None else milliseconds(interval_ns - before[1]),
-                "largest_gap_ms": milliseconds(self._interval[part].largest_ns),
-                "freezes": self._interval[part].freezes,
+                "largest_gap_ms": milliseconds(int(self._interval.largest_ns[number])),
+                "freezes": int(self._interval.freezes[number]),
             }
             before = transit_ns, interval_ns
         return found

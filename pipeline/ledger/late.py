@@ -128,6 +128,9 @@ class LateFrames:
         self._by: By = "p99" if budget_ns is None else "budget"
         self._around = around
         self._measure_at = ENOUGH_FOR_P99
+        self._usual: dict[str, int] = {}  # medians of the parts
+        self._usual_ns = 0
+        self._look_at = ENOUGH_FOR_A_MEDIAN
         self.limit_ns = budget_ns
         self.parts: Counter[str] = Counter()
         self.newest: deque[Late] = deque(maxlen=NEWEST)
@@ -144,10 +147,10 @@ class LateFrames:
             rows = np.flatnonzero(block.durations[:, -1] > self.limit_ns)
             if rows.size:
                 self._blame(block, rows, self.limit_ns, latency)
-        frames = latency.end_to_end.histogram.count
+        frames = latency.frames
         if self._budget_ns is None and frames >= self._measure_at:
             self.limit_ns = _limit_ns(latency.end_to_end.histogram)
-            self._measure_at = frames + frames // 16  # of so few more it would be much the same
+            self._measure_at = _somewhat_more(frames)
 
     def forget(self) -> None:
         """Keep the counts only."""
@@ -164,10 +167,12 @@ class LateFrames:
         }
 
     def _blame(self, block: Block, rows: Int64Array, limit_ns: int, latency: Latency) -> None:
-        medians = _medians(latency)
-        usual_ns = latency.end_to_end.histogram.percentile(50) or 0
+        if latency.frames >= self._look_at:
+            self._usual, self._usual_ns = _medians(latency), latency.end_to_end.histogram.percentile(50) or 0
+            self._look_at = _somewhat_more(latency.frames)
+        medians, usual_ns = self._usual, self._usual_ns
         durations, took = block.durations[rows][:, _COLUMNS], block.durations[rows, -1]
-        as_usual = (took <= _unusual_ns(usual_ns)) & (usual_ns > limit_ns) & bool(medians)
+        as_usual = (took <= _unusual_ns(usual_ns)) & (usual_ns > limit_ns)
         usual = np.array([medians.get(part, 0) for part in BLAMED])
         excess = durations - np.where(as_usual[:, None], 0, usual)
         worst = excess.argmax(axis=1)
@@ -194,11 +199,14 @@ def _unusual_ns(usual_ns: int) -> int:
 
 
 def _medians(latency: Latency) -> dict[str, int]:
-    """By part; empty where there are too few frames to say."""
-    if latency.end_to_end.histogram.count < ENOUGH_FOR_A_MEDIAN:
-        return {}
-    found = ((part, latency.series[part].histogram.percentile(50)) for part in BLAMED if part in latency.series)
+    """By part."""
+    found = ((part, latency[part].histogram.percentile(50)) for part in BLAMED)
     return {part: median for part, median in found if median is not None}
+
+
+def _somewhat_more(frames: int) -> int:
+    """When to measure again: of fewer frames more it would be much the same."""
+    return frames + frames // 16
 
 
 def _ms(value_ns: int) -> float:

@@ -13,15 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.ledger.busy import Busy
+from pipeline.ledger.cost import marking_ns
 from pipeline.ledger.course import Course
 from pipeline.ledger.folding import MOST_NAMES, folded
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Lately
 from pipeline.ledger.shape import pack, unpack
 from pipeline.ledger.sinks import SinkLedger
-from pipeline.ledger.stats import Latency, stats
+from pipeline.ledger.stats import Histograms, Latency, stats
 from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
 from pipeline.ledger.whole import WholeRun
-from pipeline.ledger.windows import SPANS, figures
+from pipeline.ledger.windows import SPANS
 from pipeline.timing import GC_PAUSES, Histogram, cpu_ns
 
 
@@ -203,26 +204,31 @@ class Ledger:
             },
             "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
             "total": self._total(list(streams.values()), until_ns),
-            "tracker": self.tracker(),
+            "tracker": self.tracker(until_ns),
         }
 
     def recent(self, now_ns: int, span_s: int = 60) -> dict[str, Any]:
         """What all streams together were like within the last ``span_s`` seconds (10 or 60) up to ``now_ns``; see
         :meth:`pipeline.ledger.streams.StreamLedger.recent`. It costs about 1 ms per 10 streams: ask once a second."""
-        series: dict[str, Histogram] = {}
-        for stream in list(self.streams.values()):
-            stream.times.merge_recent(series, span_s, now_ns)
-        return figures(series)
+        return Histograms.of(stream.times.recent(span_s, now_ns) for stream in list(self.streams.values())).as_dict()
 
-    def tracker(self) -> dict[str, Any]:
-        """What all this measuring costs, by its own account: traces taken apart and the CPU time of that. The marks
-        themselves are not in it (``benchmarks/tracker.py`` measures these, too)."""
+    def tracker(self, until_ns: int) -> dict[str, Any]:
+        """What all this measuring costs, by its own account, up to ``until_ns``: ``tracker`` in ``report.json``.
+
+        ``cpu_ms`` and ``us_per_frame`` are of taking traces apart, ``marks_us_per_frame`` of what is done on the way of
+        a frame (:mod:`pipeline.ledger.cost`), ``core_percent`` of both. What is done to answer those who ask for
+        figures is not in it.
+        """
         streams = list(self.streams.values())
-        frames, spent_ns = sum(one.times.frames for one in streams), sum(one.times.cpu_ns for one in streams)
+        frames, spent_ns = sum(one.times.frames for one in streams), sum(one.measuring_ns for one in streams)
+        whole_ns = spent_ns + frames * marking_ns()
+        wall_ns = until_ns - self.start_ns
         return {
             "frames": frames,
             "cpu_ms": round(spent_ns / 1e6, 3),
             "us_per_frame": round(spent_ns / frames / 1e3, 3) if frames else None,
+            "marks_us_per_frame": round(marking_ns() / 1e3, 3),
+            "core_percent": round(100 * whole_ns / wall_ns, 4) if wall_ns > 0 else None,
         }
 
     def _total(self, streams: list[StreamLedger], until_ns: int) -> dict[str, Any]:

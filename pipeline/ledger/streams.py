@@ -17,10 +17,10 @@ from pipeline.ledger.course import Course
 from pipeline.ledger.exits import added_by_stage
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.shape import pack, unpack
-from pipeline.ledger.stats import Latency, stats
+from pipeline.ledger.stats import Histograms, Latency, stats
 from pipeline.ledger.times import StreamTimes
-from pipeline.ledger.windows import SPANS, figures
-from pipeline.timing import Histogram, IntervalJitter, Mark, ended_in, now_ns
+from pipeline.ledger.windows import SPANS
+from pipeline.timing import Histogram, Mark, ended_in, now_ns
 
 FROZEN_NS = 30_000_000_000
 """The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
@@ -58,7 +58,6 @@ class StreamLedger:
         self._lost: Counter[tuple[str, str]] = Counter()  # by reason, and by the stage or wait where it happened
         self.first_result_ns = 0
         self.last_result_ns = 0
-        self._departure = IntervalJitter()
         self.times = StreamTimes(name, looks_back=self.paced)
         self._settled: dict[str, Any] | None = None
         self._shape: bytes | None = None
@@ -183,7 +182,6 @@ class StreamLedger:
         self.first_result_ns = self.first_result_ns or at_ns
         self.last_result_ns = at_ns
         self.life.works()
-        self._departure.record(at_ns)
 
     def lost(self, reason: str, trace: list[int]) -> None:
         """The follow loop was told that a frame is dropped; its journey ended where it was lost."""
@@ -240,12 +238,17 @@ class StreamLedger:
     @property
     def departure_jitter_ns(self) -> float | None:
         """Standard deviation of the intervals between results."""
-        return self._departure.value_ns
+        return self.times.departure_jitter_ns
 
     @property
     def settled(self) -> dict[str, Any] | None:
         """The distributions' figures once the last frame has left the last sink, as in ``report.json``."""
         return self._settled
+
+    @property
+    def measuring_ns(self) -> int:
+        """CPU time that was spent, beside the way of the frames, on working all this out."""
+        return self.times.cpu_ns + self._arrivals.cpu_ns
 
     def latency(self) -> Latency:
         """A copy of the distributions so far; empty once settled."""
@@ -266,9 +269,7 @@ class StreamLedger:
         ``report.json`` but without ``jitter_ms``. Nothing finished within the time: no stages, no waits, None. So it is
         for recordings that are read as fast as possible, too.
         """
-        series: dict[str, Histogram] = {}
-        self.times.merge_recent(series, span_s, now_ns)
-        return figures(series)
+        return Histograms.of([self.times.recent(span_s, now_ns)]).as_dict()
 
     def settle(self) -> tuple[Latency, Course]:
         """All frames have left all sinks: keep the figures, give away the distributions."""

@@ -3,29 +3,32 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from typing import Any, Final, NamedTuple
 
-from pipeline.ledger.blocks import Block
+import numpy as np
+
+from pipeline.ledger.blocks import NOTHING, Block, Tally
 from pipeline.ledger.course import Course
 from pipeline.ledger.exits import Exits
 from pipeline.ledger.journal import LATELY_NS, MOST, tail
 from pipeline.ledger.late import Around, Late, LateFrames
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.whole import WholeRun
-from pipeline.ledger.windows import SPANS, Window
-from pipeline.timing import Histogram, Mark, elapsed, thread_cpu_ns
+from pipeline.ledger.windows import Window
+from pipeline.timing import Histogram, IntervalJitter, Mark, elapsed, thread_cpu_ns
 
 BLOCK: Final = 64
 """Traces that are taken apart together. Whoever reads figures takes what there is."""
 
 
-_MARKS: Final = len(Mark)
+_READ, _DONE, _MARKS = int(Mark.READ), int(Mark.DONE), len(Mark)
 
 
 def _ended_ns(trace: list[int]) -> int:
-    return max(trace[:_MARKS])
+    return trace[_DONE] or max(trace[:_MARKS])
 
 
 class Lateness(NamedTuple):
@@ -59,8 +62,9 @@ class StreamTimes:
         self._lock = threading.Lock()
         self._latency = Latency()
         self._course = Course()
-        self._windows = {span_s: Window(span_s) for span_s in SPANS} if looks_back else {}
+        self._window = Window() if looks_back else None
         self._exits = Exits() if looks_back else None
+        self._departure = IntervalJitter()
         self._lost = Histogram()
         self._journeys: deque[list[int]] = deque(maxlen=MOST)
         self._whole: WholeRun | None = None
@@ -115,7 +119,7 @@ class StreamTimes:
     def notice(self) -> None:
         """Take apart what has finished, if a frame among it is late: it is not to wait for the others of its block."""
         limit_ns = self.late.limit_ns
-        if limit_ns is not None and any(elapsed(trace) > limit_ns for trace in self._finished.copy()):
+        if limit_ns is not None and any(_ended_ns(trace) - trace[_READ] > limit_ns for trace in self._finished.copy()):
             with self._lock:
                 self._fold()
 
@@ -153,23 +157,12 @@ class StreamTimes:
             self.late.newest.clear()
         return latency, course
 
-    def merge_recent(self, whole: dict[str, Histogram], span_s: int, now_ns: int) -> None:
-        """Add the distributions of the last ``span_s`` (one of :data:`SPANS`), by series."""
-        window = self._windows.get(span_s)
-        if window is not None:
-            with self._lock:
-                self._fold()
-                window.merge_into(whole, now_ns)
-
-    def recent(self, series: str, span_s: int, now_ns: int) -> Histogram:
-        """One series of :meth:`merge_recent`, at a tenth of the work."""
-        found = {series: Histogram()}
-        window = self._windows.get(span_s)
-        if window is not None:
-            with self._lock:
-                self._fold()
-                window.merge_into(found, now_ns, only=series)
-        return found[series]
+    def recent(self, span_s: int, now_ns: int) -> Tally:
+        """What finished in the last ``span_s`` (one of :data:`pipeline.ledger.windows.SPANS`) up to ``now_ns``; nothing
+        where there is no "lately"."""
+        with self._lock:
+            self._fold()
+            return NOTHING if self._window is None else self._window.tally(span_s, now_ns)
 
     @property
     def nominal_ns(self) -> int | None:
@@ -178,6 +171,14 @@ class StreamTimes:
         with self._lock:
             self._fold()
             return None if self._exits is None else self._exits.nominal_ns
+
+    @property
+    def departure_jitter_ns(self) -> float | None:
+        """Standard deviation of the intervals between results; None before the second."""
+        with self._lock:
+            self._fold()
+            value_ns = float(self._departure.value_ns[0])
+            return None if math.isnan(value_ns) else value_ns
 
     def exits(self) -> dict[str, Any]:
         """See :meth:`pipeline.ledger.exits.Exits.as_dict`; empty for frames that are read as fast as possible: these
@@ -195,7 +196,7 @@ class StreamTimes:
         """There is no lately any more: the stream is one that was."""
         with self._lock:
             self._fold()
-            self._windows = {}
+            self._window = None
             self._journeys.clear()
             self.late.forget()
 
@@ -217,10 +218,11 @@ class StreamTimes:
         self._latency.add(block)
         self._course.add(block)
         self.late.add(block, self._latency)
-        for window in self._windows.values():
-            window.add(block)
+        if self._window is not None:
+            self._window.add(block)
         if self._exits is not None:
             self._exits.add(block)
+        self._departure.add(np.sort(block.marks[:, Mark.FOLLOWED])[:, None])
         self.frames += count
         self.cpu_ns += thread_cpu_ns() - began_ns
 

@@ -1,69 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured lately: distributions that forget, by dropping whole slots of time."""
+"""What was measured lately: distributions that forget, second by second."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from pipeline.ledger.blocks import Block
-from pipeline.ledger.stats import by_kind, stats
-from pipeline.timing import Histogram
+import numpy as np
+import numpy.typing as npt
 
-SPANS: Final = {10: 5, 60: 12}
-"""Seconds that are looked back on, and the slots into which they are divided."""
+from pipeline.ledger.blocks import NOTHING, SECOND_NS, SERIES, Block, Int64Array, Tally
+
+SPANS: Final = (10, 60)
+"""Seconds that are looked back on."""
+_ROWS: Final = max(SPANS)
+_COUNTS, _TOTALS, _MAXIMA = range(3)
 
 
 class Window:
-    """Distributions of the frames that finished within the last ``span_s``, to within a slot: the slot that began
-    earliest is forgotten as a whole when a new one begins, so between one slot less and the full span is covered.
+    """What finished within the last minute, by the second in which it did, whenever it is added. Not locked.
 
-    A frame belongs to the slot in which it finished, whenever it is added. Not locked.
+    A whole second is forgotten when a new one begins, so between a second less and the full span is looked back on.
+    Nothing is added up before somebody asks; a frame takes 26 bytes for a minute.
     """
 
-    def __init__(self, span_s: int) -> None:
-        self._slots = SPANS[span_s]
-        self._length_ns = span_s * 1_000_000_000 // self._slots
-        self._newest = 0
-        self._by_slot: dict[int, dict[str, Histogram]] = {}
-        self._past: tuple[int, int, dict[str, Histogram]] | None = None  # all slots but the newest, added up
+    def __init__(self) -> None:
+        # A second has the row of its number modulo their number.
+        self._seconds: Int64Array = np.full(_ROWS, -1, np.int64)
+        self._sums: Int64Array = np.zeros((3, _ROWS, len(SERIES)), np.int64)
+        self._places: list[list[npt.NDArray[np.uint16]]] = [[] for _ in range(_ROWS)]
 
     def add(self, block: Block) -> None:
         """Add finished frames; such as are too old already are left out."""
-        for slot, rows in block.slots(self._length_ns):
-            if slot > self._newest:
-                self._newest = slot
-                for old in [each for each in self._by_slot if each <= slot - self._slots]:
-                    del self._by_slot[old]
-            elif slot <= self._newest - self._slots:
+        for second, tally in block.seconds:
+            row = second % _ROWS
+            if second < self._seconds[row]:
                 continue
-            if slot < self._newest:
-                self._past = None
-            histograms = self._by_slot.setdefault(slot, {})
-            for series, column in block.columns(rows):
-                histogram = histograms.get(series)
-                if histogram is None:
-                    histogram = histograms[series] = Histogram()
-                histogram.add(*column)
+            if second > self._seconds[row]:
+                self._seconds[row], self._sums[:, row], self._places[row] = second, 0, []
+            self._places[row].append(tally.places)
+            self._sums[_COUNTS, row] += tally.counts
+            self._sums[_TOTALS, row] += tally.totals
+            np.maximum(self._sums[_MAXIMA, row], tally.maxima, out=self._sums[_MAXIMA, row])
 
-    def merge_into(self, whole: dict[str, Histogram], now_ns: int, only: str | None = None) -> None:
-        """Add what falls in the window that ends at ``now_ns`` (monotonic), of all series or of one."""
-        oldest, newest = now_ns // self._length_ns - self._slots, self._newest
-        if self._past is None or self._past[:2] != (oldest, newest):
-            past: dict[str, Histogram] = {}
-            for slot in self._by_slot:
-                if oldest < slot < newest:
-                    _merge(past, self._by_slot[slot])
-            self._past = oldest, newest, past
-        _merge(whole, self._past[2])
-        if newest > oldest:
-            _merge(whole, self._by_slot.get(newest, {}))
-
-
-def _merge(whole: dict[str, Histogram], more: dict[str, Histogram]) -> None:
-    for series, histogram in more.items():
-        whole.setdefault(series, Histogram()).merge(histogram)
-
-
-def figures(series: dict[str, Histogram]) -> dict[str, Any]:
-    """``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``, STATS without jitter."""
-    return by_kind({name: stats(histogram) for name, histogram in series.items()})
+    def tally(self, span_s: int, now_ns: int) -> Tally:
+        """What finished in the ``span_s`` (one of :data:`SPANS`) up to ``now_ns`` (monotonic)."""
+        rows = np.flatnonzero(self._seconds > now_ns // SECOND_NS - span_s)
+        places = [places for row in rows.tolist() for places in self._places[row]]
+        return Tally(
+            np.concatenate([NOTHING.places, *places]),
+            self._sums[_COUNTS, rows].sum(axis=0),
+            self._sums[_TOTALS, rows].sum(axis=0),
+            self._sums[_MAXIMA, rows].max(axis=0, initial=0),
+        )

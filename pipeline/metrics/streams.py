@@ -12,7 +12,6 @@ from pipeline.frame import DropReason
 from pipeline.ledger import BLAMED, Distribution, Ledger, StreamLedger, StreamState
 from pipeline.metrics.text import Histograms
 from pipeline.metrics.times import add_times, times
-from pipeline.timing import STAGES
 
 _STATES: tuple[str, ...] = get_args(StreamState)
 _REASONS: tuple[str, ...] = get_args(DropReason)
@@ -115,11 +114,10 @@ def _times(streams: list[StreamLedger]) -> Iterator[Metric | Histograms]:
                 if figures[f"{kind}_ms"] is not None:
                     jitter.add_metric([name, part, kind], figures[f"{kind}_ms"] / 1e3)
         latency = account.latency()
-        for stage in STAGES:
-            if stage in latency.stages:
-                add_times(stages, [name, stage], latency.stages[stage].histogram)
-                _unsteady(jitter, name, stage, latency.stages[stage])
-        if latency.end_to_end.histogram.count:
+        for stage, told in latency.stages.items():
+            add_times(stages, [name, stage], told.histogram)
+            _unsteady(jitter, name, stage, told)
+        if latency.frames:
             add_times(whole, [name], latency.end_to_end.histogram)
             _unsteady(jitter, name, "end_to_end", latency.end_to_end)
     yield from (stages, whole, jitter)

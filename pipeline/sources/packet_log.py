@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 from av.codec.context import CodecContext
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -18,7 +19,7 @@ from pipeline.sources.libav import Opened
 from pipeline.sources.rhythm import Moment, presented
 from pipeline.sources.skipping import SkipFacts
 from pipeline.threads import StopFlag
-from pipeline.timing import TransitJitter, now_ns
+from pipeline.timing import SmoothedChange, now_ns
 
 MOST_PACKETS = 20_000
 MOST_BYTES = 64 << 20
@@ -47,7 +48,7 @@ class PacketLog:
         self._ends: list[int] = []
         self._bytes = 0
         self._reordered = False
-        self._jitter = TransitJitter()
+        self._transits_ns: list[int] = []
         # A second decoder that leaves out what no other frame needs shows exactly what that would keep.
         self._sparse: VideoCodecContext | None = None
         self._kept: list[int] = []
@@ -113,7 +114,7 @@ class PacketLog:
             previous = next((stamp for stamp in reversed(self._stamps) if stamp is not None), None)
             self._reordered |= previous is not None and pts < previous
             self._ends.append(pts + (packet.duration or 0))
-            self._jitter.record(read_ns, int(pts * self._time_base * 1_000_000_000))
+            self._transits_ns.append(read_ns - int(pts * self._time_base * 1_000_000_000))
         self._stamps.append(pts)
 
     def shortfall(self) -> str | None:
@@ -151,8 +152,11 @@ class PacketLog:
     @property
     def arrival_jitter_ms(self) -> float | None:
         """RFC 3550 interarrival jitter; a measure of the network only for a feed without B-frames."""
-        value = self._jitter.value_ns
-        return None if value is None or self._reordered else value / 1e6
+        if len(self._transits_ns) < 2 or self._reordered:
+            return None
+        jitter = SmoothedChange()
+        jitter.add(np.array(self._transits_ns, np.int64)[:, None])
+        return float(jitter.value_ns[0]) / 1e6
 
     @property
     def bit_rate(self) -> float | None:

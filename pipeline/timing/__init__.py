@@ -2,8 +2,8 @@
 """Time: the clock, the trace of a frame, distributions and jitter."""
 
 from pipeline.timing.clock import SYSTEM, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
-from pipeline.timing.histogram import Histogram, bucket_of, bucket_start
-from pipeline.timing.jitter import DurationJitter, IntervalJitter, TransitJitter
+from pipeline.timing.histogram import BUCKETS, Histogram, bucket_of, bucket_start, buckets_of
+from pipeline.timing.jitter import IntervalJitter, SmoothedChange
 from pipeline.timing.pauses import GC_PAUSES, Pause
 from pipeline.timing.trace import (
     EPOCH,
@@ -22,6 +22,7 @@ from pipeline.timing.trace import (
 )
 
 __all__ = [
+    "BUCKETS",
     "EPOCH",
     "FRAME",
     "GC_PAUSES",
@@ -32,15 +33,15 @@ __all__ = [
     "SYSTEM",
     "WAITS",
     "Clock",
-    "DurationJitter",
     "Histogram",
     "IntervalJitter",
     "Mark",
     "Pause",
+    "SmoothedChange",
     "SystemClock",
-    "TransitJitter",
     "bucket_of",
     "bucket_start",
+    "buckets_of",
     "cpu_ns",
     "elapsed",
     "ended_in",

@@ -1,130 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three small measures of unsteadiness; each says what it compares."""
+"""Two measures of unsteadiness. Each keeps several series side by side and takes many values of each at once: what they
+cost is mostly paid per call."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+Columns = slice | npt.NDArray[np.intp]
+
+_KEPT: Final = 15 / 16
 _FREEZE_NS: Final = 150_000_000
 
 
-class DurationJitter:
-    """Smoothed change between successive durations: ``J += (|d - d_previous| - J) / 16`` (RFC 3550 section 6.4.1's
-    filter, applied to a stage's duration instead of a transit time)."""
+class SmoothedChange:
+    """``J += (|x - x_before| - J) / 16`` over successive values x: the filter of RFC 3550 section 6.4.1.
 
-    __slots__ = ("_previous", "value_ns")
+    Of transit times (arrival less capture) it is that section's interarrival jitter; of a stage's durations it tells
+    the same of the stage. Of n changes d at once: ``J * q^n + (q^(n-1) d_1 + ... + q d_(n-1) + d_n) / 16``, q = 15/16.
 
-    def __init__(self) -> None:
-        self._previous: int | None = None
-        self.value_ns = 0.0
-
-    def record(self, duration_ns: int) -> None:
-        """Add the next frame's duration."""
-        if self._previous is not None:
-            self.value_ns += (abs(duration_ns - self._previous) - self.value_ns) / 16
-        self._previous = duration_ns
-
-    def record_all(self, durations_ns: Sequence[int]) -> None:
-        """Add successive frames' durations."""
-        previous, jitter = self._previous, self.value_ns
-        for duration_ns in durations_ns:
-            if previous is not None:
-                jitter += (abs(duration_ns - previous) - jitter) / 16
-            previous = duration_ns
-        self._previous, self.value_ns = previous, jitter
-
-
-class TransitJitter:
-    """Interarrival jitter of RFC 3550 section 6.4.1.
-
-    ``D = (R_j - R_i) - (S_j - S_i)``, ``J += (|D| - J) / 16`` with R the time of arrival and S the capture time (pts).
-    :meth:`reset` starts anew at a break in the time stamps.
+    Attributes:
+        value_ns: (series,) J; 0 before the second value.
     """
 
-    __slots__ = ("_previous", "value_ns")
+    def __init__(self, series: int = 1) -> None:
+        self.value_ns: FloatArray = np.zeros(series)
+        self._steps = _Steps(series)
 
-    def __init__(self) -> None:
-        self._previous: int | None = None
-        self.value_ns: float | None = None
-
-    def record(self, arrival_ns: int, capture_ns: int) -> None:
-        """Add a frame that arrived at ``arrival_ns`` (monotonic) and was captured at ``capture_ns`` (pts)."""
-        transit = arrival_ns - capture_ns
-        if self._previous is not None:
-            jitter = self.value_ns or 0.0
-            self.value_ns = jitter + (abs(transit - self._previous) - jitter) / 16
-        self._previous = transit
-
-    def record_all(self, arrivals_ns: Sequence[int], captures_ns: Sequence[int]) -> None:
-        """Add successive frames."""
-        previous, jitter = self._previous, self.value_ns
-        for arrival_ns, capture_ns in zip(arrivals_ns, captures_ns, strict=True):
-            transit = arrival_ns - capture_ns
-            if previous is not None:
-                before = jitter or 0.0
-                jitter = before + (abs(transit - previous) - before) / 16
-            previous = transit
-        self._previous, self.value_ns = previous, jitter
+    def add(self, values_ns: Int64Array, passed: npt.NDArray[np.bool_] | None = None) -> None:
+        """Successive values, (n, series) nanoseconds; ``passed``, of the same shape: which are there (None: all)."""
+        for columns, steps, fresh in self._steps.add(values_ns, passed):
+            count = len(steps)
+            weights = _KEPT ** np.arange(count - 1, -1, -1) / 16
+            self.value_ns[columns] = self.value_ns[columns] * _KEPT ** (count - fresh) + weights @ np.abs(steps)
 
     def reset(self) -> None:
-        """Forget the last frame, not the value: call it at a reconnect or a discontinuity."""
-        self._previous = None
+        """Forget the last values, not J: what comes next is compared with nothing."""
+        self._steps.reset()
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """(series,) whether there were two values to compare."""
+        return self._steps.counts > 0
 
 
 class IntervalJitter:
-    """Standard deviation of the intervals between successive departures (Welford's running variance), and gaps.
+    """Standard deviation of the intervals between successive moments, and gaps.
+
+    The running variance is merged block by block (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
+    for computing sample variances", 1979).
 
     Attributes:
-        largest_ns: the longest interval.
-        freezes: intervals above ``max(3 * nominal, nominal + 150 ms)``, the rule of WebRTC's ``freezeCount``.
+        largest_ns: (series,) the longest interval.
+        freezes: (series,) intervals above ``max(3 * nominal, nominal + 150 ms)``, the rule of WebRTC's ``freezeCount``.
     """
 
-    __slots__ = ("_count", "_mean", "_previous", "_squares", "freezes", "largest_ns")
+    def __init__(self, series: int = 1) -> None:
+        self.largest_ns: Int64Array = np.zeros(series, np.int64)
+        self.freezes: Int64Array = np.zeros(series, np.int64)
+        self._steps = _Steps(series)
+        self._mean: FloatArray = np.zeros(series)
+        self._squares: FloatArray = np.zeros(series)
 
-    def __init__(self) -> None:
-        self.largest_ns = 0
-        self.freezes = 0
-        self._previous: int | None = None
-        self._count = 0
-        self._mean = 0.0
-        self._squares = 0.0
-
-    def record(self, at_ns: int) -> None:
-        """Add a departure at ``at_ns`` (monotonic)."""
-        if self._previous is not None:
-            self._add(at_ns - self._previous)
-        self._previous = at_ns
-
-    def record_all(self, times_ns: Sequence[int], nominal_ns: int | None = None) -> list[int]:
-        """Add successive departures; returns the intervals. ``nominal_ns``: the interval that is no freeze; None: what
-        is one cannot be said."""
-        if not times_ns:
-            return []
-        first = times_ns[0] if self._previous is None else self._previous
-        intervals = [at - before for before, at in zip([first, *times_ns], times_ns, strict=False)]
-        if self._previous is None:
-            del intervals[0]
-        limit_ns = None if nominal_ns is None else max(3 * nominal_ns, nominal_ns + _FREEZE_NS)
-        for interval_ns in intervals:
-            self._add(interval_ns)
-            self.freezes += limit_ns is not None and interval_ns > limit_ns
-        self._previous = times_ns[-1]
-        return intervals
+    def add(
+        self, times_ns: Int64Array, passed: npt.NDArray[np.bool_] | None = None, nominal_ns: int | None = None
+    ) -> None:
+        """Successive moments, (n, series) monotonic nanoseconds; ``passed``, of the same shape: which are there (None:
+        all). ``nominal_ns``: the interval that is no freeze; None: what is one cannot be said."""
+        for columns, steps, fresh in self._steps.add(times_ns, passed):
+            self.largest_ns[columns] = np.maximum(self.largest_ns[columns], steps.max(axis=0))
+            if nominal_ns is not None:
+                limit_ns = max(3 * nominal_ns, nominal_ns + _FREEZE_NS)
+                self.freezes[columns] += (steps > limit_ns).sum(axis=0)
+            new = len(steps) - fresh
+            count = self._steps.counts[columns]
+            mean = steps.sum(axis=0) / np.maximum(new, 1)
+            off = steps - mean
+            off[0] *= ~fresh  # no interval ends at the very first moment
+            further = mean - self._mean[columns]
+            share = new / np.maximum(count, 1)
+            self._mean[columns] += further * share
+            self._squares[columns] += (off * off).sum(axis=0) + further * further * share * (count - new)
 
     def reset(self) -> None:
-        """Forget the last departure, not the values: call it at a reconnect or a discontinuity."""
-        self._previous = None
-
-    def _add(self, interval_ns: int) -> None:
-        self._count += 1
-        delta = interval_ns - self._mean
-        self._mean += delta / self._count
-        self._squares += delta * (interval_ns - self._mean)
-        self.largest_ns = max(self.largest_ns, interval_ns)
+        """Forget the last moments, not the values: what comes next ends no interval."""
+        self._steps.reset()
 
     @property
-    def value_ns(self) -> float | None:
-        """Standard deviation in nanoseconds, or None before the second interval."""
-        return math.sqrt(self._squares / self._count) if self._count > 1 else None
+    def value_ns(self) -> FloatArray:
+        """(series,) standard deviation in nanoseconds; NaN before the second interval."""
+        counts = self._steps.counts
+        deviation: FloatArray = np.sqrt(self._squares / np.maximum(counts, 1))
+        return np.where(counts > 1, deviation, np.nan)
+
+
+class _Steps:
+    """Differences between successive values of series side by side.
+
+    Attributes:
+        counts: (series,) how many there were.
+    """
+
+    def __init__(self, series: int) -> None:
+        self.counts: Int64Array = np.zeros(series, np.int64)
+        self._before: Int64Array = np.zeros(series, np.int64)
+        self._fresh = np.ones(series, np.bool_)
+
+    def add(
+        self, values: Int64Array, passed: npt.NDArray[np.bool_] | None
+    ) -> Iterator[tuple[Columns, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
+        """``(columns, steps, fresh)`` of series that go together: the (n, columns) steps to their n values, and of
+        which of them the first value is the very first: its step is 0 and counts for nothing."""
+        for columns, rows in together(values.shape, passed):
+            new, fresh = values[rows][:, columns], self._fresh[columns].copy()
+            before = np.where(fresh, new[0], self._before[columns])
+            self._before[columns] = new[-1]
+            self._fresh[columns] = False
+            self.counts[columns] += len(new) - fresh
+            yield columns, new - np.concatenate([before[None], new[:-1]]), fresh
+
+    def reset(self) -> None:
+        """The next values are the very first again."""
+        self._fresh[:] = True
+
+
+def together(shape: tuple[int, ...], passed: npt.NDArray[np.bool_] | None) -> Iterator[tuple[Columns, Columns]]:
+    """``(columns, rows)`` such that each of these columns has values in exactly these rows; few where frames go one of
+    a few ways. Columns without any are left out."""
+    if passed is None or passed.all():
+        if shape[0]:
+            yield slice(None), slice(None)
+        return
+    alike: dict[bytes, list[int]] = {}
+    for number, column in enumerate(np.ascontiguousarray(passed.T)):
+        if column.any():
+            alike.setdefault(column.tobytes(), []).append(number)
+    for numbers in alike.values():
+        yield np.array(numbers), np.flatnonzero(passed[:, numbers[0]])

@@ -84,12 +84,13 @@ def _brief(
 ) -> dict[str, Any]:
     settled, latency = account.settled or {"stages": {}, "end_to_end": None}, account.latency()
     stages = settled["stages"] or latency.stages
+    lately = account.times.recent(SPAN_S, now_ns)
     jitter = {"arrival_ms": account.arrival_jitter_ns, "departure_ms": account.departure_jitter_ns}
     return {
         **_present(account, account.counts(ledger.start_ns, final=False), waiting, history, now_ns),
         "stages": {stage: _short(told) for stage, told in stages.items()},
         "end_to_end": _short(settled["end_to_end"] or latency.end_to_end),
-        "windows": {f"{SPAN_S}s": {"end_to_end": _rounded(stats(account.times.recent("end_to_end", SPAN_S, now_ns)))}},
+        "windows": {f"{SPAN_S}s": {"end_to_end": _rounded(stats(lately.histogram("end_to_end")))}},
         "jitter": {key: None if value is None else round(value / 1e6, 3) for key, value in jitter.items()},
     }
 

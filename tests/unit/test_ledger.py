@@ -11,17 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.frame import Capture, Picture, SourceCounters, StreamInfo
-from pipeline.ledger import ENDED, BatchRun, Distribution, Latency, Ledger, SinkLedger, StreamLedger
+from pipeline.ledger import ENDED, BatchRun, Latency, Ledger, SinkLedger, StreamLedger
+from pipeline.ledger.blocks import SERIES, Block
 from pipeline.timing import Mark, new_trace
 
 MS = 1_000_000
 S = 1_000_000_000
 
 
-def distribution(*durations_ns: int) -> Distribution:
-    filled = Distribution()
-    for duration_ns in durations_ns:
-        filled.record(duration_ns)
+def latency(*durations_ns: int) -> Latency:
+    """Of frames that took so long."""
+    filled = Latency()
+    if durations_ns:
+        filled.add(Block([trace(S, duration_ns) for duration_ns in durations_ns]))
     return filled
 
 
@@ -34,35 +36,36 @@ def trace(start_ns: int, *gaps_ns: int) -> list[int]:
     return marks
 
 
-class TestDistribution:
+class TestLatency:
     def test_jitter_of_several_streams_is_weighted_by_their_counts(self) -> None:
-        shaky, steady = distribution(0, 160), distribution(*[50] * 6)
-        assert (shaky.jitter_ns, steady.jitter_ns) == (10.0, 0.0)
+        shaky, steady = latency(0, 160), latency(*[50] * 6)
+        assert (shaky.end_to_end.jitter_ns, steady.end_to_end.jitter_ns) == (10.0, 0.0)
         shaky.merge(steady)
-        assert shaky.jitter_ns == pytest.approx(10 * 2 / 8)
-        shaky.merge(distribution(0, 320))  # jitter 20 over two more
-        assert shaky.jitter_ns == pytest.approx((2.5 * 8 + 20 * 2) / 10)
-        assert shaky.histogram.count == 10
+        assert shaky.end_to_end.jitter_ns == pytest.approx(10 * 2 / 8)
+        shaky.merge(latency(0, 320))  # jitter 20 over two more
+        assert shaky.end_to_end.jitter_ns == pytest.approx((2.5 * 8 + 20 * 2) / 10)
+        assert shaky.frames == shaky.end_to_end.histogram.count == 10
 
     def test_merging_nothing_changes_nothing(self) -> None:
-        filled = distribution(0, 160)
-        filled.merge(Distribution())
-        assert (filled.jitter_ns, filled.histogram.count) == (10.0, 2)
-        empty = Distribution()
-        empty.merge(Distribution())
-        assert (empty.jitter_ns, empty.histogram.count, empty.as_dict()) == (0.0, 0, None)
+        filled = latency(0, 160)
+        filled.merge(Latency())
+        assert (filled.end_to_end.jitter_ns, filled.frames) == (10.0, 2)
+        empty = Latency()
+        empty.merge(Latency())
+        assert (empty.end_to_end.jitter_ns, empty.frames, empty.end_to_end.as_dict()) == (0.0, 0, None)
+        assert empty.as_dict() == {"stages": {}, "waits": {}, "end_to_end": None}
         empty.merge(filled)
         assert empty.as_dict() == filled.as_dict()
 
     def test_what_was_merged_is_left_as_it_was(self) -> None:
-        first, second = distribution(0, 160), distribution(1, 2, 3)
+        first, second = Latency(), latency(1, 2, 3)
         before = second.as_dict()
         first.merge(second)
-        first.record(99)
+        first.add(Block([trace(S, 99)]))
         assert second.as_dict() == before
 
     def test_figures_are_milliseconds(self) -> None:
-        figures = distribution(1 * MS, 3 * MS, 2 * MS, 10 * MS).as_dict()
+        figures = latency(1 * MS, 3 * MS, 2 * MS, 10 * MS).end_to_end.as_dict()
         assert figures is not None
         assert (figures["count"], figures["mean_ms"], figures["max_ms"]) == (4, 4.0, 10.0)
         assert figures["p50_ms"] == pytest.approx(2, rel=0.01)
@@ -72,19 +75,24 @@ class TestDistribution:
             jitter += (change - jitter) / 16
         assert figures["jitter_ms"] == pytest.approx(jitter)
 
-
-class TestLatency:
-    def test_merging_equals_recording_everything_but_for_the_jitter(self) -> None:
+    def test_merging_equals_adding_everything_but_for_the_jitter(self) -> None:
         traces = [trace(0, *range(1, 11)), trace(5, *[3] * 10), trace(7, *[2] * 6)]
         one, two, both = Latency(), Latency(), Latency()
         for number, marks in enumerate(traces):
-            (one, two)[number % 2].record(marks)
-            both.record(marks)
+            (one, two)[number % 2].add(Block([marks]))
+        both.add(Block(traces))
         one.merge(two)
         assert list(one.as_dict()["stages"]) == list(both.as_dict()["stages"])
-        for stage, whole in {**both.stages, "end_to_end": both.end_to_end}.items():
-            merged = one.end_to_end if stage == "end_to_end" else one.stages[stage]
-            assert (merged.histogram.count, merged.histogram.total) == (whole.histogram.count, whole.histogram.total)
+        for series in SERIES:
+            merged, whole = one[series].histogram, both[series].histogram
+            assert (merged.sparse(), merged.count) == (whole.sparse(), whole.count)
+            assert (merged.total, merged.maximum) == (whole.total, whole.maximum)
+
+    def test_sums_are_exact_whatever_their_size(self) -> None:
+        century = latency(10**18)
+        for _ in range(6):
+            century.merge(century)
+        assert century.end_to_end.histogram.total == 64 * 10**18 > 1 << 64
 
 
 class TestFramesOfAStream:
@@ -132,6 +140,7 @@ class TestFramesOfAStream:
         for at_ns in (3 * S, 4 * S, 6 * S):
             assert account.as_dict(S)["jitter"]["departure_ms"] is None  # before the second interval
             account.published(trace(at_ns - 11, *[1] * 11))
+            account.finished(trace(at_ns - 11, *[1] * 11))
         report = account.as_dict(S)
         assert report["first_result_ms"] == 2000.0
         assert report["fps"] == 0.75  # three in the four seconds since it opened
@@ -219,7 +228,7 @@ class TestSettling:
     def test_a_copy_is_a_copy(self) -> None:
         account = self.run().streams["a"]
         copy = account.latency()
-        copy.record(trace(0, 1, 2))
+        copy.add(Block([trace(0, 1, 2)]))
         assert account.latency().end_to_end.histogram.count == 4
 
     @given(st.lists(st.lists(st.integers(0, 10**9), min_size=1, max_size=5), min_size=1, max_size=4), st.data())

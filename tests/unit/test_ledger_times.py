@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.blocks import SERIES, Block
-from pipeline.ledger.stats import ENOUGH, Latency, stats
+from pipeline.ledger.stats import ENOUGH, Histograms, Latency, stats
 from pipeline.ledger.times import BLOCK, StreamTimes
+from pipeline.ledger.windows import SPANS
 from pipeline.timing import (
     PARTS,
     WAITS,
     Histogram,
     Mark,
     bucket_of,
+    buckets_of,
     elapsed,
     ended_in,
     new_trace,
@@ -52,25 +54,38 @@ def whole_way(done_ns: int, took_ns: int) -> list[int]:
 
 @given(st.lists(traces(), min_size=1, max_size=30))
 def test_a_block_is_its_frames_one_by_one(some: list[list[int]]) -> None:
-    columns = dict(Block(some).columns())
-    expected: dict[str, list[int]] = {}
-    for trace in some:
+    block = Block(some)
+    for number, trace in enumerate(some):
         parts = {place: time for place, time in part_times(trace).items() if place in WAITS}
-        for series, time in {**stage_times(trace), **parts, "end_to_end": elapsed(trace)}.items():
-            expected.setdefault(series, []).append(time)
+        expected = {**stage_times(trace), **parts, "end_to_end": elapsed(trace)}
+        passed, took = block.passed[number].tolist(), block.durations[number].tolist()
+        assert {series for series, here in zip(SERIES, passed, strict=True) if here} == set(expected)
+        assert took == [expected.get(series, 0) for series in SERIES]
         assert sum(parts.values()) == stage_times(trace).get("queue", 0)
         assert sum(part_times(trace).values()) == elapsed(trace)
-    assert {series: column.values for series, column in columns.items()} == expected
-    assert list(columns) == [series for series in SERIES if series in expected]
-    for column in columns.values():
-        assert column.buckets == [bucket_of(value) for value in column.values]
+
+
+@given(st.lists(traces(), min_size=1, max_size=30))
+def test_its_tallies_hold_every_duration_once_in_the_second_of_its_end(some: list[list[int]]) -> None:
+    block = Block(some)
+    seconds = [second for second, _ in block.seconds]
+    assert seconds == sorted({max(trace[: len(Mark)]) // S for trace in some})
+    for second, tally in block.seconds:
+        rows = [number for number, trace in enumerate(some) if max(trace[: len(Mark)]) // S == second]
+        for number, series in enumerate(SERIES):
+            alone = Histogram()
+            for took in block.durations[rows, number][block.passed[rows, number]].tolist():
+                alone.record(took)
+            found = (tally.histogram(series), Histograms.of([tally])[series])
+            for one in found:
+                assert (one.sparse(), one.count) == (alone.sparse(), alone.count)
+                assert (one.total, one.maximum) == (alone.total, alone.maximum)
 
 
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=50))
 def test_buckets_worked_out_together_are_those_worked_out_alone(took: list[int]) -> None:
     near = [max(0, 2 ** (value.bit_length()) + off) for value in took for off in (-1, 0, 1) if value.bit_length() < 62]
-    column = dict(Block([whole_way(1 + value, value) for value in took + near]).columns())["end_to_end"]
-    assert column.buckets == [bucket_of(value) for value in took + near]
+    assert buckets_of(np.array(took + near, np.int64)).tolist() == [bucket_of(value) for value in took + near]
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=300))
@@ -108,17 +123,16 @@ class TestWindows:
             account.finished(whole_way(second * S, second * MS))
         return account
 
-    @pytest.mark.parametrize(("span_s", "slot_s"), [(10, 2), (60, 5)])
-    def test_a_window_forgets_whole_slots(self, span_s: int, slot_s: int) -> None:
+    @pytest.mark.parametrize("span_s", SPANS)
+    def test_a_window_forgets_whole_seconds(self, span_s: int) -> None:
         account = self.filled(200)
-        for now_s in (200, 203, 199 + span_s - slot_s):
-            oldest_s = (now_s // slot_s - span_s // slot_s + 1) * slot_s
+        for now_s in (200, 203, 198 + span_s):
+            oldest_s = now_s - span_s + 1
             figures = account.recent(now_s * S, span_s)["end_to_end"]
             took = [second for second in range(1, 201) if second >= oldest_s]
             assert (figures["count"], figures["max_ms"]) == (len(took), 200.0)
             assert figures["mean_ms"] == pytest.approx(np.mean(took))
             assert figures["p50_ms"] == pytest.approx(np.percentile(took, 50, method="inverted_cdf"), rel=0.01)
-            assert span_s - slot_s <= now_s - oldest_s <= span_s
         assert account.as_dict(0)["end_to_end"]["count"] == 200
 
     def test_an_empty_window_has_no_numbers(self) -> None:
@@ -141,8 +155,9 @@ class TestWindows:
         for second in range(2000):
             times.finished(whole_way(second * S + 100 * MS, 40 * MS + second % 50))
         times.latency()
-        slots = [len(window._by_slot) for window in times._windows.values()]
-        assert slots == [5, 12]
+        assert times._window is not None
+        held = [len(places) for row in times._window._places for places in row]
+        assert held == [len(Block([whole_way(S, MS)]).seconds[0][1].places)] * 60
         assert len(times._finished) == 0
 
     def test_recordings_as_fast_as_possible_have_no_lately(self) -> None:
@@ -155,7 +170,7 @@ class TestWindows:
         for name in "ab":
             ledger.streams[name] = self.filled(20)
         assert ledger.recent(20 * S, 60)["end_to_end"]["count"] == 40
-        assert ledger.recent(20 * S, 10)["end_to_end"]["count"] == 2 * len(range(12, 21))
+        assert ledger.recent(20 * S, 10)["end_to_end"]["count"] == 2 * len(range(11, 21))
 
 
 class TestCoordinatedOmission:
