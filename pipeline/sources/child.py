@@ -7,6 +7,7 @@ time, the oldest one gives way. It ends with its parent, and whenever something 
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.sources.libav import Opened
     from pipeline.sources.wire import Segment, Sent
 
+_NO_SPACE = ("can't start new thread", "failed to map segment", "annot allocate memory")
 _LAST_WORD_S = 2.0
 """How long the thread of a connection that has failed may take to hang up."""
 
@@ -130,10 +132,11 @@ class Connection:
                 self._deliver(capture)
         except SourceError as error:
             self._fail(error)
-        except MemoryError:
-            self._fail(SourceUnavailable("its process has no more memory (isolation_memory_mb)", cause="memory"))
         except Exception as error:  # noqa: BLE001 - a fault of ours; told, and the connection is made anew
-            self._fail(SourceUnavailable(f"its process: {type(error).__name__}: {error}", cause="crash"))
+            if wants_memory(error):
+                self._fail(SourceUnavailable("its process has no more memory", cause="memory"))
+            else:
+                self._fail(SourceUnavailable(f"its process: {type(error).__name__}: {error}", cause="crash"))
         finally:
             source.close()
 
@@ -228,6 +231,13 @@ def serve(line: socket.socket, beat: Beat, make: Callable[[dict[str, Any], Beat]
                 connection.start()
 
 
+def wants_memory(error: Exception) -> bool:
+    """Whether it is the limit of this process that has been met: also a thread or a library needs address space."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, (RuntimeError, ImportError)) and any(sign in str(error) for sign in _NO_SPACE)
+
+
 class Maker:
     """Makes the sources of orders. What ``skip: auto`` has learned outlives a connection."""
 
@@ -261,12 +271,15 @@ def main(arguments: list[str]) -> None:
     confine(parent, memory_bytes, arguments[4])
     line = socket.socket(fileno=descriptor)
     logging.basicConfig(handlers=[_ToParent(line)], level=logging.INFO, format="%(message)s")
+    status = os.EX_OK
     try:
         serve(line, Beat(beat), Maker())
-    except OSError:
+    except ConnectionError:
         pass  # the parent is gone
+    except Exception as error:  # noqa: BLE001 - there is no memory to say it with; the status does
+        status = os.EX_OSERR if wants_memory(error) else os.EX_SOFTWARE
     finally:
-        os._exit(0)  # native code may hold threads that never end
+        os._exit(status)  # native code may hold threads that never end
 
 
 if __name__ == "__main__":

@@ -156,7 +156,13 @@ class Isolation:
         status = self._end(gently=True)
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         hint = " (for lack of memory?)" if status == -signal.SIGKILL else ""
+        if status == os.EX_OSERR:
+            raise self.too_small("its process has no more memory")
         raise SourceUnavailable(f"its process {how}{hint}", cause="crash")
+
+    def too_small(self, text: str) -> SourceUnavailable:
+        """Its limit was met, as ``text`` says."""
+        return SourceUnavailable(f"{text}; raise isolation_memory_mb ({self._memory_bytes >> 20} now)", cause="memory")
 
     def betrayed(self, what: wire.Nonsense) -> NoReturn:
         """It said something that no sound process says; raises SourceUnavailable."""
@@ -335,6 +341,7 @@ class IsolatedSource:
             self._count((*counted[0], 0, 0, 0)[:3])
         if error.cause == "memory":  # what is left of its address space is in pieces
             self._home.close()
+            raise self._home.too_small(str(error))
         raise error
 
     def _check_missed(self, missed: int) -> None:

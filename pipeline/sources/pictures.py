@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple, cast
 
-import cv2
 import numpy as np
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -99,6 +98,8 @@ class PictureMaker:
         planes = frame.planes
         if name in _INTERLEAVED:
             chroma = _view(planes[1], 2)
+            import cv2  # 220 MB of address space, which the process of an isolated feed does not have to spare
+
             u, v = (cast("Uint8Array", cv2.extractChannel(chroma, number)) for number in range(2))
             return Picture((_view(planes[0]), u, v), "yuv", matrix, full_range, rotation)
         if plan.layout == "yuv":

@@ -196,6 +196,40 @@ def test_no_more_memory_than_it_was_given(media: Media) -> None:
             small.close()
     assert error is not None, f"{len(captures)} frames fit"
     assert error.cause in ("memory", "crash")
+    assert error.cause == "crash" or str(error).endswith("; raise isolation_memory_mb (260 now)")
+
+
+def test_what_a_process_is_given_at_least_is_enough_for_full_hd(media: Media) -> None:
+    """And it holds no library that it does not need: OpenCV's are 220 MB of address space."""
+    clip = read_clip(media.clip("mkv", count=10, size=(1920, 1080), options={**GOP_5, "qp": "40"}))
+    least = next(each.ge for each in StreamConfig.model_fields["isolation_memory_mb"].metadata if hasattr(each, "ge"))
+    with serving(Camera("gate", clip, fps=20)) as cameras:
+        home = Isolation("gate", memory_mb=least, largest_picture=3 * 1920 * 1080)
+        try:
+            source = camera(home, cameras.url("gate"), read_timeout_s=5.0)
+            source.open(StopFlag())
+            captures = [source.read() for _ in range(8)]
+            maps = Path(f"/proc/{home.pid}/maps").read_text()
+            source.close()
+        finally:
+            home.close()
+    assert all(captures)
+    assert "cv2" not in maps
+
+
+def test_a_process_that_is_given_too_little_says_so(clip: Clip) -> None:
+    """It does not even get as far as to say it: its status tells."""
+    with serving(Camera("gate", clip, fps=60)) as cameras:
+        home = Isolation("gate", memory_mb=100, largest_picture=3 * 1920 * 1080)
+        try:
+            _, error = read_all(camera(home, cameras.url("gate")), 10)
+        finally:
+            home.close()
+    assert error is not None
+    assert (error.cause, str(error)) == (
+        "memory",
+        "its process has no more memory; raise isolation_memory_mb (100 now)",
+    )
 
 
 def test_nobody_waits_for_a_parent_that_does_not_read(clip: Clip, home: Isolation) -> None:
