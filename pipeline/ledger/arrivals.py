@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.timing import Histogram, SmoothedChange, thread_cpu_ns
+from pipeline.measures import Histogram, SmoothedChange
+from pipeline.timing import thread_cpu_ns
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -53,7 +54,7 @@ class Intervals:
 class Drift:
     """The slope of pts over the host's clock, by least squares, in one pass.
 
-    Co-moments are merged block by block, as the variance of :class:`pipeline.timing.IntervalJitter` is.
+    Co-moments are merged block by block, as the variance of :class:`pipeline.measures.IntervalJitter` is.
     """
 
     __slots__ = ("_count", "_first", "_mean", "_moments", "_span_s")

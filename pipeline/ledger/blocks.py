@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.timing import BUCKETS, EPOCH, PARTS, PTS, SLOTS, STAGES, WAITS, Histogram, Mark, buckets_of
+from pipeline.measures import BUCKETS, Histogram, buckets_of
+from pipeline.timing import EPOCH, PARTS, PTS, SLOTS, STAGES, WAITS, Mark
 
 SERIES: Final = (*STAGES, *WAITS, "end_to_end")
 """What has a distribution: stages, places of waiting, and the whole way."""
@@ -23,7 +24,7 @@ class Tally(NamedTuple):
     """The durations of some frames, counted by bucket.
 
     Attributes:
-        places: uint16, one per duration: the number of its series times :data:`pipeline.timing.BUCKETS`, plus that of
+        places: uint16, one per duration: the number of its series times :data:`pipeline.measures.BUCKETS`, plus that of
             its bucket.
         counts, totals, maxima: (len(SERIES),) int64, how many durations each series has, their sum and the longest.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.ledger.blocks import Block
-from pipeline.timing import bucket_of, bucket_start
+from pipeline.measures import bucket_of, bucket_start
 
 SLOTS: Final = 120
 """At most; between half of them and all are in use once they were full."""

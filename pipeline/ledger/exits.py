@@ -22,7 +22,8 @@ import numpy as np
 from pipeline.ledger.arrivals import Intervals, by_epoch
 from pipeline.ledger.blocks import Block
 from pipeline.ledger.stats import milliseconds
-from pipeline.timing import PARTS, STAGES, WAITS, IntervalJitter, Mark, SmoothedChange
+from pipeline.measures import IntervalJitter, SmoothedChange
+from pipeline.timing import PARTS, STAGES, WAITS, Mark
 
 EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {part: mark for mark, part in enumerate(PARTS) if part}
 """Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first."""

@@ -30,7 +30,8 @@ from pipeline.ledger.blocks import SERIES, Block, Int64Array
 from pipeline.ledger.journal import Journal
 from pipeline.ledger.stats import Latency, milliseconds
 from pipeline.ledger.why import Reason, explain
-from pipeline.timing import FRAME, PTS, Histogram, Mark, elapsed
+from pipeline.measures import Histogram
+from pipeline.timing import FRAME, PTS, Mark, elapsed
 
 ENOUGH_FOR_P99: Final = 200
 ENOUGH_FOR_A_MEDIAN: Final = 20

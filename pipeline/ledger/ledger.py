@@ -23,7 +23,8 @@ from pipeline.ledger.stats import Histograms, Latency, stats
 from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
 from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS
-from pipeline.timing import GC_PAUSES, Histogram, cpu_ns
+from pipeline.measures import Histogram
+from pipeline.timing import GC_PAUSES, cpu_ns
 
 
 class Ledger:

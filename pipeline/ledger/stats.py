@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pipeline.ledger.blocks import SERIES, Block, Int64Array, Tally
-from pipeline.timing import BUCKETS, STAGES, WAITS, Histogram, SmoothedChange
+from pipeline.measures import BUCKETS, Histogram, SmoothedChange
+from pipeline.timing import STAGES, WAITS
 
 ENOUGH: Final = 1000
 """A percentile of 99.9 needs so many values: of fewer it would be the maximum under another name."""
@@ -171,7 +172,7 @@ class Latency:
         return by_kind({series: self[series].as_dict() for series in self.histograms.present()})
 
     def distributions(self) -> dict[str, dict[str, list[int]]]:
-        """``{series: {"buckets", "counts"}}``: what :func:`pipeline.timing.bucket_start` tells the limits of, and how
+        """``{series: {"buckets", "counts"}}``: what :func:`pipeline.measures.bucket_start` tells the limits of, and how
         many durations lie there. Two of one series tell how much two runs differ (:mod:`pipeline.report.smirnov`)."""
         found: dict[str, dict[str, list[int]]] = {}
         for series in self.histograms.present():

@@ -20,7 +20,8 @@ from pipeline.ledger.shape import pack, unpack
 from pipeline.ledger.stats import Histograms, Latency, stats
 from pipeline.ledger.times import StreamTimes
 from pipeline.ledger.windows import SPANS
-from pipeline.timing import Histogram, Mark, ended_in, now_ns
+from pipeline.measures import Histogram
+from pipeline.timing import Mark, ended_in, now_ns
 
 FROZEN_NS = 30_000_000_000
 """The same picture for so long is no picture of anything that goes on: no sensor is without noise."""

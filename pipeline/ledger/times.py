@@ -18,7 +18,8 @@ from pipeline.ledger.late import Around, Late, LateFrames
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import Window
-from pipeline.timing import Histogram, IntervalJitter, Mark, elapsed, thread_cpu_ns
+from pipeline.measures import Histogram, IntervalJitter
+from pipeline.timing import Mark, elapsed, thread_cpu_ns
 
 BLOCK: Final = 64
 """Traces that are taken apart together. Whoever reads figures takes what there is."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pipeline.measures import Histogram
 from pipeline.metrics.text import Histograms
-from pipeline.timing import Histogram
 
 BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets, seconds. A bound is right to within 0.8 % of its value; sum and count are exact."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pipeline.figures import count, duration, milliseconds, signed
+from pipeline.measures import bucket_start
 from pipeline.report.plotting import colour, drawn
 from pipeline.report.shapes import area, in_milliseconds, in_powers, rows, steps
-from pipeline.timing import PARTS, WAITS, bucket_start
+from pipeline.timing import PARTS, WAITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

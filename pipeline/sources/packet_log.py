@@ -14,12 +14,13 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from pipeline.measures import SmoothedChange
 from pipeline.sources import structure
 from pipeline.sources.libav import Opened
 from pipeline.sources.rhythm import Moment, presented
 from pipeline.sources.skipping import SkipFacts
 from pipeline.threads import StopFlag
-from pipeline.timing import SmoothedChange, now_ns
+from pipeline.timing import now_ns
 
 MOST_PACKETS = 20_000
 MOST_BYTES = 64 << 20

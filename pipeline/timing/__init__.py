@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time: the clock, the trace of a frame, distributions and jitter."""
+"""Time: the clock and the trace of a frame."""
 
 from pipeline.timing.clock import SYSTEM, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
-from pipeline.timing.histogram import BUCKETS, Histogram, bucket_of, bucket_start, buckets_of
-from pipeline.timing.jitter import IntervalJitter, SmoothedChange
 from pipeline.timing.pauses import GC_PAUSES, Pause
 from pipeline.timing.trace import (
     EPOCH,
@@ -22,7 +20,6 @@ from pipeline.timing.trace import (
 )
 
 __all__ = [
-    "BUCKETS",
     "EPOCH",
     "FRAME",
     "GC_PAUSES",
@@ -33,15 +30,9 @@ __all__ = [
     "SYSTEM",
     "WAITS",
     "Clock",
-    "Histogram",
-    "IntervalJitter",
     "Mark",
     "Pause",
-    "SmoothedChange",
     "SystemClock",
-    "bucket_of",
-    "bucket_start",
-    "buckets_of",
     "cpu_ns",
     "elapsed",
     "ended_in",

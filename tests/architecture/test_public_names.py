@@ -6,6 +6,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import pipeline
 
 
@@ -22,6 +24,8 @@ def test_replay_is_a_function_also_after_its_module_was_imported() -> None:
     assert callable(pipeline.replay)
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    script = "import sys, pipeline; print([m for m in ('torch', 'cv2', 'av', 'numpy', 'pydantic') if m in sys.modules])"
+@pytest.mark.parametrize("module", ["pipeline", "pipeline.cli"])
+def test_what_every_command_imports_is_not_heavy(module: str) -> None:
+    heavy = ("torch", "cv2", "av", "numpy", "pydantic")
+    script = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"

@@ -16,7 +16,8 @@ from pipeline.frame import SourceCounters, StreamInfo
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.blocks import Block
 from pipeline.ledger.course import FIRST_NS, SLOTS, Course
-from pipeline.timing import Mark, bucket_of, bucket_start, new_trace
+from pipeline.measures import bucket_of, bucket_start
+from pipeline.timing import Mark, new_trace
 
 MS = 1_000_000
 S = 1_000_000_000

@@ -16,19 +16,8 @@ from pipeline.ledger.blocks import SERIES, Block
 from pipeline.ledger.stats import ENOUGH, Histograms, Latency, stats
 from pipeline.ledger.times import BLOCK, StreamTimes
 from pipeline.ledger.windows import SPANS
-from pipeline.timing import (
-    PARTS,
-    WAITS,
-    Histogram,
-    Mark,
-    bucket_of,
-    buckets_of,
-    elapsed,
-    ended_in,
-    new_trace,
-    part_times,
-    stage_times,
-)
+from pipeline.measures import Histogram, bucket_of, buckets_of
+from pipeline.timing import PARTS, WAITS, Mark, elapsed, ended_in, new_trace, part_times, stage_times
 
 MS = 1_000_000
 S = 1_000_000_000

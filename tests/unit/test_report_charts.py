@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from pipeline.ledger import Ledger
+from pipeline.measures import bucket_of
 from pipeline.report import charts, compose
 from pipeline.report.plotting import NAMES, WIDTH, colour, drawn
-from pipeline.timing import STAGES, bucket_of
+from pipeline.timing import STAGES
 from tests.ledgers import FACTS, a_run
 
 MS = 1_000_000

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.measures import Histogram, bucket_of, bucket_start
 from pipeline.report.smirnov import ALPHA, ENOUGH, LEAST, alike, distance
-from pipeline.timing import Histogram, bucket_of, bucket_start
 
 stats = pytest.importorskip("scipy.stats")
 

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.timing import (
-    STAGES,
-    Histogram,
-    Mark,
-    elapsed,
-    new_trace,
-    part_times,
-    rfc3339,
-    stage_times,
-)
+from pipeline.measures import Histogram
+from pipeline.timing import STAGES, Mark, elapsed, new_trace, part_times, rfc3339, stage_times
 
 durations = st.lists(st.integers(0, 2**62), min_size=1, max_size=200)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.timing import IntervalJitter, SmoothedChange
+from pipeline.measures import IntervalJitter, SmoothedChange
 
 MS = 1_000_000
 

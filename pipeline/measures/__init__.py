@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What many durations and moments come to: distributions and jitter."""
+
+from pipeline.measures.histogram import BUCKETS, Histogram, bucket_of, bucket_start, buckets_of
+from pipeline.measures.jitter import IntervalJitter, SmoothedChange
+
+__all__ = [
+    "BUCKETS",
+    "Histogram",
+    "IntervalJitter",
+    "SmoothedChange",
+    "bucket_of",
+    "bucket_start",
+    "buckets_of",
+]
