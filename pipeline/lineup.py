@@ -14,9 +14,13 @@ from pipeline.protocols import Detector
 from pipeline.shadow import Shadow
 from pipeline.stream import FlowOptions, Stream
 from pipeline.threads import Closed
+from pipeline.timing import now_ns
 
 FENCE_S = 0.05
 """How long a stream's fence is waited for before the next stream's turn: its reader may have to wait for space."""
+MOVES_S = 30.0
+"""How long all streams may take to come to the end of a frame. One that does not, as a stage of its hangs, keeps the
+model that it has until the next swap."""
 
 
 class Lineup:
@@ -88,8 +92,9 @@ class Lineup:
             self._at_work.append(new)
         new.begin()
         left = list(streams())  # those that open from now on go to the new one
-        while left and not self.aborted:
-            left = [stream for stream in left if not self._moved(stream, old, new)]
+        until_ns = now_ns() + int(MOVES_S * 1e9)
+        while left and not self.aborted and now_ns() < until_ns:
+            left = [stream for stream in left if not self._moved(stream, new)]
         old.scheduler.finish()
         if old.inline:
             with suppress(Closed):
@@ -98,13 +103,14 @@ class Lineup:
             self.left(old)
         return old
 
-    def _moved(self, stream: Stream, old: Deployment, new: Deployment) -> bool:
+    def _moved(self, stream: Stream, new: Deployment) -> bool:
         if not stream.fence.acquire(timeout=FENCE_S):
             return False
         try:
-            if stream.opened and not stream.ended and stream.model is old:
+            if stream.opened and not stream.ended and stream.model is not new:
+                before = stream.model
                 new.enter(stream)
-                old.leave(stream.key)
+                before.leave(stream.key)
         finally:
             stream.fence.release()
         return True

@@ -65,7 +65,10 @@ class SwapConfig(Section):
     """How a new model is compared with the one in use before it takes over, while `run` goes on."""
 
     frames: StrictInt = Field(
-        default=32, ge=0, le=1000, description="Live frames that both models are shown; 0: it is not compared."
+        default=32,
+        ge=0,
+        le=1000,
+        description="Live frames that both models are shown, as far as they come within 10 s; 0: it is not compared.",
     )
     min_agreement: float | None = Field(
         default=None,
@@ -102,7 +105,7 @@ class ModelConfig(Section):
         "`pipeline.adapters`, or `package.module:factory`. Unset: recognised when the model is loaded.",
     )
     adapter_options: AdapterOptions = Field(
-        default=None, description="Options of the adapter, such as `box` of `heatmap`; see the README."
+        default=None, description="Options of the adapter, such as `box` of `heatmap`; see docs/detectors.md."
     )
     input_spec: InputSpecConfig | None = Field(
         default=None,

@@ -75,6 +75,8 @@ class Attempt:
         reason: why it ended so; empty where all went well.
         compared: how far both models agree on live frames, once that is known.
         in_use: what is in use by now because of this.
+        drained: whether the model before has served what was queued for it within its ``timeout_s``; None before that.
+        undrained: that model, where it has not.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Attempt:
         self.reason = ""
         self.compared: dict[str, Any] | None = None
         self.in_use: InUse | None = None
+        self.drained: bool | None = None
+        self.undrained: Deployment | None = None
         self._before = before
         self._pipeline = pipeline
         self._limit_s = limit_s
@@ -135,6 +139,7 @@ class Attempt:
             "state": self.state,
             "reason": scrub(self.reason) or None,
             "compared": self.compared,
+            "drained": self.drained,
         }
 
     # Its thread's side
@@ -162,8 +167,7 @@ class Attempt:
             self.in_use = InUse(self.wanted, loaded.facts)
             loaded, model = None, None  # the pipeline's by now
             self._end("done", "")
-            before.ended.wait()
-            self._say("%s has served what was queued for it and is let go", self._before.path)
+            self._let_go(before)
         except _Dropped:
             pass
         except ConfigError as error:
@@ -178,6 +182,19 @@ class Attempt:
                 model.dismiss(ENDS_S)
             elif loaded is not None:
                 loaded.detector.close()
+
+    def _let_go(self, before: Deployment) -> None:
+        """Wait until the model that was in use has served what was queued for it, but not for ever."""
+        limit_s = self._before.wanted.model.timeout_s
+        self.drained = before.ended.wait(limit_s)
+        if self.drained:
+            self._say("%s has served what was queued for it and is let go", self._before.path)
+            return
+        self.undrained = before
+        left = before.scheduler.waiting_per_stream()
+        queued = ", ".join(f"{name} {items}" for name, items in left.items()) or "nothing"
+        text = "model swap %d: %s is still at work after %g s (queued there: %s); it stays in memory until that is done"
+        log.warning(text, self.number, self._before.path, limit_s, queued, extra=EVENT)
 
     def _is_in_use(self, loaded: Loaded) -> bool:
         same = not self.wanted.changed(self._before.wanted)

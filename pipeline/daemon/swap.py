@@ -19,6 +19,7 @@ from pipeline.daemon.model import LIMITS, Wanted
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pipeline.deployment import Deployment
     from pipeline.flow import Pipeline
 
 log = logging.getLogger("pipeline")
@@ -39,7 +40,7 @@ class Swapper:
     Attributes:
         in_use: the model in use.
         succeeded: it is the one that the file asks for, as far as was tried.
-        left_behind: models that hang.
+        hung: models that hang while they are loaded, tried or compared.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class Swapper:
     ) -> None:
         self.in_use = in_use
         self.succeeded = True
-        self.left_behind = 0
+        self.hung = 0
+        self._undrained: list[Deployment] = []
         self._pipeline = pipeline
         self._limit_s = limit_s
         self._now = now
@@ -57,6 +59,12 @@ class Swapper:
         self._told: deque[dict[str, Any]] = deque(maxlen=TOLD)
         self._next: Wanted | None = None
         self._tried: Wanted | None = None
+
+    @property
+    def left_behind(self) -> int:
+        """Models that are in memory beside the one in use, since they hang or still have something to serve."""
+        self._undrained = [one for one in self._undrained if not one.ended.is_set()]
+        return self.hung + len(self._undrained)
 
     @property
     def timeout_s(self) -> float:
@@ -94,7 +102,7 @@ class Swapper:
             if attempt.in_use is not None:
                 self.in_use = attempt.in_use
             if attempt.hangs():
-                self.left_behind += 1
+                self.hung += 1
                 log.error("model swap %d: its threads are left behind", attempt.number)
             elif attempt.running:
                 return
@@ -102,6 +110,8 @@ class Swapper:
                 self.succeeded = attempt.state in ("done", "unchanged")
             if attempt.state == "unchanged":
                 self.in_use = InUse(attempt.wanted, self.in_use.facts)
+            if attempt.undrained is not None:
+                self._undrained.append(attempt.undrained)
             self._ended[attempt.state] += 1
             self._told.append(attempt.as_dict())
             self._attempt = None
@@ -118,7 +128,7 @@ class Swapper:
     def hangs(self, timeout_s: float) -> bool:
         """After :meth:`stop`: whether some thread will not end."""
         over = self._attempt is None or self._attempt.join(timeout_s)
-        return bool(self.left_behind) or not over
+        return bool(self.hung) or not over
 
     def facts(self) -> dict[str, Any]:
         """The model's section of a report: the one in use, and the attempts to put others in. Any thread."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An adapter of the user's own: the README's example as it stands, by module and entry point; and what goes wrong."""
+"""An adapter of the user's own: the guide's example as it stands, by module and entry point; and what goes wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.detectors.plugins import installed
 from pipeline.errors import ModelLoadError
 from tests.models import batch_of, save
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "detectors.md"
 SIZE = (64, 96)
 
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def example() -> str:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     found = [block for block in blocks if "class MyHead" in block]
     assert len(found) == 1
     return str(found[0])
@@ -75,7 +75,7 @@ def test_the_example_of_the_readme_by_its_module(folder: Path, tmp_path: Path) -
 
 def test_the_example_of_the_readme_by_its_entry_point(folder: Path, tmp_path: Path) -> None:
     (folder / "my_head.py").write_text(example())
-    toml = re.search(r'entry-points\."([\w.]+)"\]\n(.*)\n', README.read_text())
+    toml = re.search(r'entry-points\."([\w.]+)"\]\n(.*)\n', GUIDE.read_text())
     assert toml is not None
     facts = folder / "my_head-1.0.dist-info"
     facts.mkdir()

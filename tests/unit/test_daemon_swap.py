@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline import build
+from pipeline import lineup as lineups
 from pipeline.config import Config, parse_config
 from pipeline.daemon import attempt as attempts
 from pipeline.daemon import comparing
@@ -353,17 +354,17 @@ def test_a_model_that_hangs_is_left_behind(bench: Bench, where: str, caplog: pyt
     goes_on.set()
     until(lambda: made.closed, "what came back after all is let go")
     bench.serves("other")
-    bench.swapper.left_behind = 0
+    bench.swapper.hung = 0
 
 
 def test_when_too_many_hang_no_more_are_loaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.swapper.left_behind = MOST_LEFT_BEHIND
+    bench.swapper.hung = MOST_LEFT_BEHIND
     bench.models["other.pt"] = Made
     bench.want("other.pt")
     assert bench.swapper.facts()["swaps"] == []
     assert not bench.swapper.succeeded
     assert any("only a new process helps" in text for text in caplog.messages)
-    bench.swapper.left_behind = 0
+    bench.swapper.hung = 0
 
 
 class Held:
@@ -377,6 +378,42 @@ class Held:
         self.begun.set()
         assert self.go.wait(30)
         return self.detector
+
+
+def test_a_model_that_does_not_come_to_its_end_is_not_waited_for_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stage that hangs holds its stream between two frames: that one keeps the old model, the others go on."""
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    class Hangs(CopyStage):
+        def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
+            if not goes_on.is_set():
+                hangs.set()
+                assert goes_on.wait(60)
+            return super().prepare(picture, spec, out)
+
+    monkeypatch.setattr(lineups, "MOVES_S", 0.2)
+    bench.swapper.in_use = InUse(Wanted.of(config("{path: first.pt, timeout_s: 1}")), bench.swapper.in_use.facts)
+    bench.stream("a")
+    bench.stream("held", [Hangs()])
+    assert hangs.wait(60)
+    bench.models["other.pt"] = lambda: Made(labels={0: "other"})
+    bench.want("{path: other.pt, swap: {frames: 0}}")
+    told = bench.settled()
+    assert (told["state"], told["drained"]) == ("done", False)
+    assert "model swap 1: first.pt is still at work after 1 s (queued there: held 0)" in caplog.text
+    assert bench.swapper.left_behind == 1
+    assert not bench.swapper.hangs(0.0), "the flow waits for it, as it does for the one in use"
+    bench.serves("other")
+    goes_on.set()
+    until(lambda: len(bench.sink.frames("held")) > 20, "the stream that was held goes on with what it had")
+    assert {result.labels[0] for result in bench.sink.results if result.stream == "held"} == {"first"}
+    bench.models["third.pt"] = lambda: Made(labels={0: "third"})
+    bench.want("{path: third.pt, swap: {frames: 0}}")
+    assert bench.settled()["drained"], "the next swap takes it along"
+    until(lambda: bench.swapper.left_behind == 0, "the first model is let go")
+    until(lambda: {one.labels[0] for one in bench.sink.results[-10:]} == {"third"}, "both have the new model")
 
 
 def test_a_later_change_takes_the_place_of_one_under_way(bench: Bench) -> None:

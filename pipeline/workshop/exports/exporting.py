@@ -67,7 +67,7 @@ def export_model(request: ExportRequest, say: Callable[[str], None] = lambda tex
         say: is told what is under way.
 
     Returns:
-        a JSON object; see the README.
+        a JSON object; see docs/detectors.md.
 
     Raises:
         UsageError, ModelLoadError: the request cannot be met as it is.

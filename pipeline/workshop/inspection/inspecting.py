@@ -34,7 +34,7 @@ def inspect_model(path: Path, *, code: bool = False) -> dict[str, Any]:
         code: put the text of its code into the answer, too.
 
     Returns:
-        a JSON object; see ``pipeline model inspect --help`` and the README for its keys.
+        a JSON object; see ``pipeline model inspect --help`` and docs/detectors.md for its keys.
 
     Raises:
         ModelLoadError: the file cannot be read, is something else, is damaged, or would need too much to be read.
