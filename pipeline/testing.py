@@ -51,6 +51,10 @@ class ManualClock:
         self._now_ns += nanoseconds
         self._wall_ns += nanoseconds
 
+    def set_wall(self, wall_ns: int) -> None:
+        """Somebody sets the system's clock."""
+        self._wall_ns = wall_ns
+
 
 PAUSE = threading.Event
 """An event in a script holds the source until it is set (or the stream is stopped)."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,12 @@ def picture_result(stream: str, number: int = 0, size: tuple[int, int] = (64, 48
 
 
 @contextmanager
-def serving(board: FakeBoard, limits: Limits | None = None, **options: Any) -> Iterator[WebServer]:
+def serving(
+    board: FakeBoard,
+    limits: Limits | None = None,
+    metrics_in: Mapping[str, Callable[[], bytes]] | None = None,
+    **options: Any,
+) -> Iterator[WebServer]:
     """A server on a free port of this machine."""
     config = ServerConfig(**{"listen": "127.0.0.1:0", **options})
     server = WebServer(
@@ -93,6 +98,7 @@ def serving(board: FakeBoard, limits: Limits | None = None, **options: Any) -> I
         metrics_type="text/plain; version=0.0.4; charset=utf-8",
         report=lambda: {"command": "run"} if board.books is not None else None,
         trace=lambda: b'{"traceEvents":[]}' if board.books is not None else None,
+        metrics_in=metrics_in or {},
         limits=limits,
     )
     try:

@@ -145,10 +145,12 @@ def _recorder(options: argparse.Namespace, stack: ExitStack) -> Recorder | None:
 def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
     """Join the server with what it serves; neither of them knows the other."""
     from pipeline.ledger import LATELY_NS
-    from pipeline.metrics import CONTENT_TYPE, exposition
+    from pipeline.metrics import CONTENT_TYPE, OPENMETRICS, exposition
     from pipeline.report import compose, trace
-    from pipeline.timing import now_ns
+    from pipeline.timing import Anchor, now_ns
     from pipeline.web import WebServer
+
+    anchor = Anchor()
 
     def report() -> dict[str, Any] | None:
         ledger = board.ledger
@@ -163,6 +165,7 @@ def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
         board,
         metrics=lambda: exposition(board, now_ns()),
         metrics_type=CONTENT_TYPE,
+        metrics_in={OPENMETRICS: lambda: exposition(board, now_ns(), anchor)},
         report=report,
         trace=trace_of_lately,
         insecure=insecure,

@@ -2,6 +2,6 @@
 """What a run counts and times, as Prometheus metrics."""
 
 from pipeline.metrics.exposition import Watched, exposition
-from pipeline.metrics.text import CONTENT_TYPE
+from pipeline.metrics.text import CONTENT_TYPE, OPENMETRICS
 
-__all__ = ["CONTENT_TYPE", "Watched", "exposition"]
+__all__ = ["CONTENT_TYPE", "OPENMETRICS", "Watched", "exposition"]

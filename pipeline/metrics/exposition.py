@@ -17,6 +17,7 @@ from pipeline.metrics.sinks import sink_metrics
 from pipeline.metrics.streams import stream_metrics
 from pipeline.metrics.text import Histograms, text
 from pipeline.metrics.times import batch_metrics
+from pipeline.timing import Anchor
 
 
 class Watched(Protocol):
@@ -41,12 +42,15 @@ class Watched(Protocol):
         ...
 
 
-def exposition(watched: Watched, now_ns: int) -> bytes:
-    """All metrics in Prometheus' text format 0.0.4, UTF-8. ``now_ns``: monotonic, for ages."""
-    return text(_families(watched, now_ns))
+def exposition(watched: Watched, now_ns: int, anchor: Anchor | None = None) -> bytes:
+    """All metrics in Prometheus' text format 0.0.4, UTF-8; with an ``anchor`` in OpenMetrics 1.0.0, with exemplars.
+
+    ``now_ns``: monotonic, for ages. ``anchor``: the same at each scrape, so that what was shown before stays the same.
+    """
+    return text(_families(watched, now_ns, anchor), openmetrics=anchor is not None)
 
 
-def _families(watched: Watched, now_ns: int) -> Iterator[Metric | Histograms]:
+def _families(watched: Watched, now_ns: int, anchor: Anchor | None) -> Iterator[Metric | Histograms]:
     yield _build_info()
     reload = GaugeMetricFamily(
         "pipeline_config_last_reload_success",
@@ -58,7 +62,7 @@ def _families(watched: Watched, now_ns: int) -> Iterator[Metric | Histograms]:
     ledger = watched.ledger
     if ledger is None:
         return
-    yield from stream_metrics(ledger, watched.waiting(), now_ns)
+    yield from stream_metrics(ledger, watched.waiting(), now_ns, anchor)
     yield batch_metrics(ledger.batches())
     yield from sink_metrics(ledger.sinks)
 

@@ -10,19 +10,26 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from pipeline.frame import DropReason
 from pipeline.ledger import BLAMED, Distribution, Ledger, StreamLedger, StreamState
+from pipeline.metrics.exemplars import exemplars
 from pipeline.metrics.text import Histograms
 from pipeline.metrics.times import add_times, times
+from pipeline.timing import Anchor
 
 _STATES: tuple[str, ...] = get_args(StreamState)
 _REASONS: tuple[str, ...] = get_args(DropReason)
 
 
-def stream_metrics(ledger: Ledger, waiting: Mapping[str, int], now_ns: int) -> Iterator[Metric | Histograms]:
-    """Everything with the label ``stream``. Earlier lives of a name (``name~1``) are left out."""
+def stream_metrics(
+    ledger: Ledger, waiting: Mapping[str, int], now_ns: int, anchor: Anchor | None = None
+) -> Iterator[Metric | Histograms]:
+    """Everything with the label ``stream``. Earlier lives of a name (``name~1``) are left out.
+
+    With an ``anchor``, which tells when that was, histograms show frames that were late.
+    """
     streams = [account for name, account in list(ledger.streams.items()) if name == account.name]
     yield from _counts(streams)
     yield from _states(streams, waiting, ledger.start_ns, now_ns)
-    yield from _times(streams)
+    yield from _times(streams, anchor)
 
 
 def _counts(streams: list[StreamLedger]) -> Iterator[Metric]:
@@ -94,7 +101,7 @@ def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: i
     yield from (up, state, age, still, queue)
 
 
-def _times(streams: list[StreamLedger]) -> Iterator[Metric | Histograms]:
+def _times(streams: list[StreamLedger], anchor: Anchor | None) -> Iterator[Metric | Histograms]:
     stages = times("pipeline_stage_seconds", "Time of a frame in each stage", ("stream", "stage"))
     whole = times("pipeline_end_to_end_seconds", "From the packet's arrival to the last sink", ("stream",))
     jitter = GaugeMetricFamily(
@@ -114,11 +121,12 @@ def _times(streams: list[StreamLedger]) -> Iterator[Metric | Histograms]:
                 if figures[f"{kind}_ms"] is not None:
                     jitter.add_metric([name, part, kind], figures[f"{kind}_ms"] / 1e3)
         latency = account.latency()
+        shown = {} if anchor is None else exemplars(account.times.lateness().newest, anchor)
         for stage, told in latency.stages.items():
-            add_times(stages, [name, stage], told.histogram)
+            add_times(stages, [name, stage], told.histogram, shown.get(stage, ()))
             _unsteady(jitter, name, stage, told)
         if latency.frames:
-            add_times(whole, [name], latency.end_to_end.histogram)
+            add_times(whole, [name], latency.end_to_end.histogram, shown.get("end_to_end", ()))
             _unsteady(jitter, name, "end_to_end", latency.end_to_end)
     yield from (stages, whole, jitter)
 

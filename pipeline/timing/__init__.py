@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time: the clock and the trace of a frame."""
 
-from pipeline.timing.clock import SYSTEM, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
+from pipeline.timing.clock import SYSTEM, Anchor, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
 from pipeline.timing.pauses import GC_PAUSES, Pause
 from pipeline.timing.trace import (
     EPOCH,
@@ -29,6 +29,7 @@ __all__ = [
     "STAGES",
     "SYSTEM",
     "WAITS",
+    "Anchor",
     "Clock",
     "Mark",
     "Pause",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Clock(Protocol):
@@ -33,6 +33,7 @@ class SystemClock:
 
 
 SYSTEM = SystemClock()
+_APART_NS: Final = 100_000_000
 
 # The same function under a short name: sources and loops stamp thousands of marks a second with it.
 now_ns = time.monotonic_ns
@@ -51,6 +52,28 @@ def cpu_ns() -> int:
 def thread_cpu_ns() -> int:
     """CPU time of the calling thread, user and system, in nanoseconds: what the tracker measures itself with."""
     return time.thread_time_ns()
+
+
+class Anchor:
+    """Wall time of monotonic moments, the same for the same moment however often it is asked for.
+
+    Clocks drift apart by microseconds all the time. Where they are :data:`_APART_NS` apart, since the system's clock
+    was set or the run is long, a moment is told anew.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._offset_ns = self._found_ns()
+
+    def wall_ns(self, at_ns: int) -> int:
+        """Nanoseconds since 1970-01-01 UTC of a moment of :func:`now_ns`."""
+        offset_ns = self._found_ns()
+        if abs(offset_ns - self._offset_ns) > _APART_NS:
+            self._offset_ns = offset_ns
+        return at_ns + self._offset_ns
+
+    def _found_ns(self) -> int:
+        return self._clock.wall_ns() - self._clock.now_ns()
 
 
 def rfc3339(wall_ns: int) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final
@@ -23,11 +23,13 @@ from pipeline.web.fresh import Fresh
 from pipeline.web.history import History
 from pipeline.web.live import LiveView, TooManyViewers
 from pipeline.web.mjpeg import Mjpeg
+from pipeline.web.negotiation import preferred
 from pipeline.web.trouble import no_picture, none_came
 
 _PICTURE_S: Final = 5.0
 _LONGEST_S: Final = 20.0
 _FRESH_S: Final = 1.0
+NO_OTHERS: Final[Mapping[str, Callable[[], bytes]]] = {}
 
 
 class Api:
@@ -41,6 +43,7 @@ class Api:
         *,
         metrics: Callable[[], bytes],
         metrics_type: str,
+        metrics_in: Mapping[str, Callable[[], bytes]] = NO_OTHERS,
         report: Callable[[], dict[str, Any] | None],
         trace: Callable[[], bytes | None] = lambda: None,
         token_needed: bool = False,
@@ -49,8 +52,8 @@ class Api:
         self._board = board
         self._history = history
         self._view = view
-        self._metrics = Fresh(metrics, executor, _FRESH_S)
-        self._metrics_type = metrics_type
+        forms = {metrics_type: metrics, **metrics_in}
+        self._metrics = {kind: Fresh(make, executor, _FRESH_S) for kind, make in forms.items()}
         self._report = Fresh(report, executor, _FRESH_S)
         self._trace = Fresh(trace, executor, _FRESH_S)
         self._executor = executor
@@ -78,8 +81,9 @@ class Api:
         return _word(self._board.prepared() and ("live" in states or accounted), "ready", "not ready")
 
     async def metrics(self, request: Request) -> Response:
-        """Prometheus' text."""
-        return Response(await self._metrics.get(), headers={"content-type": self._metrics_type})
+        """All metrics, in the form that the client would rather have."""
+        kind = preferred(request.headers.get("accept"), list(self._metrics))
+        return Response(await self._metrics[kind].get(), headers={"content-type": kind, "vary": "accept"})
 
     async def streams(self, request: Request) -> Response:
         """All streams, briefly."""

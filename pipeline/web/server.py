@@ -7,7 +7,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
@@ -21,7 +21,7 @@ from pipeline.frame import Picture, Result
 from pipeline.threads import show_name
 from pipeline.timing import now_ns
 from pipeline.web.access import Access
-from pipeline.web.api import Api
+from pipeline.web.api import NO_OTHERS, Api
 from pipeline.web.app import application
 from pipeline.web.board import Board
 from pipeline.web.door import Door
@@ -52,6 +52,7 @@ class WebServer:
         *,
         metrics: Callable[[], bytes],
         metrics_type: str,
+        metrics_in: Mapping[str, Callable[[], bytes]] = NO_OTHERS,
         report: Callable[[], dict[str, Any] | None],
         trace: Callable[[], bytes | None] = lambda: None,
         insecure: bool = False,
@@ -65,6 +66,7 @@ class WebServer:
             config: the section ``server``.
             board: what is served.
             metrics: makes the text of ``/metrics``, of the type ``metrics_type``.
+            metrics_in: makes it for clients that would rather have another type, by that.
             report: makes the report so far, or None before there is one.
             trace: makes a trace of the last seconds, JSON for Perfetto, or None likewise.
             insecure: others may reach it without TLS.
@@ -86,6 +88,7 @@ class WebServer:
             self.tap,
             metrics=metrics,
             metrics_type=metrics_type,
+            metrics_in=metrics_in,
             report=report,
             trace=trace,
             token_needed=token is not None,

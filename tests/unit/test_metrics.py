@@ -130,7 +130,7 @@ def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert found["pipeline_stage_seconds_bucket{le=0.01,stage=infer,stream=gate}"] == 0
     assert found["pipeline_stage_seconds_bucket{le=0.025,stage=infer,stream=gate}"] == 10
     assert found["pipeline_end_to_end_seconds_sum{stream=gate}"] == pytest.approx(0.36)
-    assert found["pipeline_batch_size_bucket{le=2}"] == 1
+    assert found["pipeline_batch_size_bucket{le=2.0}"] == 1
     assert (found["pipeline_batch_size_sum{}"], found["pipeline_batch_size_count{}"]) == (9, 3)
     assert found["pipeline_jitter_seconds{kind=departure,stage=follow,stream=gate}"] == pytest.approx(0, abs=1e-9)
     assert found["pipeline_sink_up{sink=jsonl}"] == 1
