@@ -83,7 +83,7 @@ class Ledger:
                 name: [write for write in sink.writes.all() if write.ended_ns > since_ns]
                 for name, sink in self.sinks.items()
             },
-            GC_PAUSES.since(since_ns),
+            [pause for pause in GC_PAUSES.since(since_ns) if not self.end_ns or pause.began_ns < self.end_ns],
             left_out=left_out,
         )
 
