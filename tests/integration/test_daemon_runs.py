@@ -124,7 +124,8 @@ def test_the_first_status_line_comes_after_seconds_not_after_a_minute(
     with caplog.at_level(logging.INFO):
         assert Daemon(path, clock=Hurried()).run() == 0
     said = [text for text in caplog.messages if text.startswith("bars: ")]
-    assert [text.split(",")[0] for text in said] == ["bars: live", "bars: finished"]
+    # On a slow machine there are more looks at the clock, and so more than one line of a kind.
+    assert list(dict.fromkeys(text.split(",")[0] for text in said)) == ["bars: live", "bars: finished"]
 
 
 def test_a_run_ends_with_its_tables_and_leaves_reports_where_they_are_wanted(
