@@ -15,9 +15,10 @@ from pipeline.ledger.course import Course
 from pipeline.ledger.exits import Exits
 from pipeline.ledger.journal import LATELY_NS, MOST, tail
 from pipeline.ledger.late import Around, Late, LateFrames
+from pipeline.ledger.measured import Measured
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.whole import WholeRun
-from pipeline.ledger.windows import Window
+from pipeline.ledger.windows import SPANS, Window
 from pipeline.measures import Histogram, IntervalJitter
 from pipeline.timing import Mark, elapsed, thread_cpu_ns
 
@@ -93,13 +94,16 @@ class StreamTimes:
         with self._lock:
             self._course.reconnected(at_ns)
 
-    def course(self) -> Course:
-        """A copy of how it went over time."""
-        copy = Course()
+    def measured(self, now_ns: int) -> Measured:
+        """A copy of all distributions; ``now_ns``: when the windows end (monotonic)."""
+        latency, course = Latency(), Course()
         with self._lock:
             self._fold()
-            copy.merge(self._course)
-        return copy
+            latency.merge(self._latency)
+            course.merge(self._course)
+            return Measured(
+                latency, course, {span_s: self._recent(span_s, now_ns) for span_s in SPANS}, self._nominal_ns
+            )
 
     def latency(self) -> Latency:
         """A copy of the distributions so far."""
@@ -149,21 +153,24 @@ class StreamTimes:
             found = [trace for trace in self._journeys if _ended_ns(trace) > since_ns]
         return sorted(found, key=_ended_ns)
 
-    def take(self) -> tuple[Latency, Course]:
+    def take(self) -> Measured:
         """Give the distributions away: the last frame has finished."""
         with self._lock:
             self._fold()
             latency, self._latency = self._latency, Latency()
             course, self._course = self._course, Course()
             self.late.newest.clear()
-        return latency, course
+            return Measured(latency, course, {}, self._nominal_ns)
 
     def recent(self, span_s: int, now_ns: int) -> Tally:
         """What finished in the last ``span_s`` (one of :data:`pipeline.ledger.windows.SPANS`) up to ``now_ns``; nothing
         where there is no "lately"."""
         with self._lock:
             self._fold()
-            return NOTHING if self._window is None else self._window.tally(span_s, now_ns)
+            return self._recent(span_s, now_ns)
+
+    def _recent(self, span_s: int, now_ns: int) -> Tally:
+        return NOTHING if self._window is None else self._window.tally(span_s, now_ns)
 
     @property
     def nominal_ns(self) -> int | None:
@@ -171,7 +178,11 @@ class StreamTimes:
         nothing is expected at any time."""
         with self._lock:
             self._fold()
-            return None if self._exits is None else self._exits.nominal_ns
+            return self._nominal_ns
+
+    @property
+    def _nominal_ns(self) -> int | None:
+        return None if self._exits is None else self._exits.nominal_ns
 
     @property
     def departure_jitter_ns(self) -> float | None:

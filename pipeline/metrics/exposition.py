@@ -9,13 +9,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
-from prometheus_client.core import GaugeMetricFamily, Metric
-
 from pipeline.ledger import Ledger
 from pipeline.metrics.model import model_metrics
 from pipeline.metrics.sinks import sink_metrics
 from pipeline.metrics.streams import stream_metrics
-from pipeline.metrics.text import Histograms, text
+from pipeline.metrics.text import Family, Histograms, text
 from pipeline.metrics.times import batch_metrics
 from pipeline.timing import Anchor
 
@@ -50,13 +48,14 @@ def exposition(watched: Watched, now_ns: int, anchor: Anchor | None = None) -> b
     return text(_families(watched, now_ns, anchor), openmetrics=anchor is not None)
 
 
-def _families(watched: Watched, now_ns: int, anchor: Anchor | None) -> Iterator[Metric | Histograms]:
+def _families(watched: Watched, now_ns: int, anchor: Anchor | None) -> Iterator[Family | Histograms]:
     yield _build_info()
-    reload = GaugeMetricFamily(
+    reload = Family(
+        "gauge",
         "pipeline_config_last_reload_success",
         "1: the configuration read last is the one that runs; 0: it was refused",
     )
-    reload.add_metric([], float(watched.reload_succeeded))
+    reload.add([], float(watched.reload_succeeded))
     yield reload
     yield from model_metrics(watched.facts().get("model", {}))
     ledger = watched.ledger
@@ -67,11 +66,11 @@ def _families(watched: Watched, now_ns: int, anchor: Anchor | None) -> Iterator[
     yield from sink_metrics(ledger.sinks)
 
 
-def _build_info() -> GaugeMetricFamily:
+def _build_info() -> Family:
     labels = {"version": _version("video-pipeline"), "torch": _version("torch"), "av": _version("av")}
     labels["python"] = platform.python_version()
-    info = GaugeMetricFamily("pipeline_build_info", "Versions of what runs; always 1", labels=list(labels))
-    info.add_metric(list(labels.values()), 1.0)
+    info = Family("gauge", "pipeline_build_info", "Versions of what runs; always 1", list(labels))
+    info.add(list(labels.values()), 1.0)
     return info
 
 
