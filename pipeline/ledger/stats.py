@@ -83,6 +83,9 @@ def by_kind(series: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ZERO: Final = np.zeros(1, np.int64)
+_ROW: Final = 64
+"""Buckets that are looked at together; as many as an octave has."""
+assert BUCKETS % _ROW == 0
 
 
 class Histograms:
@@ -98,21 +101,34 @@ class Histograms:
         self.totals = [0] * len(SERIES)  # of any size: many streams' nanoseconds of a year are too many for an int64
         self._maxima: Int64Array = np.zeros(len(SERIES), np.int64)
         self._buckets: Int64Array = np.zeros(0, np.int64)  # no memory before there is something to count
+        self._rows = np.zeros(len(SERIES) * BUCKETS // _ROW, np.bool_)  # where that is: most of it is empty
 
     def add(self, tally: Tally) -> None:
         """Add the durations of some frames."""
-        if not self._buckets.size:
-            self._buckets = np.zeros(len(SERIES) * BUCKETS, np.int64)
+        self._make_room()
         np.add.at(self._buckets, tally.places, 1)
+        self._rows[tally.places // _ROW] = True
         self._sum_up(tally.counts, tally.totals.tolist(), tally.maxima)
 
     def merge(self, other: Histograms) -> None:
         """Add all that is in ``other``."""
-        if not self._buckets.size:
-            self._buckets = other._buckets.copy()
-        elif other._buckets.size:
-            self._buckets += other._buckets
+        if other._buckets.size:
+            self._make_room()
+            rows = np.flatnonzero(other._rows)
+            self._buckets.reshape(-1, _ROW)[rows] += other._buckets.reshape(-1, _ROW)[rows]
+            self._rows |= other._rows
         self._sum_up(other.counts, other.totals, other._maxima)
+
+    def _make_room(self) -> None:
+        if not self._buckets.size:
+            self._buckets = np.zeros(len(SERIES) * BUCKETS, np.int64)
+
+    def _used(self) -> tuple[Int64Array, Int64Array]:
+        """The places in use, ascending, and how many durations lie in each."""
+        rows = np.flatnonzero(self._rows)
+        counts = self._buckets.reshape(-1, _ROW)[rows].ravel()
+        used = np.flatnonzero(counts)
+        return rows[used // _ROW] * _ROW + used % _ROW, counts[used]
 
     def _sum_up(self, counts: Int64Array, totals: list[int], maxima: Int64Array) -> None:
         self.counts += counts
@@ -131,10 +147,10 @@ class Histograms:
 
     def percentiles(self, percents: Sequence[float]) -> Int64Array:
         """(len(SERIES), len(percents)) nanoseconds, 0 where a series has no durations."""
-        used = np.flatnonzero(self._buckets)
+        used, counts = self._used()
         if not used.size:
             return np.zeros((len(SERIES), len(percents)), np.int64)
-        sums = self._buckets[used].cumsum()
+        sums = counts.cumsum()
         ranks = (self.counts.cumsum() - self.counts)[:, None] + ranks_of(self.counts, percents)
         places = used[np.minimum(np.searchsorted(sums, ranks), used.size - 1)]
         return np.minimum(middles_of(places % BUCKETS), self._maxima[:, None])
@@ -142,8 +158,8 @@ class Histograms:
     def at_most(self, bounds_ns: tuple[int, ...]) -> Int64Array:
         """(len(SERIES), len(bounds_ns)), how many durations lie at or below each bound. One counts as its bucket's
         middle."""
-        used = np.flatnonzero(self._buckets)
-        sums = np.concatenate([_ZERO, self._buckets[used].cumsum()])
+        used, counts = self._used()
+        sums = np.concatenate([_ZERO, counts.cumsum()])
         firsts = np.arange(len(SERIES))[:, None] * BUCKETS
         below = np.searchsorted(used, firsts + last_buckets(bounds_ns), side="right")
         found: Int64Array = sums[below] - (self.counts.cumsum() - self.counts)[:, None]
@@ -155,9 +171,9 @@ class Histograms:
 
     def sparse(self) -> dict[str, tuple[list[int], list[int]]]:
         """The buckets in use, ascending, and how many values lie in each, by series."""
-        used = np.flatnonzero(self._buckets)
+        used, frames = self._used()
         ends = np.searchsorted(used, np.arange(1, len(SERIES) + 1) * BUCKETS).tolist()
-        buckets, counts = (used % BUCKETS).tolist(), self._buckets[used].tolist()
+        buckets, counts = (used % BUCKETS).tolist(), frames.tolist()
         slices = [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
         return {name: (buckets[own], counts[own]) for name, own in zip(SERIES, slices, strict=True) if buckets[own]}
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from pipeline.frame import DropReason
-from pipeline.ledger import BLAMED, SERIES, Ledger, StreamLedger, StreamState
+from pipeline.ledger import BLAMED, SERIES, Latency, Ledger, StreamLedger, StreamState
 from pipeline.metrics.exemplars import exemplars
 from pipeline.metrics.text import Family, Histograms
 from pipeline.metrics.times import BOUNDS_NS, times
@@ -127,22 +127,36 @@ def _times(streams: list[StreamLedger], anchor: Anchor | None) -> Iterator[Famil
             for kind in ("transit", "transit_added", "interval", "interval_added"):
                 if figures[f"{kind}_ms"] is not None:
                     jitter.add([name, part, kind], figures[f"{kind}_ms"] / 1e3)
-        latency = account.latency()
         shown = {} if anchor is None else exemplars(account.times.lateness().newest, anchor)
-        histograms = latency.histograms
-        of_series = zip(
-            SERIES,
-            histograms.counts.tolist(),
-            histograms.totals,
-            histograms.at_most(BOUNDS_NS).tolist(),
-            histograms.percentiles((50, 99)).tolist(),
-            latency.jitter_ns.tolist(),
-            strict=True,
-        )
-        for series, count, total_ns, at_most, (p50, p99), change_ns in of_series:
-            if count and series not in WAITS:
-                family, labels = (whole, [name]) if series == "end_to_end" else (stages, [name, series])
-                family.add(labels, at_most, count, total_ns / 1e9, shown.get(series, ()))
-                jitter.add([name, series, "duration"], change_ns / 1e9)
-                jitter.add([name, series, "delay_variation"], (p99 - p50) / 1e9)
+        for told in account.times.ask(_told):
+            if told.frames and told.series not in WAITS:
+                family, labels = (whole, [name]) if told.series == "end_to_end" else (stages, [name, told.series])
+                family.add(labels, told.at_most, told.frames, told.total_ns / 1e9, shown.get(told.series, ()))
+                jitter.add([name, told.series, "duration"], told.jitter_ns / 1e9)
+                jitter.add([name, told.series, "delay_variation"], (told.p50_p99_ns[1] - told.p50_p99_ns[0]) / 1e9)
     yield from (stages, whole, jitter)
+
+
+class _Told(NamedTuple):
+    """What is told of the durations of one series."""
+
+    series: str
+    frames: int
+    total_ns: int
+    at_most: list[int]
+    p50_p99_ns: list[int]
+    jitter_ns: float
+
+
+def _told(latency: Latency) -> list[_Told]:
+    histograms = latency.histograms
+    each = zip(
+        SERIES,
+        histograms.counts.tolist(),
+        histograms.totals,
+        histograms.at_most(BOUNDS_NS).tolist(),
+        histograms.percentiles((50, 99)).tolist(),
+        latency.jitter_ns.tolist(),
+        strict=True,
+    )
+    return [_Told(*one) for one in each]

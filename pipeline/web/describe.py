@@ -83,7 +83,7 @@ def stream(
 def _brief(
     ledger: Ledger, account: StreamLedger, waiting: Mapping[str, int], history: History, now_ns: int
 ) -> dict[str, Any]:
-    told = _settled(account.settled) or _so_far(account.latency())
+    told = _settled(account.settled) or account.times.ask(_so_far)
     lately = of_tally(account.times.recent(SPAN_S, now_ns), "end_to_end")
     jitter = {"arrival_ms": account.arrival_jitter_ns, "departure_ms": account.departure_jitter_ns}
     return {
