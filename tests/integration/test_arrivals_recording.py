@@ -19,6 +19,7 @@ from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.testing import FakeDetector
 from tests.arrivals import lines, processed, record
+from tests.background import Background, until
 from tests.daemons import JSONL, config, no_network
 from tests.faults.camera import Access, Camera, HangsUp, Healthy, serving
 from tests.faults.feeds import landscape
@@ -141,6 +142,15 @@ def test_a_limit_ends_it_too(media: Media, tmp_path: Path, limit: dict[str, int]
     assert recorder.ended is not None
     assert why in recorder.ended
     assert run.ledger.streams["clip"].state == "stopped"
+
+
+def test_a_stream_that_is_added_after_the_recording_ended_is_held_up_by_nothing(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "rec", reserve_bytes=0, limit_mb=0)
+    recorder.open()
+    until(lambda: recorder.ended is not None, "the end of the recording")
+    late = Background(lambda: recorder.stream("late", "camera")).result()
+    assert recorder.stream("late", "camera") is late
+    recorder.close()
 
 
 def test_a_disk_that_hangs_holds_nobody_up(media: Media, tmp_path: Path) -> None:
