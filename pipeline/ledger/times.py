@@ -145,6 +145,14 @@ class StreamTimes:
             late = self.late
             return Lateness(late.as_dict(), list(late.newest)[::-1], list(late.slowest))
 
+    def kept_since(self, seen: int) -> tuple[int, list[Late]]:
+        """How many late frames were kept with their journey so far, and those after the first ``seen`` that still
+        are, oldest first."""
+        self.notice()
+        with self._lock:
+            kept, newest = self.late.kept, list(self.late.newest)
+        return kept, newest[len(newest) - min(kept - seen, len(newest)) :]
+
     def blamed(self) -> Counter[str]:
         """How many frames were late so far, by the part to blame."""
         with self._lock:
@@ -169,7 +177,8 @@ class StreamTimes:
             self._fold()
             latency, self._latency = self._latency, Latency()
             course, self._course = self._course, Course()
-            self.late.newest.clear()
+            if self._exits is None:  # there may be thousands of such, and nobody looks at them lately
+                self.late.newest.clear()
             return Measured(latency, course, {}, self._nominal_ns)
 
     def recent(self, span_s: int, now_ns: int) -> Tally:

@@ -10,12 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from pipeline.ledger import Ledger
+from pipeline.metrics.exemplars import Shown
 from pipeline.metrics.model import model_metrics
 from pipeline.metrics.sinks import sink_metrics
 from pipeline.metrics.streams import stream_metrics
 from pipeline.metrics.text import Family, Histograms, text
 from pipeline.metrics.times import batch_metrics
-from pipeline.timing import Anchor
 
 
 class Watched(Protocol):
@@ -40,15 +40,15 @@ class Watched(Protocol):
         ...
 
 
-def exposition(watched: Watched, now_ns: int, anchor: Anchor | None = None) -> bytes:
-    """All metrics in Prometheus' text format 0.0.4, UTF-8; with an ``anchor`` in OpenMetrics 1.0.0, with exemplars.
+def exposition(watched: Watched, now_ns: int, late: Shown | None = None) -> bytes:
+    """All metrics in Prometheus' text format 0.0.4, UTF-8; with ``late`` in OpenMetrics 1.0.0, with exemplars.
 
-    ``now_ns``: monotonic, for ages. ``anchor``: the same at each scrape, so that what was shown before stays the same.
+    ``now_ns``: monotonic, for ages. ``late``: how late frames are shown, which are the exemplars.
     """
-    return text(_families(watched, now_ns, anchor), openmetrics=anchor is not None)
+    return text(_families(watched, now_ns, late), openmetrics=late is not None)
 
 
-def _families(watched: Watched, now_ns: int, anchor: Anchor | None) -> Iterator[Family | Histograms]:
+def _families(watched: Watched, now_ns: int, late: Shown | None) -> Iterator[Family | Histograms]:
     yield _build_info()
     reload = Family(
         "gauge",
@@ -61,7 +61,7 @@ def _families(watched: Watched, now_ns: int, anchor: Anchor | None) -> Iterator[
     ledger = watched.ledger
     if ledger is None:
         return
-    yield from stream_metrics(ledger, watched.waiting(), now_ns, anchor)
+    yield from stream_metrics(ledger, watched.waiting(), now_ns, late)
     yield batch_metrics(ledger.batches())
     yield from sink_metrics(ledger.sinks)
 

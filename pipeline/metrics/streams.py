@@ -8,26 +8,26 @@ from typing import NamedTuple, get_args
 
 from pipeline.frame import DropReason
 from pipeline.ledger import BLAMED, SERIES, Latency, Ledger, StreamLedger, StreamState
-from pipeline.metrics.exemplars import exemplars
+from pipeline.metrics.exemplars import Shown, exemplars
 from pipeline.metrics.text import Family, Histograms
 from pipeline.metrics.times import BOUNDS_NS, times
-from pipeline.timing import WAITS, Anchor
+from pipeline.timing import WAITS
 
 _STATES: tuple[str, ...] = get_args(StreamState)
 _REASONS: tuple[str, ...] = get_args(DropReason)
 
 
 def stream_metrics(
-    ledger: Ledger, waiting: Mapping[str, int], now_ns: int, anchor: Anchor | None = None
+    ledger: Ledger, waiting: Mapping[str, int], now_ns: int, late: Shown | None = None
 ) -> Iterator[Family | Histograms]:
     """Everything with the label ``stream``. Earlier lives of a name (``name~1``) are left out.
 
-    With an ``anchor``, which tells when that was, histograms show frames that were late.
+    With ``late``, histograms show frames that were late.
     """
     streams = [account for name, account in list(ledger.streams.items()) if name == account.name]
     yield from _counts(streams)
     yield from _states(streams, waiting, ledger.start_ns, now_ns)
-    yield from _times(streams, anchor)
+    yield from _times(streams, late)
 
 
 def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
@@ -107,7 +107,7 @@ def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: i
     yield from (up, state, age, still, queue)
 
 
-def _times(streams: list[StreamLedger], anchor: Anchor | None) -> Iterator[Family | Histograms]:
+def _times(streams: list[StreamLedger], late: Shown | None) -> Iterator[Family | Histograms]:
     stages = times("pipeline_stage_seconds", "Time of a frame in each stage", ("stream", "stage"))
     whole = times("pipeline_end_to_end_seconds", "From the packet's arrival to the last sink", ("stream",))
     jitter = Family(
@@ -127,7 +127,7 @@ def _times(streams: list[StreamLedger], anchor: Anchor | None) -> Iterator[Famil
             for kind in ("transit", "transit_added", "interval", "interval_added"):
                 if figures[f"{kind}_ms"] is not None:
                     jitter.add([name, part, kind], figures[f"{kind}_ms"] / 1e3)
-        shown = {} if anchor is None else exemplars(account.times.lateness().newest, anchor)
+        shown = {} if late is None else exemplars(account.times.lateness().newest, late)
         for told in account.times.ask(_told):
             if told.frames and told.series not in WAITS:
                 family, labels = (whole, [name]) if told.series == "end_to_end" else (stages, [name, told.series])
