@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from pipeline.ledger.blocks import Tally
 from pipeline.ledger.course import Course
@@ -11,7 +12,8 @@ from pipeline.ledger.stats import Latency
 from pipeline.measures import Histogram
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True)
+class Measured:
     """Copies, which nobody changes any more.
 
     Attributes:
@@ -26,7 +28,7 @@ class Measured(NamedTuple):
     windows: dict[int, Tally]
     nominal_ns: int | None
 
-    @property
+    @cached_property
     def corrected(self) -> Histogram | None:
         """The end-to-end times corrected for coordinated omission by the interval between two frames that was expected:
         the measured median. None where nothing is expected at any time: frames that are read as fast as possible, or

@@ -152,9 +152,9 @@ class Histogram:
         """
         whole = Histogram()
         whole.merge(self)
-        if interval_ns <= 0:
+        if interval_ns <= 0 or self.maximum <= interval_ns:
             return whole
-        counts = whole._counts.tolist()
+        more: dict[int, int] = {}
         for bucket, count in zip(*self.sparse(), strict=True):
             value = min(_middle(bucket), self.maximum)
             omitted = (value - 1) // interval_ns  # the values value - k * interval_ns > 0
@@ -163,11 +163,12 @@ class Histogram:
                 at = bucket_of(value - (added + 1) * interval_ns)
                 # All further values down to the bucket's lower end fall into it: few steps, however long the stall.
                 here = min(omitted, (value - bucket_start(at)) // interval_ns) - added
-                counts[at] += here * count
+                more[at] = more.get(at, 0) + here * count
                 added += here
             whole.count += omitted * count
             whole.total += count * (omitted * value - interval_ns * omitted * (omitted + 1) // 2)
-        whole._counts = np.array(counts, np.int64)
+        for at, count in more.items():
+            whole._counts[at] += count
         return whole
 
     @property
