@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy live live-long clean
+.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy live live-long tracker observer clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -64,6 +64,13 @@ live: $(READY) ## four live cameras, then the loop that people write by hand: ho
 live-long: $(READY) ## 32 cameras at 2 frames a second each, for ten minutes
 	$(BIN)/python -m benchmarks.live --cameras 32 --ask 2 --skip auto --seconds 600 --warm 10 \
 		--expect 'processed>=0.95' 'p99<=1000' 'rss_growth<=4' 'reconnects<=0' 'stalls<=0'
+
+tracker: $(READY) ## what measuring costs a frame
+	$(BIN)/python -m benchmarks.tracker --expect 'way<=5' 'all<=25' 'core<=1'
+
+observer: $(READY) ## are the ages of results those that an observer sees, who reads times from the pixels?
+	$(BIN)/python -m benchmarks.observer --of pattern --expect 'p50<=1' 'p99<=3'
+	$(BIN)/python -m benchmarks.observer --of rtsp
 
 clean: ## remove outputs and caches, keep the environment
 	rm -rf runs out .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -72,10 +72,12 @@ class Sent:
 class Cameras:
     """``count`` of them behind one port. To be closed."""
 
-    def __init__(self, clip: Path, count: int, fps: float, log: Path, port: int = 0) -> None:
+    def __init__(self, clip: Path | None, count: int, fps: float, log: Path, port: int = 0) -> None:
+        """Without a ``clip`` what they show is stamped, see :mod:`tests.stamps`."""
         self._log = log
         self._clip = clip
-        command = [sys.executable, "-m", "tests.faults.camera", str(clip), "--cameras", str(count), "--fps", str(fps)]
+        clips = [] if clip is None else [str(clip)]
+        command = [sys.executable, "-m", "tests.faults.camera", *clips, "--cameras", str(count), "--fps", str(fps)]
         self.process = subprocess.Popen(
             [*command, "--port", str(port), "--log", str(log), "--until-eof"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=no_orphan(),
@@ -107,8 +109,14 @@ class Cameras:
             found.setdefault(entry["camera"], entry["sent_ns"])
         return found
 
+    def sent_ns(self) -> dict[tuple[str, int], int]:
+        """When each frame left, monotonic, by the name of the camera and its number there; after :meth:`close`."""
+        entries = map(json.loads, self._log.read_text().splitlines())
+        return {(entry["camera"], entry["frame"]): entry["sent_ns"] for entry in entries}
+
     def sent(self) -> dict[str, Sent]:
-        """By the name of the camera; after :meth:`close`."""
+        """By the name of the camera, where they show a clip; after :meth:`close`."""
+        assert self._clip is not None
         frames: dict[str, list[tuple[int, int, int]]] = {}
         for text in self._log.read_text().splitlines():
             entry = json.loads(text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.config import Config, LoadedConfig, StreamConfig
 
-AT_START = ("sinks", "server", "telemetry")
+AT_START = ("sinks", "server")
 """Sections that are read when the daemon starts, and not again."""
 
 

@@ -12,12 +12,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.ledger.stats import stats
 from pipeline.measures import Histogram, SmoothedChange
 from pipeline.timing import thread_cpu_ns
 
 Int64Array = npt.NDArray[np.int64]
 
 _BLOCK: Final = 256
+_SLOT_NS: Final = 10_000_000_000
 _LONG_ENOUGH_S: Final = 10.0
 """A drift is told of so many seconds at least."""
 
@@ -49,6 +51,37 @@ class Intervals:
     def reset(self) -> None:
         """The next arrival ends no interval."""
         self._last_ns = self._last_ns[:0]
+
+
+class Behind:
+    """How much later frames were read than the promptest of the last 10 to 20 s.
+
+    What they share nobody can know who is not told when they were captured. What is more than that is the network, and
+    packets that wait until their reader has a core: it comes before a frame's first mark. Drift shows as well, as far
+    as it goes in that time.
+
+    Attributes:
+        histogram: nanoseconds.
+    """
+
+    def __init__(self) -> None:
+        self.histogram = Histogram()
+        self._slot = 0
+        self._least_ns: list[int] = []  # transit of this slot and of the one before
+
+    def add(self, read_ns: Int64Array, transits_ns: Int64Array) -> None:
+        """Add frames of the same epoch: (n,) when each was read, and that less its pts."""
+        slots = read_ns // _SLOT_NS
+        for slot in np.unique(slots).tolist():
+            some_ns = transits_ns[slots == slot]
+            if slot != self._slot or not self._least_ns:
+                self._slot, self._least_ns = slot, [*self._least_ns[-1:], int(some_ns[0])]
+            self._least_ns[-1] = min(self._least_ns[-1], int(some_ns.min()))
+            self.histogram.record_all(some_ns - min(self._least_ns))
+
+    def reset(self) -> None:
+        """Time stamps begin anew."""
+        self._least_ns = []
 
 
 class Drift:
@@ -105,6 +138,7 @@ class Arrivals:
         self._lock = threading.Lock()
         self._transit = SmoothedChange()
         self._intervals = Intervals()
+        self._behind = Behind()
         self._drift = Drift()
         self._epoch = 0
         self.cpu_ns = 0
@@ -126,19 +160,24 @@ class Arrivals:
     def as_dict(self, declared_fps: float | None) -> dict[str, Any]:
         """What the camera says of itself, and what is true of it.
 
-        ``{"declared_fps", "measured_fps", "drift_ppm", "drift_error_ppm"}``: frames that the decoder delivered per
-        second of a connection, and by how much the camera's clock (pts) is fast against the host's, with the standard
-        error of that; None where there is too little to tell.
+        ``{"declared_fps", "measured_fps", "drift_ppm", "drift_error_ppm", "behind"}``: frames that the decoder
+        delivered per second of a connection; by how much the camera's clock (pts) is fast against the host's, with the
+        standard error of that; STATS of :class:`Behind`. None where there is too little to tell.
         """
         with self._lock:
             self._fold()
             intervals = self._intervals.histogram
             measured = round(intervals.count * 1e9 / intervals.total, 3) if intervals.total else None
             drift, error = self._drift.ppm or (None, None)
+            behind = stats(self._behind.histogram)
         declared = None if declared_fps is None else round(declared_fps, 3)
         return {
-            "declared_fps": declared, "measured_fps": measured, "drift_ppm": drift, "drift_error_ppm": error,
-        }  # fmt: skip
+            "declared_fps": declared,
+            "measured_fps": measured,
+            "drift_ppm": drift,
+            "drift_error_ppm": error,
+            "behind": behind,
+        }
 
     def _fold(self) -> None:
         """Under the lock."""
@@ -152,10 +191,13 @@ class Arrivals:
             if epoch != self._epoch:  # what lies between two epochs is no interval of the camera's
                 self._transit.reset()
                 self._intervals.reset()
+                self._behind.reset()
                 self._drift = Drift()
                 self._epoch = epoch
-            read_ns, pts_ns = frames[rows, :1], frames[rows, 1:2]
-            self._transit.add(read_ns - pts_ns)
-            self._intervals.add(read_ns[:, 0])
+            read_ns = frames[rows, 0]
+            transits_ns = read_ns - frames[rows, 1]
+            self._transit.add(transits_ns[:, None])
+            self._intervals.add(read_ns)
+            self._behind.add(read_ns, transits_ns)
             self._drift.add(frames[rows, :2])
         self.cpu_ns += thread_cpu_ns() - began_ns

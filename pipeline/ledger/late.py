@@ -11,7 +11,7 @@ of the end-to-end times before it, once there are 200: slower than 99 of 100, an
 **To blame** is the part k of its way (:func:`pipeline.timing.part_times`) with the largest excess t_k - m_k, where t_k
 is what it took and m_k its median in this stream. Before 20 frames nothing is usual: m_k is 0. So it is of a frame that
 took about as long as usual, p50 + max(10 ms, p50 / 4) at most, where that is late itself: then the longest part is to
-blame.
+blame. Percentiles are those of the frames so far, measured anew with every sixteenth more.
 
 All late frames are counted by that part. Of each block of finished frames the slowest few are kept with their whole
 journey and what else ran then (:mod:`pipeline.ledger.why`); what is kept is bounded.
@@ -119,8 +119,7 @@ class LateFrames:
     Attributes:
         limit_ns: what a frame may take at most, by what is known so far; None while that is too little.
         parts: late frames by the part that is to blame.
-        kept: how many were kept with their journey so far.
-        newest: the latest ones of these, oldest first.
+        newest: the latest ones, oldest first.
         slowest: the slowest ones, slowest first.
     """
 
@@ -135,7 +134,6 @@ class LateFrames:
         self._look_at = ENOUGH_FOR_A_MEDIAN
         self.limit_ns = budget_ns
         self.parts: Counter[str] = Counter()
-        self.kept = 0
         self.newest: deque[Late] = deque(maxlen=NEWEST)
         self.slowest: list[Late] = []
 
@@ -188,7 +186,6 @@ class LateFrames:
             parts = {name: took for name, took in zip(BLAMED, durations[row].tolist(), strict=True) if took}
             reason = explain(self._stream, trace, part, excess_ns, journal, as_usual=bool(as_usual[row]))
             late = Late(self._stream, trace, limit_ns, self._by, part, excess_ns, parts, medians, reason)
-            self.kept += 1
             self.newest.append(late)
             self.slowest = sorted([*self.slowest, late], key=lambda one: -one.took_ns)[:SLOWEST]
 

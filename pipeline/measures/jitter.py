@@ -116,7 +116,7 @@ class _Steps:
     ) -> Iterator[tuple[Columns, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
         """``(columns, steps, fresh)`` of series that go together: the (n, columns) steps to their n values, and of
         which of them the first value is the very first: its step is 0 and counts for nothing."""
-        for columns, rows in together(values.shape, passed):
+        for columns, rows in _together(values.shape, passed):
             new, fresh = values[rows][:, columns], self._fresh[columns].copy()
             before = np.where(fresh, new[0], self._before[columns])
             self._before[columns] = new[-1]
@@ -129,7 +129,7 @@ class _Steps:
         self._fresh[:] = True
 
 
-def together(shape: tuple[int, ...], passed: npt.NDArray[np.bool_] | None) -> Iterator[tuple[Columns, Columns]]:
+def _together(shape: tuple[int, ...], passed: npt.NDArray[np.bool_] | None) -> Iterator[tuple[Columns, Columns]]:
     """``(columns, rows)`` such that each of these columns has values in exactly these rows; few where frames go one of
     a few ways. Columns without any are left out."""
     if passed is None or passed.all():

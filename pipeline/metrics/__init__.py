@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run counts and times, as Prometheus metrics."""
 
-from pipeline.metrics.exemplars import Shown
 from pipeline.metrics.exposition import Watched, exposition
 from pipeline.metrics.text import CONTENT_TYPE, OPENMETRICS
 
-__all__ = ["CONTENT_TYPE", "OPENMETRICS", "Shown", "Watched", "exposition"]
+__all__ = ["CONTENT_TYPE", "OPENMETRICS", "Watched", "exposition"]

@@ -300,6 +300,23 @@ class TestRun:
         assert report["cpu_s"] >= 0
         json.dumps(report)
 
+    def test_what_measuring_costs_is_in_the_report(self) -> None:
+        ledger = Ledger()
+        ledger.begin(S)
+        ledger.add(StreamLedger("a", live=True))
+        for number in range(300):
+            marks = trace(S + number * 40 * MS, *[MS] * 13)
+            ledger.streams["a"].arrived(marks[Mark.READ], number / 25, 0, False)
+            ledger.streams["a"].published(marks)
+            ledger.streams["a"].finished(marks)
+        ledger.end(13 * S)
+        cost = ledger.as_dict()["tracker"]
+        assert cost["frames"] == 300
+        assert 0 < cost["us_per_frame"] == pytest.approx(cost["cpu_ms"] * 1e3 / 300, abs=0.01)
+        assert 0 < cost["marks_us_per_frame"] < 1000
+        both_ms = cost["cpu_ms"] + 300 * cost["marks_us_per_frame"] / 1e3
+        assert cost["core_percent"] == pytest.approx(100 * both_ms / 12_000, rel=0.01, abs=1e-3)
+
     def test_a_run_without_anything(self) -> None:
         report = Ledger().as_dict()
         assert (report["frames"], report["fps"], report["first_result_ms"]) == (0, 0.0, None)
@@ -368,6 +385,27 @@ class TestCamera:
         camera = account.as_dict(0)["camera"]
         slope = np.polyfit(times, np.arange(600) * 0.0401, 1)[0]
         assert camera["drift_ppm"] == pytest.approx((slope - 1) * 1e6, abs=0.1)
+
+    def test_how_far_reading_is_behind_the_camera(self) -> None:
+        account = StreamLedger("a", live=True)
+        late = np.random.default_rng(3).gamma(2.0, 5.0, 400) * MS
+        for number, by_ns in enumerate(late):
+            account.arrived(S + number * 40 * MS + round(by_ns), number / 25, 0, False)
+            if number == 200:  # whoever asks meanwhile changes nothing
+                account.as_dict(0)
+        behind = account.as_dict(0)["camera"]["behind"]
+        assert behind["count"] == 400
+        for key, percent in (("p50_ms", 50), ("p99_ms", 99)):
+            exact = np.percentile((late - late.min()) / MS, percent, method="inverted_cdf")
+            assert behind[key] == pytest.approx(exact, rel=0.01, abs=0.5)
+
+    def test_what_drifts_does_not_add_up_and_a_new_connection_begins_anew(self) -> None:
+        account = StreamLedger("a", live=True)
+        for number in range(25 * 120):  # two minutes of a clock that is slow by 100 ppm, 12 ms in all
+            epoch = number // 1500
+            away_ns = epoch * 60 * S
+            account.arrived(S + round(number * 40 * MS * 1.0001) + away_ns, number / 25, epoch, False)
+        assert account.as_dict(0)["camera"]["behind"]["max_ms"] <= 20 * 0.1 + 0.01
 
     def test_too_early_to_tell(self) -> None:
         assert self.live(100, 0, 200).as_dict(0)["camera"]["drift_ppm"] is None  # eight seconds

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cameras in a process of their own: ``python -m tests.faults.camera CLIP --cameras 32 --fps 15 --port 8554 --log F``.
+Without a clip their frames carry the time at which they are sent in their pixels (:mod:`tests.faults.camera.stamped`).
 
 Writes the addresses to standard output, one a line, and runs until SIGTERM, SIGINT or the end of standard input (with
 ``--until-eof``). A line of the log is a frame that was due while somebody looked:
@@ -22,6 +23,7 @@ from tests.faults.camera import faults as modes
 from tests.faults.camera.camera import Camera, OnSent
 from tests.faults.camera.clip import read_clip
 from tests.faults.camera.rtsp import HOST, RtspServer
+from tests.faults.camera.stamped import StampedCamera
 
 FAULTS: dict[str, Callable[[int], modes.Fault]] = {
     "none": modes.Healthy,
@@ -67,10 +69,13 @@ async def run(options: argparse.Namespace, on_sent: OnSent | None) -> None:
         loop.add_reader(sys.stdin, lambda: sys.stdin.readline() or over.set())
     script = [FAULTS[fault](options.after) for fault in options.fault]
     clips = [read_clip(path) for path in options.clip]
+    names = [f"cam{index}" for index in range(options.cameras)]
     server = RtspServer(
         (
-            Camera(f"cam{index}", clips[index % len(clips)], fps=options.fps, faults=script, on_sent=on_sent)
-            for index in range(options.cameras)
+            Camera(name, clips[index % len(clips)], fps=options.fps, faults=script, on_sent=on_sent)
+            if clips
+            else StampedCamera(name, fps=options.fps or 15, on_sent=on_sent)
+            for index, name in enumerate(names)
         ),
         options.port,
     )
@@ -83,7 +88,7 @@ async def run(options: argparse.Namespace, on_sent: OnSent | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.camera", description="Cameras on loopback.")
-    parser.add_argument("clip", type=Path, nargs="+", help="H.264 or HEVC; cameras take turns at several")
+    parser.add_argument("clip", type=Path, nargs="*", help="H.264 or HEVC; cameras take turns at several")
     parser.add_argument("--cameras", type=int, default=1)
     parser.add_argument("--fps", type=float, help="default: that of the clip")
     parser.add_argument("--port", type=int, default=0, help="default: any")

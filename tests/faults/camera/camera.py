@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tests.faults.camera.access import Access
-from tests.faults.camera.clip import Clip
+from tests.faults.camera.clip import Clip, Unit
 from tests.faults.camera.faults import Fault, Healthy
 from tests.faults.camera.rtp import CLOCK
 from tests.faults.camera.wire import Wire
@@ -108,8 +108,7 @@ class Camera:
         self._timer = asyncio.get_running_loop().call_at(self._due_s, self._tick)
 
     def _tick(self) -> None:
-        unit = self.clip.units[self._place]
-        self._place = (self._place + 1) % len(self.clip.units)  # before a fault that shows another clip
+        unit = self._next()
         stamp = int(self._stamp + unit.delay * CLOCK / self.fps)
         if self._on_sent is not None and self._wires:
             self._on_sent(self.name, self._number, stamp, time.monotonic_ns())
@@ -121,3 +120,9 @@ class Camera:
         self._due_s += (1 + late) / self.fps
         self._stamp += (1 + late) * CLOCK / self.fps
         self._plan()
+
+    def _next(self) -> Unit:
+        """What is due now."""
+        unit = self.clip.units[self._place]
+        self._place = (self._place + 1) % len(self.clip.units)  # before a fault that shows another clip
+        return unit

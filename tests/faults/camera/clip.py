@@ -72,7 +72,7 @@ def read_clip(path: Path) -> Clip:
     units: list[Unit] = []
     parameters: dict[bytes, None] = {}
     for index, packet in enumerate(packets):
-        nals = _split(bytes(packet))
+        nals = split(bytes(packet))
         found = [nal for nal in nals if nal_type(codec, nal) in _PARAMETERS[codec]]
         parameters.update(dict.fromkeys(found))
         if packet.is_keyframe and not found:
@@ -82,6 +82,6 @@ def read_clip(path: Path) -> Clip:
     return Clip(codec, width, height, rate, tuple(units), tuple(parameters))
 
 
-def _split(data: bytes) -> tuple[bytes, ...]:
+def split(data: bytes) -> tuple[bytes, ...]:
     """NAL units of a byte stream; ISO 14496-10, annex B."""
     return tuple(nal.rstrip(b"\0") for nal in data.split(b"\0\0\1") if nal.rstrip(b"\0"))
