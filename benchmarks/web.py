@@ -3,13 +3,13 @@
 
 A daemon runs test patterns that offer more than the detector can serve. First the answers are verified: all streams are
 there, and what ``/metrics`` counts lies between what ``/api/streams`` counts before and after. Then another process
-asks for one route after the other at a steady rate: first so rarely that each answer has to be made for it, then as if
-ten dashboards were open. Then a headless Chromium opens the dashboard, without and with the live view, and closes it
-again, in turn. The kernel knows the server's threads by name, so their CPU time is exact, also while the detector takes
-all that is left. Beside it stands the CPU time of the whole process, whose difference means something only where the
-detector is not saturated (``--fps``).
+asks: rate 0 is for each route that has figures after pauses of no rhythm, so that each answer has to be made for it;
+other rates are for one route after the other, as scrapers and dashboards ask. Then a headless Chromium opens the
+dashboard, without and with the live view, and closes it again, in turn. The kernel knows the server's threads by name,
+so their CPU time is exact, also while the detector takes all that is left. Beside it stands the CPU time of the whole
+process, whose difference means something only where the detector is not saturated (``--fps``).
 
-    python -m benchmarks.web [--streams 8] [--fps 15] [--seconds 30] [--rates 3 35]
+    python -m benchmarks.web [--streams 8] [--fps 15] [--seconds 30] [--rates 0 3 35]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -35,6 +36,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.orphans import no_orphan
 
+FIGURES = ("/api/streams", "/api/streams/s0", "/api/report", "/metrics")
+PAUSES_S = (2.2, 3.4, 5.2, 8.0)
+"""Longer than an answer is kept; no two are alike."""
 ROUTES = ("/live", "/ready", "/api/streams", "/api/streams/s0", "/api/report", "/metrics", "/")
 WANTED_MS = 20.0
 LATEST_START_S = 120.0
@@ -128,6 +132,24 @@ def ask(host: str, seconds: float, rate: float) -> dict[str, list[float]]:
     return took
 
 
+def ask_at_odd_times(host: str, seconds: float) -> dict[str, list[float]]:
+    """Milliseconds of each answer of routes with figures; no two pauses between requests for one are alike."""
+    asked, rng = Asked(host), random.Random(1)
+    took: dict[str, list[float]] = {route: [] for route in FIGURES}
+    pauses = dict.fromkeys(FIGURES, PAUSES_S[0])
+    start = time.monotonic()
+    due = {route: start + number for number, route in enumerate(FIGURES, 2)}
+    while (at := min(due.values())) < start + seconds:
+        time.sleep(max(0.0, at - time.monotonic()))
+        route = min(due, key=lambda each: due[each])
+        since = time.perf_counter()
+        asked.get(route)
+        took[route].append((time.perf_counter() - since) * 1e3)
+        pauses[route] = rng.choice([pause for pause in PAUSES_S if pause != pauses[route]])
+        due[route] = time.monotonic() + pauses[route]
+    return took
+
+
 def cpu_s(pid: int) -> dict[str, float]:
     """Seconds of CPU so far: of the whole process, and of its server's threads."""
     whole = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -191,7 +213,8 @@ def asked_elsewhere(host: str, seconds: float, rate: float) -> dict[str, list[fl
 
 def show(rate: float, took: dict[str, list[float]]) -> None:
     """A line per route."""
-    print(f"{f'{rate:g} requests/s':18}{'asked':>7}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+    how = f"{rate:g} requests/s" if rate else "at odd times"
+    print(f"{how:18}{'asked':>7}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
     for route, times in (*took.items(), ("all", [each for times_ in took.values() for each in times_])):
         p50, p99 = np.percentile(times, (50, 99))
         late = "" if p99 < WANTED_MS else f"  p99 over {WANTED_MS:g}"
@@ -203,7 +226,9 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--fps", type=float, default=15.0, help="offered by each stream")
     parser.add_argument("--seconds", type=float, default=30.0, help="of asking, at each rate")
-    parser.add_argument("--rates", type=float, nargs="*", default=[3.0, 35.0], metavar="N", help="requests a second")
+    parser.add_argument(
+        "--rates", type=float, nargs="*", default=[0.0, 3.0, 35.0], metavar="N", help="requests a second"
+    )
     parser.add_argument("--rounds", type=int, default=2, help="of looking, 0: no browser")
     parser.add_argument("--look", type=float, default=8.0, metavar="S", help="how long somebody looks each time")
     parser.add_argument("--warm", type=float, default=10.0, metavar="S", help="before anything is measured")
@@ -211,7 +236,9 @@ def main() -> None:
     parser.add_argument("--child", metavar="HOST", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(ask(options.child, options.seconds, *options.rates)))
+        (rate,) = options.rates
+        took = ask(options.child, options.seconds, rate) if rate else ask_at_odd_times(options.child, options.seconds)
+        print(json.dumps(took))
         return
     folder = Path(tempfile.mkdtemp(prefix="bench-web-"))
     try:

@@ -122,8 +122,8 @@ class Page:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Page]:
-    """A browser with one page; ``profile`` is its own folder."""
+def browser(profile: Path, *options: str) -> Iterator[Page]:
+    """A browser with one page; ``profile`` is its own folder, ``options`` are more of its command line."""
     assert CHROMIUM is not None
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()
@@ -131,7 +131,7 @@ def browser(profile: Path) -> Iterator[Page]:
     # The browser reads at 3 and writes at 4.
     script = f'exec 3<&{command_read} 4>&{answer_write}; exec "$@"'
     process = subprocess.Popen(
-        ["bash", "-c", script, "bash", CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+        ["bash", "-c", script, "bash", CHROMIUM, *OPTIONS, *options, f"--user-data-dir={profile}", "about:blank"],
         pass_fds=(command_read, answer_write),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

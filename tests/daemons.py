@@ -10,9 +10,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
+
+from pipeline import build
 from pipeline.orphans import no_orphan
+from pipeline.testing import FakeDetector
 
 GOP_OF_A_SECOND = {"preset": "ultrafast", "qp": "8", "x264-params": "keyint=25:min-keyint=25:scenecut=0:threads=1"}
 
@@ -37,6 +41,24 @@ def records(path: Path) -> list[dict[str, Any]]:
     text = path.read_text()
     assert text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
+
+
+class Known(FakeDetector):
+    """With what a daemon says of its detector."""
+
+    startup_s: ClassVar[dict[str, float]] = {}
+
+    def model_info(self) -> dict[str, str]:
+        """As short as can be."""
+        return {"device": "cpu"}
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
+    """What a daemon in the test's own process loads, whatever its file says."""
+    made = Known()
+    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: made)
+    return made
 
 
 class Running:

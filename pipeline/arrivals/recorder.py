@@ -114,13 +114,14 @@ class Recorder:
 
     def stream(self, name: str, kind: str) -> StreamRecorder:
         """The recorder of a stream; the same one when it is begun anew. ``kind``: see :class:`StreamRecorder`."""
+        folder = self.folder / name
         with self._lock:
             known = self._streams.get(name)
-            if known is None:
-                folder = self.folder / name
-                known = self._streams[name] = StreamRecorder(folder, self, kind)
-                self.put(lambda: folder.mkdir(exist_ok=True))
-            return known
+            if known is not None:
+                return known
+            known = self._streams[name] = StreamRecorder(folder, self, kind)
+        self.put(lambda: folder.mkdir(exist_ok=True))  # without the lock, which it asks for where the recording is over
+        return known
 
     def _batch(self, run: BatchRun) -> None:
         self._services.add(run.items, run.inferred_ns - run.began_ns, run.parsed_ns - run.inferred_ns)

@@ -113,6 +113,13 @@ def _check(path: Path, offline: bool) -> Findings:
         # What --insecure allows is a warning here: the option belongs to `run`.
         for text in refusals(loaded.config.server):
             (found.warnings if "--insecure" in text else found.faults).append(text)
+    if loaded.config.telemetry is not None:
+        from pipeline.telemetry import wanted
+
+        try:
+            wanted(loaded.config.telemetry, {})
+        except ConfigError as error:
+            found.faults.extend(error.faults)
     if offline:
         found.streams.extend(_entry(stream, "not opened") for stream in loaded.config.streams)
     else:

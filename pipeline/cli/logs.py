@@ -31,11 +31,11 @@ class OneLine(logging.Formatter):
         return f"{time}pipeline: {level}{text}"
 
 
-def wants_time(file: TextIO, environ: Mapping[str, str]) -> bool:
+def wants_time(file: TextIO | None, environ: Mapping[str, str]) -> bool:
     """Whether lines in ``file`` need the time: not where somebody watches them come, nor in systemd's journal, which
     notes it itself (``JOURNAL_STREAM`` names the device and inode of its pipe; systemd.exec(5))."""
     try:
-        if file.isatty():
+        if file is None or file.isatty():
             return False
         told = os.fstat(file.fileno())
     except (OSError, ValueError):  # no file of the system

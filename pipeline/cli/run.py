@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.config.outputs import ServerConfig
     from pipeline.daemon import Daemon
     from pipeline.daemon.board import Board
+    from pipeline.telemetry import Telemetry
     from pipeline.web import WebServer
 
 SWITCH_S = 0.001
@@ -90,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.daemon import Daemon
     from pipeline.daemon.shard import WHOLE, Shard
     from pipeline.replaying.earlier import REPORTS, refuse_foreign
-    from pipeline.timing import wall_ns
+    from pipeline.telemetry import Telemetry
+    from pipeline.timing import Anchor, wall_ns
 
     sys.setswitchinterval(SWITCH_S)
     level = logging.WARNING if options.quiet else logging.INFO
@@ -103,8 +105,9 @@ def run(options: argparse.Namespace) -> int:
         since_ns = wall_ns()
         shard = WHOLE if options.shard is None else Shard.parse(options.shard)
         recorder = _recorder(options, stack)
-        serve = partial(_serve, insecure=options.insecure)
-        beside = partial(_beside, tracing)
+        telemetry = Telemetry(Anchor())
+        serve = partial(_serve, telemetry=telemetry, insecure=options.insecure)
+        beside = partial(_beside, tracing, telemetry)
         daemon = Daemon(options.config, shard=shard, serve=serve, recorder=recorder, beside=beside)
         error = None
         try:
@@ -116,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
             error, code = str(failure) or type(failure).__name__, 1
         if recorder is not None:
             recorder.close()
-        if daemon.ready and not _report(options, daemon, tracing, out, error, since_ns):
+        if daemon.ready and not _report(options, daemon, tracing, telemetry, out, error, since_ns):
             code = code or 1
     if daemon.stuck:
         logging.shutdown()
@@ -142,15 +145,15 @@ def _recorder(options: argparse.Namespace, stack: ExitStack) -> Recorder | None:
     return recorder
 
 
-def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
+def _serve(config: ServerConfig, board: Board, *, telemetry: Telemetry, insecure: bool) -> WebServer:
     """Join the server with what it serves; neither of them knows the other."""
     from pipeline.ledger import LATELY_NS
-    from pipeline.metrics import CONTENT_TYPE, OPENMETRICS, exposition
+    from pipeline.metrics import CONTENT_TYPE, OPENMETRICS, Shown, exposition
     from pipeline.report import compose, trace
-    from pipeline.timing import Anchor, now_ns
+    from pipeline.timing import now_ns
     from pipeline.web import WebServer
 
-    anchor = Anchor()
+    late = Shown(telemetry.anchor, telemetry.trace_id)
 
     def report() -> dict[str, Any] | None:
         ledger = board.ledger
@@ -165,7 +168,7 @@ def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
         board,
         metrics=lambda: exposition(board, now_ns()),
         metrics_type=CONTENT_TYPE,
-        metrics_in={OPENMETRICS: lambda: exposition(board, now_ns(), anchor)},
+        metrics_in={OPENMETRICS: lambda: exposition(board, now_ns(), late)},
         report=report,
         trace=trace_of_lately,
         insecure=insecure,
@@ -173,14 +176,28 @@ def _serve(config: ServerConfig, board: Board, *, insecure: bool) -> WebServer:
 
 
 @contextmanager
-def _beside(tracing: Tracing, config: Config, board: Board) -> Iterator[None]:
+def _beside(tracing: Tracing, telemetry: Telemetry, config: Config, board: Board) -> Iterator[None]:
     """What looks at a daemon from its beginning to its end."""
+    from pipeline.telemetry import wanted
+
+    told = wanted(config.telemetry, os.environ)
+    if told is not None:
+        telemetry.begin(told, lambda: board.ledger)
     tracing.begin_run(lambda: board.ledger, lambda: str(board.facts()["model"]["device"]))
-    yield
+    try:
+        yield
+    finally:
+        telemetry.end()
 
 
 def _report(
-    options: argparse.Namespace, daemon: Daemon, tracing: Tracing, out: Path | None, error: str | None, since_ns: int
+    options: argparse.Namespace,
+    daemon: Daemon,
+    tracing: Tracing,
+    telemetry: Telemetry,
+    out: Path | None,
+    error: str | None,
+    since_ns: int,
 ) -> bool:
     """Write and print the report; False where it could not be written."""
     from pipeline.cli.written import written_files
@@ -189,7 +206,7 @@ def _report(
     from pipeline.report import compose, names, save_html, save_json
 
     measured: dict[str, Any] = daemon.accounts()
-    report = compose(measured, daemon.facts(), error=error)
+    report = compose(measured, daemon.facts() | telemetry.facts(), error=error)
     files = written_files(daemon.sinks, names(report["streams"]), since_ns)
     written = True
     try:

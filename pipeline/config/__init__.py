@@ -25,6 +25,7 @@ from pipeline.config.outputs import (
 )
 from pipeline.config.placing import model_fault, placing_model_faults, stream_fault
 from pipeline.config.schema import json_schema
+from pipeline.config.telemetry import TelemetryConfig
 
 __all__ = [
     "BatchConfig",
@@ -43,6 +44,7 @@ __all__ = [
     "StreamFault",
     "StreamSettings",
     "Survey",
+    "TelemetryConfig",
     "TlsConfig",
     "VideoSinkConfig",
     "json_schema",

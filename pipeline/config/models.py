@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from pipeline.config.outputs import ServerConfig, SinkConfig, sink_clash
+from pipeline.config.telemetry import TelemetryConfig
 from pipeline.config.values import (
     CREDENTIAL_SCHEMES,
     AdapterOptions,
@@ -343,6 +344,7 @@ class Config(Section):
     server: ServerConfig | None = Field(
         default=None, description="HTTP server: dashboard, API, metrics. Without this section there is none."
     )
+    telemetry: TelemetryConfig | None = Field(default=None, description="What an OpenTelemetry collector is told.")
 
     @model_validator(mode="before")
     @classmethod

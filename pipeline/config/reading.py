@@ -17,6 +17,7 @@ from pipeline.config.explain import Explained, explain, unknown_key
 from pipeline.config.faults import Fault, KeyPath, StreamFault, shown_path
 from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamConfig, StreamSettings, inherit
 from pipeline.config.outputs import SINK_TYPES, ServerConfig, sink_clash
+from pipeline.config.telemetry import TelemetryConfig
 from pipeline.config.values import NAME_PATTERN, Section
 from pipeline.config.wording import did_you_mean, kind_of, one_of
 from pipeline.errors import ConfigError
@@ -81,7 +82,10 @@ class Reading:
         model = self._section(ModelConfig, raw.get("model"), ("model",))
         batch = self._section(BatchConfig, raw.get("batch"), ("batch",))
         defaults = self._section(StreamSettings, raw.get("defaults"), ("defaults",))
-        server = self._section(ServerConfig, raw["server"], ("server",)) if raw.get("server") is not None else None
+        server, telemetry = (
+            self._section(section, raw[key], (key,)) if raw.get(key) is not None else None
+            for key, section in (("server", ServerConfig), ("telemetry", TelemetryConfig))
+        )
         entries = self._list(raw, "streams")
         sinks = self._sinks(self._list(raw, "sinks"), len(entries))
         if streams_required and not entries and not self._is_faulty(("streams",)):
@@ -97,6 +101,7 @@ class Reading:
             streams=streams,
             sinks=sinks,
             server=server,
+            telemetry=telemetry,
         )
         return Pieces(config, self._quarantined(entries), tuple(unread))
 

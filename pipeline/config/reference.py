@@ -21,6 +21,7 @@ from pipeline.config.models import (
     SwapConfig,
 )
 from pipeline.config.outputs import SINK_TYPES, RotateConfig, ServerConfig, TlsConfig
+from pipeline.config.telemetry import TelemetryConfig
 from pipeline.config.values import SCHEMES, Section
 
 _INTRODUCTION = f"""\
@@ -64,6 +65,7 @@ def markdown() -> str:
     parts += _table("`rotate` of a jsonl sink", RotateConfig, level=3)
     parts += _table("`server`", ServerConfig)
     parts += _table("`tls` of the server", TlsConfig, level=3)
+    parts += _table("`telemetry`", TelemetryConfig)
     return "\n".join(parts) + "\n"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.config import Config, LoadedConfig, StreamConfig
 
-AT_START = ("sinks", "server")
+AT_START = ("sinks", "server", "telemetry")
 """Sections that are read when the daemon starts, and not again."""
 
 

@@ -2,12 +2,13 @@
 """The frame ledger and the latency of every stage."""
 
 from pipeline.events import StreamState
+from pipeline.ledger.blocks import SERIES
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Write
 from pipeline.ledger.late import BLAMED, Late
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.sinks import SinkLedger, SinkState
-from pipeline.ledger.stats import Distribution, Latency, stats
+from pipeline.ledger.stats import Latency, of_tally
 from pipeline.ledger.streams import FROZEN_NS, StreamLedger
 
 __all__ = [
@@ -15,8 +16,8 @@ __all__ = [
     "ENDED",
     "FROZEN_NS",
     "LATELY_NS",
+    "SERIES",
     "BatchRun",
-    "Distribution",
     "Journal",
     "Late",
     "Latency",
@@ -27,5 +28,5 @@ __all__ = [
     "StreamLedger",
     "StreamState",
     "Write",
-    "stats",
+    "of_tally",
 ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -40,6 +40,17 @@ class Tally(NamedTuple):
         first = number * BUCKETS
         own = self.places[(self.places >= first) & (self.places < first + BUCKETS)] - first
         return Histogram.of(np.bincount(own, minlength=BUCKETS), int(self.totals[number]), int(self.maxima[number]))
+
+
+def together(tallies: Iterable[Tally]) -> Tally:
+    """All of them as one."""
+    each = [NOTHING, *tallies]
+    return Tally(
+        np.concatenate([tally.places for tally in each]),
+        np.sum([tally.counts for tally in each], axis=0),
+        np.sum([tally.totals for tally in each], axis=0),
+        np.max([tally.maxima for tally in each], axis=0),
+    )
 
 
 NOTHING: Final = Tally(np.zeros(0, np.uint16), *np.zeros((3, len(SERIES)), np.int64))

@@ -169,7 +169,5 @@ class Course:
 
 def _ms(values_ns: npt.NDArray[Any], results: Int64Array) -> list[float | None]:
     """Milliseconds to the microsecond; None for slots without results."""
-    return [
-        round(value / 1e6, 3) if count else None
-        for value, count in zip(values_ns.tolist(), results.tolist(), strict=True)
-    ]
+    rounded = np.round(values_ns / 1e6, 3).tolist()
+    return [value if count else None for value, count in zip(rounded, results.tolist(), strict=True)]

@@ -119,7 +119,8 @@ class LateFrames:
     Attributes:
         limit_ns: what a frame may take at most, by what is known so far; None while that is too little.
         parts: late frames by the part that is to blame.
-        newest: the latest ones, oldest first.
+        kept: how many were kept with their journey so far.
+        newest: the latest ones of these, oldest first.
         slowest: the slowest ones, slowest first.
     """
 
@@ -134,6 +135,7 @@ class LateFrames:
         self._look_at = ENOUGH_FOR_A_MEDIAN
         self.limit_ns = budget_ns
         self.parts: Counter[str] = Counter()
+        self.kept = 0
         self.newest: deque[Late] = deque(maxlen=NEWEST)
         self.slowest: list[Late] = []
 
@@ -186,6 +188,7 @@ class LateFrames:
             parts = {name: took for name, took in zip(BLAMED, durations[row].tolist(), strict=True) if took}
             reason = explain(self._stream, trace, part, excess_ns, journal, as_usual=bool(as_usual[row]))
             late = Late(self._stream, trace, limit_ns, self._by, part, excess_ns, parts, medians, reason)
+            self.kept += 1
             self.newest.append(late)
             self.slowest = sorted([*self.slowest, late], key=lambda one: -one.took_ns)[:SLOWEST]
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipeline.ledger.blocks import together
 from pipeline.ledger.busy import Busy
 from pipeline.ledger.cost import marking_ns
 from pipeline.ledger.course import Course
 from pipeline.ledger.folding import MOST_NAMES, folded
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Lately
-from pipeline.ledger.shape import pack, unpack
+from pipeline.ledger.measured import Measured
+from pipeline.ledger.shape import shape
 from pipeline.ledger.sinks import SinkLedger
-from pipeline.ledger.stats import Histograms, Latency, stats
+from pipeline.ledger.stats import Latency, of_tally, stats
 from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
 from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS
@@ -83,7 +85,7 @@ class Ledger:
                 name: [write for write in sink.writes.all() if write.ended_ns > since_ns]
                 for name, sink in self.sinks.items()
             },
-            GC_PAUSES.since(since_ns),
+            [pause for pause in GC_PAUSES.since(since_ns) if not self.end_ns or pause.began_ns < self.end_ns],
             left_out=left_out,
         )
 
@@ -145,8 +147,8 @@ class Ledger:
 
     def settle(self, account: StreamLedger) -> None:
         """A stream has ended and its last frame has left the last sink."""
-        latency, course = account.settle()
-        corrected = account.corrected(latency)
+        measured = account.settle()
+        corrected = measured.corrected
         moved_ns = _moved_ns(account)
         long_ago = [] if moved_ns else [account]
         with self._lock:
@@ -154,10 +156,10 @@ class Ledger:
                 self._ended.append(account)
             while self._ended and _moved_ns(self._ended[0]) < moved_ns - LATELY_NS:
                 long_ago.append(self._ended.popleft())
-            self._settled.merge(latency)
-            self._course.merge(course)
+            self._settled.merge(measured.latency)
+            self._course.merge(measured.course)
             if corrected is not None:
-                self._corrected.merge(corrected[0])
+                self._corrected.merge(corrected)
         for ended in long_ago:  # without the lock, which is asked for under those of streams
             ended.times.let_go()
 
@@ -179,6 +181,7 @@ class Ledger:
         until_ns = at_ns if running else self.end_ns
         wall_s = max(0, until_ns - self.start_ns) / 1e9
         first_ns = min((s.first_result_ns for s in streams.values() if s.first_result_ns), default=0)
+        measured = {name: stream.times.measured(until_ns) for name, stream in streams.items()}
         sizes = self.batches()
         batches = sum(sizes.values())
         items = sum(size * count for size, count in sizes.items())
@@ -199,19 +202,19 @@ class Ledger:
                 "sinks": {name: round(sink.busy_ns / 1e9, 6) for name, sink in self.sinks.items()},
             },
             "streams": {
-                name: stream.as_dict(self.start_ns, final=bool(self.end_ns), at_ns=until_ns)
-                | stream.shape(self.start_ns)
+                name: stream.as_dict(self.start_ns, final=bool(self.end_ns), at_ns=until_ns, measured=measured[name])
+                | stream.shape(self.start_ns, measured[name])
                 for name, stream in streams.items()
             },
             "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
-            "total": self._total(list(streams.values()), until_ns),
+            "total": self._total(list(measured.values())),
             "tracker": self.tracker(until_ns),
         }
 
     def recent(self, now_ns: int, span_s: int = 60) -> dict[str, Any]:
         """What all streams together were like within the last ``span_s`` seconds (10 or 60) up to ``now_ns``; see
         :meth:`pipeline.ledger.streams.StreamLedger.recent`. It costs about 1 ms per 10 streams: ask once a second."""
-        return Histograms.of(stream.times.recent(span_s, now_ns) for stream in list(self.streams.values())).as_dict()
+        return of_tally(together(stream.times.recent(span_s, now_ns) for stream in list(self.streams.values())))
 
     def tracker(self, until_ns: int) -> dict[str, Any]:
         """What all this measuring costs, by its own account, up to ``until_ns``: ``tracker`` in ``report.json``.
@@ -232,23 +235,23 @@ class Ledger:
             "core_percent": round(100 * whole_ns / wall_ns, 4) if wall_ns > 0 else None,
         }
 
-    def _total(self, streams: list[StreamLedger], until_ns: int) -> dict[str, Any]:
+    def _total(self, streams: Sequence[Measured]) -> dict[str, Any]:
         total, corrected, course = Latency(), Histogram(), Course()
         with self._lock:
             total.merge(self._settled)
             corrected.merge(self._corrected)
             course.merge(self._course)
-        for stream in streams:
-            latency = stream.latency()
-            total.merge(latency)
-            course.merge(stream.times.course())
-            found = stream.corrected(latency)
+        for measured in streams:
+            total.merge(measured.latency)
+            course.merge(measured.course)
+            found = measured.corrected
             if found is not None:
-                corrected.merge(found[0])
+                corrected.merge(found)
+        lately = {span_s: together(measured.windows[span_s] for measured in streams) for span_s in SPANS}
         return total.as_dict() | {
             "end_to_end_corrected": stats(corrected),
-            "windows": {f"{span_s}s": self.recent(until_ns, span_s) for span_s in SPANS},
-            **unpack(pack(total, course), self.start_ns),
+            "windows": {f"{span_s}s": of_tally(tally) for span_s, tally in lately.items()},
+            **shape(total, course, self.start_ns),
         }
 
 

@@ -11,15 +11,20 @@ from pipeline.ledger.course import Course
 from pipeline.ledger.stats import Latency
 
 
+def shape(latency: Latency, course: Course, start_ns: int) -> dict[str, Any]:
+    """``{"distributions": {series: {"buckets", "counts"}}, "over_time": {...} | None}``, counted from ``start_ns``: see
+    :meth:`pipeline.ledger.stats.Latency.distributions` and :meth:`pipeline.ledger.course.Course.as_dict`."""
+    return {"distributions": latency.distributions(), "over_time": course.as_dict(start_ns)}
+
+
 def pack(latency: Latency, course: Course) -> bytes:
     """A few kilobytes, however many frames there were: a run may have thousands of streams that are over."""
-    return orjson.dumps({"distributions": latency.distributions(), "over_time": course.as_dict(0)})
+    return orjson.dumps(shape(latency, course, 0))
 
 
 def unpack(packed: bytes, start_ns: int) -> dict[str, Any]:
-    """``{"distributions": {series: {"buckets", "counts"}}, "over_time": {...} | None}``, counted from ``start_ns``: see
-    :meth:`pipeline.ledger.stats.Latency.distributions` and :meth:`pipeline.ledger.course.Course.as_dict`."""
-    shape: dict[str, Any] = orjson.loads(packed)
-    if shape["over_time"] is not None:
-        shape["over_time"]["start_s"] = round(shape["over_time"]["start_s"] - start_ns / 1e9, 3)
-    return shape
+    """What :func:`shape` returns."""
+    found: dict[str, Any] = orjson.loads(packed)
+    if found["over_time"] is not None:
+        found["over_time"]["start_s"] = round(found["over_time"]["start_s"] - start_ns / 1e9, 3)
+    return found

@@ -13,14 +13,12 @@ from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.ledger.arrivals import Arrivals
 from pipeline.ledger.balance import Balance
 from pipeline.ledger.counters import summed
-from pipeline.ledger.course import Course
 from pipeline.ledger.exits import added_by_stage
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
-from pipeline.ledger.shape import pack, unpack
-from pipeline.ledger.stats import Histograms, Latency, stats
+from pipeline.ledger.measured import Measured
+from pipeline.ledger.shape import pack, shape, unpack
+from pipeline.ledger.stats import Latency, of_tally, stats
 from pipeline.ledger.times import StreamTimes
-from pipeline.ledger.windows import SPANS
-from pipeline.measures import Histogram
 from pipeline.timing import Mark, ended_in, now_ns
 
 FROZEN_NS = 30_000_000_000
@@ -124,7 +122,7 @@ class StreamLedger:
         both.life.stalls = first.life.stalls + later.life.stalls
         both.life.param_changes = first.life.param_changes + later.life.param_changes
         both.times.late.parts = first.times.late.parts + later.times.late.parts
-        both._settled = both._figures(Latency())
+        both._settled = _figures(both.times.measured(0))
         return both
 
     def opened(self, info: StreamInfo, counters: SourceCounters, at_ns: int) -> None:
@@ -255,14 +253,6 @@ class StreamLedger:
         """A copy of the distributions so far; empty once settled."""
         return self.times.latency()
 
-    def corrected(self, latency: Latency) -> tuple[Histogram, int] | None:
-        """``latency``'s end-to-end times corrected for coordinated omission, and the interval in nanoseconds between
-        two frames that was expected: the measured median. None where nothing is expected at any time: frames that are
-        read as fast as possible, or fewer than two."""
-        interval_ns = self.times.nominal_ns
-        histogram = latency.end_to_end.histogram
-        return (histogram.corrected(interval_ns), interval_ns) if interval_ns and histogram.count else None
-
     def recent(self, now_ns: int, span_s: int = 60) -> dict[str, Any]:
         """What the last ``span_s`` seconds (10 or 60) up to ``now_ns`` (monotonic) were like.
 
@@ -270,27 +260,22 @@ class StreamLedger:
         ``report.json`` but without ``jitter_ms``. Nothing finished within the time: no stages, no waits, None. So it is
         for recordings that are read as fast as possible, too.
         """
-        return Histograms.of([self.times.recent(span_s, now_ns)]).as_dict()
+        return of_tally(self.times.recent(span_s, now_ns))
 
-    def settle(self) -> tuple[Latency, Course]:
+    def settle(self) -> Measured:
         """All frames have left all sinks: keep the figures, give away the distributions."""
-        latency, course = self.times.take()
-        self._shape = pack(latency, course)
-        self._settled = self._figures(latency)
-        return latency, course
+        measured = self.times.take()
+        self._shape = pack(measured.latency, measured.course)
+        self._settled = _figures(measured)
+        return measured
 
-    def shape(self, start_ns: int) -> dict[str, Any]:
+    def shape(self, start_ns: int, measured: Measured | None = None) -> dict[str, Any]:
         """What this stream's part of ``report.json`` has beside :meth:`as_dict`: distributions, and how it went over
-        time; see :func:`pipeline.ledger.shape.unpack`."""
-        return unpack(self._shape or pack(self.latency(), self.times.course()), start_ns)
-
-    def _figures(self, latency: Latency) -> dict[str, Any]:
-        corrected = self.corrected(latency)
-        return latency.as_dict() | {
-            "end_to_end_corrected": None
-            if corrected is None
-            else {"interval_ms": _ms(corrected[1]), **(stats(corrected[0]) or {})}
-        }
+        time; see :func:`pipeline.ledger.shape.shape`."""
+        if self._shape is not None:
+            return unpack(self._shape, start_ns)
+        measured = measured or self.times.measured(0)
+        return shape(measured.latency, measured.course, start_ns)
 
     def counts(self, start_ns: int, *, final: bool = True) -> dict[str, Any]:
         """The part of :meth:`as_dict` that costs nothing: state and counts, no distributions."""
@@ -319,32 +304,45 @@ class StreamLedger:
             "first_result_ms": ms_since(start_ns, self.first_result_ns),
         }
 
-    def as_dict(self, start_ns: int, *, final: bool = True, at_ns: int = 0) -> dict[str, Any]:
+    def as_dict(
+        self, start_ns: int, *, final: bool = True, at_ns: int = 0, measured: Measured | None = None
+    ) -> dict[str, Any]:
         """This stream's part of ``report.json``; with ``windows`` that end at ``at_ns`` (monotonic), if given.
+        ``measured``: what was measured up to then, where the caller has it.
 
         Before the run's end (not ``final``) a recording that was read to its end is ``live`` until the last sink has
         finished it.
         """
+        measured = measured or self.times.measured(at_ns)
         late = self.times.lateness()
         return {
             **self.counts(start_ns, final=final),
-            **(self._settled or self._figures(self.latency())),
-            "windows": {f"{span_s}s": self.recent(at_ns, span_s) for span_s in SPANS} if at_ns else {},
+            **(self._settled or _figures(measured)),
+            "windows": {f"{span_s}s": of_tally(tally) for span_s, tally in measured.windows.items()} if at_ns else {},
             "dropped_after": self.times.dropped_after(),
             "late": late.counts,
             "slow_frames": [one.as_dict(start_ns) for one in late.slowest],
-            "jitter": self._jitter(),
+            "jitter": self._jitter(measured.nominal_ns),
         }
 
-    def _jitter(self) -> dict[str, Any]:
+    def _jitter(self, nominal_ns: int | None) -> dict[str, Any]:
         exits = self.times.exits()
         return {
             "arrival_ms": _ms(self.arrival_jitter_ns),
             "departure_ms": _ms(self.departure_jitter_ns),
-            "nominal_interval_ms": _ms(self.times.nominal_ns),
+            "nominal_interval_ms": _ms(nominal_ns),
             "exits": exits,
             "added": added_by_stage(exits),
         }
+
+
+def _figures(measured: Measured) -> dict[str, Any]:
+    corrected = measured.corrected
+    return measured.latency.as_dict() | {
+        "end_to_end_corrected": None
+        if corrected is None
+        else {"interval_ms": _ms(measured.nominal_ns), **(stats(corrected) or {})}
+    }
 
 
 def _ms(value_ns: float | None) -> float | None:

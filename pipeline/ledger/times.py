@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,15 +16,18 @@ from pipeline.ledger.course import Course
 from pipeline.ledger.exits import Exits
 from pipeline.ledger.journal import LATELY_NS, MOST, tail
 from pipeline.ledger.late import Around, Late, LateFrames
+from pipeline.ledger.measured import Measured
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.whole import WholeRun
-from pipeline.ledger.windows import Window
+from pipeline.ledger.windows import SPANS, Window
 from pipeline.measures import Histogram, IntervalJitter
 from pipeline.timing import Mark, elapsed, thread_cpu_ns
 
 BLOCK: Final = 64
 """Traces that are taken apart together. Whoever reads figures takes what there is."""
 
+
+T = TypeVar("T")
 
 _READ, _DONE, _MARKS = int(Mark.READ), int(Mark.DONE), len(Mark)
 
@@ -93,13 +97,23 @@ class StreamTimes:
         with self._lock:
             self._course.reconnected(at_ns)
 
-    def course(self) -> Course:
-        """A copy of how it went over time."""
-        copy = Course()
+    def measured(self, now_ns: int) -> Measured:
+        """A copy of all distributions; ``now_ns``: when the windows end (monotonic)."""
+        latency, course = Latency(), Course()
         with self._lock:
             self._fold()
-            copy.merge(self._course)
-        return copy
+            latency.merge(self._latency)
+            course.merge(self._course)
+            return Measured(
+                latency, course, {span_s: self._recent(span_s, now_ns) for span_s in SPANS}, self._nominal_ns
+            )
+
+    def ask(self, question: Callable[[Latency], T]) -> T:
+        """What ``question`` finds in the distributions so far. It keeps none of them: half a megabyte per stream need
+        not be copied."""
+        with self._lock:
+            self._fold()
+            return question(self._latency)
 
     def latency(self) -> Latency:
         """A copy of the distributions so far."""
@@ -131,6 +145,14 @@ class StreamTimes:
             late = self.late
             return Lateness(late.as_dict(), list(late.newest)[::-1], list(late.slowest))
 
+    def kept_since(self, seen: int) -> tuple[int, list[Late]]:
+        """How many late frames were kept with their journey so far, and those after the first ``seen`` that still
+        are, oldest first."""
+        self.notice()
+        with self._lock:
+            kept, newest = self.late.kept, list(self.late.newest)
+        return kept, newest[len(newest) - min(kept - seen, len(newest)) :]
+
     def blamed(self) -> Counter[str]:
         """How many frames were late so far, by the part to blame."""
         with self._lock:
@@ -149,21 +171,25 @@ class StreamTimes:
             found = [trace for trace in self._journeys if _ended_ns(trace) > since_ns]
         return sorted(found, key=_ended_ns)
 
-    def take(self) -> tuple[Latency, Course]:
+    def take(self) -> Measured:
         """Give the distributions away: the last frame has finished."""
         with self._lock:
             self._fold()
             latency, self._latency = self._latency, Latency()
             course, self._course = self._course, Course()
-            self.late.newest.clear()
-        return latency, course
+            if self._exits is None:  # there may be thousands of such, and nobody looks at them lately
+                self.late.newest.clear()
+            return Measured(latency, course, {}, self._nominal_ns)
 
     def recent(self, span_s: int, now_ns: int) -> Tally:
         """What finished in the last ``span_s`` (one of :data:`pipeline.ledger.windows.SPANS`) up to ``now_ns``; nothing
         where there is no "lately"."""
         with self._lock:
             self._fold()
-            return NOTHING if self._window is None else self._window.tally(span_s, now_ns)
+            return self._recent(span_s, now_ns)
+
+    def _recent(self, span_s: int, now_ns: int) -> Tally:
+        return NOTHING if self._window is None else self._window.tally(span_s, now_ns)
 
     @property
     def nominal_ns(self) -> int | None:
@@ -171,7 +197,11 @@ class StreamTimes:
         nothing is expected at any time."""
         with self._lock:
             self._fold()
-            return None if self._exits is None else self._exits.nominal_ns
+            return self._nominal_ns
+
+    @property
+    def _nominal_ns(self) -> int | None:
+        return None if self._exits is None else self._exits.nominal_ns
 
     @property
     def departure_jitter_ns(self) -> float | None:

@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What many durations and moments come to: distributions and jitter."""
 
-from pipeline.measures.histogram import BUCKETS, Histogram, bucket_of, bucket_start, buckets_of
+from pipeline.measures.histogram import (
+    BUCKETS,
+    Histogram,
+    bucket_of,
+    bucket_start,
+    buckets_of,
+    last_buckets,
+    middles_of,
+    ranks_of,
+)
 from pipeline.measures.jitter import IntervalJitter, SmoothedChange
 
 __all__ = [
@@ -12,4 +21,7 @@ __all__ = [
     "bucket_of",
     "bucket_start",
     "buckets_of",
+    "last_buckets",
+    "middles_of",
+    "ranks_of",
 ]

@@ -59,6 +59,28 @@ def _middle(bucket: int) -> int:
     return bucket_start(bucket) + (1 << max(0, bucket // _SUB - 1)) // 2
 
 
+def middles_of(buckets: Int64Array) -> Int64Array:
+    """What many values are taken for, by where they are counted."""
+    octaves = np.maximum(buckets // _SUB - 1, 0)
+    found: Int64Array = ((buckets - _SUB * octaves) << octaves) + (np.left_shift(1, octaves) >> 1)
+    return found
+
+
+def ranks_of(counts: Int64Array, percents: Sequence[float]) -> Int64Array:
+    """Which of so many values (any shape) each percentile is (inverted CDF), from 1; one more axis."""
+    # In the very arithmetic of numpy.percentile(method="inverted_cdf"): its rounding decides between neighbours.
+    shares = np.array([percent / 100 for percent in percents])
+    found: Int64Array = np.maximum(np.ceil(counts[..., None] * shares), 1).astype(np.int64)
+    return found
+
+
+@lru_cache(16)
+def last_buckets(bounds: tuple[int, ...]) -> Int64Array:
+    """For each of them the last bucket whose middle is not above it."""
+    buckets = np.array([bucket_of(bound) for bound in bounds], np.int64)
+    return buckets - (middles_of(buckets) > np.array(bounds, np.int64))
+
+
 class Histogram:
     """Counts of non-negative integers (nanoseconds). Not locked: one writer, or the caller's lock."""
 
@@ -123,13 +145,6 @@ class Histogram:
         buckets = used[np.searchsorted(self._counts[used].cumsum(), ranks)].tolist()
         return [min(_middle(bucket), self.maximum) for bucket in buckets]
 
-    def at_most(self, bounds: Sequence[int]) -> list[int]:
-        """How many values lie at or below each of ``bounds``. A value counts as its bucket's middle."""
-        used = np.flatnonzero(self._counts)
-        sums = [0, *self._counts[used].cumsum().tolist()]
-        below = np.searchsorted(used, [_last_bucket(bound) for bound in bounds], side="right")
-        return [sums[number] for number in below.tolist()]
-
     def corrected(self, interval_ns: int) -> Histogram:
         """A copy that also holds what coordinated omission kept out; ``interval_ns``: how often a frame was to come.
 
@@ -137,9 +152,9 @@ class Histogram:
         """
         whole = Histogram()
         whole.merge(self)
-        if interval_ns <= 0:
+        if interval_ns <= 0 or self.maximum <= interval_ns:
             return whole
-        counts = whole._counts.tolist()
+        more: dict[int, int] = {}
         for bucket, count in zip(*self.sparse(), strict=True):
             value = min(_middle(bucket), self.maximum)
             omitted = (value - 1) // interval_ns  # the values value - k * interval_ns > 0
@@ -148,11 +163,12 @@ class Histogram:
                 at = bucket_of(value - (added + 1) * interval_ns)
                 # All further values down to the bucket's lower end fall into it: few steps, however long the stall.
                 here = min(omitted, (value - bucket_start(at)) // interval_ns) - added
-                counts[at] += here * count
+                more[at] = more.get(at, 0) + here * count
                 added += here
             whole.count += omitted * count
             whole.total += count * (omitted * value - interval_ns * omitted * (omitted + 1) // 2)
-        whole._counts = np.array(counts, np.int64)
+        for at, count in more.items():
+            whole._counts[at] += count
         return whole
 
     @property
@@ -166,10 +182,3 @@ class Histogram:
 
 
 _NONE: Final = np.zeros(0, np.int64)
-
-
-@lru_cache(256)
-def _last_bucket(bound: int) -> int:
-    """The last bucket whose middle is not above ``bound``."""
-    bucket = bucket_of(bound)
-    return bucket if _middle(bucket) <= bound else bucket - 1

@@ -9,15 +9,13 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
-from prometheus_client.core import GaugeMetricFamily, Metric
-
 from pipeline.ledger import Ledger
+from pipeline.metrics.exemplars import Shown
 from pipeline.metrics.model import model_metrics
 from pipeline.metrics.sinks import sink_metrics
 from pipeline.metrics.streams import stream_metrics
-from pipeline.metrics.text import Histograms, text
+from pipeline.metrics.text import Family, Histograms, text
 from pipeline.metrics.times import batch_metrics
-from pipeline.timing import Anchor
 
 
 class Watched(Protocol):
@@ -42,36 +40,37 @@ class Watched(Protocol):
         ...
 
 
-def exposition(watched: Watched, now_ns: int, anchor: Anchor | None = None) -> bytes:
-    """All metrics in Prometheus' text format 0.0.4, UTF-8; with an ``anchor`` in OpenMetrics 1.0.0, with exemplars.
+def exposition(watched: Watched, now_ns: int, late: Shown | None = None) -> bytes:
+    """All metrics in Prometheus' text format 0.0.4, UTF-8; with ``late`` in OpenMetrics 1.0.0, with exemplars.
 
-    ``now_ns``: monotonic, for ages. ``anchor``: the same at each scrape, so that what was shown before stays the same.
+    ``now_ns``: monotonic, for ages. ``late``: how late frames are shown, which are the exemplars.
     """
-    return text(_families(watched, now_ns, anchor), openmetrics=anchor is not None)
+    return text(_families(watched, now_ns, late), openmetrics=late is not None)
 
 
-def _families(watched: Watched, now_ns: int, anchor: Anchor | None) -> Iterator[Metric | Histograms]:
+def _families(watched: Watched, now_ns: int, late: Shown | None) -> Iterator[Family | Histograms]:
     yield _build_info()
-    reload = GaugeMetricFamily(
+    reload = Family(
+        "gauge",
         "pipeline_config_last_reload_success",
         "1: the configuration read last is the one that runs; 0: it was refused",
     )
-    reload.add_metric([], float(watched.reload_succeeded))
+    reload.add([], float(watched.reload_succeeded))
     yield reload
     yield from model_metrics(watched.facts().get("model", {}))
     ledger = watched.ledger
     if ledger is None:
         return
-    yield from stream_metrics(ledger, watched.waiting(), now_ns, anchor)
+    yield from stream_metrics(ledger, watched.waiting(), now_ns, late)
     yield batch_metrics(ledger.batches())
     yield from sink_metrics(ledger.sinks)
 
 
-def _build_info() -> GaugeMetricFamily:
+def _build_info() -> Family:
     labels = {"version": _version("video-pipeline"), "torch": _version("torch"), "av": _version("av")}
     labels["python"] = platform.python_version()
-    info = GaugeMetricFamily("pipeline_build_info", "Versions of what runs; always 1", labels=list(labels))
-    info.add_metric(list(labels.values()), 1.0)
+    info = Family("gauge", "pipeline_build_info", "Versions of what runs; always 1", list(labels))
+    info.add(list(labels.values()), 1.0)
     return info
 
 

@@ -7,26 +7,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
+from pipeline.metrics.text import Family
 from pipeline.redact import scrub
 
 OUTCOMES = ("done", "unchanged", "refused", "superseded", "stopped")
 
 
-def model_metrics(model: Mapping[str, Any]) -> Iterator[Metric]:
+def model_metrics(model: Mapping[str, Any]) -> Iterator[Family]:
     """``pipeline_model_info`` and ``pipeline_model_swaps_total``; nothing while no model is loaded."""
     if not model:
         return
     digest = str(model.get("sha256") or "")[:12]
     labels = {"model": scrub(PurePath(str(model.get("path") or "")).name), "sha256": digest}
     labels |= {key: str(model.get(key) or "") for key in ("adapter", "device", "precision")}
-    info = GaugeMetricFamily("pipeline_model_info", "The model in use; always 1", labels=list(labels))
-    info.add_metric(list(labels.values()), 1.0)
-    swaps = CounterMetricFamily(
-        "pipeline_model_swaps", "Attempts to put another model in while it runs", labels=["outcome"]
-    )
+    info = Family("gauge", "pipeline_model_info", "The model in use; always 1", list(labels))
+    info.add(list(labels.values()), 1.0)
+    swaps = Family("counter", "pipeline_model_swaps", "Attempts to put another model in while it runs", ["outcome"])
     counted = model.get("swaps_by_outcome", {})
     for outcome in OUTCOMES:
-        swaps.add_metric([outcome], counted.get(outcome, 0))
+        swaps.add([outcome], counted.get(outcome, 0))
     yield from (info, swaps)

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prometheus' text format 0.0.4 and OpenMetrics 1.0.0, written for a thousand histograms: four times as fast as the
-client library's writer.
-
-That one checks every name and label of every line again, 9,000 lines for 50 streams, in the process that analyses
-video. Here names are constants, and values of labels are escaped once for all lines of a histogram.
+"""Prometheus' text format 0.0.4 and OpenMetrics 1.0.0, written for fifty streams of ten histograms: the client
+library's writer checks every name and label of every line again, 14,000 lines, in the process that analyses video. Here
+names are constants, a line is its family's template filled in, and values of labels are escaped.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
-
-from prometheus_client.core import Metric
+from typing import Final, Literal, NamedTuple
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -37,17 +33,41 @@ class Exemplar(NamedTuple):
         return f" # {{{labels}}} {self.value!r} {self.at_s:.3f}"
 
 
+class Family:
+    """A family of counters or gauges of one name and the same labels."""
+
+    def __init__(
+        self, kind: Literal["counter", "gauge"], name: str, documentation: str, labels: Sequence[str] = ()
+    ) -> None:
+        """The lines of a counter have ``_total`` behind its name."""
+        self.kind = kind
+        self.name = name
+        self.documentation = documentation
+        self.lines: list[str] = []
+        suffix = "_total" if kind == "counter" else ""
+        self._template = name + suffix + _braced([f'{label}="%s"' for label in labels]) + " %s"
+
+    def add(self, values: Sequence[str], value: float) -> None:
+        """One sample: values of the labels, and its own."""
+        self.lines.append(self._template % (*map(_escaped, values), _number(value)))
+
+
 class Histograms:
     """A family of histograms of one name and the same bounds."""
+
+    kind: Final = "histogram"
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         """``bounds``: ascending upper bounds, in the unit of the name; ``+Inf`` is added."""
         self.name = name
         self.documentation = documentation
-        self._labels = labels
-        self._bounds = bounds
-        self._ends = [f'le="{float(bound)}"}} ' for bound in bounds] + ['le="+Inf"} ']
         self.lines: list[str] = []
+        self._bounds = bounds
+        self._labels = ",".join([f'{label}="%s"' for label in labels])
+        own = [_LABELS] if labels else []
+        ends = [str(float(bound)) for bound in bounds] + ["+Inf"]
+        lines = [f"{name}_bucket" + _braced([*own, f'le="{end}"']) + " %d" for end in ends]
+        self._template = "\n".join([*lines, f"{name}_sum{_braced(own)} %r", f"{name}_count{_braced(own)} %d"])
 
     def add(
         self,
@@ -64,36 +84,31 @@ class Histograms:
             at_most, count, total: how many observations lie at or below each bound, of how many in all, and their sum.
             exemplars: single observations, of which each bucket shows the last one; OpenMetrics has them only.
         """
-        labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in zip(self._labels, values, strict=True)])
-        begin = f"{self.name}_bucket{{{labels}{',' if labels else ''}"
-        buckets = [f"{begin}{end}{below}" for end, below in zip(self._ends, (*at_most, count), strict=True)]
+        numbers = self._template % (*at_most, count, total, count)
+        lines = numbers.replace(_LABELS, self._labels % tuple(map(_escaped, values))).split("\n")
         for bucket, shown in {bisect_left(self._bounds, one.value): one for one in exemplars}.items():
-            buckets[bucket] += shown.text()
-        self.lines += buckets
-        labels = f"{{{labels}}}" if labels else ""
-        self.lines += [f"{self.name}_sum{labels} {total!r}", f"{self.name}_count{labels} {count}"]
+            lines[bucket] += shown.text()
+        self.lines += lines
 
 
-def text(families: Iterable[Metric | Histograms], *, openmetrics: bool = False) -> bytes:
+def text(families: Iterable[Family | Histograms], *, openmetrics: bool = False) -> bytes:
     """All families, each with its description and its kind."""
     lines: list[str] = []
     for family in families:
-        if isinstance(family, Histograms):
-            lines += [*_head(family.name, family.documentation, "histogram"), *family.lines]
-        else:
-            name = family.name + ("_total" if family.type == "counter" and not openmetrics else "")
-            lines += _head(name, family.documentation, family.type)
-            for sample in family.samples:
-                labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in sample.labels.items()])
-                lines.append(f"{sample.name}{f'{{{labels}}}' if labels else ''} {_number(sample.value)}")
+        name = family.name + ("_total" if family.kind == "counter" and not openmetrics else "")
+        described = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        lines += (f"# HELP {name} {described}", f"# TYPE {name} {family.kind}", *family.lines)
     if openmetrics:
         lines.append("# EOF")
-    return "".join([f"{line}\n" for line in lines]).encode()
+    return ("\n".join(lines) + "\n").encode()
 
 
-def _head(name: str, documentation: str, kind: str) -> tuple[str, str]:
-    described = documentation.replace("\\", r"\\").replace("\n", r"\n")
-    return f"# HELP {name} {described}", f"# TYPE {name} {kind}"
+_LABELS: Final = "\0"
+"""Stands for the labels of a histogram in its template."""
+
+
+def _braced(labels: Sequence[str]) -> str:
+    return f"{{{','.join(labels)}}}" if labels else ""
 
 
 def _escaped(value: str) -> str:
@@ -103,4 +118,5 @@ def _escaped(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    return repr(value).replace("inf", "Inf").replace("nan", "NaN")
+    written = repr(value)
+    return written.replace("inf", "Inf").replace("nan", "NaN") if written[-1] in "fn" else written

@@ -3,28 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pipeline.measures import Histogram
-from pipeline.metrics.text import Exemplar, Histograms
+from pipeline.metrics.text import Histograms
 
 BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets, seconds. A bound is right to within 0.8 % of its value; sum and count are exact."""
-_BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BOUNDS_S)
+BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BOUNDS_S)
 _BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 def times(name: str, documentation: str, labels: Sequence[str]) -> Histograms:
     """A family of times in seconds."""
     return Histograms(name, documentation, labels, BOUNDS_S)
-
-
-def add_times(
-    family: Histograms, labels: Sequence[str], histogram: Histogram, exemplars: Iterable[Exemplar] = ()
-) -> None:
-    """Add a histogram of nanoseconds as one of seconds."""
-    family.add(labels, histogram.at_most(_BOUNDS_NS), histogram.count, histogram.total / 1e9, exemplars)
 
 
 def batch_metrics(sizes: Mapping[int, int]) -> Histograms:

@@ -7,14 +7,9 @@ moments that ours knows as well, at the beginning and at the end, and what lies 
 
 from __future__ import annotations
 
-import logging
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-import orjson
+from typing import Final, NamedTuple, Protocol
 
 from pipeline.kineto import silent
 from pipeline.ledger import Ledger
@@ -22,11 +17,13 @@ from pipeline.report.perfetto import Slice
 from pipeline.threads import WorkerGroup
 from pipeline.timing import now_ns
 
-log = logging.getLogger("pipeline")
-
 LONGEST_S: Final = 5.0
 BATCHES: Final = 200
-"""It looks for so long at most from the first batch on, and at so many batches: each has some hundred operators."""
+"""It looks for so long at most from the first batch on, and at so many batches."""
+MOST: Final = 100_000
+"""And at about so many operators: torch needs 1.2 kB for each while it looks. A network has some hundred in a batch,
+``builtin:people`` thirty thousand: a few batches tell how many more it may look at."""
+_FIRST_BATCHES: Final = 2
 MOMENT: Final = "pipeline: a moment"
 MOMENTS: Final = 5
 """How often it is shown one, at the beginning and at the end; of each five the one that was over soonest counts."""
@@ -112,69 +109,90 @@ class Operators:
                 if self._enough.wait(_LOOK_S):
                     return
             self.slices = self._seen(ledger)
-        except (RuntimeError, OSError, ValueError) as error:  # another profiler is at work, or the disk is full
+        except (RuntimeError, ValueError) as error:  # another profiler is at work
             self.error = f"torch's profiler shows nothing: {error}"
         finally:
             self._looking.set()
         self._over(self)
 
     def _seen(self, ledger: Ledger) -> list[Slice]:
+        seen: list[Slice] = []
+        batches, next_batches, deadline_ns = 0, _FIRST_BATCHES, None
+        while next_batches > 0 and not self._enough.is_set():
+            found, more, deadline_ns = self._look(ledger, next_batches, deadline_ns)
+            seen += found
+            batches += more
+            if not batches or now_ns() >= (deadline_ns or 0):
+                break
+            next_batches = min(BATCHES - batches, (MOST - len(seen)) * batches // max(1, len(seen)))
+        return seen
+
+    def _look(self, ledger: Ledger, batches: int, deadline_ns: int | None) -> tuple[list[Slice], int, int | None]:
+        """Look at so many batches, or until the time is over; how many it were, and when the time is over."""
         from torch._C._profiler import _ExperimentalConfig
         from torch.profiler import ProfilerActivity, profile
 
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._device().startswith("cuda") else [])]
         everywhere = _ExperimentalConfig(profile_all_threads=True)
-        with silent(), profile(activities=kinds, acc_events=True, experimental_config=everywhere) as profiler:
+        before = sum(ledger.batches().values())
+        with silent(), profile(activities=kinds, experimental_config=everywhere) as profiler:
             moments = _show_moments()
-            self.began_ns = moments[0].began_ns
+            self.began_ns = self.began_ns or moments[0].began_ns
             self._looking.set()
-            self._wait(ledger)
-            moments += _show_moments()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "operators.json"
-            profiler.export_chrome_trace(str(path))
-            document = orjson.loads(path.read_bytes())
-        return slices(document, self._names, moments)
-
-    def _wait(self, ledger: Ledger) -> None:
-        """Until it has seen enough, or is to end."""
-        deadline_ns = None
-        self._learn_names()
-        while not self._enough.wait(_LOOK_S):
             self._learn_names()
-            batches = sum(ledger.batches().values())
-            if batches and deadline_ns is None:
-                deadline_ns = now_ns() + int(LONGEST_S * 1e9)
-            if batches >= BATCHES or (deadline_ns is not None and now_ns() >= deadline_ns):
-                return
-        self._learn_names()
+            done = 0
+            while not self._enough.wait(_LOOK_S):
+                self._learn_names()
+                done = sum(ledger.batches().values()) - before
+                if done and deadline_ns is None:
+                    deadline_ns = now_ns() + int(LONGEST_S * 1e9)
+                if done >= batches or (deadline_ns is not None and now_ns() >= deadline_ns):
+                    break
+            self._learn_names()
+            moments += _show_moments()
+        events = profiler.profiler.kineto_results.events()
+        return slices(events, self._names, moments), done, deadline_ns
 
     def _learn_names(self) -> None:
         """Threads may be gone when the names are needed."""
         self._names |= {one.native_id: one.name for one in threading.enumerate() if one.native_id is not None}
 
 
-def slices(document: Mapping[str, Any], names: Mapping[int, str], moments: Sequence[Span]) -> list[Slice]:
-    """The operators of one of torch's Chrome traces, on our clock.
+class KinetoEvent(Protocol):
+    """Something that torch's profiler saw, by its own clock."""
+
+    def name(self) -> str: ...  # noqa: D102 - as torch has it
+    def activity_type(self) -> str: ...  # noqa: D102
+    def start_ns(self) -> int: ...  # noqa: D102
+    def end_ns(self) -> int: ...  # noqa: D102
+    def device_index(self) -> int: ...  # noqa: D102
+    def device_resource_id(self) -> int: ...  # noqa: D102 - the system's number of a thread, or a stream of a GPU
+
+
+def slices(events: Sequence[KinetoEvent], names: Mapping[int, str], moments: Sequence[Span]) -> list[Slice]:
+    """Operators on our clock.
 
     Args:
-        document: as ``torch.profiler.profile.export_chrome_trace`` writes it.
+        events: what the profiler saw.
         names: of threads, by the system's number of them.
         moments: when the profiler was shown :data:`MOMENT`, by our clock: :data:`MOMENTS` times at the beginning, and
             as often at the end.
 
     Raises ValueError where it has not seen these moments.
     """
-    base_ns = int(document.get("baseTimeNanoseconds", 0))
-    events = [event for event in document["traceEvents"] if event.get("cat") in _ON_THE_CPU | _ON_THE_GPU]
-    shown = sorted(_span(event, base_ns) for event in events if event["name"] == MOMENT)
+    shown, others = [], []
+    for event in events:
+        kind = event.activity_type()
+        if event.name() == MOMENT:
+            shown.append(Span(event.start_ns(), event.end_ns()))
+        elif kind in _ON_THE_CPU or kind in _ON_THE_GPU:
+            others.append((kind, event))
     if len(shown) != len(moments):
         raise ValueError(f"its clock cannot be told: {len(shown)} of {len(moments)} moments were seen")
-    clock = _Clock(list(zip(shown, moments, strict=True)))
+    clock = _Clock(list(zip(sorted(shown), moments, strict=True)))
     return [
-        Slice(_track(event, names), event["name"], *clock.ours(_span(event, base_ns)), {})
-        for event in events
-        if event["name"] != MOMENT
+        Slice(_track(kind, event, names), event.name(), *clock.ours(Span(event.start_ns(), event.end_ns())), {})
+        for kind, event in others
     ]
 
 
@@ -212,12 +230,8 @@ def _show_moments() -> list[Span]:
     return moments
 
 
-def _span(event: Mapping[str, Any], base_ns: int) -> Span:
-    began_ns = base_ns + round(event["ts"] * 1e3)
-    return Span(began_ns, began_ns + round(event["dur"] * 1e3))
-
-
-def _track(event: Mapping[str, Any], names: Mapping[int, str]) -> str:
-    if event["cat"] in _ON_THE_GPU:
-        return f"gpu:{event['pid']} stream {event['tid']}"
-    return f"{names.get(event['tid'], 'thread ' + str(event['tid']))} operators"
+def _track(kind: str, event: KinetoEvent, names: Mapping[int, str]) -> str:
+    number = event.device_resource_id()
+    if kind in _ON_THE_GPU:
+        return f"gpu:{event.device_index()} stream {number}"
+    return f"{names.get(number, f'thread {number}')} operators"

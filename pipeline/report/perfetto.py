@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -63,18 +64,23 @@ def _events(journal: Journal, operators: Sequence[Slice]) -> Iterator[Event]:
     yield _meta("process_name", 0, {"name": "pipeline"})
     if journal.left_out:
         yield {"ph": "i", "s": "g", "pid": _PID, "tid": 0, "ts": 0.0, "name": left_out(journal)}
-    tracks: dict[str, int] = {}
-    for each, track in (*_side_by_side(slices), *((each, each.track) for each in operators)):
-        number = tracks.setdefault(track, len(tracks) + 1)
+    tracks = _numbered({track for _, track in _side_by_side(slices)} | {each.track for each in operators})
+    for each, track in chain(_side_by_side(slices), ((each, each.track) for each in operators)):
         duration_ns = each.ended_ns - each.began_ns
         yield {
-            "ph": "X", "pid": _PID, "tid": number, "name": each.name, "cat": each.track.partition(":")[0],
+            "ph": "X", "pid": _PID, "tid": tracks[track], "name": each.name, "cat": each.track.partition(":")[0],
             "ts": (each.began_ns - base_ns) / 1e3, "dur": duration_ns / 1e3, "args": each.facts,
         }  # fmt: skip
     yield from _arrows(journal, tracks, base_ns)
-    for index, track in enumerate(sorted(tracks, key=lambda track: (_rank(track), track))):
-        yield _meta("thread_name", tracks[track], {"name": track})
-        yield _meta("thread_sort_index", tracks[track], {"sort_index": index})
+    for track, number in tracks.items():
+        yield _meta("thread_name", number, {"name": track})
+        yield _meta("thread_sort_index", number, {"sort_index": number})
+
+
+def _numbered(tracks: Iterable[str]) -> dict[str, int]:
+    """Numbers of tracks from above to below: Perfetto shows them by these, whatever their sort_index. A thread that has
+    the number of its process would be called its main thread."""
+    return {track: number for number, track in enumerate(sorted(tracks, key=_place), _PID + 1)}
 
 
 def left_out(journal: Journal) -> str:
@@ -169,6 +175,8 @@ def _meta(name: str, number: int, arguments: dict[str, Any]) -> Event:
     return {"ph": "M", "pid": _PID, "tid": number, "name": name, "args": arguments}
 
 
-def _rank(track: str) -> int:
-    kind = track.partition(":")[0].partition(" ")[0]
-    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
+def _place(track: str) -> tuple[int, str, int]:
+    """By kind and name, and then, of those that lie side by side, by their row."""
+    name, _, row = track.partition(" (")
+    kind = name.partition(":")[0].partition(" ")[0]
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER), name, int(row.rstrip(")") or 1)

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.ledger import Distribution, Ledger, StreamLedger, stats
+from pipeline.ledger import SERIES, Latency, Ledger, StreamLedger, of_tally
 from pipeline.redact import scrub
+from pipeline.timing import STAGES
 from pipeline.web.history import STEP_S, History
 from pipeline.web.trouble import cause, detail
 
@@ -82,15 +83,14 @@ def stream(
 def _brief(
     ledger: Ledger, account: StreamLedger, waiting: Mapping[str, int], history: History, now_ns: int
 ) -> dict[str, Any]:
-    settled, latency = account.settled or {"stages": {}, "end_to_end": None}, account.latency()
-    stages = settled["stages"] or latency.stages
-    lately = account.times.recent(SPAN_S, now_ns)
+    told = _settled(account.settled) or account.times.ask(_so_far)
+    lately = of_tally(account.times.recent(SPAN_S, now_ns), "end_to_end")
     jitter = {"arrival_ms": account.arrival_jitter_ns, "departure_ms": account.departure_jitter_ns}
     return {
         **_present(account, account.counts(ledger.start_ns, final=False), waiting, history, now_ns),
-        "stages": {stage: _short(told) for stage, told in stages.items()},
-        "end_to_end": _short(settled["end_to_end"] or latency.end_to_end),
-        "windows": {f"{SPAN_S}s": {"end_to_end": _rounded(stats(lately.histogram("end_to_end")))}},
+        "stages": {stage: told[stage] for stage in STAGES if stage in told},
+        "end_to_end": told.get("end_to_end"),
+        "windows": {f"{SPAN_S}s": {"end_to_end": _rounded(lately["end_to_end"])}},
         "jitter": {key: None if value is None else round(value / 1e6, 3) for key, value in jitter.items()},
     }
 
@@ -147,13 +147,23 @@ def _window(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _short(told: Mapping[str, Any] | Distribution) -> dict[str, Any] | None:
-    if isinstance(told, Distribution):
-        if not told.histogram.count:
-            return None
-        values = (*told.histogram.percentiles((50, 99)), told.jitter_ns)
-        return {key: round(value / 1e6, 3) for key, value in zip(_BRIEF, values, strict=True)}
-    return _rounded({key: told[key] for key in _BRIEF})
+def _so_far(latency: Latency) -> dict[str, Any]:
+    """The brief figures of each series that has any."""
+    counts, percentiles = latency.histograms.counts.tolist(), latency.histograms.percentiles((50, 99)).tolist()
+    each = zip(SERIES, counts, percentiles, latency.jitter_ns.tolist(), strict=True)
+    return {
+        series: {key: round(value / 1e6, 3) for key, value in zip(_BRIEF, (*values, jitter_ns), strict=True)}
+        for series, count, values, jitter_ns in each
+        if count
+    }
+
+
+def _settled(figures: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The same of a stream that is over."""
+    if figures is None:
+        return {}
+    told = {**figures["stages"], "end_to_end": figures["end_to_end"]}
+    return {series: _rounded({key: stats[key] for key in _BRIEF}) for series, stats in told.items() if stats}
 
 
 def _rounded(stats: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -6,16 +6,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+LONGEST_S: Final = 300.0
+"""Who asks more rarely is not expected."""
+_STEADY: Final = 0.25
+"""By how much of it two intervals may differ and still be one rhythm; by half of ``for_s`` in any case."""
 
 
 class Fresh(Generic[T]):
     """What ``make`` returned, made at most once in ``for_s``, however many ask.
 
     Who asks within twice that time is given the last one at once, while the next one is made: of clients that ask
-    again and again nobody waits. Who asks later waits for a new one.
+    again and again nobody waits. Who asks later waits for a new one, but for clients that keep a rhythm (a scraper, a
+    dashboard): once two intervals were alike, the answer to the next request is made shortly before it is due. That
+    costs nothing more, since the request would have had it made, and one answer for each client that has gone away.
     """
 
     def __init__(self, make: Callable[[], T], executor: Executor | None, for_s: float) -> None:
@@ -24,18 +31,44 @@ class Fresh(Generic[T]):
         self._for_s = for_s
         self._made: tuple[T, float] | None = None  # and when, in seconds of the loop
         self._making: asyncio.Task[T] | None = None
+        self._asked_s: float | None = None
+        self._interval_s: float | None = None
+        self._due: asyncio.TimerHandle | None = None
 
     async def get(self) -> T:
         """The newest one; raises what ``make`` raises."""
-        age_s = float("inf") if self._made is None else asyncio.get_running_loop().time() - self._made[1]
+        now_s = asyncio.get_running_loop().time()
+        self._expect_the_next(now_s)
+        age_s = float("inf") if self._made is None else now_s - self._made[1]
         if self._made is not None and age_s < self._for_s:
             return self._made[0]
+        making = self._begin()
+        if self._made is not None and age_s < 2 * self._for_s:
+            return self._made[0]
+        return await asyncio.shield(making)  # others may wait for the same one
+
+    def _expect_the_next(self, now_s: float) -> None:
+        """Requests of one moment count as one."""
+        before_s = self._asked_s
+        if before_s is not None and now_s - before_s < self._for_s:
+            return
+        self._asked_s = now_s
+        interval_s, last_s = None if before_s is None else now_s - before_s, self._interval_s
+        self._interval_s = interval_s
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if interval_s is None or last_s is None or interval_s > LONGEST_S:
+            return
+        if abs(interval_s - last_s) <= max(_STEADY * interval_s, self._for_s / 2):
+            ahead_s = max(0.0, interval_s - self._for_s / 2)
+            self._due = asyncio.get_running_loop().call_later(ahead_s, self._begin)
+
+    def _begin(self) -> asyncio.Task[T]:
         if self._making is None:
             self._making = asyncio.create_task(self._make_anew())
             self._making.add_done_callback(self._over)
-        if self._made is not None and age_s < 2 * self._for_s:
-            return self._made[0]
-        return await asyncio.shield(self._making)  # others may wait for the same one
+        return self._making
 
     async def _make_anew(self) -> T:
         loop = asyncio.get_running_loop()

@@ -42,7 +42,7 @@ FLOORS: list[set[str]] = [
     {"lineup"},
     {"flow"},
     {"build"},
-    {"replaying", "daemon", "report", "metrics", "web", "workshop"},
+    {"replaying", "daemon", "report", "metrics", "telemetry", "web", "workshop"},
     {"bench"},
     {"cli"},
     {"__init__", "__main__"},

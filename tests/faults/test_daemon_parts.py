@@ -8,11 +8,9 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
 from pipeline import build
 from pipeline.cli import main
@@ -21,39 +19,21 @@ from pipeline.daemon import Daemon
 from pipeline.errors import SinkError
 from pipeline.frame import Batch, Capture, Result, StreamInfo
 from pipeline.protocols import Source
-from pipeline.sources import Gate
 from pipeline.stream import Stream
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
-from tests.daemons import JSONL, config, records
+from tests.daemons import JSONL, config, no_network, records
 from tests.media import Media, media
-from tests.models import Cells, save
+from tests.models import Cells, HangsOnGrey, save
 from tests.processes import TRACES, Running, awaited, daemon
 
-__all__ = ["daemon", "media"]
+__all__ = ["daemon", "media", "no_network"]
 
 BARS = "name: bars, source: 'pattern:?size=64x48&fps=200&frames=40', policy: every_frame"
 MORE = BARS.replace("bars", "more")
 PATIENCE_S = 60.0
 """The machine may be busy; a stop that waits for the model or for a sink without end takes longer."""
-
-
-class Detector(FakeDetector):
-    """With what a daemon says of it."""
-
-    startup_s: ClassVar[dict[str, float]] = {}
-
-    def model_info(self) -> dict[str, str]:
-        return {"device": "cpu"}
-
-
-@pytest.fixture
-def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
-    """No network is loaded."""
-    made = Detector()
-    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: made)
-    return made
 
 
 def run(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
@@ -83,7 +63,7 @@ def breaks_at(frame: int, error: Exception) -> Callable[[Result], None]:
 
 
 def test_a_sink_that_breaks_is_closed_and_the_others_keep_everything(
-    detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    no_network: FakeDetector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plug_in = ListSink("plug-in", fail=breaks_at(5, KeyError("a fault of a plug-in")))
     made = build.sinks
@@ -99,16 +79,16 @@ def test_a_sink_that_breaks_is_closed_and_the_others_keep_everything(
 
 
 def test_a_detector_whose_thread_dies_ends_the_daemon_for_its_supervisor(
-    detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    no_network: FakeDetector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit = detector.submit
+    submit = no_network.submit
 
     def dies(batch: Batch) -> Any:
-        if len(detector.sizes) == 5:
+        if len(no_network.sizes) == 5:
             raise MemoryError("out of everything")
         return submit(batch)
 
-    monkeypatch.setattr(detector, "submit", dies)
+    monkeypatch.setattr(no_network, "submit", dies)
     endless = [one.replace("&frames=40", "") for one in (BARS, MORE)]
     code, report, err = run(config(tmp_path, tmp_path / "none.pt", endless, [JSONL]), capsys)
     assert (code, report["error"]) == (1, "out of everything")
@@ -116,18 +96,6 @@ def test_a_detector_whose_thread_dies_ends_the_daemon_for_its_supervisor(
     for name in ("bars", "more"):
         assert report["streams"][name]["state"] == "stopped"
         assert whole(tmp_path / "out" / f"{name}.jsonl"), "what was written is in order"
-
-
-class HangsOnGrey(Cells):
-    """Never returns once a picture is of one grey level in its middle, other than that of padding."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        middle = x[:, :, 24:40, 24:40].flatten(1)
-        grey = (middle.amax(1) - middle.amin(1) < 0.03) & ((middle[:, 0] * 255.0).round() != 114.0)
-        while bool(grey.any()):
-            x = x + 0.0
-        boxes, scores = self.cells(x)
-        return torch.cat((boxes, scores), 1)
 
 
 SHORT_GRACE = """
@@ -198,7 +166,7 @@ def test_under_load_a_stop_drains_everything(daemon: Callable[..., Running], tmp
     "error", [SinkError("cannot write out/bars.jsonl: no space left on the device"), KeyError("a fault of a plug-in")]
 )
 def test_a_required_sink_that_loses_a_result_ends_the_daemon(
-    detector: Detector,
+    no_network: FakeDetector,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -246,15 +214,15 @@ class Stuck:
 
 @pytest.mark.timeout(60)
 def test_a_failure_ends_the_daemon_also_where_a_reader_hangs(
-    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline.sinks import CsvSink
 
     go = threading.Event()
     feed = build.feed
 
-    def feeds(settings: StreamConfig, gate: Gate | None = None) -> Stream:
-        stream = feed(settings, gate)
+    def feeds(settings: StreamConfig, *rest: Any, **more: Any) -> Stream:
+        stream = feed(settings, *rest, **more)
         if settings.name == "more":
             stream.source = Stuck(stream.source, go)
         return stream

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
 from tests.faults.camera import Access, Answers, Camera, Cameras, Clip, HangsUp, Shows, Stalls, read_clip, serving
 from tests.media import H264, Media, level_of, luma, media
+from tests.processes import awaited
 
 __all__ = ["media"]
 
@@ -57,13 +58,6 @@ def camera(home: Isolation | None, url: str, **entry: Any) -> Source:
     if home is None:
         return build._camera(config, config.source, "none")
     return build._isolated(home, config, config.source, "none")
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    pause, limit_ns = threading.Event(), now_ns() + int(PATIENCE_S * 1e9)
-    while not condition():
-        assert now_ns() < limit_ns, f"{what} did not happen"
-        pause.wait(0.005)
 
 
 def gone(pid: int) -> bool:
@@ -284,7 +278,7 @@ def test_it_does_not_outlive_a_daemon_that_is_killed(clip: Clip) -> None:
             child = int(parent.stdout.readline())
             os.kill(child, signal.SIGSTOP)  # it cannot even hear that its parent is gone
             parent.kill()
-        until(lambda: _ended(child), "the end of its process")
+        awaited(lambda: _ended(child), "the end of its process")
 
 
 def _ended(pid: int) -> bool:
@@ -304,12 +298,12 @@ def test_one_stream_of_two_crashes(clip: Clip) -> None:
             entry = {"name": name, "source": cameras.url(name), "isolation": isolation}
             pipeline.add(build.feed(StreamConfig.model_validate(entry)))
         accounts = pipeline.ledger.streams
-        until(lambda: all(one.processed > 5 for one in accounts.values()), "both run")
+        awaited(lambda: all(one.processed > 5 for one in accounts.values()), "both run")
         (child,) = children()
         os.kill(child, signal.SIGKILL)
-        until(lambda: accounts["gate"].counters.reconnects == 1, "it connects again")
+        awaited(lambda: accounts["gate"].counters.reconnects == 1, "it connects again")
         before = accounts["gate"].processed
-        until(lambda: accounts["gate"].processed > before + 5, "it runs again")
+        awaited(lambda: accounts["gate"].processed > before + 5, "it runs again")
         pipeline.finish()
         pipeline.stop()
         assert pipeline.join(PATIENCE_S), pipeline.alive()
@@ -349,7 +343,7 @@ def flat_after(count: int, clip: Clip, home: Isolation) -> None:
         files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
         mapped = Path("/proc/self/maps").read_text().count("memfd:")
         restarts(cameras, home, count)
-        until(lambda: len(os.listdir("/proc/self/fd")) <= files, "its sockets are closed")  # the camera's side, too
+        awaited(lambda: len(os.listdir("/proc/self/fd")) <= files, "its sockets are closed")  # the camera's side, too
         assert threading.active_count() == threads
         assert Path("/proc/self/maps").read_text().count("memfd:") <= mapped  # the last one's may be let go already
         assert children() == []

@@ -18,7 +18,7 @@ import pipeline
 from pipeline.errors import ModelHung
 from tests.daemons import Running
 from tests.media import Media, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import Cells, HangsOnGrey, save, ultralytics_metadata
 
 __all__ = ["media"]
 
@@ -26,19 +26,6 @@ COMMAND = [sys.executable, "-m", "pipeline"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
 PATIENCE_S = 90  # importing torch on a busy machine
 FILES = ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"})
-
-
-class HangsOnGrey(Cells):
-    """Well with pictures; it never returns once the middle of one is of a single grey level, as in our clips, but for
-    the level of padding, with which it is warmed."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        middle = x[:, :, 24:40, 24:40].flatten(1)
-        grey = (middle.amax(1) - middle.amin(1) < 0.03) & ((middle[:, 0] * 255.0).round() != 114.0)
-        while bool(grey.any()):
-            x = x + 0.0
-        boxes, scores = self.cells(x)
-        return torch.cat((boxes, scores), 1)
 
 
 class RaisesOnGrey(Cells):

@@ -8,25 +8,25 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import av
 import pytest
 
-from pipeline import build
 from pipeline.arrivals import Recorder
 from pipeline.arrivals.backlog import Backlog, Job
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.testing import FakeDetector
 from tests.arrivals import lines, processed, record
-from tests.daemons import JSONL, config
+from tests.background import Background, until
+from tests.daemons import JSONL, config, no_network
 from tests.faults.camera import Access, Camera, HangsUp, Healthy, serving
 from tests.faults.feeds import landscape
 from tests.faults.test_sinks_disk_full import files_up_to, in_child
 from tests.media import Media, media
 
-__all__ = ["media"]
+__all__ = ["media", "no_network"]
 
 
 def packets_in(path: Path) -> list[bytes]:
@@ -144,6 +144,15 @@ def test_a_limit_ends_it_too(media: Media, tmp_path: Path, limit: dict[str, int]
     assert run.ledger.streams["clip"].state == "stopped"
 
 
+def test_a_stream_that_is_added_after_the_recording_ended_is_held_up_by_nothing(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "rec", reserve_bytes=0, limit_mb=0)
+    recorder.open()
+    until(lambda: recorder.ended is not None, "the end of the recording")
+    late = Background(lambda: recorder.stream("late", "camera")).result()
+    assert recorder.stream("late", "camera") is late
+    recorder.close()
+
+
 def test_a_disk_that_hangs_holds_nobody_up(media: Media, tmp_path: Path) -> None:
     """What finds no room in the backlog is lost and counted, and the next packet says how many are missing."""
     recorder = Recorder(tmp_path / "rec", reserve_bytes=0, backlog_bytes=60_000)
@@ -189,19 +198,9 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
             Recorder(Path("/proc/rec")).open()
 
 
-class Detector(FakeDetector):
-    """With what a daemon says of it."""
-
-    startup_s: ClassVar[dict[str, float]] = {}
-
-    def model_info(self) -> dict[str, str]:
-        return {"device": "cpu"}
-
-
 def test_the_daemon_records_and_reports(
-    media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    media: Media, no_network: FakeDetector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: Detector())
     clip = media.clip("mkv", count=8)
     path = config(tmp_path, tmp_path / "none.pt", [f"name: clip, source: {clip}, pace: realtime"], [JSONL])
     arguments = ["run", str(path), "--quiet", "--json", "--record-arrivals", str(tmp_path / "rec")]

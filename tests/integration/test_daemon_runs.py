@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -19,33 +19,16 @@ from pipeline import build
 from pipeline.cli import main
 from pipeline.daemon import Daemon
 from pipeline.testing import FakeDetector, ManualClock
-from tests.daemons import GOP_OF_A_SECOND, JSONL, config, records
+from tests.daemons import GOP_OF_A_SECOND, JSONL, config, no_network, records
 from tests.media import Media, media
 
-__all__ = ["media"]
-
-
-class Detector(FakeDetector):
-    """With what a daemon says of it."""
-
-    startup_s: ClassVar[dict[str, float]] = {}
-
-    def model_info(self) -> dict[str, str]:
-        return {"device": "cpu"}
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Detector:
-    """No network is loaded."""
-    detector = Detector()
-    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: detector)
-    return detector
+__all__ = ["media", "no_network"]
 
 
 PATTERN = "name: bars, source: 'pattern:?size=64x48&fps=200&frames=40', policy: every_frame"
 
 
-def test_results_are_appended(fake: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_appended(no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.daemon.run.PICTURES_WAITING", 256)  # the encoder may be slow here
     sinks = [JSONL, *(f"type: {kind}, path: 'out/{{stream}}.{kind}'" for kind in ("csv", "mot"))]
     sinks += ["type: video, path: 'out/{stream}.mp4'", "type: coco, path: out"]
@@ -65,7 +48,7 @@ def test_results_are_appended(fake: Detector, tmp_path: Path, monkeypatch: pytes
     assert len({line["run"] for line in found}) == 2
 
 
-def test_what_a_killed_run_left_of_its_coco_results_is_kept(fake: Detector, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_of_its_coco_results_is_kept(no_network: FakeDetector, tmp_path: Path) -> None:
     path = config(tmp_path, tmp_path / "none.pt", [PATTERN], ["type: coco, path: out"])
     parts = tmp_path / "out" / "coco.parts"
     parts.mkdir(parents=True)
@@ -77,7 +60,7 @@ def test_what_a_killed_run_left_of_its_coco_results_is_kept(fake: Detector, tmp_
 
 
 def test_paths_start_at_the_folder_of_the_file(
-    fake: Detector, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    no_network: FakeDetector, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
     clip = media.clip("mkv", count=40, options=GOP_OF_A_SECOND)
@@ -88,7 +71,7 @@ def test_paths_start_at_the_folder_of_the_file(
 
 
 def test_skip_auto_holds_the_asked_rate_with_fewer_frames_decoded(
-    fake: Detector, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    no_network: FakeDetector, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = media.clip("mkv", count=500, options=GOP_OF_A_SECOND)
     kept: dict[str, Any] = {}
@@ -101,7 +84,7 @@ def test_skip_auto_holds_the_asked_rate_with_fewer_frames_decoded(
     assert (kept["auto"].decoded, kept["auto"].counters.skipped) == (116, 384)
 
 
-def test_status_lines(fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_status_lines(no_network: FakeDetector, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = config(tmp_path, tmp_path / "none.pt", [PATTERN.replace("fps=200", "fps=40")], [JSONL])
     with caplog.at_level(logging.INFO):
         assert Daemon(path, status_every_s=0.1).run() == 0
@@ -115,7 +98,7 @@ def test_status_lines(fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_frame_over_its_budget_is_told_while_it_runs(
-    fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    no_network: FakeDetector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream = f"{PATTERN.replace('fps=200', 'fps=40')}, latency_budget_ms: 0.001"
     with caplog.at_level(logging.INFO):
@@ -135,17 +118,18 @@ class Hurried(ManualClock):
 
 
 def test_the_first_status_line_comes_after_seconds_not_after_a_minute(
-    fake: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    no_network: FakeDetector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = config(tmp_path, tmp_path / "none.pt", [PATTERN.replace("fps=200", "fps=40")], [JSONL])
     with caplog.at_level(logging.INFO):
         assert Daemon(path, clock=Hurried()).run() == 0
     said = [text for text in caplog.messages if text.startswith("bars: ")]
-    assert [text.split(",")[0] for text in said] == ["bars: live", "bars: finished"]
+    # On a slow machine there are more looks at the clock, and so more than one line of a kind.
+    assert list(dict.fromkeys(text.split(",")[0] for text in said)) == ["bars: live", "bars: finished"]
 
 
 def test_a_run_ends_with_its_tables_and_leaves_reports_where_they_are_wanted(
-    fake: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    no_network: FakeDetector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = config(tmp_path, tmp_path / "none.pt", [PATTERN, PATTERN.replace("bars", "more")], [JSONL])
     assert main(["run", str(path), "--out", str(tmp_path / "reports" / "today")]) == 0
@@ -176,7 +160,7 @@ def test_a_run_ends_with_its_tables_and_leaves_reports_where_they_are_wanted(
 
 @pytest.mark.unbalanced
 def test_a_run_that_breaks_reports_what_it_had(
-    fake: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    no_network: FakeDetector, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.ledger.Ledger.unbalanced", lambda self: {"bars": 1})
     path = config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])
@@ -200,10 +184,10 @@ def test_a_run_that_breaks_reports_what_it_had(
     ids=["all well", "one failed", "all failed", "a sink lost data", "disabled"],
 )
 def test_exit_codes_of_runs_that_end(
-    fake: Detector, tmp_path: Path, streams: list[str], sinks: list[str], code: int
+    no_network: FakeDetector, tmp_path: Path, streams: list[str], sinks: list[str], code: int
 ) -> None:
     assert Daemon(config(tmp_path, tmp_path / "none.pt", streams, sinks)).run() == code
-    assert fake.closed == 1
+    assert no_network.closed == 1
 
 
 @pytest.mark.parametrize(
@@ -235,7 +219,9 @@ def test_what_is_refused(text: str, said: list[str], tmp_path: Path, capsys: pyt
     assert "Traceback" not in err
 
 
-def test_a_sink_that_cannot_work_is_refused(fake: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sink_that_cannot_work_is_refused(
+    no_network: FakeDetector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "out").write_text("a file is in the way")
     assert main(["run", str(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL]))]) == 2
     assert "sinks: cannot write into the folder" in capsys.readouterr().err
@@ -253,7 +239,9 @@ def test_a_signal_while_the_detector_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_signal_while_the_detector_warms(fake: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_while_the_detector_warms(
+    no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The main thread waits for the workers then; they may take as long as they like."""
     warming = threading.Event()
 
@@ -261,7 +249,7 @@ def test_a_signal_while_the_detector_warms(fake: Detector, tmp_path: Path, monke
         os.kill(os.getpid(), signal.SIGTERM)
         warming.wait(20)
 
-    monkeypatch.setattr(fake, "warm", warm)
+    monkeypatch.setattr(no_network, "warm", warm)
     daemon = Daemon(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL]))
     try:
         assert daemon.run() == 0

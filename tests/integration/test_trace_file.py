@@ -100,6 +100,28 @@ def test_a_lost_frame_says_where_it_was_lost(run: Any) -> None:
     assert not slices(found)["follow"]
 
 
+def test_tracks_are_in_the_order_of_the_route(run: Any) -> None:
+    found = events(run([stream(name) for name in "ba"], [ListSink("jsonl")], batch_size=4, workers=1))
+    shown = [name for _, name in sorted(tracks(found).items())]
+    bases = list(dict.fromkeys(name.partition(" (")[0] for name in shown))
+    known = [name for name in bases if name.partition(":")[0] in ("read", "wait", "follow", "write")]
+    assert known == ["read:a", "read:b", "wait:a", "wait:b", "follow", "write:jsonl"]
+    worker = {name for name in bases if name.startswith("detect")}
+    assert not worker or worker == {bases[4]}
+    rows = [int(name.partition(" (")[2].rstrip(")") or 1) for name in shown if name.startswith("wait:a")]
+    assert rows == sorted(rows)
+    assert min(tracks(found)) > 1, "Perfetto calls a thread with the number of its process the main thread"
+
+
+def test_what_happens_after_the_run_is_not_in_its_trace(run: Any) -> None:
+    pipeline = run([stream("a")], [ListSink()])
+    gc.collect()
+    ends = [each["ts"] + each["dur"] for each in events(pipeline) if each["ph"] == "X" and each["cat"] != "gc"]
+    assert all(each["ts"] < max(ends) + 1e6 for each in slices(events(pipeline))["gc"])
+    assert pipeline.ledger.end_ns
+    assert all(pause.began_ns < pipeline.ledger.end_ns for pause in pipeline.ledger.journal(0).pauses)
+
+
 def test_the_garbage_collector_has_a_track(run: Any) -> None:
     def collect(capture: Any) -> bool:
         gc.collect()

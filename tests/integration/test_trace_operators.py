@@ -86,55 +86,64 @@ def test_operators_lie_within_each_other() -> None:
         open_until.append(each.ended_ns)
 
 
+class Event:
+    """As torch's profiler has it."""
+
+    def __init__(self, kind: str, name: str, span: Span, resource: int = 7, device: int = 0) -> None:
+        self._facts = {
+            "name": name, "activity_type": kind, "start_ns": span.began_ns, "end_ns": span.ended_ns,
+            "device_index": device, "device_resource_id": resource,
+        }  # fmt: skip
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: self._facts[name]
+
+
 def test_its_clock_is_set_by_both_ends() -> None:
-    """Theirs is a day ahead, and a part in a thousand too fast; ours is what it would have shown."""
-
-    def theirs_us(ours_ns: int) -> float:
-        return (ours_ns * 1.001 + 86_400e9 - BASE_NS) / 1e3
-
-    BASE_NS = 86_000_000_000_000
+    """Theirs is half a century ahead, and a part in a thousand too fast; ours is what it would have shown."""
     SECOND = 1_000_000_000
 
-    def event(kind: str, name: str, ours: Span, thread: int = 7, process: int = 1) -> dict[str, Any]:
-        began_us, ended_us = (theirs_us(at) for at in ours)
-        times = {"ts": began_us, "dur": ended_us - began_us}
-        return {"ph": "X", "cat": kind, "name": name, "tid": thread, "pid": process, **times}
+    def theirs(ours: Span) -> Span:
+        return Span(*(at + at // 1000 + 1_700_000_000 * SECOND for at in ours))
 
     moments = [Span(at + n * MS, at + n * MS + 2000) for at in (0, 10 * SECOND) for n in range(MOMENTS)]
     wanted = [Span(at * SECOND, at * SECOND + 5 * MS) for at in range(1, 10)]
     events = [
-        *(event("user_annotation", MOMENT, at, 9) for at in moments),
-        *(event("cpu_op", "aten::add", at) for at in wanted),
-        event("kernel", "gemm", wanted[0], 20, 0),
-        event("Trace", "all of it", Span(0, 1)),
-        {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": "python"}},
+        *(Event("user_annotation", MOMENT, theirs(at), 9) for at in moments),
+        *(Event("cpu_op", "aten::add", theirs(at)) for at in wanted),
+        Event("kernel", "gemm", theirs(wanted[0]), 20, 1),
+        Event("Trace", "all of it", Span(0, 1)),
     ]
-    found = slices({"baseTimeNanoseconds": BASE_NS, "traceEvents": events}, {7: "detect:0"}, moments)
-    assert [each.track for each in found] == ["detect:0 operators"] * 9 + ["gpu:0 stream 20"]
+    found = slices(events, {7: "detect:0"}, moments)
+    assert [each.track for each in found] == ["detect:0 operators"] * 9 + ["gpu:1 stream 20"]
     for each, ours in zip(found, (*wanted, wanted[0]), strict=True):
         assert abs(each.began_ns - ours.began_ns) < 5_000
         assert abs(each.ended_ns - ours.ended_ns) < 5_000
 
 
-def test_a_trace_without_the_moments_is_refused() -> None:
+def test_what_did_not_see_the_moments_is_refused() -> None:
     with pytest.raises(ValueError, match="0 of 2 moments"):
-        slices({"traceEvents": []}, {}, [Span(0, 1), Span(2, 3)])
+        slices([], {}, [Span(0, 1), Span(2, 3)])
 
 
-@pytest.mark.parametrize("limit", ["batches", "time"])
+@pytest.mark.parametrize("limit", ["batches", "time", "operators"])
 def test_it_looks_for_so_long_only(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    monkeypatch.setattr(operators, "BATCHES", 3 if limit == "batches" else 1000)
-    monkeypatch.setattr(operators, "LONGEST_S", 60.0 if limit == "batches" else 0.1)
+    monkeypatch.setattr(operators, "BATCHES", 5 if limit == "batches" else 1_000_000)
+    monkeypatch.setattr(operators, "LONGEST_S", 0.3 if limit == "time" else 60.0)
+    monkeypatch.setattr(operators, "MOST", 20 if limit == "operators" else 1_000_000)
     ledger, over = Ledger(), threading.Event()
     seen = Operators(lambda: ledger, lambda: "cpu", lambda seen: over.set())
     seen.begin()
     seen.wait_until_it_looks()
-    for number in range(3):
-        assert not over.is_set()
+    number = 0
+    while not over.wait(0.01):
+        number += 1
+        assert number < 3000
+        torch.ones(3) + 1
         ledger.batch(BatchRun("detect:0", number, 1, 1, 2, 3))
-    assert over.wait(30)
     seen.end()
     assert seen.error is None
+    assert seen.slices
 
 
 def test_a_run_that_never_began() -> None:

@@ -213,6 +213,7 @@ def test_who_needs_no_time() -> None:
         assert not wants_time(file, journal)
         assert wants_time(file, {"JOURNAL_STREAM": "1:2"}), "it was redirected from the journal into a file"
     assert wants_time(io.StringIO(), journal)
+    assert not wants_time(None, {}), "a program may have no stderr"
     ours, theirs = os.openpty()
     with open(theirs, "w") as terminal, open(ours, "rb"):
         assert not wants_time(terminal, {})

@@ -107,6 +107,7 @@ def test_every_commented_example_of_the_shipped_file_is_valid() -> None:
     assert misfits(yaml.safe_load(text), SCHEMA) == []
     assert [stream.name for stream in loaded.config.streams] == ["plaza", "lobby", "gate", "desk"]
     assert {sink.type for sink in loaded.config.sinks} == {"jsonl", "csv", "mot", "coco", "video"}
+    assert loaded.config.telemetry is not None
     assert loaded.config.server is not None
     assert loaded.config.server.tls is not None
 
@@ -195,6 +196,7 @@ files = st.fixed_dictionaries(
             max_size=1,
         ),
         "server": section_of("ServerConfig"),
+        "telemetry": section_of("TelemetryConfig"),
     },
 )
 

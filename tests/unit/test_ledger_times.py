@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ledger import Ledger, StreamLedger
-from pipeline.ledger.blocks import SERIES, Block
-from pipeline.ledger.stats import ENOUGH, Histograms, Latency, stats
+from pipeline.ledger.blocks import SERIES, Block, together
+from pipeline.ledger.stats import ENOUGH, Histograms, Latency, by_kind, of_tally, stats
 from pipeline.ledger.times import BLOCK, StreamTimes
 from pipeline.ledger.windows import SPANS
-from pipeline.measures import Histogram, bucket_of, buckets_of
+from pipeline.measures import Histogram, bucket_of, bucket_start, buckets_of
 from pipeline.timing import PARTS, WAITS, Mark, elapsed, ended_in, new_trace, part_times, stage_times
 
 MS = 1_000_000
@@ -65,10 +65,44 @@ def test_its_tallies_hold_every_duration_once_in_the_second_of_its_end(some: lis
             alone = Histogram()
             for took in block.durations[rows, number][block.passed[rows, number]].tolist():
                 alone.record(took)
-            found = (tally.histogram(series), Histograms.of([tally])[series])
+            added = Histograms()
+            added.add(tally)
+            found = (tally.histogram(series), added[series])
             for one in found:
                 assert (one.sparse(), one.count) == (alone.sparse(), alone.count)
                 assert (one.total, one.maximum) == (alone.total, alone.maximum)
+
+
+@given(st.lists(traces(), min_size=1, max_size=30), st.lists(st.integers(0, 2**40), min_size=1, max_size=10))
+def test_figures_of_all_series_are_those_of_each(some: list[list[int]], bounds: list[int]) -> None:
+    latency, block = Latency(), Block(some)
+    latency.add(block)
+    histograms, limits = latency.histograms, tuple(sorted(bounds))
+    percentiles, at_most = histograms.percentiles((50, 99)).tolist(), histograms.at_most(limits).tolist()
+    lately = together(tally for _, tally in block.seconds)
+    told, of_window = latency.as_dict(), of_tally(lately)
+    for number, series in enumerate(SERIES):
+        alone = histograms[series]
+        assert histograms.sparse().get(series, ([], [])) == alone.sparse()
+        if not alone.count:
+            assert (percentiles[number], at_most[number]) == ([0, 0], [0] * len(limits))
+            continue
+        assert percentiles[number] == alone.percentiles((50, 99))
+        seen_as = [
+            middle for bucket, count in zip(*alone.sparse(), strict=True) for middle in [middle_of(bucket)] * count
+        ]
+        assert at_most[number] == [sum(middle <= bound for middle in seen_as) for bound in limits]
+        place = {**told["stages"], **told["waits"], "end_to_end": told["end_to_end"]}[series]
+        assert place == stats(alone) | {"jitter_ms": place["jitter_ms"]}
+        assert {**of_window["stages"], **of_window["waits"], "end_to_end": of_window["end_to_end"]}[series] == stats(
+            alone
+        )
+        assert of_tally(lately, series) == by_kind({series: stats(alone)})
+
+
+def middle_of(bucket: int) -> int:
+    """Of a bucket, by what :func:`bucket_start` says of it and the next."""
+    return (bucket_start(bucket) + bucket_start(bucket + 1)) // 2
 
 
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=50))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -18,7 +18,7 @@ from pipeline.events import Condition
 from pipeline.frame import StreamInfo
 from pipeline.ledger import BLAMED, BatchRun, Ledger, SinkLedger, StreamLedger
 from pipeline.metrics import exposition
-from pipeline.metrics.text import Histograms, text
+from pipeline.metrics.text import Family, Histograms, text
 from pipeline.timing import Mark, new_trace
 from tests.journeys import World
 
@@ -258,8 +258,8 @@ def test_the_text_is_what_the_client_library_writes(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("value", ["plain", 'a "b" c', "back\\slash", "two\nlines", "\\n", "Tür 7 \N{WARNING SIGN}"])
 def test_any_value_of_a_label_survives(value: str) -> None:
-    family = GaugeMetricFamily("x", 'says "x"\nand \\', labels=["which"])
-    family.add_metric([value], float("inf"))
+    family = Family("gauge", "x", 'says "x"\nand \\', ["which"])
+    family.add([value], float("inf"))
     times = Histograms("y_seconds", "y", ("which",), (1.0,))
     times.add([value], [2], 3, 4.5)
     first, second = text_string_to_metric_families(text([family, times]).decode())

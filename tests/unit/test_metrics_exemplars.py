@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 
-from pipeline.metrics import CONTENT_TYPE, OPENMETRICS, exposition
+from pipeline.metrics import CONTENT_TYPE, OPENMETRICS, Shown, exposition
 from pipeline.metrics.text import Exemplar, Histograms, text
 from pipeline.orphans import no_orphan
 from pipeline.testing import ManualClock
@@ -68,7 +68,7 @@ def exemplars(content: bytes) -> dict[str, tuple[dict[str, str], float, float]]:
 
 def test_late_frames_are_exemplars_of_what_made_them_late(world: World) -> None:
     anchor = Anchor(ManualClock(start_ns=0))
-    found = exemplars(exposition(Running(world), 2 * SECOND, anchor))
+    found = exemplars(exposition(Running(world), 2 * SECOND, Shown(anchor)))
     first, second = (trace for trace in world.ledger.streams["gate"].times.newest(0) if trace[-1] in (200, 201))
     at = [1_700_000_000 + max(trace[: len(Mark)]) / 1e9 for trace in (first, second)]
     assert {series: (labels, value) for series, (labels, value, _) in found.items()} == {
@@ -82,7 +82,7 @@ def test_late_frames_are_exemplars_of_what_made_them_late(world: World) -> None:
 
 def test_both_forms_say_the_same(world: World) -> None:
     anchor = Anchor()
-    ours = exposition(Running(world), 2 * SECOND, anchor).decode()
+    ours = exposition(Running(world), 2 * SECOND, Shown(anchor)).decode()
     assert ours.endswith("# EOF\n")
     classic = exposition(Running(world), 2 * SECOND).decode()
     assert " # {" not in classic
@@ -100,8 +100,8 @@ def test_both_forms_say_the_same(world: World) -> None:
 def test_what_was_shown_once_is_shown_alike_again(world: World) -> None:
     """Prometheus takes an exemplar of another time for a new one, and one that is older for a mistake."""
     anchor = Anchor()
-    first = exemplars(exposition(Running(world), 2 * SECOND, anchor))
-    assert [exemplars(exposition(Running(world), 2 * SECOND, anchor)) for _ in range(20)] == [first] * 20
+    first = exemplars(exposition(Running(world), 2 * SECOND, Shown(anchor)))
+    assert [exemplars(exposition(Running(world), 2 * SECOND, Shown(anchor))) for _ in range(20)] == [first] * 20
 
 
 def test_a_clock_that_is_set_moves_later_moments() -> None:
@@ -157,7 +157,7 @@ def test_who_asks_for_openmetrics_is_given_it(accept: str | None, chosen: str) -
 
 def test_the_server_answers_in_both(world: World) -> None:
     board, running, anchor = FakeBoard(), Running(world), Anchor()
-    forms = {OPENMETRICS: lambda: exposition(running, now_ns(), anchor)}
+    forms = {OPENMETRICS: lambda: exposition(running, now_ns(), Shown(anchor))}
     with serving(board, metrics_in=forms) as server, client(server) as http:
         plain = http.get("/metrics")
         modern = http.get("/metrics", headers={"accept": PROMETHEUS})
@@ -174,7 +174,7 @@ def test_a_prometheus_keeps_them(world: World, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    forms = {OPENMETRICS: lambda: exposition(running, now_ns(), anchor)}
+    forms = {OPENMETRICS: lambda: exposition(running, now_ns(), Shown(anchor))}
     with serving(board, metrics_in=forms) as server:
         target = server.url.removeprefix("http://").rstrip("/")
         (tmp_path / "prometheus.yml").write_text(

@@ -15,6 +15,7 @@ from pipeline.errors import SourceInvalid
 from pipeline.frame import Capture
 from pipeline.sources import FileSource
 from pipeline.threads import StopFlag
+from pipeline.timing import SYSTEM
 from tests.media import B_FRAMES, Media, counting, encode, indices, level_of, luma, media, play
 
 __all__ = ["media"]
@@ -71,7 +72,7 @@ def test_read_time_is_that_of_the_frames_own_packet(
     """With B-frames a packet is read before those of frames shown earlier; a clock that counts shows which."""
     path = media.clip(count=24, options=B_FRAMES)
     ticks = iter(range(1, 10_000))
-    monkeypatch.setattr("pipeline.sources.reader.now_ns", lambda: next(ticks))
+    monkeypatch.setattr(type(SYSTEM), "now_ns", lambda clock: next(ticks))
     _, captures = play(FileSource(path, threads=threads))
 
     import av

@@ -78,6 +78,53 @@ def test_who_asks_often_is_answered_while_the_next_one_is_made() -> None:
     played(story)
 
 
+async def turn() -> None:
+    """Let what is due happen."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_who_asks_in_a_rhythm_finds_the_answer_made_shortly_before() -> None:
+    async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
+        for number, pause_s in enumerate((0.0, 15.0, 15.1), 1):
+            advance(pause_s)
+            assert await fresh.get() == number, "it is no rhythm yet"
+        advance(14.5)
+        await turn()
+        await until_made(fresh)
+        assert maker.made == 3, "not so early"
+        advance(0.2)
+        await turn()
+        await until_made(fresh)
+        assert maker.made == 4
+        maker.may.clear()  # who is expected waits for nobody
+        advance(0.3)
+        assert await fresh.get() == 4
+        maker.may.set()
+        advance(15)
+        await turn()
+        await until_made(fresh)
+        advance(1000)
+        await turn()
+        await until_made(fresh)
+        assert maker.made == 5, "one for a client that did not come, and no more"
+
+    played(story)
+
+
+def test_nothing_is_made_ahead_for_who_keeps_no_rhythm() -> None:
+    async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
+        for number, pause_s in enumerate((0.0, 3.0, 9.0, 4.0, 30.0, 2.0), 1):
+            advance(pause_s)
+            await turn()
+            assert await fresh.get() == number
+        advance(1000)
+        await turn()
+        assert maker.made == 6
+
+    played(story)
+
+
 def test_a_fault_is_told_to_those_who_wait_and_tried_again() -> None:
     async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
         maker.fails = True

@@ -260,7 +260,7 @@ def test_other_files_are_named_for_what_they_are(tmp_path: Path) -> None:
     assert "a text file" in refusal(tmp_path / "a.txt")
     torch.save({"w": torch.zeros(2)}, tmp_path / "w.pt")
     assert "weights (a state_dict) without a program" in refusal(tmp_path / "w.pt")
-    assert "a zip archive of 1 files" in refusal(zipped(tmp_path / "a.zip", {"a/b": b""}))
+    assert "a zip archive of 1 file " in refusal(zipped(tmp_path / "a.zip", {"a/b": b""}))
     assert "no such model file" in refusal(tmp_path / "nowhere.pt")
     assert "a directory" in refusal(tmp_path)
     assert "a pipe or a device" in refusal(Path("/dev/zero"))

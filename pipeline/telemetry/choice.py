@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether anything is to be told to a collector, and whether it can be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from pipeline.config import TelemetryConfig
+from pipeline.errors import ConfigError
+
+log = logging.getLogger("pipeline")
+
+NEEDED = "opentelemetry.exporter.otlp.proto.http"
+MISSING = "OpenTelemetry is not installed; install it with: pip install 'video-pipeline[otel]'"
+_VARIABLE = "OTEL_EXPORTER_OTLP{}_ENDPOINT"
+
+
+def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> TelemetryConfig | None:
+    """What is to be told: by the section ``telemetry``, or without it by OpenTelemetry's own variables; None: nothing.
+
+    Raises ConfigError where the section asks for what is not installed. Variables may be set for other programs, so
+    where they do it is a word in the log.
+    """
+    asked = config
+    if asked is None:
+        asked = TelemetryConfig(traces=_is_told("traces", environ), metrics=_is_told("metrics", environ))
+        if not (asked.traces or asked.metrics):
+            return None
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    if _installed():
+        return asked
+    if config is not None:
+        raise ConfigError(f"telemetry: {MISSING}")
+    log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but %s", MISSING)
+    return None
+
+
+def _is_told(kind: str, environ: Mapping[str, str]) -> bool:
+    address = environ.get(_VARIABLE.format("")) or environ.get(_VARIABLE.format(f"_{kind.upper()}"))
+    return bool(address) and environ.get(f"OTEL_{kind.upper()}_EXPORTER", "otlp").strip().lower() == "otlp"
+
+
+def _installed() -> bool:
+    try:
+        return find_spec(NEEDED) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that tells a collector. The pipeline never waits for it: what is not taken is lost, and counted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.config import TelemetryConfig
+from pipeline.ledger import Late, Ledger, StreamLedger
+from pipeline.telemetry.identity import trace_id
+from pipeline.threads import WorkerGroup
+from pipeline.timing import Anchor, now_ns
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
+log = logging.getLogger("pipeline")
+
+LOOK_S: Final = 1.0
+"""Pause between two looks for late frames."""
+MOST: Final = 200
+"""Late frames that one look tells of: those that are furthest over their limit. The others are lost."""
+END_S: Final = 3.0
+"""How long the end of the program waits for the last word."""
+
+
+class Telemetry:
+    """Tells of one run.
+
+    Attributes:
+        anchor: what wall time a mark was.
+        frames, frames_lost: late frames whose traces the collector was told, and was not.
+        exports, exports_lost: how often it was told the metrics, and was not.
+    """
+
+    def __init__(self, anchor: Anchor) -> None:
+        self.anchor = anchor
+        self._run = secrets.token_bytes(16)
+        self._over = threading.Event()
+        self._group = WorkerGroup()
+        self._config: TelemetryConfig | None = None
+        self._ledger: Callable[[], Ledger | None] = lambda: None
+        self._seen: dict[str, tuple[StreamLedger, int]] = {}  # late frames kept in the life that was looked at last
+        self._shutdown: list[Callable[[], None]] = []
+        self.frames = 0
+        self.frames_lost = 0
+        self.exports = 0
+        self.exports_lost = 0
+
+    def begin(self, config: TelemetryConfig, ledger: Callable[[], Ledger | None]) -> None:
+        """Tell from now on; ``ledger`` says None until something runs."""
+        # What it has to say of a collector that is away is said here, once.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        self._config = config
+        self._ledger = ledger
+        self._group.start("telemetry", self._work)
+
+    def end(self) -> None:
+        """Tell what is left, but wait shortly only."""
+        self._over.set()
+        if self._group.join(END_S):
+            for shutdown in self._shutdown:
+                shutdown()  # wakes it from the pause before its next try
+            self._group.join(END_S / 3)
+
+    def trace_id(self, late: Late) -> str | None:
+        """By which a frame's trace is found, 32 hexadecimal digits; None where none is told."""
+        if self._config is None or not self._config.traces:
+            return None
+        return f"{trace_id(self._run, late):032x}"
+
+    def facts(self) -> dict[str, Any]:
+        """``telemetry`` of the report; nothing where nothing was to be told."""
+        names = ("frames", "frames_lost", "exports", "exports_lost")
+        return {} if self._config is None else {"telemetry": {name: getattr(self, name) for name in names}}
+
+    def _work(self) -> None:
+        assert self._config is not None
+        resource = _resource()
+        tell_traces = self._traces(self._config, resource) if self._config.traces else None
+        tell_metrics = self._metrics(self._config, resource) if self._config.metrics else None
+        interval_ns = int(self._config.interval_s * 1e9)
+        next_ns = now_ns() + interval_ns
+        over = False
+        while not over:
+            over = self._over.wait(LOOK_S)
+            ledger = self._ledger()
+            if tell_traces is not None and ledger is not None:
+                tell_traces(ledger)
+            if tell_metrics is not None and ledger is not None and (over or now_ns() >= next_ns):
+                next_ns = now_ns() + interval_ns
+                tell_metrics()
+
+    def _traces(self, config: TelemetryConfig, resource: Resource) -> Callable[[Ledger], None]:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        from pipeline.telemetry.spans import Spans
+
+        exporter = OTLPSpanExporter(None if config.endpoint is None else f"{config.endpoint}/v1/traces")
+        spans = Spans(self._run, self.anchor, resource)
+        self._shutdown.append(exporter.shutdown)
+
+        def tell(ledger: Ledger) -> None:
+            frames = self._late(ledger)
+            if not frames:
+                return
+            if exporter.export(spans.of(frames)) is SpanExportResult.SUCCESS:
+                self.frames += len(frames)
+            else:
+                self._lose(len(frames), "traces")
+
+        return tell
+
+    def _metrics(self, config: TelemetryConfig, resource: Resource) -> Callable[[], None]:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
+
+        from pipeline.telemetry.instruments import observe
+
+        exporter = OTLPMetricExporter(None if config.endpoint is None else f"{config.endpoint}/v1/metrics")
+        # Its own reader waits in a thread of its own; with this one whoever exports is who reads.
+        reader = InMemoryMetricReader(exporter._preferred_temporality, exporter._preferred_aggregation)
+        meters = MeterProvider([reader], resource, shutdown_on_exit=False)
+        observe(meters.get_meter("pipeline"), self._ledger, lambda: self.frames_lost)
+        self._shutdown.append(exporter.shutdown)
+
+        def tell() -> None:
+            found = reader.get_metrics_data()
+            if found is None:
+                return
+            if exporter.export(found) is MetricExportResult.SUCCESS:
+                self.exports += 1
+            else:
+                self.exports_lost += 1
+                self._complain("metrics")
+
+        return tell
+
+    def _late(self, ledger: Ledger) -> list[Late]:
+        """Frames that were late since the last look."""
+        found: list[Late] = []
+        before, self._seen = self._seen, {}
+        for name, account in list(ledger.streams.items()):
+            if name != account.name:  # an earlier life
+                continue
+            life, seen = before.get(name, (account, 0))
+            kept, newest = account.times.kept_since(seen if life is account else 0)
+            self._seen[name] = account, kept
+            self.frames_lost += kept - (seen if life is account else 0) - len(newest)
+            found += newest
+        found.sort(key=lambda late: late.took_ns / late.limit_ns, reverse=True)
+        self.frames_lost += len(found[MOST:])
+        return found[:MOST]
+
+    def _lose(self, frames: int, kind: str) -> None:
+        self.frames_lost += frames
+        self._complain(kind)
+
+    def _complain(self, kind: str) -> None:
+        text = "telemetry: the collector did not take %s; traces of %d frames are lost so far"
+        log.warning(text, kind, self.frames_lost, extra={"same": "telemetry"})
+
+
+def _resource() -> Resource:
+    """What all that is told says of the program; what the environment says comes first."""
+    from importlib.metadata import version
+
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+    ours = {"service.name": "video-pipeline", "service.version": version("video-pipeline")}
+    return Resource.create({**ours, "process.pid": os.getpid(), **OTELResourceDetector().detect().attributes})

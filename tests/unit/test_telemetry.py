@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a collector is told, read by OpenTelemetry's own protocol, and what becomes of the pipeline when it is away."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from pipeline import build
+from pipeline.cli import main
+from pipeline.config import TelemetryConfig, parse_config
+from pipeline.errors import ConfigError
+from pipeline.ledger import Ledger, StreamLedger
+from pipeline.metrics import Shown
+from pipeline.metrics.exemplars import exemplars
+from pipeline.telemetry import Telemetry, exporting, wanted
+from pipeline.testing import FakeDetector
+from pipeline.timing import Anchor, Mark, part_times
+from tests.journeys import MS, World
+
+try:
+    installed = importlib.util.find_spec("opentelemetry.proto.collector.trace.v1") is not None
+except ModuleNotFoundError:
+    installed = False
+needs_otel = pytest.mark.skipif(not installed, reason="OpenTelemetry is not installed: pip install -e '.[otel]'")
+
+
+class Collector:
+    """Keeps what it is told."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.spans: list[Any] = []
+        self.resources: list[dict[str, Any]] = []
+        self.metrics: dict[str, list[Any]] = {}
+        self.told = threading.Condition()
+        self.status = status
+        self.asked = 0
+
+    def take(self, path: str, body: bytes) -> None:
+        from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        with self.told:
+            self.asked += 1
+            if self.status != 200:
+                pass
+            elif path == "/v1/traces":
+                for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    self.resources.append(facts(group.resource.attributes))
+                    self.spans += [span for scope in group.scope_spans for span in scope.spans]
+            else:
+                assert path == "/v1/metrics"
+                for told in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                    for scope in told.scope_metrics:
+                        for metric in scope.metrics:
+                            which = metric.sum if metric.HasField("sum") else metric.gauge
+                            self.metrics[metric.name] = list(which.data_points)
+            self.told.notify_all()
+
+    def until(self, seen: Callable[[Collector], bool], seconds: float = 30) -> None:
+        with self.told:
+            assert self.told.wait_for(lambda: seen(self), seconds)
+
+
+def facts(attributes: Any) -> dict[str, Any]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in attributes}
+
+
+@contextmanager
+def listening(collector: Collector) -> Iterator[str]:
+    """Where it is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            collector.take(self.path, self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(collector.status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+@contextmanager
+def telling(endpoint: str, ledger: Ledger | None, **options: Any) -> Iterator[Telemetry]:
+    telemetry = Telemetry(Anchor())
+    telemetry.begin(TelemetryConfig(endpoint=endpoint, **options), lambda: ledger)
+    try:
+        yield telemetry
+    finally:
+        telemetry.end()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "LOOK_S", 0.05)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World("gate", "lobby", budget_ms=200)
+    for stream in ("gate", "lobby"):
+        world.as_usual(stream, 30)
+    return world
+
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@needs_otel
+def test_a_late_frame_is_a_trace_with_its_own_times(world: World) -> None:
+    trace = world.frame("gate", infer=330)
+    collector = Collector()
+    with listening(collector) as endpoint, telling(endpoint, world.ledger, metrics=False) as telemetry:
+        collector.until(lambda one: len(one.spans) > 0)
+        world.as_usual("gate", 30)
+    assert (telemetry.frames, telemetry.frames_lost) == (1, 0)
+    whole, *rest = sorted(collector.spans, key=lambda span: len(span.parent_span_id))
+    assert (whole.name, len(whole.trace_id), whole.parent_span_id) == ("frame", 16, b"")
+    told = facts(whole.attributes)
+    assert told["pipeline.verdict"] == "infer +300 ms: batch 7 of 2"
+    assert (told["pipeline.stream"], told["pipeline.frame"], told["pipeline.part"]) == ("gate", 30, "infer")
+    assert told["pipeline.excess_ms"] == pytest.approx(300, 1e-3)
+    assert (told["pipeline.limit_ms"], told["pipeline.limit_by"]) == (200, "budget")
+    assert (told["pipeline.batch"], told["pipeline.batch_items"], told["pipeline.worker"]) == (7, 2, "detect:0")
+    for span in rest:
+        assert (span.trace_id, span.parent_span_id) == (whole.trace_id, whole.span_id)
+    # The parts follow each other without a gap, take what the ledger says, and fill the whole.
+    rest.sort(key=lambda span: (span.start_time_unix_nano, span.end_time_unix_nano))
+    assert rest[0].start_time_unix_nano == whole.start_time_unix_nano
+    assert rest[-1].end_time_unix_nano == whole.end_time_unix_nano
+    for before, after in pairwise(rest):
+        assert before.end_time_unix_nano == after.start_time_unix_nano
+    took = {span.name: span.end_time_unix_nano - span.start_time_unix_nano for span in rest}
+    assert took == part_times(trace)
+    assert [facts(span.attributes)["pipeline.late"] for span in rest if span.name == "infer"] == [True]
+    assert [facts(span.attributes)["pipeline.usual_ms"] for span in rest if span.name == "infer"] == [
+        pytest.approx(30, 1e-2)
+    ]
+    apart_ns = time.time_ns() - time.monotonic_ns()
+    assert abs(whole.start_time_unix_nano - trace[Mark.READ] - apart_ns) < 100 * MS
+    assert collector.resources[0]["service.name"] == "video-pipeline"
+
+
+@needs_otel
+def test_frames_in_time_are_not_told_and_none_twice(world: World) -> None:
+    collector = Collector()
+    with listening(collector) as endpoint, telling(endpoint, world.ledger, metrics=False) as telemetry:
+        for number in range(1, 4):
+            world.frame("lobby", sink=300 + number)
+            collector.until(lambda one, number=number: sum(s.name == "frame" for s in one.spans) == number)
+            world.as_usual("lobby", 5)
+    frames = [facts(span.attributes)["pipeline.frame"] for span in collector.spans if span.name == "frame"]
+    assert frames == [30, 36, 42]
+    assert (telemetry.frames, telemetry.frames_lost) == (3, 0)
+
+
+@needs_otel
+def test_exemplars_lead_to_traces(world: World) -> None:
+    world.frame("gate", infer=330)
+    collector = Collector()
+    with listening(collector) as endpoint, telling(endpoint, world.ledger, metrics=False) as telemetry:
+        collector.until(lambda one: len(one.spans) > 0)
+        newest = world.ledger.streams["gate"].times.lateness().newest
+        (shown,) = exemplars(newest, Shown(telemetry.anchor, telemetry.trace_id))["infer"]
+    assert shown.labels == {"frame": "30", "trace_id": collector.spans[0].trace_id.hex()}
+    assert Telemetry(Anchor()).trace_id(newest[0]) is None
+
+
+@needs_otel
+def test_metrics_are_those_of_the_ledger(world: World) -> None:
+    world.frame("gate", infer=330)
+    world.ledger.sinks["jsonl"].lost["overflow"] = 3
+    collector = Collector()
+    with listening(collector) as endpoint, telling(endpoint, world.ledger, traces=False) as telemetry:
+        pass  # at the end in any case
+    assert telemetry.exports == 1
+
+    def told(name: str) -> dict[tuple[Any, ...], float]:
+        return {
+            tuple(facts(point.attributes).values()): point.as_int if point.HasField("as_int") else point.as_double
+            for point in collector.metrics[name]
+        }
+
+    assert told("pipeline.frames")["gate", "processed"] == 31
+    assert told("pipeline.frames")["lobby", "decoded"] == 30
+    assert told("pipeline.late_frames")["gate", "infer"] == 1
+    assert told("pipeline.sink.lost") == {("jsonl", "overflow"): 3}
+    assert told("pipeline.stream.up").keys() == {("gate",), ("lobby",)}
+    assert told("pipeline.telemetry.lost") == {(): 0}
+    assert {"pipeline.drops", "pipeline.result.age"} <= collector.metrics.keys()
+
+
+@needs_otel
+def test_a_collector_that_refuses_costs_the_traces_and_nothing_else(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = Collector(status=400)
+    world.frame("gate", infer=330)
+    with listening(collector) as endpoint, telling(endpoint, world.ledger, metrics=False) as telemetry:
+        collector.until(lambda one: one.asked > 0)
+    assert (telemetry.frames, telemetry.frames_lost) == (0, 1)
+    assert "the collector did not take traces; traces of 1 frames are lost so far" in caplog.text
+    assert telemetry.facts()["telemetry"]["frames_lost"] == 1
+
+
+@needs_otel
+def test_a_collector_that_never_answers_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "END_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with telling(f"http://127.0.0.1:{silent.getsockname()[1]}", world.ledger) as telemetry:
+            world.frame("gate", infer=330)
+            connection, _ = silent.accept()
+            began = time.monotonic()
+            for _ in range(1000):
+                world.frame("gate", infer=330)
+            assert time.monotonic() - began < 5
+            began = time.monotonic()
+            telemetry.end()
+            assert time.monotonic() - began < 5
+        connection.close()
+
+
+@needs_otel
+def test_what_comes_while_it_is_told_is_bounded_and_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "MOST", 5)
+    with ThreadPoolExecutor(1) as pool:  # frames end while nobody looks
+        pool.submit(lambda: [world.frame("gate", infer=330 + number) for number in range(640)]).result()
+    collector = Collector()
+    kept = world.ledger.streams["gate"].times.kept_since(0)[0]
+    with listening(collector) as endpoint, telling(endpoint, world.ledger, metrics=False) as telemetry:
+        collector.until(lambda one: len(one.spans) > 0)
+    assert sum(span.name == "frame" for span in collector.spans) == telemetry.frames == 5
+    assert telemetry.frames + telemetry.frames_lost == kept > 16
+
+
+@needs_otel
+def test_a_stream_that_began_anew_is_told_from_its_beginning(world: World) -> None:
+    collector = Collector()
+    with listening(collector) as endpoint, telling(endpoint, world.ledger, metrics=False) as telemetry:
+        for number in (1, 2):
+            world.frame("gate", infer=330)
+            collector.until(lambda one, number=number: sum(s.name == "frame" for s in one.spans) == number)
+            world.ledger.add(StreamLedger("gate", live=True, budget_ns=200 * MS))
+            world.count["gate"] = 0
+            world.as_usual("gate", 20)
+    assert (telemetry.frames, telemetry.frames_lost) == (2, 0)
+
+
+@needs_otel
+def test_nothing_runs_yet() -> None:
+    with listening(Collector()) as endpoint, telling(endpoint, None) as telemetry:
+        pass
+    assert telemetry.facts()["telemetry"] == {"frames": 0, "frames_lost": 0, "exports": 0, "exports_lost": 0}
+
+
+class Detector(FakeDetector):
+    """With what a daemon says of it."""
+
+    startup_s: ClassVar[dict[str, float]] = {}
+
+    def model_info(self) -> dict[str, str]:
+        return {"device": "cpu"}
+
+
+@needs_otel
+def test_a_daemon_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: Detector())
+    collector = Collector()
+    with listening(collector) as endpoint:
+        path = tmp_path / "streams.yaml"
+        path.write_text(
+            f"telemetry: {{endpoint: '{endpoint}'}}\n"
+            "streams: [{name: bars, source: 'pattern:?size=64x48&fps=200&frames=40', policy: every_frame,"
+            " pace: realtime, latency_budget_ms: 0.1}]\n"
+            f"sinks: [{{type: jsonl, path: '{tmp_path}/bars.jsonl'}}]\n"
+        )
+        assert main(["run", str(path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    late = report["streams"]["bars"]["late"]["frames"]
+    told = report["telemetry"]
+    roots = [span for span in collector.spans if span.name == "frame"]
+    assert 0 < told["frames"] == len(roots) <= late
+    assert {facts(span.attributes)["pipeline.stream"] for span in roots} == {"bars"}
+    assert told["exports"] >= 1
+    assert "pipeline.frames" in collector.metrics
+
+
+COLLECTOR = "http://10.0.0.7:4318"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}, (True, True)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_METRICS_EXPORTER": "none"}, (True, False)),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": COLLECTOR}, (False, True)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_SDK_DISABLED": "true"}, None),
+    ],
+)
+@needs_otel
+def test_variables_decide_where_there_is_no_section(environ: dict[str, str], expected: Any) -> None:
+    found = wanted(None, environ)
+    assert (None if found is None else (found.traces, found.metrics)) == expected
+
+
+def test_without_the_extra_the_section_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: Any
+) -> None:
+    monkeypatch.setattr("pipeline.telemetry.choice._installed", lambda: False)
+    with pytest.raises(ConfigError, match=r"pip install 'video-pipeline\[otel\]'"):
+        wanted(TelemetryConfig(), {})
+    assert wanted(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}) is None
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed" in caplog.text
+    path = tmp_path / "streams.yaml"
+    path.write_text("telemetry: {endpoint: 'http://127.0.0.1:1'}\nstreams: [{name: a, source: 'pattern:?frames=3'}]\n")
+    for words in (["run", str(path)], ["check", str(path), "--offline"]):
+        assert main(words) == 2
+        told = capsys.readouterr()
+        assert "telemetry: OpenTelemetry is not installed; install it with: pip install" in told.err + told.out
+        assert "Traceback" not in told.err
+
+
+def test_not_installed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str, *arguments: Any) -> Any:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr("pipeline.telemetry.choice.find_spec", gone)
+    with pytest.raises(ConfigError):
+        wanted(TelemetryConfig(), {})
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["collector:4318", "ftp://collector", "http://", "http://me:secret@collector:4318", "http://c:4318/?key=secret", "http://c:0"],
+)  # fmt: skip
+def test_addresses_that_are_none(endpoint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_config(f"telemetry: {{endpoint: '{endpoint}'}}\nstreams: [{{name: a, source: a.mp4}}]\n".encode())
+    assert "secret" not in str(refused.value)
+    assert "telemetry.endpoint" in str(refused.value)
