@@ -187,6 +187,19 @@ class BatchScheduler:
         self._let_go(shed)
         return batch
 
+    def look(self, free_ns: int) -> tuple[Batch | None, int | None]:
+        """What :meth:`take` does, for a simulation, whose workers are no threads: a batch, or in how many nanoseconds
+        one is due (None: once more comes). ``free_ns``: since when the worker that asks has been free.
+
+        Raises Closed when no more will come.
+        """
+        with self._lock:
+            self._free = [] if free_ns is None else [free_ns]  # nobody else waits in a run of one thread
+            batch, wait_ns = self._seal(self._clock.now_ns())
+            shed = self._take_shed()
+        self._let_go(shed)
+        return batch, wait_ns
+
     def has_space(self, key: StreamKey, spec: InputSpec) -> bool:
         """Whether :meth:`offer` would take items of ``spec`` without waiting."""
         with self._lock:

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,14 +13,6 @@ import cv2
 from pipeline.arrivals import Recorder, told_to, watched, watching
 from pipeline.config.credentials import resolve_source
 from pipeline.config.models import ModelConfig, StreamConfig, StreamSettings
-from pipeline.config.outputs import (
-    CocoSinkConfig,
-    CsvSinkConfig,
-    JsonlSinkConfig,
-    MotSinkConfig,
-    SinkConfig,
-    VideoSinkConfig,
-)
 from pipeline.cores import allowed_cores
 from pipeline.detectors import build_detector
 from pipeline.detectors.adapter import Limits
@@ -32,9 +23,11 @@ from pipeline.errors import ConfigError, SourceUnavailable
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.naming import shown
-from pipeline.protocols import Sink, Source
+from pipeline.protocols import Source
 from pipeline.redact import SourceUrl
-from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, Rotate, VideoSink
+from pipeline.sinks.making import required_sinks as required_sinks
+from pipeline.sinks.making import saved as saved
+from pipeline.sinks.making import sinks as sinks
 from pipeline.sources import (
     FILE_CODECS,
     Absent,
@@ -55,8 +48,10 @@ from pipeline.sources import (
     local_path,
     looks_live,
 )
+from pipeline.sources.opening import Limits as DecoderLimits
 from pipeline.stages import Letterbox, Region
-from pipeline.stream import Stream, unwatched
+from pipeline.stream import Stream, Witness, unwatched
+from pipeline.threads import Policy
 
 _log = logging.getLogger(__name__)
 
@@ -195,11 +190,11 @@ def feed(config: StreamConfig, gate: Gate | None = None, recorder: Recorder | No
     """
     source = resolve_source(config)
     live = looks_live(source.reveal())
-    terms = _terms(config)
+    terms = _terms(config, config.effective_policy)
     account = StreamLedger(
         config.name, source=shown(source), live=live, paced=config.pace == "realtime", budget_ns=terms.budget_ns
     )
-    skip = _skip(config)
+    skip = skipping(config, config.name)
     reader: Source
     camera: Reconnecting | None = None
     watcher = watching(config, recorder, "camera" if live else "recording")
@@ -252,10 +247,11 @@ def feed(config: StreamConfig, gate: Gate | None = None, recorder: Recorder | No
     )
 
 
-def _skip(config: StreamConfig) -> Skip | AutoSkip:
-    if config.skip == "auto" and config.fps is not None and config.stride == 1:
-        return AutoSkip(config.fps, config.name)
-    return _fixed(config)
+def skipping(settings: StreamSettings, name: str) -> Skip | AutoSkip:
+    """What the decoder of a feed leaves out."""
+    if settings.skip == "auto" and settings.fps is not None and settings.stride == 1:
+        return AutoSkip(settings.fps, name)
+    return _fixed(settings)
 
 
 def glance(config: StreamConfig) -> Source:
@@ -270,56 +266,34 @@ def glance(config: StreamConfig) -> Source:
     return look(config, source, _fixed(config))
 
 
-def sink_names(configs: Sequence[SinkConfig]) -> list[str]:
-    """Their kinds, numbered by their places where there are several of a kind."""
-    kinds = [config.type for config in configs]
-    return [kind if kinds.count(kind) == 1 else f"{kind}-{number}" for number, kind in enumerate(kinds)]
+def played(
+    reader: Source, settings: StreamSettings, account: StreamLedger, *, limit: int | None, witness: Witness
+) -> Stream:
+    """A stream of the daemon that was recorded: what arrived then, through the stages that it went through then."""
+    return Stream(
+        reader,
+        [_letterbox(settings)],
+        account,
+        terms=_terms(settings, settings.policy or "freshest"),
+        keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
+        limit=limit,
+        drop_corrupt=settings.corrupt == "drop",
+        witness=witness,
+    )
 
 
-def required_sinks(configs: Sequence[SinkConfig]) -> frozenset[str]:
-    """Names of those without which the run is worthless."""
-    return frozenset(name for name, config in zip(sink_names(configs), configs, strict=True) if config.required)
+def budget_ns(settings: StreamSettings) -> int | None:
+    """``latency_budget_ms`` in nanoseconds."""
+    return _nanoseconds(settings.latency_budget_ms)
 
 
-def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
-    """The daemon's sinks: they append to what earlier runs left."""
-    made: list[Sink] = []
-    for name, config in zip(sink_names(configs), configs, strict=True):
-        match config:
-            case JsonlSinkConfig(path=path, rotate=rotate, fsync=fsync, events_path=events):
-                full = Rotate(rotate.max_mb, rotate.keep) if rotate is not None else None
-                made.append(
-                    JsonlSink(path, mode="append", run_id=run_id, rotate=full, fsync=fsync, events=events, name=name)
-                )
-            case CsvSinkConfig(path=path):
-                made.append(CsvSink(path, mode="append", name=name))
-            case MotSinkConfig(path=path):
-                made.append(MotSink(path, mode="append", name=name))
-            case CocoSinkConfig(path=path):
-                made.append(CocoSink(path, mode="append", name=name))
-            case VideoSinkConfig(path=path):
-                made.append(VideoSink(path, mode="append", name=name))
-    return made
+def decoder_limits(settings: StreamSettings, usual: frozenset[str]) -> DecoderLimits:
+    """What a stream's decoder may do; ``usual``: the codecs of sources of its kind."""
+    codecs = usual if settings.codecs is None else frozenset(settings.codecs)
+    return DecoderLimits(settings.max_pixels, codecs, hwaccel=settings.hwaccel, low_delay=settings.low_delay)
 
 
-def saved(wanted: Sequence[str], folder: Path, keep: Sequence[str] = ()) -> list[Sink]:
-    """The sinks of a replay: they replace what is in ``folder``, but for the streams in ``keep``."""
-    made: list[Sink] = []
-    if "jsonl" in wanted:
-        made.append(JsonlSink(folder / "{stream}.jsonl"))
-    if "csv" in wanted:
-        made.append(CsvSink(folder / "{stream}.csv"))
-    if "mot" in wanted:
-        made.append(MotSink(folder / "{stream}.mot.txt"))
-    if "coco" in wanted:
-        made.append(CocoSink(folder, keep=keep))
-    if "video" in wanted:
-        made.append(VideoSink(folder / "{stream}.mp4"))
-    return made
-
-
-def _terms(config: StreamConfig) -> Terms:
-    policy = config.effective_policy
+def _terms(config: StreamSettings, policy: Policy) -> Terms:
     bound_ms = config.max_staleness_ms if policy == "freshest" else None
     return Terms(config.share, policy, _nanoseconds(config.latency_budget_ms), _nanoseconds(bound_ms))
 

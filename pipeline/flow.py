@@ -41,6 +41,7 @@ from pipeline.roster import Roster
 from pipeline.stream import FlowOptions, Pictures, Stream
 from pipeline.threads import Channel, Closed, WorkerGroup
 from pipeline.timing import SYSTEM, Clock
+from pipeline.turns import Drive, Readers, take_turns
 
 log = logging.getLogger("pipeline")
 
@@ -312,16 +313,16 @@ class Pipeline:
         """Names of the threads that still run."""
         return self._group.alive()
 
-    def run_inline(self, streams: Sequence[Stream]) -> None:
-        """Everything in the calling thread, streams taking turns frame by frame: the reference for the threaded run."""
-        readers: deque[Generator[None]] = deque()
-
+    def run_inline(self, streams: Sequence[Stream], drive: Drive = take_turns) -> None:
+        """Everything in the calling thread, the reference for the threaded run. ``drive`` says who goes when: streams
+        take turns frame by frame, or as a simulation has it."""
+        readers: Readers = deque()
         self._inline = True
         self._wire(
             self.detector,
             None,
             lambda outlet, event: outlet.take(event, self._now),
-            lambda stream: readers.append(self._read(stream)),
+            lambda stream: readers.append((stream, self._read(stream))),
         )
         open_all(self._outlets)
         try:
@@ -331,20 +332,12 @@ class Pipeline:
                 self.add(stream)
             self.finish()
             with suppress(Closed):
-                while True:
-                    if readers:
-                        reader = readers.popleft()
-                        with suppress(StopIteration):
-                            next(reader)
-                            readers.append(reader)
-                    model = self.models.current
-                    while model.runner.serve(model.scheduler.poll()):
-                        pass
+                drive(readers, self.models)
         except BaseException as error:
             self.failure = error
             raise
         finally:
-            for reader in readers:
+            for _, reader in readers:
                 reader.close()
             for outlet in self._outlets:
                 outlet.close()

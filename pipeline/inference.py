@@ -51,6 +51,7 @@ class BatchRunner:
         self._emit = emit
         self._now = now
         self._complaints = complaints
+        self.worker: Callable[[], str] = lambda: threading.current_thread().name  # who runs a batch
         self._since_ns: dict[int, int] = {}  # by thread: when the call that it is in began
         self._exclusive: bool = getattr(detector, "exclusive", False)
         self._ended_ns = 0  # when the latest call ended, of whichever thread
@@ -106,7 +107,7 @@ class BatchRunner:
         last = max(batch.items, key=_QUEUED)
         self._ledger.batch(
             BatchRun(
-                threading.current_thread().name, batch.number, len(batch.items), under_way.began_ns, inferred_ns,
+                self.worker(), batch.number, len(batch.items), under_way.began_ns, inferred_ns,
                 parsed_ns, last.frame.stream.name, last.queued_ns,
             )
         )  # fmt: skip

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,32 @@ from pipeline import build
 from pipeline.arrivals import Recorder
 from pipeline.config.models import Config
 from pipeline.flow import Pipeline
-from pipeline.protocols import Detector, Sink
+from pipeline.frame import Batch
+from pipeline.protocols import Sink
 from pipeline.stream import FlowOptions
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.timing import now_ns
+from tests.daemons import Known
 
 LIVE = FlowOptions(batch_size=2, fixed_batch=False, workers=1, outlet_policy="freshest", outlet_capacity=64)
 DEADLINE_S = 30.0
+
+
+class Busy(Known):
+    """A batch takes ``busy_s`` and as much again per picture."""
+
+    busy_s: float = 0.0
+
+    def submit(self, batch: Batch) -> Any:
+        threading.Event().wait(self.busy_s * (1 + len(batch.items)))  # stands for work
+        return super().submit(batch)
+
+
+def busy(seconds: float) -> Busy:
+    """One that takes its time."""
+    detector = Busy()
+    detector.busy_s = seconds
+    return detector
 
 
 def wait_until(done: Callable[[], bool], pipeline: Pipeline) -> None:
@@ -33,7 +53,7 @@ def record(
     streams: Sequence[dict[str, Any]],
     done: Callable[[Pipeline], bool] = lambda pipeline: False,
     *,
-    detector: Detector | None = None,
+    detector: FakeDetector | None = None,
     sinks: Sequence[Sink] = (),
     recorder: Recorder | None = None,
 ) -> Pipeline:

@@ -28,6 +28,7 @@ EXAMPLES = """\
   pipeline replay clip.mp4 --model my.pt --conf 0.25    your TorchScript model
   pipeline replay clip.mp4 --save jsonl,video           a video with the boxes drawn in
   pipeline replay videos/ --out results --resume        go on with what was not finished
+  pipeline replay --arrivals rec/                       what 'run --record-arrivals rec/' was given, decided again
 """
 
 REPORTS = ("report.json", "report.html")
@@ -38,9 +39,9 @@ ABORT_GRACE_NS = 5_000_000_000
 
 def configure(parser: Parser) -> None:
     """Add the options of this command."""
-    parser.usage = "pipeline replay SOURCE... [options]"
+    parser.usage = "pipeline replay SOURCE... [options]\n       pipeline replay --arrivals DIR [options]"
     parser.add_argument(
-        "source", nargs="+", metavar="SOURCE", help="video file, folder, glob, or URL of a finite video"
+        "source", nargs="*", metavar="SOURCE", help="video file, folder, glob, or URL of a finite video"
     )
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="FILE", help="TorchScript or .pt2 file, or builtin:people (default)")
@@ -73,7 +74,19 @@ def configure(parser: Parser) -> None:
     work = parser.add_argument_group("work")
     work.add_argument("--config", type=Path, metavar="FILE", help="streams.yaml whose model, batch and defaults apply")
     work.add_argument(
-        "--pace", type=one_of("asap", "realtime"), default="asap", metavar="P", help="asap (default) or realtime"
+        "--pace",
+        type=one_of("asap", "realtime", "virtual"),
+        metavar="P",
+        help="asap (default) or realtime; of arrivals virtual (default) or realtime",
+    )
+    work.add_argument(
+        "--arrivals",
+        type=folder,
+        metavar="DIR",
+        help="play what 'run --record-arrivals DIR' kept, with the model and the settings of that run: each packet "
+        "when it came, through the daemon's scheduling. realtime: at that pace, on this machine. virtual: on a clock "
+        "of its own, as fast as frames can be computed, with the service times that were recorded: every time the same "
+        "results and the same drops",
     )
     work.add_argument("--fps", type=positive, metavar="F", help="process at most so many frames a second of video")
     work.add_argument(
@@ -96,6 +109,12 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.folder import output_folder
     from pipeline.errors import UsageError
 
+    if options.arrivals is not None:
+        _refuse_beside_arrivals(options)
+    elif not options.source:
+        raise UsageError("nothing to replay: name a SOURCE, or a recording with --arrivals DIR")
+    elif options.pace == "virtual":
+        raise UsageError("--pace virtual plays recorded arrivals: it needs --arrivals DIR")
     if options.resume and options.out is None:
         raise UsageError("--resume needs --out: the folder of the run to go on with")
     if options.show and options.inline:
@@ -111,23 +130,11 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
     from pipeline.cli.progress import progress
     from pipeline.cli.signals import StopRequests
     from pipeline.errors import ModelHung, SinkError
-    from pipeline.replaying import Replay, ReplayOptions
     from pipeline.report import compose, exit_code, save_html, save_json
     from pipeline.timing import now_ns
 
     window = _window(options)
-    replay = Replay(
-        ReplayOptions(
-            sources=tuple(options.source), config=options.config, model=options.model, out=out, save=options.save,
-            pace=options.pace, fps=options.fps, limit=options.limit, parallel=options.parallel, resume=options.resume,
-            confidence=options.conf, iou=options.iou, classes=options.classes, device=options.device,
-            precision=options.precision, batch=options.batch, workers=options.workers, inline=options.inline,
-            hwaccel=options.hwaccel,
-            tuned=False if options.no_tuned else None,
-        ),
-        [window] if window is not None else [],
-    )  # fmt: skip
-
+    replay = _made(options, out, [window] if window is not None else [])
     replay.refuse_foreign()
 
     def ledger() -> Any:
@@ -194,6 +201,38 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _refuse_beside_arrivals(options: argparse.Namespace) -> None:
+    """Raise UsageError for what does not go with a recording of arrivals."""
+    from pipeline.errors import UsageError
+
+    if options.source:
+        raise UsageError("--arrivals plays all streams of a recording: leave out the SOURCE")
+    if options.pace == "asap":
+        raise UsageError("--pace asap would not be what arrived: of arrivals it is virtual (default) or realtime")
+    beside = {"resume": "--resume", "parallel": "--parallel", "inline": "--inline", "config": "--config"}
+    given = [option for name, option in beside.items() if getattr(options, name)]
+    if given:
+        raise UsageError(f"{given[0]} says nothing to recorded arrivals; leave it out")
+    if options.show and options.pace != "realtime":
+        raise UsageError("--show needs the main thread, which a virtual clock occupies; --pace realtime leaves it free")
+
+
+def _made(options: argparse.Namespace, out: Path, sinks: list[Any]) -> Replay:
+    from pipeline.replaying import ArrivalsReplay, Replay, ReplayOptions
+
+    wanted = ReplayOptions(
+        sources=tuple(options.source), config=options.config, model=options.model, out=out, save=options.save,
+        pace=options.pace if options.pace == "realtime" else "asap", fps=options.fps, limit=options.limit,
+        parallel=options.parallel, resume=options.resume, confidence=options.conf, iou=options.iou,
+        classes=options.classes, device=options.device, precision=options.precision, batch=options.batch,
+        workers=options.workers, inline=options.inline, hwaccel=options.hwaccel,
+        tuned=False if options.no_tuned else None,
+    )  # fmt: skip
+    if options.arrivals is None:
+        return Replay(wanted, sinks)
+    return ArrivalsReplay(options.arrivals, options.pace or "virtual", wanted, sinks)
 
 
 def save_so_far(replay: Replay, out: Path) -> None:

@@ -26,7 +26,7 @@ from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
 from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS
 from pipeline.measures import Histogram
-from pipeline.timing import GC_PAUSES, cpu_ns
+from pipeline.timing import GC_PAUSES, Pause, Pauses, cpu_ns
 
 
 class Ledger:
@@ -44,6 +44,7 @@ class Ledger:
         self._batches: Lately[BatchRun] = Lately()
         self._busy = Busy()  # written under the lock
         self._whole: WholeRun | None = None
+        self.pauses: Pauses | None = GC_PAUSES  # None on a clock that is not this machine's
         self.on_batch: Callable[[BatchRun], None] = lambda run: None  # told of each batch, by its worker
         self._reached: dict[str, tuple[int, int]] = {}  # by name: its next frame and epoch, if it is begun anew
         self._ended: deque[StreamLedger] = deque()  # lately
@@ -55,7 +56,8 @@ class Ledger:
     def begin(self, at_ns: int) -> None:
         """The detector is warm, the first source may open."""
         self.start_ns = at_ns
-        GC_PAUSES.watch()
+        if self.pauses is not None:
+            self.pauses.watch()
         self._cpu_start_ns = cpu_ns()
 
     def end(self, at_ns: int) -> None:
@@ -85,7 +87,7 @@ class Ledger:
                 name: [write for write in sink.writes.all() if write.ended_ns > since_ns]
                 for name, sink in self.sinks.items()
             },
-            [pause for pause in GC_PAUSES.since(since_ns) if not self.end_ns or pause.began_ns < self.end_ns],
+            [pause for pause in self._paused(since_ns) if not self.end_ns or pause.began_ns < self.end_ns],
             left_out=left_out,
         )
 
@@ -101,9 +103,12 @@ class Ledger:
             },
             self._batches.since(lambda batch: batch.parsed_ns, since_ns),
             {name: sink.writes.since(lambda write: write.ended_ns, since_ns) for name, sink in self.sinks.items()},
-            GC_PAUSES.since(since_ns),
+            self._paused(since_ns),
             _median(sizes),
         )
+
+    def _paused(self, since_ns: int) -> list[Pause]:
+        return [] if self.pauses is None else self.pauses.since(since_ns)
 
     def add(self, account: StreamLedger) -> None:
         """Keep a stream's account. An earlier life of the same name stays, under ``name~1``, ``name~2``, ..."""

@@ -19,7 +19,7 @@ from pipeline.ledger.measured import Measured
 from pipeline.ledger.shape import pack, shape, unpack
 from pipeline.ledger.stats import Latency, of_tally, stats
 from pipeline.ledger.times import StreamTimes
-from pipeline.timing import Mark, ended_in, now_ns
+from pipeline.timing import SYSTEM, Clock, Mark, ended_in
 
 FROZEN_NS = 30_000_000_000
 """The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
@@ -29,16 +29,23 @@ class StreamLedger:
     """Everything that is counted and timed about one stream."""
 
     def __init__(
-        self, name: str, *, source: str = "", live: bool = False, paced: bool = False, budget_ns: int | None = None
+        self,
+        name: str,
+        *,
+        source: str = "",
+        live: bool = False,
+        paced: bool = False,
+        budget_ns: int | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
         """``source`` is what people are shown: a path, or an address without credentials. ``budget_ns``: a frame that
         takes longer is late; None: one that takes unusually long."""
         self.name = name
         self.budget_ns = budget_ns
         self.source = source
-        self.life = Lifecycle(name, StreamInfo(name, live=live))
+        self.life = Lifecycle(name, StreamInfo(name, live=live), clock=clock)
         self.paced = paced or live
-        self.awaited_ns = now_ns()  # since when a result is waited for, if there is none
+        self.awaited_ns = clock.now_ns()  # since when a result is waited for, if there is none
         self.is_faulty = False  # nobody ever read it: see faulty()
         self.counters = SourceCounters()
         # What earlier lives of this name came to: frame numbers and epochs go on from there

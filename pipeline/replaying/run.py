@@ -17,7 +17,7 @@ from pipeline.timing import now_ns
 if TYPE_CHECKING:
     from pipeline.flow import Pipeline
     from pipeline.ledger import Ledger
-    from pipeline.protocols import Sink
+    from pipeline.protocols import Detector, Sink
 
 CPU_BATCH = 4
 """Default batch size on a CPU: larger ones gain nothing there and hold more frames."""
@@ -29,9 +29,12 @@ class Replay:
     """One replay: resolve the sources, ``start``, ``wait`` until it has ended.
 
     Attributes:
+        inline: everything happens in the thread that calls :meth:`begin`.
         streams: names of all streams in order, those that ``resume`` skips included.
         ledger: counts and times, once started.
     """
+
+    _run_id: str | None = None  # of results of feeds
 
     def __init__(self, options: ReplayOptions, extra_sinks: Sequence[Sink] = ()) -> None:
         """Raises UsageError or ConfigError; touches no model yet."""
@@ -39,6 +42,7 @@ class Replay:
 
         self.options = options
         self.out = options.out
+        self.inline = options.inline
         config = Config() if options.config is None else load_config(options.config, streams_required=False)
         self._model, self._settings = sections(options, config)
         self._batch = config.batch if options.config is not None else None
@@ -50,6 +54,9 @@ class Replay:
         self.streams = [*self._sources, *self._missing]
         self.resumed = self._finished_before(before)
         self._carried = earlier.left_there(options) if options.resume else []
+        self._set_out(extra_sinks)
+
+    def _set_out(self, extra_sinks: Sequence[Sink]) -> None:
         self._extra_sinks = extra_sinks
         self._pipeline: Pipeline | None = None
         self._model_info: dict[str, Any] = {}
@@ -81,8 +88,6 @@ class Replay:
         import torch  # noqa: F401 - it is most of a cold start
 
         from pipeline import build
-        from pipeline.flow import Pipeline
-        from pipeline.stream import FlowOptions
 
         imported_ns = now_ns()
 
@@ -101,13 +106,12 @@ class Replay:
         if self.out is not None:
             if not self.options.resume:
                 earlier.clear(self.out, self._files.values())
-            sinks += build.saved(self.options.save, self.out, keep=list(self.resumed))
-        flow = FlowOptions(batch_size=batch_size, fixed_batch=True, workers=workers, parallel=self._parallel)
-        self._pipeline = Pipeline(detector, sinks, flow)
+            sinks += build.saved(self.options.save, self.out, list(self.resumed), self._run_id)
+        self._pipeline = self._flow(detector, sinks, batch_size, workers)
         self.ledger = self._pipeline.ledger
         loaded_ns = now_ns()
 
-        if not self.options.inline:
+        if not self.inline:
             self._pipeline.start()
         self._startup_s = {
             "import": (imported_ns - begun_ns) / 1e9,
@@ -115,6 +119,13 @@ class Replay:
             "probe": detector.startup_s.get("probe", 0.0),
             "warm": (now_ns() - loaded_ns) / 1e9,
         }
+
+    def _flow(self, detector: Detector, sinks: Sequence[Sink], batch_size: int, workers: int) -> Pipeline:
+        from pipeline.flow import Pipeline
+        from pipeline.stream import FlowOptions
+
+        flow = FlowOptions(batch_size=batch_size, fixed_batch=True, workers=workers, parallel=self._parallel)
+        return Pipeline(detector, sinks, flow)
 
     def begin(self) -> None:
         """Open the sources. With ``inline`` it runs to the end here (and warms the model first)."""
@@ -139,7 +150,7 @@ class Replay:
         After ModelHung a thread is left in native code: the process is to be ended by ``os._exit``.
         """
         assert self._pipeline is not None, "start() comes first"
-        if self.options.inline or self._pipeline.join(timeout_s):
+        if self.inline or self._pipeline.join(timeout_s):
             return True
         self._pipeline.check_model(self._model.timeout_s)
         return False

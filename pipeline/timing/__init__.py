@@ -2,7 +2,7 @@
 """Time: the clock and the trace of a frame."""
 
 from pipeline.timing.clock import SYSTEM, Anchor, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
-from pipeline.timing.pauses import GC_PAUSES, Pause
+from pipeline.timing.pauses import GC_PAUSES, Pause, Pauses
 from pipeline.timing.trace import (
     EPOCH,
     FRAME,
@@ -33,6 +33,7 @@ __all__ = [
     "Clock",
     "Mark",
     "Pause",
+    "Pauses",
     "SystemClock",
     "cpu_ns",
     "elapsed",

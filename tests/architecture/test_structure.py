@@ -40,6 +40,7 @@ FLOORS: list[set[str]] = [
     {"arrivals", "inference", "naming", "preparing", "publishing", "roster"},
     {"deployment"},
     {"lineup"},
+    {"turns"},
     {"flow"},
     {"build"},
     {"replaying", "daemon", "report", "metrics", "telemetry", "web", "workshop"},

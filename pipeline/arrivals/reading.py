@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording of arrivals, opened to be played: what it is of, and its lines one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.arrivals.layout import ABOUT, ARRIVALS, FORMAT, FRAMES, SERVICES
+from pipeline.arrivals.services import ServiceTimes
+from pipeline.errors import UsageError
+
+
+class Recording:
+    """One recording. Raises UsageError where the folder holds none that this program can play.
+
+    Attributes:
+        folder: where it lies.
+        run: id of the run that it was made of.
+        wall_ns: wall time of its beginning, nanoseconds since the epoch (UTC).
+        first_ns: time in it at which the first thing happened to a stream.
+        streams: names of those with packets, in the order of the configuration.
+        model, settings: see :func:`pipeline.arrivals.about.settings_of`; facts of the model beside.
+        services: how long batches took.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        about = _about(folder)
+        try:
+            self.run = str(about["run"])
+            self.wall_ns = int(about["wall_ns"])
+            self.model: dict[str, Any] = dict(about["model"])
+            self.settings: dict[str, Any] = dict(about["settings"])
+            configured: dict[str, Any] = dict(self.settings["streams"])
+            self.services = ServiceTimes(_document(folder / SERVICES) if (folder / SERVICES).exists() else {})
+        except (KeyError, TypeError, ValueError) as error:
+            if "format" in about and "settings" not in about:
+                raise UsageError(f"{folder}: holds nothing to play: the run ended before its first stream") from error
+            raise UsageError(f"{folder}: is damaged: {ABOUT} or {SERVICES} is not what was written") from error
+        there = sorted(path.parent.name for path in folder.glob(f"*/{ARRIVALS}"))
+        names = [*(name for name in configured if name in there), *(name for name in there if name not in configured)]
+        self.streams = [name for name in names if any("opened" in line for line in self.arrivals(name))]
+        if not self.streams:
+            raise UsageError(f"{folder}: holds no packets: no stream was ever reached, or none could be recorded")
+        self.first_ns = min(next(self.arrivals(name))["at"] for name in self.streams)
+
+    def settings_of(self, name: str) -> dict[str, Any]:
+        """Of a stream; nothing where a reload added it later."""
+        return dict(self.settings["streams"].get(name, {}))
+
+    def kind(self, name: str) -> str:
+        """``camera`` or ``recording``, see :class:`pipeline.arrivals.stream_recorder.StreamRecorder`."""
+        return str(next(line["kind"] for line in self.arrivals(name) if "opened" in line))
+
+    def arrivals(self, name: str) -> Iterator[dict[str, Any]]:
+        """Connections, packets and conditions of a stream."""
+        return _lines(self.folder / name / ARRIVALS, "at")
+
+    def frames(self, name: str) -> Iterator[dict[str, Any]]:
+        """What became of its frames, in their order."""
+        return _lines(self.folder / name / FRAMES, "frame")
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: {'is not a folder' if folder.exists() else 'there is no such folder'}")
+    if not (folder / ABOUT).is_file():
+        raise UsageError(f"{folder}: holds no recording of arrivals: there is no {ABOUT} in it")
+    about = _document(folder / ABOUT)
+    if about.get("format") != FORMAT:
+        raise UsageError(f"{folder}: has format {about.get('format')}; this program plays format {FORMAT}")
+    return about
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        found = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is damaged'}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: is damaged")
+    return found
+
+
+def _lines(path: Path, needed: str) -> Iterator[dict[str, Any]]:
+    """Up to the first line that is torn or damaged: what was written after it nobody can vouch for."""
+    try:
+        with path.open("rb") as file:
+            for text in file:
+                try:
+                    line = orjson.loads(text)
+                except orjson.JSONDecodeError:
+                    return
+                if not text.endswith(b"\n") or not isinstance(line, dict) or not isinstance(line.get(needed), int):
+                    return
+                yield line
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error

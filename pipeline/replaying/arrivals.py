@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One replay of what a run was given: at the pace at which it came, or on a virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from pipeline.arrivals.reading import Recording
+from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamSettings
+from pipeline.errors import UsageError
+from pipeline.frame import DropReason
+from pipeline.replaying import earlier
+from pipeline.replaying.options import ReplayOptions, sections
+from pipeline.replaying.run import Replay
+from pipeline.timing import FRAME, Mark
+
+if TYPE_CHECKING:
+    from pipeline.arrivals import Comparison, Decisions, FrameLog, PlayClock, RealTime, Tape
+    from pipeline.flow import Pipeline
+    from pipeline.protocols import Detector, Sink
+    from pipeline.replaying.simulation import SimulatedClock
+    from pipeline.stream import Stream, Witness
+
+DECISIONS = "decisions.jsonl"
+"""What became of each frame, when, and what had become of it in the run that was recorded."""
+_RESULTS_WAITING = 256
+
+
+class ArrivalsReplay(Replay):
+    """As :class:`Replay`, of a recording of arrivals: its settings are those of the run, but for what ``options`` say.
+
+    Args:
+        folder: of the recording.
+        pace: ``realtime``: threads, this machine's clock and this machine's speed; ``virtual``: a simulation with the
+            service times of the recording, which decides alike each time.
+        options: ``model``, ``out``, ``save``, ``fps``, ``limit``, ``confidence``, ``iou``, ``classes``, ``device``,
+            ``precision``, ``batch``, ``workers``, ``hwaccel`` and ``tuned`` matter.
+        extra_sinks: beside those of ``options``.
+
+    Raises UsageError or ConfigError.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pace: Literal["realtime", "virtual"],
+        options: ReplayOptions,
+        extra_sinks: Sequence[Sink] = (),
+    ) -> None:
+        self.options = replace(options, resume=False, pace="asap")
+        self.out = options.out
+        self.pace = pace
+        self.inline = pace == "virtual"
+        self.recording = recording = Recording(folder)
+        if self.inline and not recording.services.known:
+            raise UsageError(f"{folder}: no batch was timed, so there is no virtual clock; --pace realtime plays it")
+        try:
+            model = ModelConfig.model_validate(recording.settings["model"])
+            facts = recording.model
+            self._batch = BatchConfig(
+                max_size=facts["max_batch"],
+                workers=facts["workers"],
+                max_wait_ms=recording.settings["batch"]["max_wait_ms"],
+            )
+            self._of_stream = {name: _settings(recording, name, options) for name in recording.streams}
+        except (ValidationError, KeyError, TypeError) as error:
+            raise UsageError(f"{folder}: is damaged: its settings are none that this program knows") from error
+        self._model, self._settings = sections(self.options, Config(model=model))
+        self.streams = list(recording.streams)
+        self.resumed = {}
+        self._sources, self._missing, self._files, self._carried = {}, {}, {}, []
+        self._run_id = recording.run
+        self._real: RealTime | None = None
+        self._simulated: SimulatedClock | None = None
+        self._workers = 1
+        self._tapes: list[Tape] = []
+        self._comparisons: dict[str, Comparison] = {}
+        self._decisions: Decisions | None = None
+        self._set_out(extra_sinks)
+
+    def _flow(self, detector: Detector, sinks: Sequence[Sink], batch_size: int, workers: int) -> Pipeline:
+        from pipeline.arrivals import VIRTUAL_NS, RealTime
+        from pipeline.flow import Pipeline
+        from pipeline.replaying.simulation import SimulatedClock, TimedDetector
+        from pipeline.stream import FlowOptions
+
+        assert self._batch is not None, "a recording has one"
+        flow = FlowOptions(
+            batch_size=batch_size,
+            fixed_batch=False,
+            max_wait_ms=self._batch.max_wait_ms,
+            workers=workers,
+            outlet_policy="freshest",
+            outlet_capacity=_RESULTS_WAITING,
+        )
+        self._workers = workers
+        recording = self.recording
+        if self.pace == "realtime":
+            self._real = RealTime(recording)
+            return Pipeline(detector, sinks, flow)
+        clock = SimulatedClock(VIRTUAL_NS + recording.first_ns, recording.wall_ns - VIRTUAL_NS)
+        self._simulated = clock
+        pipeline = Pipeline(TimedDetector(detector, clock, recording.services), sinks, flow, clock=clock)
+        pipeline.ledger.pauses = None
+        return pipeline
+
+    def begin(self) -> None:
+        """Play. On a virtual clock it runs to the end here (and warms the model first)."""
+        from pipeline.arrivals import Decisions
+        from pipeline.replaying.simulation import Simulation
+
+        assert self._pipeline is not None, "prepare() comes first"
+        self._decisions = None if self.out is None else Decisions(self.out / DECISIONS)
+        if self._real is not None:
+            self._real.begin()
+        streams = [self._stream(name) for name in self.streams]
+        if self._simulated is not None:
+            self._pipeline.run_inline(streams, Simulation(self._simulated, self._workers))
+            return
+        for stream in streams:
+            self._pipeline.add(stream)
+        self._pipeline.finish()
+
+    def _stream(self, name: str) -> Stream:
+        from pipeline import build
+        from pipeline.arrivals import Ahead, Arrivals, FrameLog, Tape, Virtual
+        from pipeline.ledger import StreamLedger
+        from pipeline.replaying.simulation import TimedStage
+        from pipeline.sources import FILE_CODECS, LIVE_CODECS
+
+        recording, settings, simulated = self.recording, self._of_stream[name], self._simulated
+        kind = recording.kind(name)
+        is_camera = kind == "camera"
+        virtual = Virtual(recording)
+        clock: PlayClock = virtual if self._real is None else self._real
+        tape = Tape(name, recording.arrivals(name))
+        self._tapes.append(tape)
+        account = StreamLedger(
+            name,
+            source=str(recording.folder / name),
+            live=is_camera,
+            paced=True,
+            budget_ns=build.budget_ns(settings),
+            clock=clock,
+        )
+        by = "read" if is_camera and simulated is not None else "frame"
+        source = Arrivals(
+            recording.folder / name,
+            tape,
+            FrameLog(recording.frames(name), "frame"),
+            kind,
+            clock,
+            limits=build.decoder_limits(settings, LIVE_CODECS if is_camera else FILE_CODECS),
+            skip=build.skipping(settings, name),
+            on_state=account.at,
+        )
+        witness = self._witness(name, FrameLog(recording.frames(name), by), by)
+        if simulated is None:
+            return build.played(source, settings, account, limit=self.options.limit, witness=witness)
+        ahead = Ahead(source, virtual, FrameLog(recording.frames(name), by), by_read=by == "read")
+        stream = build.played(ahead, settings, account, limit=self.options.limit, witness=witness)
+        stream.stages = [TimedStage(stage, ahead, simulated) for stage in stream.stages]
+        return stream
+
+    def _witness(self, name: str, recorded: FrameLog, by: str) -> Witness:
+        """Who compares what becomes of a stream's frames with what became of them then, and writes it down."""
+        from pipeline.arrivals import Comparison
+
+        comparison = self._comparisons[name] = Comparison(recorded)
+        since_ns = self._since_ns()
+
+        def outcome(trace: list[int], reason: DropReason | None) -> None:
+            frame = trace[FRAME]
+            then = comparison.outcome(frame if by == "frame" else trace[Mark.READ] - since_ns, reason)
+            if self._decisions is not None:
+                at_ns = max(trace[: Mark.FOLLOWED + 1]) - since_ns
+                line = {"at": at_ns, "stream": name, "frame": frame, "outcome": reason or "processed", "then": then}
+                self._decisions.write(line)
+
+        return outcome
+
+    def _since_ns(self) -> int:
+        """The beginning of the recording, on the flow's clock."""
+        from pipeline.arrivals import VIRTUAL_NS
+
+        return VIRTUAL_NS if self._real is None else self._real.origin_ns
+
+    def wait(self, timeout_s: float) -> bool:
+        """As of :class:`Replay`."""
+        ended = super().wait(timeout_s)
+        if ended and self._decisions is not None:
+            self._decisions.close()
+        return ended
+
+    def facts(self, beside: Sequence[str] = (), *, under_way: bool = False) -> dict[str, Any]:
+        """As of :class:`Replay`, with ``arrivals``: what was played, what it lacks, how far the decisions agree."""
+        return super().facts(beside, under_way=under_way) | {
+            "arrivals": {
+                "folder": str(self.recording.folder),
+                "run": self.recording.run,
+                "pace": self.pace,
+                "lost_then": sum(tape.gaps for tape in self._tapes),
+                "torn": sum(tape.torn for tape in self._tapes),
+                "streams": {name: comparison.as_dict() for name, comparison in self._comparisons.items()},
+            }
+        }
+
+    @property
+    def outputs(self) -> list[Path]:
+        """As of :class:`Replay`, and what became of each frame."""
+        decisions = [] if self.out is None or self._decisions is None else [self.out / DECISIONS]
+        return [*super().outputs, *decisions]
+
+    def _planned(self) -> list[str]:
+        if self.out is None:
+            return []
+        paths = (path for name in self.streams for path in earlier.outputs(self.options, name))
+        return [*dict.fromkeys(path.name for path in paths), DECISIONS]
+
+
+def _settings(recording: Recording, name: str, options: ReplayOptions) -> StreamSettings:
+    """A stream's as they were, with what the options say otherwise; raises ValidationError."""
+    wanted = {"fps": options.fps, "hwaccel": options.hwaccel}
+    given = {key: value for key, value in wanted.items() if value is not None}
+    return StreamSettings.model_validate(recording.settings_of(name) | given)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run of one thread under a clock that somebody moves: the same readers, scheduler and batches, in no time.
+
+A discrete event simulation. Three things happen at a time of their own: a frame is ready for the detector (when it was
+in the recording), a batch is done (after the time that one of its size took in the recording), and a batch is due that
+is not full (when the scheduler says so). The earliest of them is next; of several at the same time batches go first,
+then streams in their order. So the same recording always gives the same decisions, whatever this machine is doing.
+
+What takes no time here: following, and sinks. Both are beside the detector in a run as well, in threads of their own.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pipeline.arrivals import Ahead, Service, ServiceTimes
+from pipeline.deployment import Deployment
+from pipeline.frame import Batch, Detections, Geometry, InputSpec, Picture, Uint8Array
+from pipeline.inference import UnderWay
+from pipeline.lineup import Lineup
+from pipeline.protocols import Detector, Pending, Stage
+from pipeline.threads import Closed
+from pipeline.turns import Readers
+
+Event = tuple[int, int, Callable[[], None]]
+"""When, which of several at the same time is first, and what."""
+
+
+class SimulatedClock:
+    """Shows what it was set to.
+
+    Args:
+        now_ns: what it shows first.
+        wall_offset_ns: wall time when it shows 0.
+    """
+
+    def __init__(self, now_ns: int, wall_offset_ns: int) -> None:
+        self._now_ns = now_ns
+        self._wall_offset_ns = wall_offset_ns
+
+    def now_ns(self) -> int:
+        """Virtual monotonic time."""
+        return self._now_ns
+
+    def wall_ns(self) -> int:
+        """The wall time that belongs to it."""
+        return self._wall_offset_ns + self._now_ns
+
+    def set(self, now_ns: int) -> None:
+        """It is ``now_ns``; for a moment it may be earlier, where marks of something that took time are made at its
+        end."""
+        self._now_ns = now_ns
+
+
+class TimedStage:
+    """A stage that ends when it did in the recording."""
+
+    def __init__(self, stage: Stage, source: Ahead, clock: SimulatedClock) -> None:
+        self._stage = stage
+        self._source = source
+        self._clock = clock
+
+    def spec_for(self, picture: Picture, spec: InputSpec) -> InputSpec:
+        """What the stage says."""
+        return self._stage.spec_for(picture, spec)
+
+    def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
+        """What the stage does."""
+        geometry = self._stage.prepare(picture, spec, out)
+        self._clock.set(self._source.ready_ns)
+        return geometry
+
+
+@dataclass(frozen=True, slots=True)
+class TimedPending:
+    """A batch that takes as long as one of its size took in the recording."""
+
+    inner: Pending
+    clock: SimulatedClock
+    began_ns: int
+    service: Service
+
+    @property
+    def due_ns(self) -> int:
+        """When its detections are there."""
+        return self.began_ns + self.service.total_ns
+
+    def wait(self) -> None:
+        """The network is done."""
+        self.inner.wait()
+        self.clock.set(self.began_ns + self.service.infer_ns)
+
+    def result(self) -> Sequence[Detections]:
+        """So are the detections."""
+        found = self.inner.result()
+        self.clock.set(self.due_ns)
+        return found
+
+
+class TimedDetector:
+    """The detector, with the times of the recording; everything else about it is its own."""
+
+    depth = 1
+
+    def __init__(self, detector: Detector, clock: SimulatedClock, services: ServiceTimes) -> None:
+        self._detector = detector
+        self._clock = clock
+        self._services = services
+        self.spec, self.labels, self.max_batch = detector.spec, detector.labels, detector.max_batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._detector, name)
+
+    def warm(self, sizes: Sequence[int]) -> None:
+        """See :class:`pipeline.protocols.Detector`."""
+        self._detector.warm(sizes)
+
+    def submit(self, batch: Batch) -> TimedPending:
+        """Start it, and say when it will be done."""
+        pending = self._detector.submit(batch)
+        return TimedPending(pending, self._clock, self._clock.now_ns(), self._services.next(len(batch.items)))
+
+    def close(self) -> None:
+        """See :class:`pipeline.protocols.Detector`."""
+        self._detector.close()
+
+
+class Simulation:
+    """Drives a run of one thread (:data:`pipeline.turns.Drive`) whose sources are all :class:`Ahead`.
+
+    Args:
+        clock: the flow's.
+        workers: how many batches are under way at the same time at most.
+    """
+
+    def __init__(self, clock: SimulatedClock, workers: int) -> None:
+        self._clock = clock
+        self._idle = [(clock.now_ns(), worker) for worker in range(workers)]  # since when, and who
+        self._busy: list[tuple[int, int, int, UnderWay]] = []  # until when, in which order, and who
+        self._begun = 0
+
+    def __call__(self, readers: Readers, models: Lineup) -> None:
+        """Until all streams have ended and everything that was queued is served."""
+        model = models.current
+        while (event := self._next(readers, model)) is not None:
+            at_ns, _, happen = event
+            self._clock.set(max(at_ns, self._clock.now_ns()))
+            happen()
+
+    def _next(self, readers: Readers, model: Deployment) -> Event | None:
+        """What happens next; None where nothing will."""
+        due_ns = self._begin_batches(model)
+        events: list[Event] = []
+        if self._busy:
+            events.append((self._busy[0][0], 0, partial(self._complete, model)))
+        place = self._next_reader(readers, model)
+        if place is not None:
+            events.append((_ahead(readers, place).ready_ns, 1, partial(self._step, readers, place)))
+        if due_ns is not None:
+            events.append((due_ns, 2, _nothing))  # but that it is later, so that a batch can begin
+        return min(events, key=lambda event: event[:2], default=None)
+
+    def _begin_batches(self, model: Deployment) -> int | None:
+        """Give idle workers what they can have now; returns when the next batch is due that is not full."""
+        with suppress(Closed):
+            while self._idle:
+                batch, wait_ns = model.scheduler.look(self._idle[0][0])
+                if batch is None:
+                    return None if wait_ns is None else self._clock.now_ns() + wait_ns
+                _, worker = heapq.heappop(self._idle)
+                under_way = model.runner.submit(batch)
+                pending = under_way.pending
+                until_ns = pending.due_ns if isinstance(pending, TimedPending) else self._clock.now_ns()
+                self._begun += 1
+                heapq.heappush(self._busy, (until_ns, self._begun, worker, under_way))
+        return None
+
+    def _complete(self, model: Deployment) -> None:
+        until_ns, _, worker, under_way = heapq.heappop(self._busy)
+        model.runner.worker = lambda: f"detect:{worker}"
+        model.runner.complete(under_way)
+        self._clock.set(max(until_ns, self._clock.now_ns()))  # later, where a batch failed and was run again in halves
+        heapq.heappush(self._idle, (self._clock.now_ns(), worker))
+
+    def _next_reader(self, readers: Readers, model: Deployment) -> int | None:
+        """The place of the one whose frame is ready first, of those that need not wait for room in their lanes."""
+        found: tuple[int, int] | None = None
+        for place, (stream, _) in enumerate(readers):
+            ahead = _ahead(readers, place)
+            picture = ahead.look()
+            if picture is not None and stream.opened and stream.terms.policy == "every_frame":
+                spec = stream.stages[0].spec_for(picture, model.spec)
+                if not model.scheduler.has_space(stream.key, spec):
+                    continue
+            if found is None or (ahead.ready_ns, place) < found:
+                found = ahead.ready_ns, place
+        return None if found is None else found[1]
+
+    def _step(self, readers: Readers, place: int) -> None:
+        """One frame of a stream: its reader begins when it did, and is done now."""
+        now_ns = self._clock.now_ns()
+        ahead = _ahead(readers, place)
+        late_ns = now_ns - ahead.ready_ns  # it had to wait for room
+        ahead.ready_ns = now_ns
+        self._clock.set(ahead.begins_ns if not late_ns else now_ns)
+        try:
+            next(readers[place][1])
+        except StopIteration:
+            del readers[place]
+        self._clock.set(now_ns)
+
+
+def _ahead(readers: Readers, place: int) -> Ahead:
+    source = readers[place][0].source
+    assert isinstance(source, Ahead), "a simulation plays recordings only"
+    return source
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From configuration to sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config.outputs import (
+    CocoSinkConfig,
+    CsvSinkConfig,
+    JsonlSinkConfig,
+    MotSinkConfig,
+    SinkConfig,
+    VideoSinkConfig,
+)
+from pipeline.protocols import Sink
+from pipeline.sinks.coco import CocoSink
+from pipeline.sinks.csv_file import CsvSink
+from pipeline.sinks.jsonl import JsonlSink
+from pipeline.sinks.mot import MotSink
+from pipeline.sinks.record_file import Rotate
+from pipeline.sinks.video import VideoSink
+
+
+def sink_names(configs: Sequence[SinkConfig]) -> list[str]:
+    """Their kinds, numbered by their places where there are several of a kind."""
+    kinds = [config.type for config in configs]
+    return [kind if kinds.count(kind) == 1 else f"{kind}-{number}" for number, kind in enumerate(kinds)]
+
+
+def required_sinks(configs: Sequence[SinkConfig]) -> frozenset[str]:
+    """Names of those without which the run is worthless."""
+    return frozenset(name for name, config in zip(sink_names(configs), configs, strict=True) if config.required)
+
+
+def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
+    """The daemon's sinks: they append to what earlier runs left."""
+    made: list[Sink] = []
+    for name, config in zip(sink_names(configs), configs, strict=True):
+        match config:
+            case JsonlSinkConfig(path=path, rotate=rotate, fsync=fsync, events_path=events):
+                full = Rotate(rotate.max_mb, rotate.keep) if rotate is not None else None
+                made.append(
+                    JsonlSink(path, mode="append", run_id=run_id, rotate=full, fsync=fsync, events=events, name=name)
+                )
+            case CsvSinkConfig(path=path):
+                made.append(CsvSink(path, mode="append", name=name))
+            case MotSinkConfig(path=path):
+                made.append(MotSink(path, mode="append", name=name))
+            case CocoSinkConfig(path=path):
+                made.append(CocoSink(path, mode="append", name=name))
+            case VideoSinkConfig(path=path):
+                made.append(VideoSink(path, mode="append", name=name))
+    return made
+
+
+def saved(wanted: Sequence[str], folder: Path, keep: Sequence[str] = (), run_id: str | None = None) -> list[Sink]:
+    """The sinks of a replay: they replace what is in ``folder``, but for the streams in ``keep``.
+
+    ``run_id``: of the run whose feeds are played again; their lines then have what a feed's lines have.
+    """
+    made: list[Sink] = []
+    if "jsonl" in wanted:
+        made.append(JsonlSink(folder / "{stream}.jsonl", run_id=run_id))
+    if "csv" in wanted:
+        made.append(CsvSink(folder / "{stream}.csv"))
+    if "mot" in wanted:
+        made.append(MotSink(folder / "{stream}.mot.txt"))
+    if "coco" in wanted:
+        made.append(CocoSink(folder, keep=keep))
+    if "video" in wanted:
+        made.append(VideoSink(folder / "{stream}.mp4"))
+    return made

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Service times, the log of a stream, and the simulation against a schedule worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.arrivals import Ahead, FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
+from pipeline.arrivals.services import MOST_SAMPLES, Service
+from pipeline.errors import SourceInvalid, SourceTimeout, SourceUnavailable
+from pipeline.flow import Pipeline
+from pipeline.frame import Capture, StreamInfo
+from pipeline.lanes import Terms
+from pipeline.ledger import StreamLedger
+from pipeline.replaying.simulation import SimulatedClock, Simulation, TimedDetector, TimedStage
+from pipeline.stream import FlowOptions, Stream
+from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
+from pipeline.threads import StopFlag
+
+MS = 1_000_000
+BEGAN_NS = 1_000 * MS
+"""What a virtual clock shows when a recording begins."""
+
+
+class TestServiceTimes:
+    def test_samples_come_in_their_order_over_and_over(self) -> None:
+        log = ServiceLog()
+        for infer_ns in (5, 9, 7):
+            log.add(2, infer_ns, 1)
+        times = ServiceTimes(log.as_dict())
+        assert [times.next(2).infer_ns for _ in range(5)] == [5, 9, 7, 5, 9]
+        assert log.as_dict()["2"]["median_ns"] == 8
+
+    def test_sizes_that_were_not_measured_lie_between_or_beyond_the_others(self) -> None:
+        times = ServiceTimes({"2": {"samples_ns": [[20, 2]]}, "4": {"samples_ns": [[30, 4]]}})
+        assert times.next(3) == Service(25, 3)
+        assert times.next(8) == Service(60, 8)
+        assert times.next(1) == Service(10, 1)
+
+    @given(st.integers(0, 5 * MOST_SAMPLES))
+    def test_what_is_kept_is_bounded_and_spread_over_the_whole_run(self, count: int) -> None:
+        log = ServiceLog()
+        for number in range(count):
+            log.add(1, number, 0)
+        kept = [infer for infer, _ in log.as_dict().get("1", {"samples_ns": []})["samples_ns"]]
+        assert len(kept) <= MOST_SAMPLES
+        assert len(kept) >= min(count, MOST_SAMPLES // 2)
+        assert len({after - before for before, after in pairwise(kept)}) <= 1, "evenly"
+        assert log.as_dict().get("1", {"count": 0})["count"] == count
+
+    @pytest.mark.parametrize("nonsense", [{"0": [[1, 1]]}, {"x": [[1, 1]]}, {"1": [[-1, 0]]}, {"1": [[1]]}])
+    def test_nonsense_is_refused(self, nonsense: dict[str, Any]) -> None:
+        with pytest.raises((ValueError, TypeError)):
+            ServiceTimes({size: {"samples_ns": samples} for size, samples in nonsense.items()})
+
+
+class TestTape:
+    def test_connections_losses_and_failures_in_turn(self) -> None:
+        log = [
+            {"state": "connecting", "at": 1},
+            {"state": "backoff", "cause": "refused", "at": 2},
+            {"opened": 1, "at": 3},
+            {"packet": 1, "at": 4},
+            {"state": "live", "at": 5},
+            {"packet": 1, "at": 6, "gap": 3},
+            {"state": "backoff", "cause": "timeout", "at": 7},
+            {"opened": 2, "at": 8},
+            {"packet": 2, "at": 9},
+        ]
+        tape = Tape("gate", iter(log))
+        assert tape.next_attempt() == log[1]
+        assert tape.next_attempt() == log[2]
+        assert [tape.next_packet(1), tape.next_packet(1), tape.next_packet(1)] == [log[3], log[5], None]
+        assert tape.gaps == 3
+        assert tape.take_loss() == log[6]
+        assert tape.next_attempt() == log[7]
+        assert tape.next_packet(1) is None, "it is another connection's"
+        assert not tape.ended
+        tape.tear(2)
+        assert (tape.torn, tape.ended, tape.next_attempt()) == (2, True, None)
+
+    @pytest.mark.parametrize(
+        ("line", "kind", "cause"),
+        [
+            ({"state": "backoff", "cause": "timeout"}, SourceTimeout, "timeout"),
+            ({"state": "auth_failed", "cause": "auth"}, SourceUnavailable, "auth"),
+            ({"state": "failed", "cause": "invalid_data"}, SourceInvalid, "invalid_data"),
+            ({"state": "backoff", "cause": "of another version"}, SourceUnavailable, "io"),
+        ],
+    )
+    def test_losses_are_the_errors_that_they_were(self, line: dict[str, Any], kind: type, cause: str) -> None:
+        error = Tape("gate", iter([])).failure(line)
+        assert (type(error), error.cause) == (kind, cause)
+
+
+def test_frames_are_found_in_about_their_order() -> None:
+    log = FrameLog(iter([{"read": at} for at in (10, 30, 20, 40)]), "read")
+    assert log.find(10) == {"read": 10}
+    assert log.find(20) is None, "not there yet: a later one was seen before"
+    assert log.find(30) == {"read": 30}
+    assert log.find(40) == {"read": 40}
+    assert log.find(20) == {"read": 20}, "it waited"
+    assert log.find(99) is None
+
+
+class Script:
+    """A camera whose frames are read at these times (milliseconds), on the stream's own virtual clock."""
+
+    truncation = None
+
+    def __init__(self, at_ms: Sequence[float], clock: Virtual) -> None:
+        self._inner = ScriptedSource([at / 1000 for at in at_ms], clock=clock, live=True)
+        self.counters = self._inner.counters
+        self._times = iter(at_ms)
+        self._clock = clock
+
+    def open(self, stop: StopFlag) -> StreamInfo:
+        return self._inner.open(stop)
+
+    def read(self) -> Capture | None:
+        at_ms = next(self._times, None)
+        if at_ms is not None:
+            self._clock.reach(round(at_ms * MS), StopFlag())
+        return self._inner.read()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Nothing(Recording):
+    """A recording of which only the times matter."""
+
+    def __init__(self) -> None:
+        self.wall_ns, self.first_ns = 0, 0
+
+
+def simulate(
+    streams: dict[str, Sequence[float]],
+    service_ms: dict[int, float],
+    *,
+    batch: int = 1,
+    workers: int = 1,
+    wait_ms: float = 0.0,
+    prepare_ms: float = 0.0,
+    terms: Terms | None = None,
+) -> tuple[ListSink, Pipeline, dict[str, list[tuple[int, str]]]]:
+    """Frames at these times through batches that take so long; what was published, and what became of each frame."""
+    clock = SimulatedClock(BEGAN_NS, 0)
+    measured = {str(size): {"samples_ns": [[round(took * MS), 0]]} for size, took in service_ms.items()}
+    detector = TimedDetector(FakeDetector(), clock, ServiceTimes(measured))
+    options = FlowOptions(batch_size=batch, fixed_batch=False, max_wait_ms=wait_ms, workers=workers)
+    sink = ListSink()
+    pipeline = Pipeline(detector, [sink], options, clock=clock)
+    pipeline.ledger.pauses = None
+    outcomes: dict[str, list[tuple[int, str]]] = {name: [] for name in streams}
+
+    def made(name: str) -> Stream:
+        virtual = Virtual(Nothing())
+        taken: Iterator[dict[str, Any]] = (
+            {"read": round(at * MS), "prepare": round(at * MS), "prepared": round((at + prepare_ms) * MS)}
+            for at in streams[name]
+        )
+        ahead = Ahead(Script(streams[name], virtual), virtual, FrameLog(taken, "read"), by_read=True)
+        account = StreamLedger(name, live=True, clock=virtual)
+        return Stream(
+            ahead,
+            [TimedStage(CopyStage(), ahead, clock)],
+            account,
+            terms=terms or Terms(policy="freshest"),
+            witness=lambda trace, reason: outcomes[name].append((trace[-1], reason or "processed")),
+        )
+
+    pipeline.run_inline([made(name) for name in streams], Simulation(clock, workers))
+    return sink, pipeline, outcomes
+
+
+def by_hand(at_ms: Sequence[float], service_ms: float, lane: int = 2) -> tuple[list[int], list[int]]:
+    """One stream, one worker, batches of one, the freshest two wait: which frames are served, and which are not."""
+    waiting: list[int] = []
+    served: list[int] = []
+    lost: list[int] = []
+    free_at = 0.0
+    for number, at in enumerate(at_ms):
+        while waiting and free_at <= at:  # a batch that ends now is before a frame that comes now
+            served.append(waiting.pop(0))
+            free_at += service_ms
+        if len(waiting) == lane:
+            lost.append(waiting.pop(0))
+        waiting.append(number)
+        if free_at <= at:
+            served.append(waiting.pop(0))
+            free_at = at + service_ms
+    return served + waiting, lost
+
+
+class TestSimulation:
+    @given(
+        st.lists(st.integers(1, 40), min_size=1, max_size=30),
+        st.integers(1, 90),
+    )
+    def test_it_is_what_one_works_out_by_hand(self, gaps_ms: list[int], service_ms: int) -> None:
+        at_ms = [float(sum(gaps_ms[: number + 1])) for number in range(len(gaps_ms))]
+        _, _, outcomes = simulate({"gate": at_ms}, {1: service_ms})
+        served, lost = by_hand(at_ms, service_ms)
+        assert [frame for frame, outcome in outcomes["gate"] if outcome == "processed"] == served
+        assert [frame for frame, outcome in outcomes["gate"] if outcome == "overflow"] == lost
+
+    def test_marks_are_the_times_of_the_recording_and_of_its_batches(self) -> None:
+        sink, pipeline, _ = simulate({"gate": [10, 50, 60]}, {1: 30}, prepare_ms=4)
+        parts = pipeline.ledger.as_dict()["streams"]["gate"]
+        assert [result.trace[0] - BEGAN_NS for result in sink.results] == [10 * MS, 50 * MS, 60 * MS]
+        # Ready at 14, 54 and 64; served at 14, 54 and 84; done at 44, 84 and 114.
+        done = [max(result.trace[:14]) - BEGAN_NS for result in sink.results]
+        assert done == [44 * MS, 84 * MS, 114 * MS]
+        assert parts["stages"]["infer"]["mean_ms"] == 30.0
+        assert parts["stages"]["preprocess"]["mean_ms"] == 4.0
+        assert parts["waits"]["scheduler"]["max_ms"] == 20.0
+        assert pipeline.ledger.as_dict()["wall_s"] == pytest.approx(0.114)
+
+    def test_two_workers_serve_side_by_side(self) -> None:
+        _, pipeline, outcomes = simulate({"a": [10, 50], "b": [10, 50]}, {1: 35}, workers=2)
+        assert {name: [outcome for _, outcome in each] for name, each in outcomes.items()} == {
+            "a": ["processed"] * 2,
+            "b": ["processed"] * 2,
+        }
+        assert pipeline.ledger.as_dict()["busy_s"]["workers"] == {"detect:0": 0.07, "detect:1": 0.07}
+
+    def test_a_batch_waits_for_the_others_as_long_as_the_scheduler_says(self) -> None:
+        """Both deliver every 40 ms, b always 3 ms after a: a quarter of the interval is 10 ms, so both go together."""
+        times = [40.0 * number for number in range(1, 9)]
+        sink, pipeline, _ = simulate({"a": times, "b": [at + 3 for at in times]}, {1: 5, 2: 6}, batch=4, wait_ms=50)
+        assert pipeline.ledger.batch_sizes[2] >= 6
+        assert len(sink.results) == 16
+
+    def test_what_would_come_too_late_is_shed(self) -> None:
+        terms = Terms(policy="freshest", staleness_ns=50 * MS)
+        _, pipeline, outcomes = simulate({"gate": [10, 20, 21, 22, 23, 90]}, {1: 30}, terms=terms)
+        # 20 is lost to 22, 21 to 23; when the first is done, at 40, one can be done by 70: 22 is in time, 23 is not.
+        assert dict(outcomes["gate"]) == {
+            0: "processed", 1: "overflow", 2: "overflow", 3: "processed", 4: "stale", 5: "processed"
+        }  # fmt: skip
+        assert pipeline.ledger.unbalanced() == {}
+
+    def test_who_waits_for_every_frame_is_held_up(self) -> None:
+        _, _, outcomes = simulate({"gate": [float(at) for at in range(1, 31)]}, {1: 20}, terms=Terms())
+        assert [outcome for _, outcome in outcomes["gate"]] == ["processed"] * 30
+
+    def test_a_failing_batch_costs_its_frame_and_ends_nothing(self) -> None:
+        """Not reached by any recording: the model of a replay may be another one."""
+        from pipeline.errors import InferenceError
+
+        clock = SimulatedClock(BEGAN_NS, 0)
+
+        class Failing(FakeDetector):
+            def submit(self, batch: Any) -> Any:
+                raise InferenceError("no")
+
+        detector = TimedDetector(Failing(), clock, ServiceTimes({"1": {"samples_ns": [[MS, 0]]}}))
+        pipeline = Pipeline(detector, [ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
+        virtual = Virtual(Nothing())
+        ahead = Ahead(Script([1, 2], virtual), virtual, FrameLog(iter([]), "read"), by_read=True)
+        stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
+        pipeline.run_inline([stream], Simulation(clock, 1))
+        assert stream.account.dropped == {"inference_error": 2}
