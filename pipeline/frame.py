@@ -75,6 +75,7 @@ class Capture:
         epoch: grows at each reconnect and at each break in the time stamps.
         corrupt: the decoder flagged it as damaged.
         missed: frames before it that were decoded and had to give way, since nobody took them in time.
+        camera_ns: wall time at which the camera took it, by the camera's own clock; None where it does not tell.
     """
 
     picture: Picture
@@ -86,6 +87,12 @@ class Capture:
     epoch: int = 0
     corrupt: bool = False
     missed: int = 0
+    camera_ns: int | None = None
+
+    @property
+    def age_ns(self) -> int:
+        """How old it was when it was read, by the camera's clock and this machine's; 0 where that is not known."""
+        return 0 if self.camera_ns is None or self.wall_ns is None else self.wall_ns - self.camera_ns
 
 
 @dataclass(slots=True)

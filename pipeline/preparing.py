@@ -11,7 +11,7 @@ from pipeline.frame import Capture, Frame, Item, Outcome, Picture, Uint8Array
 from pipeline.protocols import Model
 from pipeline.shadow import Shadow
 from pipeline.stream import Pictures, Stream
-from pipeline.timing import EPOCH, FRAME, PTS, Mark, new_trace
+from pipeline.timing import AGE, EPOCH, FRAME, PTS, Mark, new_trace
 
 
 class Preparer:
@@ -55,6 +55,7 @@ class Preparer:
         trace[Mark.READ], trace[Mark.DECODED] = capture.read_ns, capture.decoded_ns
         trace[Mark.PREPARE] = self._now()
         trace[PTS], trace[EPOCH], trace[FRAME] = round(capture.pts_s * 1e9), capture.epoch, capture.index
+        trace[AGE] = capture.age_ns
         picture = capture.picture
         frame = Frame(
             stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch, picture.width,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.measures import BUCKETS, Histogram, buckets_of
-from pipeline.timing import EPOCH, PARTS, PTS, SLOTS, STAGES, WAITS, Mark
+from pipeline.timing import AGE, EPOCH, PARTS, PTS, SLOTS, STAGES, WAITS, Mark
 
 SERIES: Final = (*STAGES, *WAITS, "end_to_end")
 """What has a distribution: stages, places of waiting, and the whole way."""
@@ -61,7 +61,7 @@ class Block:
 
     Attributes:
         marks: (frames, len(Mark)) int64, 0 where a mark was not passed.
-        pts_ns, epochs: (frames,) what stands behind the marks.
+        pts_ns, epochs, ages_ns: (frames,) what stands behind the marks.
         ended_ns: (frames,) the last mark that each passed.
         durations: (frames, len(SERIES)) int64 nanoseconds, 0 where a frame did not pass.
         passed: (frames, len(SERIES)) whether it did.
@@ -76,6 +76,7 @@ class Block:
         self.marks: Int64Array = whole[:, : len(Mark)]
         self.pts_ns: Int64Array = whole[:, PTS]
         self.epochs: Int64Array = whole[:, EPOCH]
+        self.ages_ns: Int64Array = whole[:, AGE]
         # A mark that was not passed hands its interval to the next: it ends when the last passed one ended.
         until = np.maximum.accumulate(self.marks, axis=1)
         self.ended_ns: Int64Array = until[:, -1]

@@ -307,7 +307,7 @@ class StreamLedger:
             "stalls": self.life.stalls,
             "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
             "steady_fps": steady_fps(self.processed, self.first_result_ns, self.last_result_ns),
-            "camera": self._arrivals.as_dict(self.info.fps) if self.info.live else None,
+            "camera": self._arrivals.as_dict(self.info.fps) | self.times.capture() if self.info.live else None,
             "first_result_ms": ms_since(start_ns, self.first_result_ns),
         }
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import numpy as np
 
 from pipeline.ledger.blocks import NOTHING, Block, Tally
+from pipeline.ledger.capture import CaptureTimes
 from pipeline.ledger.course import Course
 from pipeline.ledger.exits import Exits
 from pipeline.ledger.journal import LATELY_NS, MOST, tail
@@ -69,6 +70,7 @@ class StreamTimes:
         self._course = Course()
         self._window = Window() if looks_back else None
         self._exits = Exits() if looks_back else None
+        self._capture = CaptureTimes()
         self._departure = IntervalJitter()
         self._lost = Histogram()
         self._journeys: deque[list[int]] = deque(maxlen=MOST)
@@ -218,6 +220,20 @@ class StreamTimes:
             self._fold()
             return {} if self._exits is None else self._exits.as_dict()
 
+    def capture(self) -> dict[str, Any]:
+        """See :meth:`pipeline.ledger.capture.CaptureTimes.as_dict`."""
+        with self._lock:
+            self._fold()
+            return self._capture.as_dict()
+
+    def capture_to_result(self) -> Histogram:
+        """A copy of the times from the camera's lens to the result, nanoseconds."""
+        copy = Histogram()
+        with self._lock:
+            self._fold()
+            copy.merge(self._capture.histogram)
+        return copy
+
     def let_go(self) -> None:
         """The stream has ended, and not lately: its journeys are nobody's any more."""
         with self._lock:
@@ -253,6 +269,7 @@ class StreamTimes:
             self._window.add(block)
         if self._exits is not None:
             self._exits.add(block)
+            self._capture.add(block)
         self._departure.add(np.sort(block.marks[:, Mark.FOLLOWED])[:, None])
         self.frames += count
         self.cpu_ns += thread_cpu_ns() - began_ns

@@ -128,6 +128,12 @@ class Histogram:
             self.total += other.total
             self.maximum = max(self.maximum, other.maximum)
 
+    def at_most(self, bounds: tuple[int, ...]) -> list[int]:
+        """How many values lie at or below each bound. One counts as its bucket's middle; the histogram must not be
+        empty."""
+        found: list[int] = self._counts.cumsum()[last_buckets(bounds)].tolist()
+        return found
+
     def sparse(self) -> tuple[list[int], list[int]]:
         """The buckets in use, ascending, and how many values lie in each."""
         used = np.flatnonzero(self._counts)

@@ -110,6 +110,9 @@ def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: i
 def _times(streams: list[StreamLedger], late: Shown | None) -> Iterator[Family | Histograms]:
     stages = times("pipeline_stage_seconds", "Time of a frame in each stage", ("stream", "stage"))
     whole = times("pipeline_end_to_end_seconds", "From the packet's arrival to the last sink", ("stream",))
+    glass_to_result = times(
+        "pipeline_capture_to_result_seconds", "From capture, by the camera's own clock, to the result", ("stream",)
+    )
     jitter = Family(
         "gauge",
         "pipeline_jitter_seconds",
@@ -134,7 +137,10 @@ def _times(streams: list[StreamLedger], late: Shown | None) -> Iterator[Family |
                 family.add(labels, told.at_most, told.frames, told.total_ns / 1e9, shown.get(told.series, ()))
                 jitter.add([name, told.series, "duration"], told.jitter_ns / 1e9)
                 jitter.add([name, told.series, "delay_variation"], (told.p50_p99_ns[1] - told.p50_p99_ns[0]) / 1e9)
-    yield from (stages, whole, jitter)
+        glass = account.times.capture_to_result()
+        if glass.count:
+            glass_to_result.add([name], glass.at_most(BOUNDS_NS), glass.count, glass.total / 1e9)
+    yield from (stages, whole, glass_to_result, jitter)
 
 
 class _Told(NamedTuple):

@@ -15,7 +15,7 @@ from pipeline.sinks.columns import columns, seconds
 from pipeline.sinks.event_file import EventFiles
 from pipeline.sinks.record_file import Rotate
 from pipeline.sinks.stream_files import Fsync, Mode, StreamFiles
-from pipeline.timing import STAGES, SYSTEM, Clock, Mark, elapsed, rfc3339, stage_times
+from pipeline.timing import AGE, MOST_AGE_NS, STAGES, SYSTEM, Clock, Mark, elapsed, rfc3339, stage_times
 
 
 def latency_ms(trace: list[int]) -> dict[str, float]:
@@ -31,11 +31,25 @@ def latency_ms(trace: list[int]) -> dict[str, float]:
     return shown
 
 
+def captured(result: Result) -> dict[str, Any]:
+    """``captured``: wall time by the camera's own clock; ``capture_to_result_ms``: from then to publication, None where
+    its clock and this machine's are not set alike. Nothing where the camera does not tell."""
+    age_ns = result.trace[AGE] if len(result.trace) > AGE else 0  # a plug-in may have marks only
+    if not age_ns or result.wall_ns is None:
+        return {}
+    took_ns = age_ns + elapsed(result.trace, Mark.FOLLOWED)
+    return {
+        "captured": rfc3339(result.wall_ns - age_ns),
+        "capture_to_result_ms": took_ns / 1e6 if 0 < age_ns <= MOST_AGE_NS else None,
+    }
+
+
 def line(result: Result, run_id: str | None = None) -> bytes:
     """``result`` as one line of JSON, newline last.
 
-    With ``run_id`` (a live feed) it also says ``run``, ``epoch``, ``latency_ms`` and ``dropped_before``; without, the
-    same result gives the same bytes on every machine. Raises SinkError for what JSON cannot hold.
+    With ``run_id`` (a live feed) it also says ``run``, ``epoch``, ``latency_ms``, ``dropped_before`` and what
+    :func:`captured` tells; without, the same result gives the same bytes on every machine. Raises SinkError for what
+    JSON cannot hold.
     """
     record: dict[str, Any] = {
         "stream": result.stream,
@@ -54,6 +68,7 @@ def line(result: Result, run_id: str | None = None) -> bytes:
         record["epoch"] = result.epoch
         record["latency_ms"] = latency_ms(result.trace)
         record["dropped_before"] = result.dropped_before
+        record |= captured(result)
     try:
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError as error:

@@ -58,6 +58,7 @@ class Continuation:
             self._epoch + capture.epoch,
             capture.corrupt,
             capture.missed,
+            capture.camera_ns,
         )
         return carried
 

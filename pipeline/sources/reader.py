@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import DecodeError, SourceError, SourceTimeout, SourceUnavailable
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.sources.auto_skip import AutoSkip
+from pipeline.sources.camera_clock import CameraClock
 from pipeline.sources.decoding import Decoder
 from pipeline.sources.libav import Opened, explain
 from pipeline.sources.opening import Skip, Target
@@ -29,12 +30,13 @@ from pipeline.threads import StopFlag
 
 @dataclass(slots=True)
 class _Stamps:
-    """Of one packet, which the decoder hands on to its frame: when it was read, wall time of feeds, and when the call
-    that decoded it ended."""
+    """Of one packet, which the decoder hands on to its frame: when it was read, wall time of feeds, when the call that
+    decoded it ended, and wall time by the camera's clock."""
 
     read_ns: int
     wall_ns: int | None
     decoded_ns: int = 0
+    camera_ns: int | None = None
 
 
 _HALT_NS = 1_000_000_000
@@ -116,6 +118,8 @@ class StreamReader:
         self._frames: deque[tuple[VideoFrame, int]] = deque()
         self._pictures = PictureMaker()
         self._time_base = opened.time_base
+        # The parser keeps packets back and mixes up what came with them.
+        self._camera_clock = None if self._payloads is None else CameraClock(self._time_base)
         self._timeline = Timeline(self._time_base, 1 / opened.fps if opened.fps else None, live=target.live)
         self._bad_in_a_row = 0
         self._fruitless_ns = 0  # since when packets have come without a frame
@@ -164,7 +168,10 @@ class StreamReader:
         index = self._index
         self._index = index + 1
         picture = self._pictures.make(frame)
-        return Capture(picture, index, pts_s, read_ns, decoded_ns, stamps.wall_ns, timeline.epoch, frame.is_corrupt)
+        return Capture(
+            picture, index, pts_s, read_ns, decoded_ns, stamps.wall_ns, timeline.epoch, frame.is_corrupt,
+            camera_ns=stamps.camera_ns,
+        )  # fmt: skip
 
     def begin(self, stop: StopFlag) -> None:
         """Decode the first picture of a feed that libav did not look into, so that its size is known.
@@ -218,9 +225,10 @@ class StreamReader:
             self.empty_packets += 1
             return
         self._last_read = _Stamps(self._now(), self._clock.wall_ns() if self._target.live else None)
-        if self._payloads is None:
+        if self._payloads is None or self._camera_clock is None:
             self._take(packet)
             return
+        self._camera_clock.hear(packet)
         whole = self._payloads.add(packet)
         for picture in whole:
             self._take(picture)
@@ -237,6 +245,8 @@ class StreamReader:
     def _take(self, packet: Packet[VideoStream]) -> None:
         """Decode a packet, unless it is to be left out."""
         stamps = self._last_read = _Stamps(self._last_read.read_ns, self._last_read.wall_ns)
+        if self._camera_clock is not None:
+            stamps.camera_ns = self._camera_clock.taken_ns(packet.pts)
         self.packets += 1
         if packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * self._time_base)

@@ -38,7 +38,7 @@ _MATRICES: Final = get_args(Matrix)
 _ERRORS: Final[dict[str, type[SourceError]]] = {
     kind.__name__: kind for kind in (SourceUnavailable, SourceTimeout, SourceInvalid, DecodeError, SourceError)
 }
-_FRAME = struct.Struct("<IIBqdqqqI?IQQQBB?H6I")
+_FRAME = struct.Struct("<IIBqdqqqqI?IQQQBB?H6I")
 _SHAPE = struct.Struct("<IIQ")
 _SLOT = struct.Struct("<IB")
 
@@ -67,6 +67,7 @@ class Sent:
     read_ns: int
     decoded_ns: int
     wall_ns: int
+    camera_ns: int
     epoch: int
     corrupt: bool
     missed: int
@@ -83,7 +84,7 @@ class Sent:
         picture = capture.picture
         return cls(
             connection, 0, 0, capture.index, capture.pts_s, capture.read_ns, capture.decoded_ns, capture.wall_ns or 0,
-            capture.epoch, capture.corrupt, 0, counted, _LAYOUTS.index(picture.layout),
+            capture.camera_ns or 0, capture.epoch, capture.corrupt, 0, counted, _LAYOUTS.index(picture.layout),
             _MATRICES.index(picture.matrix), picture.full_range, picture.rotation,
             tuple((plane.shape[0], plane.shape[1]) for plane in picture.planes),
         )  # fmt: skip
@@ -98,8 +99,8 @@ class Sent:
         flat = [side for shape in (*self.shapes, (0, 0), (0, 0))[:3] for side in shape]
         return FRAME + _FRAME.pack(
             self.connection, self.segment, self.slot, self.index, self.pts_s, self.read_ns, self.decoded_ns,
-            self.wall_ns, self.epoch, self.corrupt, self.missed, *self.counted, self.layout, self.matrix,
-            self.full_range, self.rotation, *flat,
+            self.wall_ns, self.camera_ns, self.epoch, self.corrupt, self.missed, *self.counted, self.layout,
+            self.matrix, self.full_range, self.rotation, *flat,
         )  # fmt: skip
 
     @classmethod
@@ -107,8 +108,8 @@ class Sent:
         """Of a message; raises Nonsense."""
         try:
             (
-                connection, segment, slot, index, pts_s, read_ns, decoded_ns, wall_ns, epoch, corrupt, missed,
-                errors, skipped, breaks, layout, matrix, full_range, rotation, *flat,
+                connection, segment, slot, index, pts_s, read_ns, decoded_ns, wall_ns, camera_ns, epoch, corrupt,
+                missed, errors, skipped, breaks, layout, matrix, full_range, rotation, *flat,
             ) = _FRAME.unpack(message[1:])  # fmt: skip
         except struct.error as exc:
             raise Nonsense("a frame of the wrong length") from exc
@@ -119,10 +120,10 @@ class Sent:
             raise Nonsense("a frame that cannot be")
         latest_ns = now_ns()
         timely = 0 <= pts_s <= _LONGEST_S and 0 <= read_ns <= latest_ns and 0 <= decoded_ns <= latest_ns
-        if not timely or wall_ns < 0 or not 0 <= missed <= index:
+        if not timely or min(wall_ns, camera_ns) < 0 or not 0 <= missed <= index:
             raise Nonsense("a frame of a time that cannot be")
         return cls(
-            connection, segment, slot, index, pts_s, read_ns, decoded_ns, wall_ns, epoch, corrupt, missed,
+            connection, segment, slot, index, pts_s, read_ns, decoded_ns, wall_ns, camera_ns, epoch, corrupt, missed,
             (errors, skipped, breaks), layout, matrix, full_range, rotation, shapes,
         )  # fmt: skip
 
@@ -137,7 +138,7 @@ class Sent:
         )
         return Capture(
             picture, self.index, self.pts_s, self.read_ns, self.decoded_ns, self.wall_ns or None, self.epoch,
-            self.corrupt, self.missed,
+            self.corrupt, self.missed, self.camera_ns or None,
         )  # fmt: skip
 
 

@@ -4,8 +4,10 @@
 from pipeline.timing.clock import SYSTEM, Anchor, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
 from pipeline.timing.pauses import GC_PAUSES, Pause, Pauses
 from pipeline.timing.trace import (
+    AGE,
     EPOCH,
     FRAME,
+    MOST_AGE_NS,
     PARTS,
     PTS,
     SLOTS,
@@ -20,9 +22,11 @@ from pipeline.timing.trace import (
 )
 
 __all__ = [
+    "AGE",
     "EPOCH",
     "FRAME",
     "GC_PAUSES",
+    "MOST_AGE_NS",
     "PARTS",
     "PTS",
     "SLOTS",

@@ -2,10 +2,10 @@
 """The journey of one frame as marks in time, and how the intervals between marks become stages and waits.
 
 A trace is a flat list of integers: monotonic nanoseconds in one slot per :class:`Mark`, 0 where the frame did not pass,
-and behind them what the source knew of its capture (:data:`PTS`, :data:`EPOCH`, :data:`FRAME`). It travels with the
-frame and has one owner at a time. The interval that *ends* at a mark belongs to that mark's stage, so the stages of a
-frame sum exactly, in integer nanoseconds, to its end-to-end time, whichever marks it passed. A frame that is dropped
-has no mark beyond the place where it was lost, and the same holds up to there.
+and behind them what the source knew of its capture (:data:`PTS`, :data:`EPOCH`, :data:`FRAME`, :data:`AGE`). It travels
+with the frame and has one owner at a time. The interval that *ends* at a mark belongs to that mark's stage, so the
+stages of a frame sum exactly, in integer nanoseconds, to its end-to-end time, whichever marks it passed. A frame that
+is dropped has no mark beyond the place where it was lost, and the same holds up to there.
 """
 
 from __future__ import annotations
@@ -66,7 +66,12 @@ EPOCH: Final = _MARKS + 1
 """Slot behind the marks: grows at each break in the time stamps; times of capture compare within one epoch only."""
 FRAME: Final = _MARKS + 2
 """Slot behind the marks: the frame's number among those that the decoder delivered."""
-SLOTS: Final = _MARKS + 3
+AGE: Final = _MARKS + 3
+"""Slot behind the marks: how old the frame was when it was read, nanoseconds, by the camera's clock and this machine's;
+0 where the camera does not tell, negative where its clock is ahead."""
+SLOTS: Final = _MARKS + 4
+MOST_AGE_NS: Final = 10_000_000_000
+"""No frame is so old when it comes: then the two clocks are not set alike."""
 
 
 def new_trace() -> list[int]:

@@ -22,7 +22,7 @@ from pipeline.metrics import CONTENT_TYPE, OPENMETRICS, Shown, exposition
 from pipeline.metrics.text import Exemplar, Histograms, text
 from pipeline.orphans import no_orphan
 from pipeline.testing import ManualClock
-from pipeline.timing import Anchor, Mark, now_ns
+from pipeline.timing import FRAME, Anchor, Mark, now_ns
 from pipeline.web.negotiation import preferred
 from tests.boards import FakeBoard, client, serving
 from tests.journeys import MS, World
@@ -69,7 +69,7 @@ def exemplars(content: bytes) -> dict[str, tuple[dict[str, str], float, float]]:
 def test_late_frames_are_exemplars_of_what_made_them_late(world: World) -> None:
     anchor = Anchor(ManualClock(start_ns=0))
     found = exemplars(exposition(Running(world), 2 * SECOND, Shown(anchor)))
-    first, second = (trace for trace in world.ledger.streams["gate"].times.newest(0) if trace[-1] in (200, 201))
+    first, second = (trace for trace in world.ledger.streams["gate"].times.newest(0) if trace[FRAME] in (200, 201))
     at = [1_700_000_000 + max(trace[: len(Mark)]) / 1e9 for trace in (first, second)]
     assert {series: (labels, value) for series, (labels, value, _) in found.items()} == {
         "pipeline_end_to_end_seconds_bucket{le=0.5,stream=gate}": ({"frame": "201"}, pytest.approx(0.446)),

@@ -26,7 +26,8 @@ def capture(layout: str = "yuv", shift: int = 0) -> Capture:
     shapes = {"yuv": [(48, 64), (24, 32), (24, 32)], "rgb": [(48, 64, 3)], "gray": [(48, 64)]}[layout]
     planes = tuple(rng.integers(0, 256, (*shape[:1], shape[1] + 8, *shape[2:]), np.uint8)[:, 4:-4] for shape in shapes)
     picture = Picture(planes, layout, "bt709", True, 90)  # type: ignore[arg-type]
-    return Capture(picture, 17, 1.25, 10**9 + 1, 10**9 + 5, 1_700_000_000_000_000_000, 3, True)
+    at_ns = 1_700_000_000_000_000_000
+    return Capture(picture, 17, 1.25, 10**9 + 1, 10**9 + 5, at_ns, 3, True, camera_ns=at_ns - 1_000_000)
 
 
 @pytest.mark.parametrize("layout", ["yuv", "rgb", "gray"])
@@ -42,7 +43,7 @@ def test_a_capture_arrives_as_it_left(layout: str) -> None:
     other = heard.capture(wire.planes_of(heard, theirs.bytes_of(2, sum(heard.sizes))))
     for mine, yours in zip(one.picture.planes, other.picture.planes, strict=True):
         np.testing.assert_array_equal(mine, yours)
-    for name in ("index", "pts_s", "read_ns", "decoded_ns", "wall_ns", "epoch", "corrupt", "missed"):
+    for name in ("index", "pts_s", "read_ns", "decoded_ns", "wall_ns", "epoch", "corrupt", "missed", "camera_ns"):
         assert getattr(one, name) == getattr(other, name)
     assert (other.picture.layout, other.picture.matrix, other.picture.full_range, other.picture.rotation) == (
         layout, "bt709", True, 90,

@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from pipeline import build
 from pipeline.cli import main
 from pipeline.config import TelemetryConfig, parse_config
 from pipeline.errors import ConfigError
@@ -26,9 +25,11 @@ from pipeline.ledger import Ledger, StreamLedger
 from pipeline.metrics import Shown
 from pipeline.metrics.exemplars import exemplars
 from pipeline.telemetry import Telemetry, exporting, wanted
-from pipeline.testing import FakeDetector
 from pipeline.timing import Anchor, Mark, part_times
+from tests.daemons import no_network
 from tests.journeys import MS, World
+
+__all__ = ["no_network"]
 
 try:
     installed = importlib.util.find_spec("opentelemetry.proto.collector.trace.v1") is not None
@@ -276,18 +277,8 @@ def test_nothing_runs_yet() -> None:
     assert telemetry.facts()["telemetry"] == {"frames": 0, "frames_lost": 0, "exports": 0, "exports_lost": 0}
 
 
-class Detector(FakeDetector):
-    """With what a daemon says of it."""
-
-    startup_s: ClassVar[dict[str, float]] = {}
-
-    def model_info(self) -> dict[str, str]:
-        return {"device": "cpu"}
-
-
 @needs_otel
-def test_a_daemon_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(build, "detector", lambda model, max_batch, tuned: Detector())
+def test_a_daemon_tells(no_network: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     collector = Collector()
     with listening(collector) as endpoint:
         path = tmp_path / "streams.yaml"

@@ -27,6 +27,8 @@ class Camera:
         clip: what it shows.
         fps: frames a second; that of the clip by default.
         access: who may look; everybody by default.
+        clock_s: by how much its clock is ahead. It takes a picture when it is due to be sent: a camera that needs a
+            while to send it is to others one whose clock is behind.
         faults: what is wrong with its first connection, the second, and so on; the last one is for all later ones.
         on_sent: see :data:`OnSent`.
 
@@ -42,6 +44,7 @@ class Camera:
         *,
         fps: float | None = None,
         access: Access | None = None,
+        clock_s: float = 0.0,
         faults: Sequence[Fault] = (),
         on_sent: OnSent | None = None,
     ) -> None:
@@ -49,6 +52,7 @@ class Camera:
         self.clip = clip
         self.fps = fps or clip.fps
         self.access = access
+        self.clock_s = clock_s
         self.faults: list[Fault] = list(faults)
         self.connections = 0
         self.requests: deque[str] = deque(maxlen=1000)
@@ -112,7 +116,9 @@ class Camera:
         stamp = int(self._stamp + unit.delay * CLOCK / self.fps)
         if self._on_sent is not None and self._wires:
             self._on_sent(self.name, self._number, stamp, time.monotonic_ns())
+        late_ns = int((asyncio.get_running_loop().time() - self._due_s) * 1e9)
         for wire, fault in list(self._wires.items()):
+            wire.late_ns = late_ns
             fault.send(wire, unit, stamp)
         self._number += 1
         # A machine that was suspended does not make up for what it missed, but its clock went on.

@@ -192,7 +192,8 @@ class _Connection(asyncio.Protocol):
             return await self._set_up(transport, headers.get("transport", ""), session)
         if method == "PLAY" and self._route is not None:
             sender = Sender(secrets.randbits(32), secrets.randbits(16))
-            self._wire = Wire(transport, self._route[0], sender, camera.clip.codec, camera.show)
+            clock_ns = int(camera.clock_s * 1e9)
+            self._wire = Wire(transport, self._route[0], sender, camera.clip.codec, camera.show, clock_ns)
             place = f"seq={sender.sequence};rtptime={camera.stamp & 0xFFFFFFFF}"
             return 200, [session, "Range: npt=0.000-", f"RTP-Info: url={address.rstrip('/')}/track1;{place}"], ""
         if method in ("GET_PARAMETER", "TEARDOWN"):

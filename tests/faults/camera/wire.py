@@ -65,21 +65,31 @@ class Wire:
         sender: numbers them.
         codec: of the camera when it was looked at.
         show: makes the camera show another clip.
+        clock_ns: by how much the camera's clock is ahead.
 
     Attributes:
         sent: access units so far.
         lost: access units that were not sent since the receiver is slow.
+        late_ns: by how much the next access unit is sent after it was due; that is when the camera took it.
     """
 
     def __init__(
-        self, transport: asyncio.Transport, route: Route, sender: Sender, codec: str, show: Callable[[Clip], None]
+        self,
+        transport: asyncio.Transport,
+        route: Route,
+        sender: Sender,
+        codec: str,
+        show: Callable[[Clip], None],
+        clock_ns: int = 0,
     ) -> None:
+        self._clock_ns = clock_ns
         self.transport = transport
         self.sender = sender
         self.codec = codec
         self.show = show
         self.sent = 0
         self.lost = 0
+        self.late_ns = 0
         self._route = route
         self._wants_key = True
         self._reported_ns = 0
@@ -99,7 +109,7 @@ class Wire:
         packets = self.sender.packets(unit.payloads if payloads is None else payloads, stamp)
         if now_ns - self._reported_ns > REPORT_EVERY_NS:
             self._reported_ns = now_ns
-            self._route.send([self.sender.report(time.time_ns(), stamp)], control=True)
+            self._route.send([self.sender.report(time.time_ns() - self.late_ns + self._clock_ns, stamp)], control=True)
         self._route.send(packets)
         self.sent += 1
 

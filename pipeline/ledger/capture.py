@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the camera's lens to the result, where the camera says when it took its pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.ledger.blocks import Block
+from pipeline.ledger.stats import milliseconds, stats
+from pipeline.measures import Histogram
+from pipeline.timing import MOST_AGE_NS, Mark
+
+
+class CaptureTimes:
+    """Of one stream: how old frames were when they were read, and when their result was published. Not locked.
+
+    Two clocks are compared, the camera's and this machine's. Both are to be set by NTP or PTP; where a frame comes from
+    the future or is older than :data:`pipeline.timing.MOST_AGE_NS`, they are not, and there is nothing to tell of it.
+
+    Attributes:
+        histogram: nanoseconds from capture to publication.
+        apart: frames of which the clocks disagree.
+        delay_ns: how old the newest frame was when it was read; negative where the camera's clock is ahead.
+    """
+
+    def __init__(self) -> None:
+        self.histogram = Histogram()
+        self.apart = 0
+        self.delay_ns: int | None = None
+
+    def add(self, block: Block) -> None:
+        """Add frames; those without a word of the camera's are passed over."""
+        ages_ns = block.ages_ns
+        told = ages_ns != 0
+        if not told.any():
+            return
+        believed = told & (ages_ns > 0) & (ages_ns <= MOST_AGE_NS)
+        took_ns = block.marks[:, Mark.FOLLOWED] - block.marks[:, Mark.READ]
+        self.histogram.record_all((ages_ns + took_ns)[believed])
+        self.apart += int((told & ~believed).sum())
+        self.delay_ns = int(ages_ns[told][-1])
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"delay_ms", "clocks_apart", "capture_to_result"}``, see :class:`CaptureTimes`: STATS or None."""
+        return {
+            "delay_ms": None if self.delay_ns is None else milliseconds(self.delay_ns),
+            "clocks_apart": self.apart,
+            "capture_to_result": stats(self.histogram),
+        }

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a camera says of its clock in RTCP sender reports, and how old its frames are by that."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cli import main
+from pipeline.frame import Capture
+from pipeline.ledger.blocks import Block
+from pipeline.ledger.capture import CaptureTimes
+from pipeline.redact import SourceUrl
+from pipeline.sources import CameraSource
+from pipeline.timing import AGE, MOST_AGE_NS, Mark, new_trace
+from tests.background import Background, until
+from tests.daemons import no_network, records
+from tests.faults.camera import Camera, read_clip, serving
+from tests.media import H264, Media, media, play
+
+__all__ = ["media", "no_network"]
+
+GOP_5 = {**H264, "x264-params": "keyint=5:min-keyint=5:scenecut=0:threads=1"}
+HEVC_GOP_5 = {"preset": "ultrafast", "x265-params": "keyint=5:min-keyint=5:scenecut=0:qp=8:bframes=0:log-level=none"}
+MS = 1_000_000
+FPS = 50
+
+
+def look(url: str, count: int, transport: str, parser: str = "auto") -> list[Capture]:
+    address = SourceUrl.parse(url)
+    source = CameraSource(address, open_timeout_s=5.0, read_timeout_s=5.0, transport=transport, parser=parser)  # type: ignore[arg-type]
+    return play(source, limit=count)[1]
+
+
+@pytest.mark.parametrize(
+    ("transport", "codec", "clock_s"),
+    [("tcp", "libx264", -0.25), ("udp", "libx264", 3600.0), ("udp", "libx265", -0.25)],
+)
+def test_how_old_a_frame_is_when_it_comes(media: Media, transport: str, codec: str, clock_s: float) -> None:
+    """A clock that is behind is to us as a camera that needs as long to send what it took."""
+    options = GOP_5 if codec == "libx264" else HEVC_GOP_5
+    clip = read_clip(media.clip("mkv", count=60, codec=codec, options=options))
+    with serving(Camera("gate", clip, fps=FPS, clock_s=clock_s)) as cameras:
+        captures = look(cameras.url("gate"), 50, transport)
+    ages_ms = [capture.age_ns / MS for capture in captures]
+    assert all(age for age in ages_ms), "the report comes before the first frame"
+    # Never less than its clock is behind, and not much more: a frame may be complete with the next one only, and this
+    # machine be busy.
+    assert min(ages_ms) > -clock_s * 1000 - 1
+    assert statistics.median(ages_ms) < -clock_s * 1000 + 150
+    taken = [capture.camera_ns or 0 for capture in captures]
+    assert statistics.median(np.diff(taken)) == pytest.approx(1e9 / FPS, rel=0.02)
+
+
+def test_through_libavs_parser_nothing_is_told(media: Media) -> None:
+    """It keeps packets back, and hands what came with one on with another."""
+    clip = read_clip(media.clip("mkv", count=60, options=GOP_5))
+    with serving(Camera("gate", clip, fps=FPS)) as cameras:
+        assert {one.camera_ns for one in look(cameras.url("gate"), 20, "tcp", "libav")} == {None}
+
+
+def test_a_daemon_tells_of_glass_to_result(
+    no_network: object, media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = read_clip(media.clip("mkv", count=60, options=GOP_5))
+    path = tmp_path / "streams.yaml"
+    files = [tmp_path / f"{name}.jsonl" for name in ("behind", "ahead")]
+
+    def enough() -> bool:
+        return all(file.exists() and file.read_bytes().count(b"\n") >= 25 for file in files)
+
+    with serving(Camera("behind", clip, clock_s=-0.25), Camera("ahead", clip, clock_s=60)) as cameras:
+        streams = ", ".join(f"{{name: {name}, source: '{cameras.url(name)}'}}" for name in ("behind", "ahead"))
+        sinks = f"{{type: jsonl, path: '{tmp_path}/{{stream}}.jsonl'}}"
+        path.write_text(f"defaults: {{fps: 25}}\nstreams: [{streams}]\nsinks: [{sinks}]\n")
+        watcher = Background(lambda: (until(enough), os.kill(os.getpid(), signal.SIGTERM)))
+        assert main(["run", str(path), "--json"]) == 0
+        watcher.result()
+    report = json.loads(capsys.readouterr().out)
+    told = report["streams"]["behind"]["camera"]
+    assert told["clocks_apart"] == 0
+    assert told["delay_ms"] == pytest.approx(325, abs=76)
+    assert told["capture_to_result"]["count"] == report["streams"]["behind"]["frames"]["processed"]
+    end_to_end = report["streams"]["behind"]["end_to_end"]
+    assert told["capture_to_result"]["p50_ms"] > 250
+    assert told["capture_to_result"]["p50_ms"] == pytest.approx(325 + end_to_end["p50_ms"], abs=76)
+    for line in records(tmp_path / "behind.jsonl"):
+        captured, arrived = (datetime.fromisoformat(line[key]) for key in ("captured", "time"))
+        age_ms = (arrived - captured).total_seconds() * 1000
+        assert line["capture_to_result_ms"] == pytest.approx(age_ms + line["latency_ms"]["end_to_end"], abs=0.01)
+        assert age_ms >= 249
+    told = report["streams"]["ahead"]["camera"]
+    assert told["capture_to_result"] is None
+    assert told["clocks_apart"] == report["streams"]["ahead"]["frames"]["processed"]
+    assert told["delay_ms"] == pytest.approx(-60_000, abs=500)
+    assert {line["capture_to_result_ms"] for line in records(tmp_path / "ahead.jsonl")} == {None}
+
+
+def test_ages_that_cannot_be_are_counted_apart() -> None:
+    times = CaptureTimes()
+    traces = []
+    for age_ns in (0, 5 * MS, MOST_AGE_NS, MOST_AGE_NS + 1, -1, 30 * MS):
+        trace = new_trace()
+        trace[Mark.READ], trace[Mark.FOLLOWED], trace[Mark.DONE] = 1000, 1000 + 2 * MS, 1000 + 9 * MS
+        trace[AGE] = age_ns
+        traces.append(trace)
+    times.add(Block(traces))
+    assert (times.histogram.count, times.apart, times.delay_ns) == (3, 2, 30 * MS)
+    assert times.histogram.total == 5 * MS + MOST_AGE_NS + 30 * MS + 3 * 2 * MS
+    times.add(Block([new_trace()]))
+    assert (times.histogram.count, times.apart, times.delay_ns) == (3, 2, 30 * MS)
