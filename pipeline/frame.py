@@ -106,6 +106,7 @@ class SourceCounters:
         reconnects_by_cause: the same, by what ended the connection before (:class:`pipeline.errors.SourceError`).
         discontinuities: breaks in the time stamps.
         still_since_ns: when the first of the newest pictures that are all the same was read; 0 where nobody looks.
+        duplicates: pictures that were the one before once more.
         decoder: what decodes, ``cpu`` or a kind of hardware such as ``cuda``; empty before the first frame.
     """
 
@@ -113,6 +114,7 @@ class SourceCounters:
     skipped: int = 0
     discontinuities: int = 0
     still_since_ns: int = 0
+    duplicates: int = 0
     reconnects: int = 0
     reconnects_by_cause: dict[str, int] = field(default_factory=dict)
     decoder: str = ""

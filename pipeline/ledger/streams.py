@@ -307,8 +307,18 @@ class StreamLedger:
             "stalls": self.life.stalls,
             "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
             "steady_fps": steady_fps(self.processed, self.first_result_ns, self.last_result_ns),
-            "camera": self._arrivals.as_dict(self.info.fps) | self.times.capture() if self.info.live else None,
+            "camera": self._camera() if self.info.live else None,
             "first_result_ms": ms_since(start_ns, self.first_result_ns),
+        }
+
+    def _camera(self) -> dict[str, Any]:
+        """What is true of the camera; ``duplicates``: pictures that were the one before once more, None where nobody
+        looks."""
+        looked = bool(self.counters.still_since_ns) or self.lives > 1
+        return {
+            **self._arrivals.as_dict(self.info.fps),
+            **self.times.capture(),
+            "duplicates": self.counters.duplicates if looked else None,
         }
 
     def as_dict(

@@ -45,6 +45,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
     stalls = Family("counter", "pipeline_stalls", "Times that the stream stood still", ["stream"])
     params = Family("counter", "pipeline_param_changes", "Changes of picture size or codec", ["stream"])
     breaks = Family("counter", "pipeline_discontinuities", "Breaks in the time stamps", ["stream"])
+    again = Family("counter", "pipeline_duplicate_pictures", "Pictures that were the one before once more", ["stream"])
     events = Family(
         "counter",
         "pipeline_stream_events",
@@ -75,12 +76,13 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
         stalls.add([name], account.life.stalls)
         params.add([name], account.life.param_changes)
         breaks.add([name], account.counters.discontinuities)
+        again.add([name], account.counters.duplicates)
         for (kind, why), count in dict(account.life.told).items():
             events.add([name, kind, why], count)
         blamed = account.times.blamed()
         for part in BLAMED:
             late.add([name, part], blamed[part])
-    yield from (frames, drops, reconnects, errors, stalls, params, breaks, events, late)
+    yield from (frames, drops, reconnects, errors, stalls, params, breaks, again, events, late)
 
 
 def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: int, now_ns: int) -> Iterator[Family]:

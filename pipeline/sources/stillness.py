@@ -12,14 +12,15 @@ _EVERY = 16
 
 
 class Stillness:
-    """Notes since when the pictures of a feed have been the same to the last bit.
+    """Notes since when the pictures of a feed have been the same to the last bit, and counts those that are the one
+    before once more.
 
     A sensor's noise makes each picture another one, in the dark as well. Where a codec leaves blocks out, it takes a
     key frame to show that, so pictures may be the same for a few seconds and the camera be well.
     """
 
     def __init__(self, counters: SourceCounters) -> None:
-        """``counters`` is where it is noted: ``still_since_ns``."""
+        """``counters`` is where it is noted: ``still_since_ns``, ``duplicates``."""
         self._counters = counters
         self._rows: Uint8Array | None = None
 
@@ -30,3 +31,5 @@ class Stillness:
         if self._rows is None or not np.array_equal(rows, self._rows):
             self._rows = rows.copy()
             self._counters.still_since_ns = capture.read_ns
+        else:
+            self._counters.duplicates += 1

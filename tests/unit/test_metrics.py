@@ -33,6 +33,7 @@ NAMES = {
     "pipeline_jitter_seconds",
     "pipeline_result_age_seconds",
     "pipeline_picture_still_seconds",
+    "pipeline_duplicate_pictures_total",
     "pipeline_stream_up",
     "pipeline_reconnects_total",
     "pipeline_queue_frames",

@@ -58,3 +58,14 @@ def test_what_is_kept_is_no_view_of_the_picture() -> None:
         stillness.look(Capture(Picture((plane,), "gray"), number, 0.0, number, number, None, 0, False))
         plane += 1
     assert counters.still_since_ns == 2
+
+
+def test_pictures_that_come_once_more_are_counted() -> None:
+    other = picture(at_8_10=91)
+    counters = SourceCounters()
+    stillness = Stillness(counters)
+    counted = []
+    for number, each in enumerate([picture(), picture(), picture(), other, picture(), picture(64, 48)]):
+        stillness.look(Capture(each, number, float(number), number * SECOND, number * SECOND))
+        counted.append(counters.duplicates)
+    assert counted == [0, 1, 2, 2, 2, 2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera says of its clock in RTCP sender reports, and how old its frames are by that."""
+"""What is true of a camera: what it says of its clock, how old its frames are by that, and pictures that it repeats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.sources import CameraSource
 from pipeline.timing import AGE, MOST_AGE_NS, Mark, new_trace
 from tests.background import Background, until
 from tests.daemons import no_network, records
-from tests.faults.camera import Camera, read_clip, serving
+from tests.faults.camera import Camera, Freezes, read_clip, serving
 from tests.media import H264, Media, media, play
 
 __all__ = ["media", "no_network"]
@@ -66,23 +66,28 @@ def test_through_libavs_parser_nothing_is_told(media: Media) -> None:
         assert {one.camera_ns for one in look(cameras.url("gate"), 20, "tcp", "libav")} == {None}
 
 
-def test_a_daemon_tells_of_glass_to_result(
-    no_network: object, media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clip = read_clip(media.clip("mkv", count=60, options=GOP_5))
-    path = tmp_path / "streams.yaml"
-    files = [tmp_path / f"{name}.jsonl" for name in ("behind", "ahead")]
+def run_for(frames: int, folder: Path, *cameras: Camera) -> None:
+    """A daemon that looks at these, until there are so many results of each."""
+    path = folder / "streams.yaml"
+    files = [folder / f"{camera.name}.jsonl" for camera in cameras]
 
     def enough() -> bool:
-        return all(file.exists() and file.read_bytes().count(b"\n") >= 25 for file in files)
+        return all(file.exists() and file.read_bytes().count(b"\n") >= frames for file in files)
 
-    with serving(Camera("behind", clip, clock_s=-0.25), Camera("ahead", clip, clock_s=60)) as cameras:
-        streams = ", ".join(f"{{name: {name}, source: '{cameras.url(name)}'}}" for name in ("behind", "ahead"))
-        sinks = f"{{type: jsonl, path: '{tmp_path}/{{stream}}.jsonl'}}"
+    with serving(*cameras) as served:
+        streams = ", ".join(f"{{name: {camera.name}, source: '{served.url(camera.name)}'}}" for camera in cameras)
+        sinks = f"{{type: jsonl, path: '{folder}/{{stream}}.jsonl'}}"
         path.write_text(f"defaults: {{fps: 25}}\nstreams: [{streams}]\nsinks: [{sinks}]\n")
         watcher = Background(lambda: (until(enough), os.kill(os.getpid(), signal.SIGTERM)))
         assert main(["run", str(path), "--json"]) == 0
         watcher.result()
+
+
+def test_a_daemon_tells_of_glass_to_result(
+    no_network: object, media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = read_clip(media.clip("mkv", count=60, options=GOP_5))
+    run_for(25, tmp_path, Camera("behind", clip, clock_s=-0.25), Camera("ahead", clip, clock_s=60))
     report = json.loads(capsys.readouterr().out)
     told = report["streams"]["behind"]["camera"]
     assert told["clocks_apart"] == 0
@@ -116,3 +121,16 @@ def test_ages_that_cannot_be_are_counted_apart() -> None:
     assert times.histogram.total == 5 * MS + MOST_AGE_NS + 30 * MS + 3 * 2 * MS
     times.add(Block([new_trace()]))
     assert (times.histogram.count, times.apart, times.delay_ns) == (3, 2, 30 * MS)
+
+
+def test_a_daemon_counts_pictures_that_come_once_more(
+    no_network: object, media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = read_clip(media.clip("mkv", count=60, options=GOP_5))
+    cameras = Camera("frozen", clip, faults=[Freezes(after=10)]), Camera("moving", clip)
+    run_for(25, tmp_path, *cameras)
+    report = json.loads(capsys.readouterr().out)
+    frozen, moving = (report["streams"][name] for name in ("frozen", "moving"))
+    assert moving["camera"]["duplicates"] == 0
+    # Ten frames as they should be, those up to the next key frame, and then one again and again.
+    assert 10 <= frozen["frames"]["decoded"] - frozen["camera"]["duplicates"] <= 16
