@@ -147,6 +147,18 @@ PANELS = [
         {"{{stage}} {{kind}}": f"max by (stage, kind) (pipeline_jitter_seconds{{{CHOSEN}}})"},
         "s",
     ),
+    Panel(
+        "From the lens to the result, p99",
+        "of cameras that say in RTCP when they took their pictures; their clocks and this one's are to be set alike",
+        quantile(0.99, "pipeline_capture_to_result_seconds", "stream"),
+        "s",
+    ),
+    Panel(
+        "Pictures that came once more",
+        "cameras that pad their rate, encoders that hang",
+        per_second("pipeline_duplicate_pictures_total", "stream"),
+        "cps",
+    ),
     Panel("Waiting for the detector", "frames in the lanes", per_stream("pipeline_queue_frames")),
     Panel(
         "Reconnects, by cause",
@@ -196,7 +208,13 @@ def drawn(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": options,
         "targets": [
-            {"refId": chr(ord("A") + index), "datasource": SOURCE, "expr": query, "legendFormat": legend or "__auto"}
+            {
+                "refId": chr(ord("A") + index),
+                "datasource": SOURCE,
+                "expr": query,
+                "legendFormat": legend or "__auto",
+                "exemplar": "histogram_quantile" in query,  # late frames, where Prometheus keeps them
+            }
             for index, (legend, query) in enumerate(panel.asked.items())
         ],
     }

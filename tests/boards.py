@@ -16,7 +16,7 @@ from pipeline.config.outputs import ServerConfig
 from pipeline.events import Condition
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.ledger import Ledger, SinkLedger, StreamLedger
-from pipeline.timing import Mark, new_trace, now_ns
+from pipeline.timing import AGE, Mark, new_trace, now_ns
 from pipeline.web import Limits, WebServer
 
 TOKEN = "correct horse battery staple"
@@ -48,6 +48,7 @@ class FakeBoard:
         trace = new_trace()
         trace[Mark.READ], trace[Mark.DECODED] = now_ns() - 9_000_000, now_ns() - 5_000_000
         trace[Mark.FOLLOWED] = trace[Mark.DONE] = now_ns()
+        trace[AGE] = 40_000_000
         gate = self.books.streams["gate"]
         gate.arrived(trace[Mark.READ], 0.0, 0, corrupt=False)
         gate.published(trace)

@@ -109,7 +109,12 @@ class Operators:
                 if self._enough.wait(_LOOK_S):
                     return
             self.slices = self._seen(ledger)
-        except (RuntimeError, ValueError) as error:  # another profiler is at work
+        except (
+            RuntimeError,
+            ValueError,
+            AttributeError,
+            ImportError,
+        ) as error:  # another one is at work, another torch
             self.error = f"torch's profiler shows nothing: {error}"
         finally:
             self._looking.set()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
 log = logging.getLogger("pipeline")
+_LIBRARY: Final = logging.getLogger("opentelemetry")
 
 LOOK_S: Final = 1.0
 """Pause between two looks for late frames."""
@@ -54,11 +55,14 @@ class Telemetry:
 
     def begin(self, config: TelemetryConfig, ledger: Callable[[], Ledger | None]) -> None:
         """Tell from now on; ``ledger`` says None until something runs."""
-        # What it has to say of a collector that is away is said here, once.
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._config = config
         self._ledger = ledger
-        self._group.start("telemetry", self._work)
+        resource = _resource()
+        tell_traces = self._traces(config, resource) if config.traces else None
+        tell_metrics = self._metrics(config, resource) if config.metrics else None
+        # What it says of its variables is for the log; of a collector that is away it would say something each time.
+        _LIBRARY.setLevel(logging.CRITICAL)
+        self._group.start("telemetry", lambda: self._work(config, tell_traces, tell_metrics))
 
     def end(self) -> None:
         """Tell what is left, but wait shortly only."""
@@ -67,6 +71,7 @@ class Telemetry:
             for shutdown in self._shutdown:
                 shutdown()  # wakes it from the pause before its next try
             self._group.join(END_S / 3)
+        _LIBRARY.setLevel(logging.NOTSET)
 
     def trace_id(self, late: Late) -> str | None:
         """By which a frame's trace is found, 32 hexadecimal digits; None where none is told."""
@@ -79,12 +84,13 @@ class Telemetry:
         names = ("frames", "frames_lost", "exports", "exports_lost")
         return {} if self._config is None else {"telemetry": {name: getattr(self, name) for name in names}}
 
-    def _work(self) -> None:
-        assert self._config is not None
-        resource = _resource()
-        tell_traces = self._traces(self._config, resource) if self._config.traces else None
-        tell_metrics = self._metrics(self._config, resource) if self._config.metrics else None
-        interval_ns = int(self._config.interval_s * 1e9)
+    def _work(
+        self,
+        config: TelemetryConfig,
+        tell_traces: Callable[[Ledger], None] | None,
+        tell_metrics: Callable[[], None] | None,
+    ) -> None:
+        interval_ns = int(config.interval_s * 1e9)
         next_ns = now_ns() + interval_ns
         over = False
         while not over:
@@ -98,7 +104,6 @@ class Telemetry:
 
     def _traces(self, config: TelemetryConfig, resource: Resource) -> Callable[[Ledger], None]:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import SpanExportResult
 
         from pipeline.telemetry.spans import Spans
 
@@ -110,17 +115,18 @@ class Telemetry:
             frames = self._late(ledger)
             if not frames:
                 return
-            if exporter.export(spans.of(frames)) is SpanExportResult.SUCCESS:
+            if _taken(exporter.export, spans.of(frames)):
                 self.frames += len(frames)
             else:
-                self._lose(len(frames), "traces")
+                self.frames_lost += len(frames)
+                self._complain("traces")
 
         return tell
 
     def _metrics(self, config: TelemetryConfig, resource: Resource) -> Callable[[], None]:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
         from pipeline.telemetry.instruments import observe
 
@@ -135,7 +141,7 @@ class Telemetry:
             found = reader.get_metrics_data()
             if found is None:
                 return
-            if exporter.export(found) is MetricExportResult.SUCCESS:
+            if _taken(exporter.export, found):
                 self.exports += 1
             else:
                 self.exports_lost += 1
@@ -159,13 +165,18 @@ class Telemetry:
         self.frames_lost += len(found[MOST:])
         return found[:MOST]
 
-    def _lose(self, frames: int, kind: str) -> None:
-        self.frames_lost += frames
-        self._complain(kind)
-
     def _complain(self, kind: str) -> None:
         text = "telemetry: the collector did not take %s; traces of %d frames are lost so far"
         log.warning(text, kind, self.frames_lost, extra={"same": "telemetry"})
+
+
+def _taken(export: Callable[[Any], Any], told: Any) -> bool:
+    """Whether a collector took it. Whatever that makes the library raise costs what was told, not the telling."""
+    try:
+        return str(export(told).name) == "SUCCESS"
+    except Exception:
+        log.debug("telemetry: the export failed", exc_info=True)
+        return False
 
 
 def _resource() -> Resource:

@@ -271,6 +271,31 @@ def test_a_stream_that_began_anew_is_told_from_its_beginning(world: World) -> No
 
 
 @needs_otel
+def test_a_library_that_raises_costs_what_was_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    asked = threading.Event()
+
+    def fails(exporter: object, spans: object) -> None:
+        asked.set()
+        raise TypeError("a fault of its own")
+
+    monkeypatch.setattr(OTLPSpanExporter, "export", fails)
+    collector = Collector()
+    with listening(collector) as endpoint, telling(endpoint, world.ledger) as telemetry:
+        world.frame("gate", infer=330)
+        assert asked.wait(30)
+    assert (telemetry.frames, telemetry.frames_lost, telemetry.exports) == (0, 1, 1)
+
+
+@needs_otel
+def test_a_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
+    with listening(Collector()) as endpoint, telling(endpoint, None):
+        assert "Invalid timeout value 'soon'" in caplog.text
+
+
+@needs_otel
 def test_nothing_runs_yet() -> None:
     with listening(Collector()) as endpoint, telling(endpoint, None) as telemetry:
         pass
