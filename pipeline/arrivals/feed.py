@@ -109,7 +109,6 @@ class Arrivals:
     def close(self) -> None:
         """Let go of files and decoder; may be called twice."""
         self._inner.close()
-        self._tape.close()
 
     def _connection(self) -> Source:
         line = self._tape.next_attempt()

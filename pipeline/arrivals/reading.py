@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import orjson
 from pipeline.arrivals.layout import ABOUT, ARRIVALS, FORMAT, FRAMES, SERVICES
 from pipeline.arrivals.services import ServiceTimes
 from pipeline.errors import UsageError
+
+_MOST_FPS = 1000
 
 
 class Recording:
@@ -58,11 +60,11 @@ class Recording:
 
     def arrivals(self, name: str) -> Iterator[dict[str, Any]]:
         """Connections, packets and conditions of a stream."""
-        return _lines(self.folder / name / ARRIVALS, "at")
+        return _lines(self.folder / name / ARRIVALS, _is_arrival)
 
     def frames(self, name: str) -> Iterator[dict[str, Any]]:
         """What became of its frames, in their order."""
-        return _lines(self.folder / name / FRAMES, "frame")
+        return _lines(self.folder / name / FRAMES, _is_frame)
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def _document(path: Path) -> dict[str, Any]:
     return found
 
 
-def _lines(path: Path, needed: str) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, known: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
     """Up to the first line that is torn or damaged: what was written after it nobody can vouch for."""
     try:
         with path.open("rb") as file:
@@ -95,8 +97,42 @@ def _lines(path: Path, needed: str) -> Iterator[dict[str, Any]]:
                     line = orjson.loads(text)
                 except orjson.JSONDecodeError:
                     return
-                if not text.endswith(b"\n") or not isinstance(line, dict) or not isinstance(line.get(needed), int):
+                if not text.endswith(b"\n") or not isinstance(line, dict) or not known(line):
                     return
                 yield line
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _is_arrival(line: dict[str, Any]) -> bool:
+    if not _whole(line, "at"):
+        return False
+    if "opened" in line:
+        base, fps = line.get("time_base"), line.get("fps")
+        return (
+            _whole(line, "opened", "width", "height")
+            and line.get("kind") in ("camera", "recording")
+            and isinstance(line.get("codec"), str)
+            and isinstance(base, list)
+            and len(base) == 2
+            and all(type(part) is int and 0 < part < 1 << 31 for part in base)
+            and (fps is None or (isinstance(fps, int | float) and 0 < fps < _MOST_FPS))
+        )
+    if "packet" in line:
+        pts = line.get("pts")
+        stamped = pts is None or (type(pts) is int and abs(pts) < 1 << 62)
+        gap = {"gap": 0} | line
+        return stamped and _whole(gap, "packet", "size", "gap") and isinstance(line.get("key"), bool)
+    return isinstance(line.get("state"), str) and isinstance(line.get("cause", ""), str)
+
+
+def _is_frame(line: dict[str, Any]) -> bool:
+    marks = (mark for mark in ("decoded", "prepare", "prepared") if mark in line)
+    return isinstance(line.get("outcome"), str) and _whole(line, "frame", "read", *marks)
+
+
+def _whole(line: dict[str, Any], *names: str) -> bool:
+    """These are numbers of things, or nanoseconds since the beginning: 73 years at most."""
+    return all(type(line.get(name)) is int and 0 <= line[name] < 1 << 61 for name in names)

@@ -41,7 +41,8 @@ BACKLOG_BYTES: Final = 64 << 20
 BACKLOG_JOBS: Final = 20_000
 """What may wait for the disk: some seconds of many cameras."""
 _LOOK_NS: Final = 1_000_000_000
-_SAVE_NS: Final = 10_000_000_000
+_SAVE_NS: Final = 5_000_000_000
+"""How often service times are saved: a run that is killed leaves those."""
 _CLOSING_S: Final = 10.0
 """How long the end of a run waits for what is still to be written."""
 
@@ -199,9 +200,10 @@ class Recorder:
             self._next_look_ns = now_ns + _LOOK_NS
             if shutil.disk_usage(self.folder).free < self._reserve:
                 self._end(f"less than {self._reserve >> 20} MiB are free on its disk")
-        if now_ns >= self._next_save_ns:
+        measured = self._services.as_dict() if now_ns >= self._next_save_ns else {}
+        if measured:
             self._next_save_ns = now_ns + _SAVE_NS
-            self._save(SERVICES, self._services.as_dict())
+            self._save(SERVICES, measured)
 
     def _end(self, reason: str) -> None:
         if self.ended is None:

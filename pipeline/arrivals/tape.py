@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any, Final, get_args
 
 from pipeline.errors import Cause, SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
-from pipeline.figures import count
-
-log = logging.getLogger("pipeline")
 
 _DOWN: Final = frozenset({"backoff", "auth_failed", "failed"})
 _CAUSES: Final = frozenset(get_args(Cause))
@@ -30,7 +26,6 @@ class Tape:
         self.gaps = self.torn = 0
         self._lines = lines
         self._next = next(lines, None)
-        self._said = False
 
     @property
     def ended(self) -> bool:
@@ -54,12 +49,6 @@ class Tape:
         assert line is not None, "it was in view"
         self.gaps += line.get("gap", 0)
         return line
-
-    def close(self) -> None:
-        """Say what could not be played; once, however often it is called."""
-        if self.torn and not self._said:
-            self._said = True
-            log.warning("%s: %s of the recording torn and left out", self.name, count(self.torn, "packet"))
 
     def tear(self, connection: int) -> None:
         """A packet of this connection cannot be had, so none of those after it can."""

@@ -166,8 +166,8 @@ class Daemon:
     def facts(self) -> dict[str, Any]:
         """What a report needs to know beside the ledger."""
         model = {} if self._swapper is None else self._swapper.facts()
-        arrivals = {} if self._recorder is None else {"arrivals": self._recorder.facts()}
-        return {"command": "run", "model": model, "startup_s": self._startup_s, **arrivals}
+        recording = {} if self._recorder is None else {"recording": self._recorder.facts()}
+        return {"command": "run", "model": model, "startup_s": self._startup_s, **recording}
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.arrivals import Comparison, Decisions, FrameLog, PlayClock, RealTime, Tape
     from pipeline.flow import Pipeline
     from pipeline.protocols import Detector, Sink
-    from pipeline.replaying.simulation import SimulatedClock
+    from pipeline.replaying.simulation import SimulatedClock, TimedDetector
     from pipeline.stream import Stream, Witness
 
 DECISIONS = "decisions.jsonl"
@@ -77,6 +77,7 @@ class ArrivalsReplay(Replay):
         self._run_id = recording.run
         self._real: RealTime | None = None
         self._simulated: SimulatedClock | None = None
+        self._timed: TimedDetector | None = None
         self._workers = 1
         self._tapes: list[Tape] = []
         self._comparisons: dict[str, Comparison] = {}
@@ -105,7 +106,9 @@ class ArrivalsReplay(Replay):
             return Pipeline(detector, sinks, flow)
         clock = SimulatedClock(VIRTUAL_NS + recording.first_ns, recording.wall_ns - VIRTUAL_NS)
         self._simulated = clock
-        pipeline = Pipeline(TimedDetector(detector, clock, recording.services), sinks, flow, clock=clock)
+        limit_s = self._model.timeout_s
+        self._timed = TimedDetector(detector, workers, clock, recording.services, limit_s=limit_s)
+        pipeline = Pipeline(self._timed, sinks, flow, clock=clock)
         pipeline.ledger.pauses = None
         return pipeline
 
@@ -119,8 +122,11 @@ class ArrivalsReplay(Replay):
         if self._real is not None:
             self._real.begin()
         streams = [self._stream(name) for name in self.streams]
-        if self._simulated is not None:
-            self._pipeline.run_inline(streams, Simulation(self._simulated, self._workers))
+        if self._simulated is not None and self._timed is not None:
+            try:
+                self._pipeline.run_inline(streams, Simulation(self._simulated, self._workers))
+            finally:
+                self._timed.rest()
             return
         for stream in streams:
             self._pipeline.add(stream)

@@ -6,7 +6,8 @@ in the recording), a batch is done (after the time that one of its size took in 
 is not full (when the scheduler says so). The earliest of them is next; of several at the same time batches go first,
 then streams in their order. So the same recording always gives the same decisions, whatever this machine is doing.
 
-What takes no time here: following, and sinks. Both are beside the detector in a run as well, in threads of their own.
+The network really runs, in threads of its own, while the simulation goes on to what is next. What takes no time here:
+following, and sinks. Both are beside the detector in a run as well, in threads of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pipeline.deployment import Deployment
 from pipeline.frame import Batch, Detections, Geometry, InputSpec, Picture, Uint8Array
 from pipeline.inference import UnderWay
 from pipeline.lineup import Lineup
-from pipeline.protocols import Detector, Pending, Stage
+from pipeline.protocols import Detector, Stage
+from pipeline.replaying.crew import Crew, Handed
 from pipeline.threads import Closed
 from pipeline.turns import Readers
 
@@ -80,7 +82,7 @@ class TimedStage:
 class TimedPending:
     """A batch that takes as long as one of its size took in the recording."""
 
-    inner: Pending
+    handed: Handed
     clock: SimulatedClock
     began_ns: int
     service: Service
@@ -92,23 +94,39 @@ class TimedPending:
 
     def wait(self) -> None:
         """The network is done."""
-        self.inner.wait()
+        self.handed.result()
         self.clock.set(self.began_ns + self.service.infer_ns)
 
     def result(self) -> Sequence[Detections]:
         """So are the detections."""
-        found = self.inner.result()
         self.clock.set(self.due_ns)
-        return found
+        return self.handed.result()
 
 
 class TimedDetector:
-    """The detector, with the times of the recording; everything else about it is its own."""
+    """The detector, with the times of the recording; everything else about it is its own.
+
+    Args:
+        detector: run by a crew of threads, so that computing takes as little time as it can.
+        workers: how many there are.
+        clock: the flow's.
+        services: how long a batch takes by that clock.
+        limit_s: how long one may really take.
+    """
 
     depth = 1
 
-    def __init__(self, detector: Detector, clock: SimulatedClock, services: ServiceTimes) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        workers: int,
+        clock: SimulatedClock,
+        services: ServiceTimes,
+        *,
+        limit_s: float = 60.0,
+    ) -> None:
         self._detector = detector
+        self._crew = Crew(detector, workers, limit_s)
         self._clock = clock
         self._services = services
         self.spec, self.labels, self.max_batch = detector.spec, detector.labels, detector.max_batch
@@ -117,13 +135,17 @@ class TimedDetector:
         return getattr(self._detector, name)
 
     def warm(self, sizes: Sequence[int]) -> None:
-        """See :class:`pipeline.protocols.Detector`."""
-        self._detector.warm(sizes)
+        """Make its crew ready; raises what warming raised."""
+        self._crew.warm(sizes)
 
     def submit(self, batch: Batch) -> TimedPending:
-        """Start it, and say when it will be done."""
-        pending = self._detector.submit(batch)
-        return TimedPending(pending, self._clock, self._clock.now_ns(), self._services.next(len(batch.items)))
+        """Start it; when it is done is known at once."""
+        service = self._services.next(len(batch.items))
+        return TimedPending(self._crew.hand(batch), self._clock, self._clock.now_ns(), service)
+
+    def rest(self) -> None:
+        """No more batches will come: its crew goes home."""
+        self._crew.rest()
 
     def close(self) -> None:
         """See :class:`pipeline.protocols.Detector`."""

@@ -81,6 +81,11 @@ def ending(report: Mapping[str, Any], files: Sequence[Path] = ()) -> Iterator[Re
     lost = dropped(report)
     if lost:
         yield Text(f"{count(lost.total(), 'frame')} dropped: {reasons(lost)}")
+    compared = (report.get("arrivals") or {}).get("streams", {}).values()
+    frames = sum(stream["frames"] for stream in compared)
+    if frames:
+        same = sum(stream["same"] for stream in compared)
+        yield Text(f"{same:,} of {count(frames, 'frame')} decided as in the run that was recorded")
     if files:
         yield from (Text(line) for line in _places(files))
 

@@ -77,6 +77,8 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
                 Finding("error", name, f"{sink['state']}: {sink.get('error') or 'a file could not be finished'}")
             )
     found.extend(_about_model(report.get("model") or {}))
+    found.extend(_about_recording(report.get("recording") or {}))
+    found.extend(_about_arrivals(report.get("arrivals") or {}))
     for name, stream in report["streams"].items():
         found.extend(_about_state(name, stream))
     for name, stream in report["streams"].items():
@@ -109,6 +111,25 @@ def _about_model(model: Mapping[str, Any]) -> list[Finding]:
         return []
     text = f"{count(rows, 'detection')} of {count(frames, 'frame')} removed: not a number or infinite"
     return [Finding("warning", "model", f"{text}; is the input normalised as the model expects?")]
+
+
+def _about_recording(recording: Mapping[str, Any]) -> list[Finding]:
+    """Of a run whose arrivals were recorded."""
+    lost = f"{count(recording['lost'], 'packet')} not recorded" if recording.get("lost") else ""
+    if recording.get("reason"):
+        text = f"the recording in {recording['folder']} ended before the run: {recording['reason']}"
+        return [Finding("warning", "", f"{text}; {lost}" if lost else text)]
+    return [Finding("warning", "", f"{lost}: the disk was too slow")] if lost else []
+
+
+def _about_arrivals(played: Mapping[str, Any]) -> list[Finding]:
+    """Of a replay of recorded arrivals."""
+    found = []
+    if played.get("lost_then"):
+        found.append(Finding("warning", "", f"{count(played['lost_then'], 'packet')} could not be recorded"))
+    if played.get("torn"):
+        found.append(Finding("warning", "", f"{count(played['torn'], 'packet')} of the recording torn and left out"))
+    return found
 
 
 def _about_state(name: str, stream: Mapping[str, Any]) -> list[Finding]:

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.cli import main
+from pipeline.errors import ConfigError, UsageError
 from pipeline.frame import Result
 from pipeline.ledger import StreamLedger
+from pipeline.replaying import ArrivalsReplay, ReplayOptions
 from pipeline.testing import FakeDetector, ListSink
 from tests.arrivals import busy, lines, processed, record
 from tests.daemons import no_network
@@ -143,9 +147,7 @@ def test_in_real_time_nothing_comes_before_its_time(overloaded: Recorded, play: 
     assert report["frames"] > sum(account.processed for account in overloaded.accounts.values())
 
 
-def test_what_was_lost_when_the_process_was_killed_is_counted(
-    overloaded: Recorded, play: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_was_lost_when_the_process_was_killed_is_counted(overloaded: Recorded, play: Any, tmp_path: Path) -> None:
     """The last packets of segments and the last line of a log are torn; the connection after that is played as well."""
     folder = shutil.copytree(overloaded.folder, tmp_path / "torn")
     whole = lines(folder / "gate" / "arrivals.jsonl")
@@ -154,13 +156,13 @@ def test_what_was_lost_when_the_process_was_killed_is_counted(
         path.write_bytes(path.read_bytes()[:most])
     log = folder / "gate" / "arrivals.jsonl"
     log.write_bytes(log.read_bytes()[:-30])
-    code, report, _ = play(folder, "out")
+    code, report, said = play(folder, "out", "--quiet")
     assert code == 0
     assert report["arrivals"]["torn"] == 1, "the other one has no line"
     packets = sum("packet" in line for line in whole)
     assert report["streams"]["gate"]["frames"]["decoded"] == packets - 2
     assert report["streams"]["yard"]["frames"]["decoded"] == overloaded.accounts["yard"].decoded
-    assert "gate: 1 packet of the recording torn and left out" in caplog.text
+    assert "1 packet of the recording torn and left out" in said
 
 
 def test_packets_that_could_not_be_recorded_are_told_of(overloaded: Recorded, play: Any, tmp_path: Path) -> None:
@@ -170,8 +172,9 @@ def test_packets_that_could_not_be_recorded_are_told_of(overloaded: Recorded, pl
     at = next(number for number, line in enumerate(kept) if b'"key":false' in line)
     kept[at] = kept[at].replace(b'"key":false', b'"gap":7,"key":false')
     log.write_bytes(b"".join(kept))
-    code, report, _ = play(folder, "out")
+    code, report, said = play(folder, "out", "--quiet")
     assert (code, report["arrivals"]["lost_then"]) == (0, 7)
+    assert "7 packets could not be recorded" in said
 
 
 def test_a_stream_that_waits_for_every_frame_loses_none(media: Media, play: Any, tmp_path: Path) -> None:
@@ -259,3 +262,34 @@ def test_a_model_that_is_gone_is_refused(
     edited(folder, settings=about["settings"])
     assert main(["replay", "--arrivals", str(folder), "--out", str(tmp_path / "out")]) == 2
     assert "gone.pt: no such model file" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def short(media: Media, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of a few frames, to be damaged many times."""
+    folder = tmp_path_factory.mktemp("short") / "rec"
+    stream = {"name": "clip", "source": str(media.clip("mkv", count=10, texture=True)), "pace": "realtime"}
+    record(folder, [stream], detector=busy(0.001))
+    return folder
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_damaged_ends_in_a_report_or_a_refusal(
+    short: Path, no_network: FakeDetector, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = shutil.copytree(short, tmp_path_factory.mktemp("damaged") / "rec")
+    victim = data.draw(st.sampled_from(sorted(path for path in folder.rglob("*") if path.is_file())))
+    whole = bytearray(victim.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(whole) - 1))
+        whole[at] = data.draw(st.integers(0, 255))
+    victim.write_bytes(whole[: data.draw(st.integers(len(whole) // 2, len(whole)))])
+    try:
+        replay = ArrivalsReplay(folder, "virtual", ReplayOptions(sources=()), [ListSink()])
+    except (UsageError, ConfigError):
+        return
+    replay.start()
+    assert replay.wait(0.0)
+    assert replay.ledger.unbalanced() == {}
+    assert all(account.closed for account in replay.ledger.streams.values())

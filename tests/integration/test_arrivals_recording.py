@@ -205,7 +205,7 @@ def test_the_daemon_records_and_reports(
     path = config(tmp_path, tmp_path / "none.pt", [f"name: clip, source: {clip}, pace: realtime"], [JSONL])
     arguments = ["run", str(path), "--quiet", "--json", "--record-arrivals", str(tmp_path / "rec")]
     assert main(arguments) == 0
-    arrivals = json.loads(capsys.readouterr().out)["arrivals"]
+    arrivals = json.loads(capsys.readouterr().out)["recording"]
     assert arrivals.pop("bytes") > 500
     assert arrivals == {
         "folder": str(tmp_path / "rec"), "state": "complete", "reason": None, "packets": 8, "lost": 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.arrivals import Ahead, FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
 from pipeline.arrivals.services import MOST_SAMPLES, Service
-from pipeline.errors import SourceInvalid, SourceTimeout, SourceUnavailable
+from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.flow import Pipeline
 from pipeline.frame import Capture, StreamInfo
 from pipeline.lanes import Terms
@@ -22,6 +23,7 @@ from pipeline.replaying.simulation import SimulatedClock, Simulation, TimedDetec
 from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
+from pipeline.timing import FRAME
 
 MS = 1_000_000
 BEGAN_NS = 1_000 * MS
@@ -153,7 +155,7 @@ def simulate(
     """Frames at these times through batches that take so long; what was published, and what became of each frame."""
     clock = SimulatedClock(BEGAN_NS, 0)
     measured = {str(size): {"samples_ns": [[round(took * MS), 0]]} for size, took in service_ms.items()}
-    detector = TimedDetector(FakeDetector(), clock, ServiceTimes(measured))
+    detector = TimedDetector(FakeDetector(), workers, clock, ServiceTimes(measured))
     options = FlowOptions(batch_size=batch, fixed_batch=False, max_wait_ms=wait_ms, workers=workers)
     sink = ListSink()
     pipeline = Pipeline(detector, [sink], options, clock=clock)
@@ -173,10 +175,11 @@ def simulate(
             [TimedStage(CopyStage(), ahead, clock)],
             account,
             terms=terms or Terms(policy="freshest"),
-            witness=lambda trace, reason: outcomes[name].append((trace[-1], reason or "processed")),
+            witness=lambda trace, reason: outcomes[name].append((trace[FRAME], reason or "processed")),
         )
 
     pipeline.run_inline([made(name) for name in streams], Simulation(clock, workers))
+    detector.rest()
     return sink, pipeline, outcomes
 
 
@@ -253,18 +256,31 @@ class TestSimulation:
 
     def test_a_failing_batch_costs_its_frame_and_ends_nothing(self) -> None:
         """Not reached by any recording: the model of a replay may be another one."""
-        from pipeline.errors import InferenceError
-
         clock = SimulatedClock(BEGAN_NS, 0)
 
         class Failing(FakeDetector):
             def submit(self, batch: Any) -> Any:
                 raise InferenceError("no")
 
-        detector = TimedDetector(Failing(), clock, ServiceTimes({"1": {"samples_ns": [[MS, 0]]}}))
+        detector = TimedDetector(Failing(), 1, clock, ServiceTimes({"1": {"samples_ns": [[MS, 0]]}}))
         pipeline = Pipeline(detector, [ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
         virtual = Virtual(Nothing())
         ahead = Ahead(Script([1, 2], virtual), virtual, FrameLog(iter([]), "read"), by_read=True)
         stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
         pipeline.run_inline([stream], Simulation(clock, 1))
+        detector.rest()
         assert stream.account.dropped == {"inference_error": 2}
+
+    def test_a_model_that_hangs_ends_it(self) -> None:
+        clock, hangs = SimulatedClock(BEGAN_NS, 0), threading.Event()
+        services = ServiceTimes({"1": {"samples_ns": [[MS, 0]]}})
+        detector = TimedDetector(FakeDetector(gate=hangs), 1, clock, services, limit_s=0.05)
+        pipeline = Pipeline(detector, [ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
+        virtual = Virtual(Nothing())
+        ahead = Ahead(Script([1, 2], virtual), virtual, FrameLog(iter([]), "read"), by_read=True)
+        stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
+        with pytest.raises(ModelHung):
+            pipeline.run_inline([stream], Simulation(clock, 1))
+        hangs.set()
+        detector.rest()
+        assert pipeline.ledger.unbalanced() == {}
