@@ -181,9 +181,13 @@ def test_a_disk_that_hangs_holds_nobody_up(media: Media, tmp_path: Path) -> None
 
 
 def test_what_has_no_packets_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    streams = [{"name": "bars", "source": "pattern:?size=64x48&fps=60"}]
+    streams = [
+        {"name": "bars", "source": "pattern:?size=64x48&fps=60"},
+        {"name": "apart", "source": "rtsp://127.0.0.1:9/x", "isolation": "process"},
+    ]
     record(tmp_path / "rec", streams, lambda run: processed(run, "bars") >= 2)
     assert "bars: its arrivals are not recorded: a test pattern has no packets" in caplog.text
+    assert "apart: its arrivals are not recorded: its packets stay in the process that decodes them" in caplog.text
     assert not (tmp_path / "rec" / "bars").exists()
 
 

@@ -23,7 +23,7 @@ from pipeline.replaying.simulation import SimulatedClock, Simulation, TimedDetec
 from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
-from pipeline.timing import FRAME
+from pipeline.timing import FRAME, Mark
 
 MS = 1_000_000
 BEGAN_NS = 1_000 * MS
@@ -217,9 +217,9 @@ class TestSimulation:
     def test_marks_are_the_times_of_the_recording_and_of_its_batches(self) -> None:
         sink, pipeline, _ = simulate({"gate": [10, 50, 60]}, {1: 30}, prepare_ms=4)
         parts = pipeline.ledger.as_dict()["streams"]["gate"]
-        assert [result.trace[0] - BEGAN_NS for result in sink.results] == [10 * MS, 50 * MS, 60 * MS]
+        assert [result.trace[Mark.READ] - BEGAN_NS for result in sink.results] == [10 * MS, 50 * MS, 60 * MS]
         # Ready at 14, 54 and 64; served at 14, 54 and 84; done at 44, 84 and 114.
-        done = [max(result.trace[:14]) - BEGAN_NS for result in sink.results]
+        done = [max(result.trace[: Mark.DONE + 1]) - BEGAN_NS for result in sink.results]
         assert done == [44 * MS, 84 * MS, 114 * MS]
         assert parts["stages"]["infer"]["mean_ms"] == 30.0
         assert parts["stages"]["preprocess"]["mean_ms"] == 4.0
