@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "cameras and files of a streams.yaml, until it is stopped",
     "top": "the streams of a running daemon, live in the terminal",
     "check": "find every fault in a streams.yaml, and open every source in it",
+    "plan": "what this machine can do with the cameras of a streams.yaml, predicted and then proven",
     "report": "the tables of a run once more, or several runs side by side",
     "probe": "codec, size, frame rate, key frames and jitter of one source",
     "model": "the model workshop: look into model files, export them",

@@ -21,6 +21,7 @@ from pipeline.daemon.board import Beside, Board, Serve, nothing_beside, served
 from pipeline.daemon.late import LateNews
 from pipeline.daemon.model import Wanted, load
 from pipeline.daemon.notify import Notifier
+from pipeline.daemon.outlets import with_outlets
 from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.stacks import told_on_a_signal
 from pipeline.daemon.status import Status
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("pipeline")
 
 
-RECORDS_WAITING, RECORDS_WAITING_PER_STREAM = 256, 32
-PICTURES_WAITING = 16
-"""Results that may wait for one sink: records at least so many, and so many per stream, so that a disk that takes two
-seconds over something costs no stream of 15 a second a result. Those with pictures are large: 16 of 1080p are 50 MB."""
 FIRST_STATUS_S = 5.0
 """After so long the first status line of each stream is due: whoever started it by hand is still watching."""
 CONNECTING = 8
@@ -243,11 +240,7 @@ class Daemon:
         run_id = secrets.token_hex(8)
         sinks = build.sinks(config.sinks, run_id)
         options = replace(
-            model.options,
-            outlet_policy="freshest",
-            outlet_capacity=PICTURES_WAITING
-            if any(sink.wants_pictures for sink in sinks)
-            else max(RECORDS_WAITING, RECORDS_WAITING_PER_STREAM * len(streams)),
+            with_outlets(model.options, sinks, len(streams)),
             required_sinks=build.required_sinks(config.sinks),
             tap=self._tap,
         )

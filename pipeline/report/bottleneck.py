@@ -128,19 +128,34 @@ def _verdict(
         "sink": f"sink {busiest.who}",
     }
     busy = f"{names[busiest.kind]} was busy {100 * busiest.share:.0f} % of the time"
+    if kind == "source":
+        return f"source-bound: frames come no faster; {busy}", None
+    return f"{kind}-bound: {busy}", advice(kind, report, len(streams), busiest.who)
+
+
+def advice(kind: Kind, report: Mapping[str, Any], streams: int, who: str = "") -> str | None:
+    """The setting that helps most where ``kind`` is what limits; None for the sources.
+
+    Args:
+        kind: what limits.
+        report: of the run, or of it ``command``, ``machine``, ``model``, ``cpu_s`` and ``wall_s``.
+        streams: how many there are.
+        who: which sink.
+    """
     match kind:
         case "source":
-            return f"source-bound: frames come no faster; {busy}", None
+            return None
         case "network":
-            return f"network-bound: {busy}", _for_network(report)
+            return _for_network(report)
         case "decode":
-            return f"decode-bound: {busy}", _for_decoding(report, len(streams))
+            return _for_decoding(report, streams)
         case "follow":
-            return f"follow-bound: {busy}", f"a lower {_option(report, '--fps', 'fps')}, or less to follow"
+            return f"a lower {_option(report, '--fps', 'fps')}, or less to follow"
         case "sink":
-            video = busiest.who.startswith("video")
-            leaner = f"{_option(report, '--save', 'sinks')} without video" if video else "a faster disk"
-            return f"sink-bound: {busy}", f"{leaner}, or a lower {_option(report, '--fps', 'fps')}"
+            leaner = (
+                f"{_option(report, '--save', 'sinks')} without video" if who.startswith("video") else "a faster disk"
+            )
+            return f"{leaner}, or a lower {_option(report, '--fps', 'fps')}"
 
 
 def _for_network(report: Mapping[str, Any]) -> str:

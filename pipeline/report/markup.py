@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipeline.figures import NOTHING, aligned, milliseconds, signed
+from pipeline.figures import NOTHING, aligned, duration, memory, milliseconds, signed
 from pipeline.report.bars import share_bar
 
 COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
@@ -17,6 +17,8 @@ _TONES = {
     "finished": "good",
     "live": "good",
     "ok": "good",
+    "sustainable": "good",
+    "not sustainable": "bad",
     "partial": "warning",
     "truncated": "warning",
     "stopped": "warning",
@@ -45,6 +47,17 @@ def facts(pairs: Sequence[tuple[str, Any]]) -> str:
         if value not in (None, "", [])
     )
     return f"<dl>{''.join(rows)}</dl>"
+
+
+def machine_panel(report: Mapping[str, Any]) -> str:
+    """A section about the machine, and how long starting took where the report says it."""
+    machine = dict(report["machine"])
+    if machine.get("memory_mb"):
+        machine["memory"] = memory(machine.pop("memory_mb"))
+    gpus = machine.pop("gpus", [])
+    pairs: list[tuple[str, Any]] = [*machine.items(), ("gpu", ", ".join(gpus))]
+    start = ", ".join(f"{step} {duration(seconds)}" for step, seconds in report.get("startup_s", {}).items())
+    return f'<section><h2>Machine</h2><div class="panel">{facts([*pairs, ("start", start)])}</div></section>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,35 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from pipeline.figures import NOTHING, count, duration, memory, milliseconds, rate
-from pipeline.redact import scrub
 from pipeline.report.bars import stage_bar
 from pipeline.report.charts import batches
+from pipeline.report.document import document, no_pictures
 from pipeline.report.limits import limit_panel
 from pipeline.report.lives import names
-from pipeline.report.markup import facts, jitter_table, narrow_stage_table, pill, stage_table, table, tile
+from pipeline.report.markup import (
+    facts,
+    jitter_table,
+    machine_panel,
+    narrow_stage_table,
+    pill,
+    stage_table,
+    table,
+    tile,
+)
 from pipeline.report.model import model_panel
 from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
-from pipeline.report.plotting import why_not
 from pipeline.report.verdict import findings, reasons, verdict
 
-_HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-"""
 _LEGEND = (
     "A stage is the time that a frame itself spent there, so the stages of a frame add up to its end-to-end time: "
     "from the reading of its packet until the last sink was done with it. Queue is every wait between two stages: a "
@@ -72,13 +65,11 @@ def page(report: Mapping[str, Any]) -> str:
         f"<section><h2>{count(len(names(streams)), 'stream')}</h2>{_stages_legend(report, len(chosen))}"
         f'<div class="cards">{cards}</div></section>',
         f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',
-        f'<div class="columns">{model_panel(report["model"])}{_machine(report)}</div>',
-        f"<footer>{_no_pictures()}<p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report['version']))}</p>",
+        f'<div class="columns">{model_panel(report["model"])}{machine_panel(report)}</div>',
+        f"<footer>{no_pictures()}<p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report['version']))}</p>",
         "</footer>",
     ]
-    style = files("pipeline.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = _HEAD.format(title=escape(f"{report['command']}: {verdict(report)}"), style=style)
-    return head + "\n".join(part for part in parts if part) + "\n</main>\n</body>\n</html>\n"
+    return document(f"{report['command']}: {verdict(report)}", parts)
 
 
 def _header(report: Mapping[str, Any]) -> str:
@@ -133,10 +124,6 @@ def _total(report: Mapping[str, Any]) -> str:
         f'<section><h2>Where the time of a frame goes</h2><div class="panel">{of_all(total)}{stage_table(total)}</div>'
         "</section>"
     )
-
-
-def _no_pictures() -> str:
-    return f"<p>There are no pictures: {escape(scrub(why_not()))}.</p>" if why_not() else ""
 
 
 def _stages_legend(report: Mapping[str, Any], pictures: int) -> str:
@@ -209,16 +196,6 @@ def _sinks(report: Mapping[str, Any]) -> str:
     ]
     content = table(("sink", "state", "received", "written", "lost"), rows)
     return f'<section><h2>Sinks</h2><div class="panel">{content}</div></section>'
-
-
-def _machine(report: Mapping[str, Any]) -> str:
-    machine = dict(report["machine"])
-    if machine.get("memory_mb"):
-        machine["memory"] = memory(machine.pop("memory_mb"))
-    gpus = machine.pop("gpus", [])
-    pairs: list[tuple[str, Any]] = [*machine.items(), ("gpu", ", ".join(gpus))]
-    start = ", ".join(f"{step} {duration(seconds)}" for step, seconds in report["startup_s"].items())
-    return f'<section><h2>Machine</h2><div class="panel">{facts([*pairs, ("start", start)])}</div></section>'
 
 
 def _with_ms(value: float | None) -> str | None:

@@ -45,6 +45,7 @@ FLOORS: list[set[str]] = [
     {"build"},
     {"replaying", "daemon", "report", "metrics", "telemetry", "web", "workshop"},
     {"bench"},
+    {"plan"},
     {"cli"},
     {"__init__", "__main__"},
 ]

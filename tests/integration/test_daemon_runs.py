@@ -29,7 +29,7 @@ PATTERN = "name: bars, source: 'pattern:?size=64x48&fps=200&frames=40', policy: 
 
 
 def test_results_are_appended(no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.daemon.run.PICTURES_WAITING", 256)  # the encoder may be slow here
+    monkeypatch.setattr("pipeline.daemon.outlets.PICTURES_WAITING", 256)  # the encoder may be slow here
     sinks = [JSONL, *(f"type: {kind}, path: 'out/{{stream}}.{kind}'" for kind in ("csv", "mot"))]
     sinks += ["type: video, path: 'out/{stream}.mp4'", "type: coco, path: out"]
     path = config(tmp_path, tmp_path / "none.pt", [PATTERN], sinks)

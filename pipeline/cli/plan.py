@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pipeline plan``: what this machine can do with these cameras, predicted and then proven."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.parser import Parser, folder, positive
+from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.telling import print_json_report
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+EXAMPLES = """\
+  pipeline plan streams.yaml                        about a minute; plan.html and plan.json in runs/1/
+  pipeline plan streams.yaml --out offer            for a customer
+  pipeline plan streams.yaml --prove 300            look at it for five minutes
+  pipeline plan streams.yaml --no-prove --json | jq .headroom.cameras
+"""
+
+FILES = ("plan.json", "plan.html")
+
+
+def configure(parser: Parser) -> None:
+    """Add the options of this command."""
+    parser.usage = "pipeline plan STREAMS.yaml [options]"
+    parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="cameras, model and sinks")
+    parser.add_argument("--out", type=folder, metavar="DIR", help="folder for the plan (default runs/<n>)")
+    parser.add_argument(
+        "--prove", type=positive, default=20.0, metavar="S", help="seconds for which it is tried (default 20)"
+    )
+    parser.add_argument("--no-prove", action="store_true", help="predict only")
+    parser.add_argument(
+        "--measure", type=positive, default=4.0, metavar="S", help="seconds for each kind of work (default 4)"
+    )
+    parser.add_argument(
+        "--copy", type=positive, default=10.0, metavar="S", help="seconds of each camera that are copied (default 10)"
+    )
+    parser.add_argument(
+        "--without-unreachable", action="store_true", help="plan for the others where a source does not open"
+    )
+    parser.epilog = (
+        "Decoding, preprocessing, the network and the sinks are measured on this machine with these sources, and a\n"
+        "simulation tells what they come to together: frames per second, p99, and how many more such cameras fit.\n"
+        "Then the pipeline runs on copies of the cameras, and what is measured of it stands beside the prediction.\n"
+        "Recordings play the part of cameras. Nothing is written to the sinks' own files; copies are deleted.\n\n"
+        "exit codes:\n"
+        "  0  sustainable, and proven                2  configuration or model refused\n"
+        "  1  nothing could be measured, or a        3  sustainable without the sources that do not open\n"
+        "     source does not open                   4  not sustainable\n"
+        "  130, 143  stopped                         5  what was measured is not what was predicted"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Plan, write, tell."""
+    from pipeline.cli.folder import output_folder
+    from pipeline.cli.signals import StopRequests
+    from pipeline.config import load_config
+    from pipeline.errors import ConfigError
+
+    level = logging.CRITICAL if options.quiet else logging.WARNING
+    with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
+        config = load_config(options.config)
+        if not any(stream.enabled for stream in config.streams):
+            raise ConfigError(f"{options.config}: no stream to plan for: all are disabled")
+        out = stack.enter_context(output_folder(options.out))
+        _refuse_foreign(out)
+        # A signal raises in this thread, wherever it is: threads are told, and copies of cameras are deleted.
+        stack.enter_context(StopRequests(lambda: False, lambda: None, lambda: None))
+        report, code = _plan(options, config)
+        files = _save(report, out)
+    if options.json:
+        print_json_report(report)
+    elif not options.quiet:
+        from rich.console import Console
+
+        from pipeline.plan.text import ending, tables
+
+        console = Console(highlight=False, emoji=False)
+        for part in tables(report):
+            console.print(part)
+        for line in ending(report):
+            console.print(line, soft_wrap=True)
+        console.print(f"written: {', '.join(map(str, files))}", soft_wrap=True)
+    elif code:
+        print(f"pipeline: {report['verdict']['text']}", file=sys.stderr)
+    return code
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Raise UsageError where a file would be replaced that no earlier plan wrote."""
+    import json
+
+    from pipeline.errors import UsageError
+
+    try:
+        ours = json.loads((out / FILES[0]).read_bytes()).get("command") == "plan"
+    except (OSError, ValueError, AttributeError):
+        ours = False
+    for name in FILES:
+        if not ours and (out / name).exists():
+            raise UsageError(f"{out / name}: is there already and not from an earlier plan; give another --out")
+
+
+def _plan(options: argparse.Namespace, config: Config) -> tuple[dict[str, Any], int]:
+    from pipeline.cli.run import SWITCH_S
+    from pipeline.cli.steps import steps
+    from pipeline.plan.facts import as_dict
+    from pipeline.plan.run import PlanOptions, make_plan
+    from pipeline.threads import StopFlag
+
+    sys.setswitchinterval(SWITCH_S)  # as the daemon has it
+    asked = PlanOptions(
+        measure_s=options.measure,
+        camera_s=options.copy,
+        prove_s=None if options.no_prove else options.prove,
+        without_unreachable=options.without_unreachable,
+    )
+    stop = StopFlag()
+    with ExitStack() as stack:
+        stack.callback(stop.set)
+        plan = make_plan(config, asked, stop, steps(options, stack, "opening the sources"))
+    report = as_dict(plan, str(options.config))
+    return report, report["verdict"]["exit_code"]
+
+
+def _save(report: dict[str, Any], out: Path) -> list[Path]:
+    """``plan.json``, and the page drawn from it; raises SinkError."""
+    from pipeline.errors import SinkError
+    from pipeline.plan.page import page
+    from pipeline.replacing import replacing
+    from pipeline.report import to_json
+
+    documents = {"plan.json": to_json(report), "plan.html": page(report).encode("utf-8", "replace")}
+    files = []
+    for name, data in documents.items():
+        path = out / name
+        try:
+            with replacing(path) as partial:
+                partial.write_bytes(data)
+        except OSError as error:
+            raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
+        files.append(path)
+    return files

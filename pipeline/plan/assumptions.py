@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to hold for a plan to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.figures import count
+from pipeline.plan.headroom import MOST_MISSING, RESERVE
+from pipeline.plan.run import Plan
+from pipeline.plan.wording import percent
+
+BUSY = 0.9
+"""A smaller share of the cores free while it was measured is worth a word."""
+
+
+def assumptions(plan: Plan) -> Iterator[str]:
+    """A sentence each."""
+    costs, copies = plan.costs, plan.copies.made
+    yield (
+        "Streams were played by copies that are repeated at the pace of their own time stamps: other scenes, other "
+        "times of day and other bit rates cost more or less."
+    )
+    lengths = [copy.seconds for copy in copies if copy.seconds is not None]
+    if lengths:
+        yield (
+            f"Of {count(len(lengths), 'camera')} at least {min(lengths):.1f} s of packets were copied; receiving them "
+            "over the network costs more, and jitter of the network is not in it."
+        )
+    if isolated := [copy.stream.name for copy in copies if copy.stream.isolation == "process"]:
+        yield (
+            f"{', '.join(isolated)}: decoded in a thread here; `isolation: process` costs more (see "
+            "design/isolation.md)."
+        )
+    yield "Cameras know nothing of each other: their frames are due at different times, drawn at random, always alike."
+    yield (
+        f"What fits leaves {percent(RESERVE)} of the cores free and loses no more than {percent(MOST_MISSING)} of the "
+        "frames of any stream."
+    )
+    yield "Sinks wrote into a temporary folder; the dashboard and its live pictures were off."
+    if costs.free < BUSY:
+        yield (
+            f"The machine was busy with other things: {percent(costs.free)} of its cores were free while it was "
+            f"measured, and the prediction counts on {costs.cores:.2f} of {costs.allowed}."
+        )
+    if plan.proof is not None and lengths and plan.proof.seconds > min(lengths):
+        yield "Copies shorter than the proof began anew in it, which costs a moment each time."

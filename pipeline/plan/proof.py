@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof: the pipeline of the daemon on copies that play the part of the cameras, and what is measured of it."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from pipeline import build
+from pipeline.config import Config
+from pipeline.daemon.model import Loaded
+from pipeline.daemon.outlets import with_outlets
+from pipeline.errors import PipelineError
+from pipeline.flow import Pipeline
+from pipeline.ledger import Ledger
+from pipeline.plan.copies import Copy
+from pipeline.plan.costs import StreamCosts
+from pipeline.plan.simulation import WARM_S
+from pipeline.report import compose
+from pipeline.threads import StopFlag
+from pipeline.timing import Mark, cpu_ns, elapsed, now_ns
+
+LONGEST_START_S: Final = 30.0
+"""Until every stream has a result."""
+LONGEST_END_S: Final = 10.0
+
+
+def phases(count: int) -> list[float]:
+    """When each stream begins, as a share of its interval: cameras know nothing of each other. The same every time."""
+    rng = random.Random(0)
+    return [rng.random() for _ in range(count)]
+
+
+@dataclass(slots=True)
+class Proven:
+    """What was measured of one stream within the window.
+
+    Attributes:
+        finished: frames that were processed.
+        lost: frames that were dropped, by reason.
+        latencies_ms: of the processed ones, from the reading of the packet until the last sink was done.
+    """
+
+    finished: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    latencies_ms: list[float] = field(default_factory=list)
+
+    def percentile(self, percent: float) -> float | None:
+        """Milliseconds, or None where nothing was finished."""
+        return float(np.percentile(self.latencies_ms, percent)) if self.latencies_ms else None
+
+
+@dataclass(slots=True)
+class Proof:
+    """What was measured.
+
+    Attributes:
+        seconds: length of the window.
+        streams: by name.
+        cores: CPU time of the program over the window's length.
+        batches: how many of each size, over the whole run.
+        report: the report of the run.
+    """
+
+    seconds: float
+    streams: dict[str, Proven]
+    cores: float
+    batches: dict[int, int]
+    report: dict[str, Any]
+
+    @property
+    def fps(self) -> float:
+        """Frames processed per second."""
+        return sum(stream.finished for stream in self.streams.values()) / self.seconds
+
+    @property
+    def latencies_ms(self) -> list[float]:
+        """Of all streams."""
+        return [value for stream in self.streams.values() for value in stream.latencies_ms]
+
+    def percentile(self, percent: float) -> float | None:
+        """Of all streams together, milliseconds."""
+        values = self.latencies_ms
+        return float(np.percentile(values, percent)) if values else None
+
+
+def prove(
+    config: Config,
+    copies: Sequence[Copy],
+    costs: dict[str, StreamCosts],
+    loaded: Loaded,
+    seconds: float,
+    stop: StopFlag,
+    say: Callable[[str], None],
+) -> Proof:
+    """Run the plan and look at it for ``seconds``, from :data:`WARM_S` after every stream had a result.
+
+    Args:
+        config: with sinks that may be written to.
+        copies: the streams.
+        costs: of their frames: streams begin spread over the interval between those that are processed.
+        loaded: the model.
+        seconds: length of the window.
+        stop: ends it early.
+        say: is told how far it is.
+
+    Raises PipelineError where the run fails, or a stream has no result.
+    """
+    sinks = build.sinks(config.sinks, run_id="plan")
+    pipeline = Pipeline(loaded.detector, sinks, with_outlets(loaded.options, sinks, len(copies)))
+    ledger = pipeline.ledger
+    ledger.keep_all()
+    gc.collect()  # what measuring left is nothing to look through again and again meanwhile
+    gc.freeze()
+    try:
+        pipeline.start()
+        _add(pipeline, copies, costs, stop)
+        pipeline.finish()
+        until_ns = now_ns() + int(LONGEST_START_S * 1e9)
+        while not all(one.processed for one in ledger.streams.values()):
+            silent = ", ".join(name for name, one in ledger.streams.items() if not one.processed)
+            _pass(pipeline, 0.05)
+            if now_ns() > until_ns:
+                raise PipelineError(f"without a result for {LONGEST_START_S:g} s: {silent}")
+        say("proving: warming up")
+        _pass(pipeline, WARM_S)
+        before = {name: _counted(ledger, name) for name in ledger.streams}
+        began_ns, began_cpu_ns = now_ns(), cpu_ns()
+        while (left_s := seconds - (now_ns() - began_ns) / 1e9) > 0:
+            say(f"proving: {seconds - left_s:.0f} of {seconds:.0f} s")
+            _pass(pipeline, min(1.0, left_s))
+        ended_ns, ended_cpu_ns = now_ns(), cpu_ns()
+        streams = {
+            name: _since(before[name], _counted(ledger, name)) for name in list(ledger.streams) if name in before
+        }
+        pipeline.stop()
+        if not pipeline.join(LONGEST_END_S):
+            pipeline.abort()
+            pipeline.join(LONGEST_END_S)
+        for name, traces in ledger.journal(began_ns).journeys.items():
+            ends = ((max(trace[: len(Mark)]), trace) for trace in traces if trace[Mark.FOLLOWED])
+            streams[name].latencies_ms = [
+                elapsed(trace) / 1e6 for end_ns, trace in ends if began_ns <= end_ns < ended_ns
+            ]
+        report = compose(ledger.as_dict(), {"command": "run", "model": loaded.facts, "startup_s": {}})
+    finally:
+        pipeline.abort()
+        pipeline.join(LONGEST_END_S)
+        gc.unfreeze()
+    window_s = (ended_ns - began_ns) / 1e9
+    return Proof(window_s, streams, (ended_cpu_ns - began_cpu_ns) / 1e9 / window_s, ledger.batches(), report)
+
+
+def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCosts], stop: StopFlag) -> None:
+    """Each at its own time, so that their frames are due at different times."""
+    begins = sorted(
+        (phase * costs[copy.stream.name].interval_s / max(costs[copy.stream.name].kept, 1e-3), number, copy)
+        for number, (copy, phase) in enumerate(zip(copies, phases(len(copies)), strict=True))
+    )
+    began_ns = now_ns()
+    for at_s, _, copy in begins:
+        stop.wait(max(0.0, at_s - (now_ns() - began_ns) / 1e9))
+        pipeline.add(build.feed(copy.config))
+
+
+def _pass(pipeline: Pipeline, seconds: float) -> None:
+    """Let time pass; raises what ended the run meanwhile."""
+    if pipeline.join(seconds):
+        reasons = "".join(f"; {name}: {one.error}" for name, one in pipeline.ledger.streams.items() if one.error)
+        raise PipelineError(f"the proof ended early{reasons}")
+
+
+def _counted(ledger: Ledger, name: str) -> tuple[int, dict[str, int]]:
+    account = ledger.streams[name]
+    return account.processed, dict(account.dropped)
+
+
+def _since(before: tuple[int, dict[str, int]], after: tuple[int, dict[str, int]]) -> Proven:
+    lost = {reason: frames - before[1].get(reason, 0) for reason, frames in after[1].items()}
+    return Proven(after[0] - before[0], {reason: frames for reason, frames in lost.items() if frames})

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan from beginning to end: copy, measure, predict, prove."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from pipeline import build
+from pipeline.bench.capacity import Capacity, measure_capacity
+from pipeline.config import Config, StreamConfig
+from pipeline.daemon.model import Loaded, Wanted, load
+from pipeline.daemon.outlets import with_outlets
+from pipeline.errors import SourceUnavailable
+from pipeline.lanes import Terms
+from pipeline.plan.copies import Copies, Copy, make_copies, redirected
+from pipeline.plan.costs import Costs
+from pipeline.plan.crowd import measure_crowd
+from pipeline.plan.headroom import Headroom, headroom
+from pipeline.plan.measuring import Measured, measure
+from pipeline.plan.outcome import Load, Outcome
+from pipeline.plan.proof import Proof, phases, prove
+from pipeline.plan.simulation import simulate
+from pipeline.plan.sinks import sink_costs
+from pipeline.stream import FlowOptions
+from pipeline.threads import StopFlag
+from pipeline.timing import now_ns
+
+Say = Callable[[str], None]
+SIMULATED_S = 20.0
+"""Of what was asked for; of what else might fit a quarter."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """Attributes:
+    measure_s: about how long each kind of work is measured.
+    camera_s: how much of a camera is kept.
+    prove_s: how long the plan is tried; None: not at all.
+    without_unreachable: plan for the others where a source does not open.
+    """
+
+    measure_s: float = 4.0
+    camera_s: float = 10.0
+    prove_s: float | None = 20.0
+    without_unreachable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that came out.
+
+    Attributes:
+        asked: the streams that were asked for.
+        copies: what stood in for them.
+        model: facts of the model, and how it is run.
+        costs: what was measured.
+        loads: the streams as they were simulated.
+        predicted: what they come to.
+        headroom: what else would fit.
+        proof: what was measured then, or None.
+    """
+
+    asked: tuple[StreamConfig, ...]
+    copies: Copies
+    model: dict[str, Any]
+    costs: Costs
+    loads: tuple[Load, ...]
+    predicted: Outcome
+    headroom: Headroom
+    proof: Proof | None
+
+
+def make_plan(config: Config, options: PlanOptions, stop: StopFlag, say: Say) -> Plan:
+    """Measure, predict and prove.
+
+    Args:
+        config: the whole; disabled streams are left out.
+        options: how long, and what to do with sources that do not open.
+        stop: ends it early.
+        say: is told what is being done, from any thread.
+
+    Raises:
+        SourceUnavailable: a source does not open, and is not to be left out; or none does.
+        ModelLoadError, ConfigError: the model cannot be had.
+        PipelineError: the measurement, or the proof, failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="pipeline-plan-") as place:
+        folder = Path(place)
+        streams = [stream for stream in config.streams if stream.enabled]
+        copies = make_copies(streams, folder, options.camera_s, stop, say)
+        _refuse_unreachable(copies, options)
+        config = redirected(config, folder)
+        say("loading the model")
+        loaded = load(Wanted.of(config))
+        try:
+            costs, flow = _measured(config, copies.made, loaded, options, stop, say)
+            say("predicting")
+            loads = _loads(copies.made, costs)
+            depth, exclusive = loaded.detector.depth, loaded.detector.exclusive
+
+            def tried(some: Sequence[Load], speed: float, seconds: float) -> Outcome:
+                return simulate(some, costs, flow, seconds=seconds, speed=speed, depth=depth, exclusive=exclusive)
+
+            predicted = tried(loads, 1.0, SIMULATED_S)
+            more = headroom(loads, costs, predicted, lambda some, speed: tried(some, speed, SIMULATED_S / 4))
+            proof = None
+            if options.prove_s is not None:
+                proof = prove(config, copies.made, dict(costs.streams), loaded, options.prove_s, stop, say)
+        finally:
+            loaded.detector.close()
+        return Plan(tuple(streams), copies, loaded.facts, costs, tuple(loads), predicted, more, proof)
+
+
+def _refuse_unreachable(copies: Copies, options: PlanOptions) -> None:
+    faults = [f"{name}: {reason}" for name, reason in copies.unreachable.items()]
+    if not copies.made:
+        raise SourceUnavailable("; ".join(faults))
+    if faults and not options.without_unreachable:
+        raise SourceUnavailable(f"{'; '.join(faults)} (--without-unreachable plans for the others)")
+
+
+def _measured(
+    config: Config, copies: Sequence[Copy], loaded: Loaded, options: PlanOptions, stop: StopFlag, say: Say
+) -> tuple[Costs, FlowOptions]:
+    began_ns = now_ns()
+    cores = build.processors()
+    parts = measure(copies, loaded, cores, options.measure_s, stop, say)
+    crowded = measure_crowd(copies, parts, loaded, options.measure_s, stop, say)
+    say("measuring: the sinks")
+    rates = {name: costs.fps * costs.kept for name, costs in parts.streams.items()}
+    sinks = sink_costs(config, parts.captures, parts.detections, loaded.detector.labels, rates, stop)
+    say("measuring: all of it together")
+    whole = measure_capacity(
+        config.model_copy(update={"streams": tuple(copy.config for copy in copies)}), options.measure_s, 1.0
+    )
+    on_device = loaded.facts["device"] != "cpu"
+    costs = Costs(
+        parts.streams,
+        parts.network,
+        sinks,
+        max(0.0, whole.cpu_ms_per_frame - _known_ms(parts, sinks, whole)),
+        cores if on_device else min(cores, max(cores * parts.free, whole.fps * whole.cpu_ms_per_frame / 1e3)),
+        cores,
+        parts.free,
+        (now_ns() - began_ns) / 1e9,
+        crowded,
+    )
+    return costs, with_outlets(loaded.options, build.sinks(config.sinks, run_id="plan"), len(copies))
+
+
+def _known_ms(parts: Measured, sinks: dict[str, dict[str, float]], whole: Capacity) -> float:
+    """CPU time per frame that the parts account for where all streams have as many frames, and all are processed."""
+    streams = parts.streams.values()
+    threads = parts.network.threads
+    size = max(1, round(whole.mean_batch))
+    return (
+        fmean(costs.decode_ms + costs.prepare_ms for costs in streams)
+        + fmean(parts.network.cpu_ms(costs.spec, size) * threads / size for costs in streams)
+        + sum(fmean(each.values()) for each in sinks.values())
+    )
+
+
+def _loads(copies: Sequence[Copy], costs: Costs) -> list[Load]:
+    loads = []
+    for copy, phase in zip(copies, phases(len(copies)), strict=True):
+        name = copy.stream.name
+        terms: Terms = build.feed(copy.config).terms
+        loads.append(
+            Load(name, costs.streams[name], terms, phase, {sink: each[name] for sink, each in costs.sinks.items()})
+        )
+    return loads

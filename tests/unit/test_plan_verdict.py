@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a plan says: the answer, the proof beside it, what limits it; in words, in tables, on a page."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from pipeline.frame import InputSpec
+from pipeline.lanes import Terms
+from pipeline.plan.costs import BatchCost, Costs, FrameCost, NetworkCosts, StreamCosts
+from pipeline.plan.facts import as_dict
+from pipeline.plan.headroom import Headroom
+from pipeline.plan.outcome import Load, Outcome, Predicted
+from pipeline.plan.page import page
+from pipeline.plan.proof import Proof, Proven
+from pipeline.plan.run import Plan
+from pipeline.plan.text import ending, tables
+from pipeline.plan.verdict import NOT_BORNE_OUT, exit_code, limit, verdict
+from pipeline.redact import SourceUrl
+
+SPEC = InputSpec(64, 64)
+
+
+def a_plan(
+    *,
+    fps: float = 10.0,
+    p99_ms: float = 20.0,
+    measured: tuple[float, float] | None = (10.0, 30.0),
+    more: Headroom | None = None,
+    cores: float = 0.5,
+    use: dict[str, float] | None = None,
+    device: float = 0.0,
+    free: float = 1.0,
+    unreachable: dict[str, str] | None = None,
+    sinks_ms: dict[str, float] | None = None,
+) -> Plan:
+    """Two streams that ask for 10 frames a second each, and for ten seconds got ``fps``."""
+    names = ("lobby", "gate")
+    frames = tuple(FrameCost(number / 10, 2_000_000, 0, 1_000_000) for number in range(10))
+    each = StreamCosts(frames, None, SPEC, 640, 360, "h264")
+    network = NetworkCosts({SPEC: {1: [BatchCost(5_000_000)], 4: [BatchCost(12_000_000)]}})
+    given = sinks_ms or {"jsonl": 0.1}
+    sinks = {sink: dict.fromkeys(names, ms) for sink, ms in given.items()}
+    costs = Costs(dict.fromkeys(names, each), network, sinks, 0.3, 2.0, 2, free, 5.0)
+    loads = tuple(Load(name, each, Terms(policy="freshest"), 0.5, given) for name in names)
+    done = round(10 * fps)
+    streams = {
+        name: Predicted(
+            100, min(100, done), done, Counter({"overflow": 100 - done} if done < 100 else {}), [p99_ms] * done
+        )
+        for name in names
+    }
+    predicted = Outcome(10.0, streams, cores, use or {"network": 0.3, "decode": 0.2}, device, {1: 50})
+    proof = None
+    if measured is not None:
+        finished = round(10 * measured[0])
+        proven = {name: Proven(finished, {}, [measured[1]] * finished) for name in names}
+        proof = Proof(10.0, proven, 0.6, {1: 50}, {"bottleneck": None})
+    asked = [SimpleNamespace(name=name, source=SourceUrl.parse(f"{name}.mp4"), isolation="thread") for name in names]
+    made = tuple(SimpleNamespace(stream=stream, seconds=None) for stream in asked)
+    missing = unreachable or {}
+    asked += [SimpleNamespace(name=name, source=SourceUrl.parse("rtsp://10.0.0.9/x")) for name in missing]
+    copies = SimpleNamespace(made=made, unreachable=missing)
+    model = {"path": "m.pt", "device": "cpu", "workers": 2, "adapter": "rows"}
+    found = more or Headroom(1.37, 3, {"lobby": 3})
+    return Plan(cast("Any", tuple(asked)), cast("Any", copies), model, costs, loads, predicted, found, proof)
+
+
+def said(plan: Plan) -> dict[str, Any]:
+    return as_dict(plan, "streams.yaml")
+
+
+def printed(plan: Plan) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    report = said(plan)
+    for part in (*tables(report), *ending(report)):
+        console.print(part, soft_wrap=not hasattr(part, "columns"))
+    return cast("io.StringIO", console.file).getvalue()
+
+
+def test_what_goes_and_is_proven() -> None:
+    plan = a_plan()
+    report = said(plan)
+    assert report["verdict"]["text"] == "sustainable: yes, 37 % headroom, 3 more such cameras"
+    assert report["verdict"]["exit_code"] == 0
+    assert report["proof"]["ratio"] == {"fps": 1.0, "p99": pytest.approx(2 / 3, abs=1e-3)}
+    text = printed(plan)
+    assert text.rstrip().endswith("sustainable: yes, 37 % headroom, 3 more such cameras")
+    assert "proven: 20.0 frames per second measured, 20.0 predicted (x 1.00); p99 30.0 ms measured" in text
+    assert all(len(line) <= 80 for line in text.splitlines()[:12])
+
+
+@pytest.mark.parametrize(
+    ("measured", "why"),
+    [((8.0, 20.0), "rate"), ((10.0, 41.0), "later"), ((10.0, 9.0), "sooner"), ((0.0, 20.0), "nothing")],
+)
+def test_what_was_measured_is_not_what_was_predicted(measured: tuple[float, float], why: str) -> None:
+    plan = a_plan(measured=measured)
+    found = verdict(plan)
+    assert not found.borne_out, why
+    assert exit_code(plan, found) == NOT_BORNE_OUT
+    assert "not borne out" in printed(plan) or why == "nothing"
+
+
+def test_what_does_not_go_says_what_would() -> None:
+    plan = a_plan(fps=6.0, measured=(6.1, 20.0), more=Headroom(0.6, -1, {}))
+    report = said(plan)
+    assert report["verdict"]["text"] == "sustainable: no, 12.0 of 20.0 frames per second; 1 such camera would fit"
+    assert report["verdict"]["exit_code"] == 4
+    assert report["verdict"]["borne_out"]  # that it does not go was measured as well
+    assert report["streams"]["gate"]["predicted"]["missing"] == pytest.approx(0.4)
+
+
+def test_a_proof_that_keeps_up_where_it_should_not_is_no_proof() -> None:
+    found = verdict(a_plan(fps=9.5, measured=(10.0, 20.0), more=Headroom(0.9, -1, {})))
+    assert found.within
+    assert not found.sustainable
+    assert not found.borne_out
+
+
+def test_what_goes_without_a_reserve() -> None:
+    report = said(a_plan(cores=1.95, more=Headroom(0.93, 0, {})))
+    assert report["verdict"]["text"] == "sustainable: yes, but without the usual reserve"
+    assert not report["verdict"]["reserve"]
+
+
+def test_what_was_left_out_is_said() -> None:
+    plan = a_plan(unreachable={"yard": "rtsp://10.0.0.9/x: cannot open: connection refused"})
+    report = said(plan)
+    assert report["verdict"]["exit_code"] == 3
+    assert "yard: left out: rtsp://10.0.0.9/x" in printed(plan)
+    assert "was left out" in page(report)
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "text", "helps"),
+    [
+        ({}, "network", "the CPU, 0.50 of 2.00 cores busy: network 60 %, decode 40 %", "`pipeline model tune m.pt`"),
+        ({"use": {"decode": 0.5, "network": 0.1}}, "decode", "decode 83 %", "skip: nonref"),
+        ({"device": 0.9}, "network", "the GPU, busy 90 % of the time", "model tune"),
+        ({"sinks_ms": {"video": 48.0}}, "sink", "sink video, whose thread is busy 96 % of the time", "without video"),
+    ],
+)
+def test_what_limits_it(more: dict[str, Any], kind: str, text: str, helps: str) -> None:
+    found = limit(a_plan(**more))
+    assert found[0] == kind
+    assert text in found[1]
+    assert helps in (found[2] or "")
+
+
+def test_without_a_proof_nothing_is_said_to_be_proven() -> None:
+    plan = a_plan(measured=None)
+    assert said(plan)["proof"] is None
+    assert said(plan)["verdict"]["borne_out"] is None
+    assert "not proven" in printed(plan)
+    assert "not proven" in page(said(plan)).lower()
+
+
+def test_a_busy_machine_is_mentioned() -> None:
+    plan = a_plan(free=0.6)
+    assert "the machine was busy: only 60 % of its cores were free" in printed(plan)
+    assert any("60 %" in text for text in said(plan)["assumptions"])
+
+
+def test_names_from_outside_are_escaped() -> None:
+    report = said(a_plan())
+    report["streams"]["<b>x"] = report["streams"].pop("lobby")
+    report["file"] = "<script>.yaml"
+    shown = page(report)
+    assert "<b>x" not in shown
+    assert "<script>" not in shown
