@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.figures import NOTHING, count, duration, memory, milliseconds, rate
 from pipeline.report.bars import stage_bar
+from pipeline.report.camera import camera_facts
 from pipeline.report.charts import batches
 from pipeline.report.document import document, no_pictures
 from pipeline.report.limits import limit_panel
@@ -159,6 +160,7 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool, pictures: str) ->
             ("reconnects", stream.get("reconnects") or None),
             ("arrival jitter", _with_ms(jitter["arrival_ms"])),
             ("departure jitter", _with_ms(jitter["departure_ms"])),
+            *camera_facts(stream.get("camera")),
         ]
     )
     resumed = '<p class="note">finished in an earlier run, skipped in this one</p>' if stream.get("resumed") else ""

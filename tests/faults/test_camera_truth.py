@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import statistics
+import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from pipeline.ledger.capture import CaptureTimes
 from pipeline.redact import SourceUrl
 from pipeline.sources import CameraSource
 from pipeline.timing import AGE, MOST_AGE_NS, Mark, new_trace
-from tests.background import Background, until
+from tests.background import Background
 from tests.daemons import no_network, records
 from tests.faults.camera import Camera, Freezes, read_clip, serving
 from tests.media import H264, Media, media, play
@@ -78,7 +80,14 @@ def run_for(frames: int, folder: Path, *cameras: Camera) -> None:
         streams = ", ".join(f"{{name: {camera.name}, source: '{served.url(camera.name)}'}}" for camera in cameras)
         sinks = f"{{type: jsonl, path: '{folder}/{{stream}}.jsonl'}}"
         path.write_text(f"defaults: {{fps: 25}}\nstreams: [{streams}]\nsinks: [{sinks}]\n")
-        watcher = Background(lambda: (until(enough), os.kill(os.getpid(), signal.SIGTERM)))
+        deadline = time.monotonic() + 60
+
+        def end() -> None:
+            while not enough() and time.monotonic() < deadline:
+                threading.Event().wait(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        watcher = Background(end)
         assert main(["run", str(path), "--json"]) == 0
         watcher.result()
 
