@@ -80,6 +80,8 @@ class RecordedConnection:
             if self._tape.next_packet(line["opened"]) is not None:  # there should have been some
                 self._tape.tear(line["opened"])
             raise
+        if "tag" in line:
+            opened.stream.codec_context.codec_tag = line["tag"]
         base = Fraction(*line["time_base"])
         played = replace(opened, played=Played(self._packets(opened), base, line["fps"], self._clock))
         self._reader = StreamReader(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ def _is_arrival(line: dict[str, Any]) -> bool:
             _whole(line, "opened", "width", "height")
             and line.get("kind") in ("camera", "recording")
             and isinstance(line.get("codec"), str)
+            and re.fullmatch("[ -~]{4}", str(line.get("tag", "none"))) is not None
             and isinstance(base, list)
             and len(base) == 2
             and all(type(part) is int and 0 < part < 1 << 31 for part in base)

@@ -29,9 +29,15 @@ _MARKS = (Mark.DECODED, Mark.PREPARE, Mark.PREPARED, Mark.QUEUED)
 
 
 class Desk(Protocol):
-    """Where a stream's recorder hands things in."""
+    """Where a stream's recorder hands things in.
+
+    Attributes:
+        origin_ns: when the recording began (monotonic).
+        ended: why nothing is written any more, or None.
+    """
 
     origin_ns: int
+    ended: str | None
 
     def now_ns(self) -> int:
         """Monotonic time."""
@@ -76,6 +82,8 @@ class StreamRecorder:
         at_ns = self._at(self._desk.now_ns())
         self._connections += 1
         self._segment = None
+        if self._desk.ended is not None:
+            return
         try:
             new = Segment(segment(self._folder, self._connections), opened)
         except (av.FFmpegError, ValueError) as error:  # the camera is read all the same
@@ -92,6 +100,10 @@ class StreamRecorder:
             "width": context.width,
             "height": context.height,
         }
+        if (
+            opened.codec == "rawvideo" and context.codec_tag.isprintable()
+        ):  # its layout is in the tag alone, and NUT has tags of its own
+            facts["tag"] = context.codec_tag
         if self._desk.put(partial(self._write_opened, new, facts)):
             self._segment = new
 

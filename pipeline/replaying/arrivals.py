@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pipeline.protocols import Detector, Sink
     from pipeline.replaying.simulation import SimulatedClock, TimedDetector
     from pipeline.stream import Stream, Witness
+
+log = logging.getLogger("pipeline")
 
 DECISIONS = "decisions.jsonl"
 """What became of each frame, when, and what had become of it in the run that was recorded."""
@@ -101,6 +104,11 @@ class ArrivalsReplay(Replay):
         )
         self._workers = workers
         recording = self.recording
+        then, now = recording.model.get("sha256"), self._model_info.get("sha256")
+        if self.options.model is None and then != now:
+            log.warning(
+                "%s is another file than when this was recorded: sha256 was %s, is %s", self._model.path, then, now
+            )
         if self.pace == "realtime":
             self._real = RealTime(recording)
             return Pipeline(detector, sinks, flow)

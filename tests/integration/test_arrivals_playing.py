@@ -6,15 +6,23 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import pytest
 
+from pipeline.arrivals import Recorder, Recording, Tape, Virtual
+from pipeline.arrivals.connection import RecordedConnection
 from pipeline.cli import main
 from pipeline.frame import Result
 from pipeline.ledger import StreamLedger
+from pipeline.sources import FileSource
+from pipeline.sources.opening import Limits
 from pipeline.testing import FakeDetector, ListSink
+from pipeline.threads import StopFlag
 from tests.arrivals import busy, lines, processed, record
 from tests.daemons import no_network
 from tests.faults.camera import Camera, HangsUp, Healthy, serving
@@ -120,7 +128,7 @@ def test_a_frame_is_what_it_was(overloaded: Recorded, play: Any, tmp_path: Path)
         line = again[result.stream][result.frame]
         assert (line["pts"], line["epoch"], line["run"]) == (pytest.approx(result.pts, abs=2e-6), result.epoch, "run-1")
         assert result.wall_ns is not None
-        assert line["time"] is not None
+        assert datetime.fromisoformat(line["time"]).timestamp() == pytest.approx(result.wall_ns / 1e9, abs=0.05)
         found = [detection["confidence"] for detection in line["detections"]]
         assert found == pytest.approx(result.detections.confidence.tolist(), abs=1e-4)
 
@@ -258,3 +266,57 @@ def test_a_model_that_is_gone_is_refused(
     edited(folder, settings=about["settings"])
     assert main(["replay", "--arrivals", str(folder), "--out", str(tmp_path / "out")]) == 2
     assert "gone.pt: no such model file" in capsys.readouterr().err
+
+
+def test_a_model_that_is_another_one_by_now_is_warned_of(
+    overloaded: Recorded, play: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = shutil.copytree(overloaded.folder, tmp_path / "older")
+    edited(folder, model=json.loads((folder / "recording.json").read_text())["model"] | {"sha256": "ab12"})
+    assert play(folder, "out")[0] == 0
+    assert "builtin:people is another file than when this was recorded: sha256 was ab12" in caplog.text
+    caplog.clear()
+    play(folder, "other", "--model", "other.pt")
+    assert "another file" not in caplog.text
+
+
+CODECS: dict[str, tuple[str, dict[str, Any]]] = {
+    "h264": ("mp4", {"options": B_FRAMES}),
+    "h264 with parameter sets in band": ("ts", {}),
+    "hevc": ("mkv", {"codec": "libx265", "options": {"x265-params": "log-level=none"}}),
+    "mpeg4": ("avi", {"codec": "mpeg4", "options": {}}),
+    "mpeg2video": ("ts", {"codec": "mpeg2video", "options": {}}),
+    "mjpeg": ("avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p", "options": {}}),
+    "vp9": ("webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}}),
+    "rawvideo": ("avi", {"codec": "rawvideo", "options": {}}),
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec_comes_back_to_the_last_bit(media: Media, tmp_path: Path, codec: str) -> None:
+    suffix, options = CODECS[codec]
+    source = FileSource(media.clip(suffix, count=9, **options))
+    recorder = Recorder(tmp_path / "rec", reserve_bytes=0)
+    recorder.open()
+    source.watch(recorder.stream("clip", "recording"))
+    source.open(StopFlag())
+    before = list(iter(source.read, None))
+    source.close()
+    recorder.close()
+    assert recorder.lost == 0
+    log = lines(tmp_path / "rec" / "clip" / "arrivals.jsonl")
+    tape, stop = Tape("clip", iter(log)), StopFlag()
+    opened = tape.next_attempt()
+    assert opened is not None
+    clock = Virtual(cast("Recording", SimpleNamespace(wall_ns=0)))
+    folder = tmp_path / "rec" / "clip"
+    again = RecordedConnection(folder, tape, opened, clock, stop.set, Limits(), "none")
+    again.open(StopFlag())
+    after = list(iter(again.read, None))
+    again.close()
+    assert [capture.pts_s for capture in after] == [capture.pts_s for capture in before]
+    assert len(after) == 9
+    for one, other in zip(before, after, strict=True):
+        for plane, same in zip(one.picture.planes, other.picture.planes, strict=True):
+            np.testing.assert_array_equal(plane, same)
+    assert stop.is_set(), "it was said that nothing comes after it"
