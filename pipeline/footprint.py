@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
+from typing import Final
 
 from pipeline.timing import SYSTEM, Clock
 
@@ -12,6 +14,9 @@ SETTLED_NS = 300_000_000_000
 """By then buffers, allocators and the files that are open have reached their size."""
 LEAST_GROWTH = 200_000_000
 """Bytes above the settled size from which growth is worth a word; then whenever it has doubled."""
+
+GIVE_BACK_NS: Final = 60_000_000_000
+"""How often free memory goes back to the system."""
 
 _PAGES = Path("/proc/self/statm")
 
@@ -24,14 +29,35 @@ def resident_bytes() -> int | None:
         return None
 
 
+def give_back() -> bool:
+    """Hand the pages that the C library's allocator keeps free back to the system; False where it cannot.
+
+    Frames are taken by one thread and released by another, in whatever order the cameras send them: a heap keeps what
+    its fullest moment needed, and a fuller one comes every now and then. glibc returns free memory of itself only from
+    a heap's end; ``malloc_trim(3)`` returns every page that is free. It takes some milliseconds, without the GIL.
+    """
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError, TypeError):  # not glibc: musl, macOS, Windows
+        return False
+
+
 class Footprint:
-    """Compares now with what was settled. Asked every now and then, by one thread."""
+    """Keeps free memory small, and compares what is left with what was settled. Asked every now and then, by one
+    thread."""
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._now_ns = clock.now_ns
-        self._begun_ns = clock.now_ns()
+        self._begun_ns = self._given_ns = clock.now_ns()
         self._settled: tuple[int, int] | None = None  # when, bytes
         self._next = LEAST_GROWTH
+
+    def tidy(self) -> None:
+        """Give free memory back, once every :data:`GIVE_BACK_NS` however often this is called."""
+        now_ns = self._now_ns()
+        if now_ns - self._given_ns >= GIVE_BACK_NS:
+            self._given_ns = now_ns
+            give_back()
 
     def look(self, resident: int | None = None) -> str | None:
         """What is to be said about memory now, or None. ``resident``: bytes, as :func:`resident_bytes` has them."""

@@ -299,6 +299,7 @@ class Daemon:
             self._notify.alive()
             self._board.turn()
             late.look(pipeline.ledger, now_ns)
+            footprint.tidy()
             try:
                 pipeline.check_model(swapper.timeout_s)
             except ModelHung as error:

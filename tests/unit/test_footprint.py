@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import mmap
+import platform
 
-from pipeline.footprint import Footprint, resident_bytes
+import numpy as np
+import pytest
+
+from pipeline import footprint as module
+from pipeline.footprint import GIVE_BACK_NS, Footprint, give_back, resident_bytes
 from pipeline.testing import ManualClock
 
 MINUTE = 60_000_000_000
@@ -48,3 +53,29 @@ def test_this_process_has_a_size() -> None:
     assert after is not None
     assert 40_000_000 < after - before < 200_000_000
     assert len(ballast) == 50_000_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's malloc_trim")
+def test_free_pages_between_used_ones_go_back_to_the_system() -> None:
+    size, count = 100_000, 2000  # below the threshold from which glibc maps each by itself
+    blocks = [np.ones(size, np.uint8) for _ in range(count)]
+    last = blocks[-1]  # keeps the heap's end where it is
+    full = resident_bytes()
+    assert full is not None
+    del blocks
+    assert give_back()
+    left = resident_bytes()
+    assert left is not None
+    assert full - left > 0.8 * size * count
+    assert last.all()
+
+
+def test_free_memory_goes_back_once_a_minute_however_often_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    clock = ManualClock(1)
+    monkeypatch.setattr(module, "give_back", lambda: given.append(clock.now_ns()))
+    footprint = Footprint(clock)
+    for _ in range(1000):
+        footprint.tidy()
+        clock.advance(GIVE_BACK_NS // 100)
+    assert len(given) == 9
