@@ -90,5 +90,5 @@ class Tracing:
             self._outcome = [error]
         else:
             self._outcome = [self._path]
-            if seen is not None:
+            if seen is not None and seen.slices:
                 logging.getLogger("pipeline").info("%s: written, with torch's operators", self._path)

@@ -195,6 +195,7 @@ def test_a_replay(model: Path, media: Media, tmp_path: Path, capsys: pytest.Capt
         )
 
 
+@pytest.mark.slow
 def test_a_daemon_writes_it_when_it_has_seen_enough(model: Path, tmp_path: Path) -> None:
     bars = "name: bars, source: 'pattern:?size=64x48&fps=400', pace: realtime"
     path = config(tmp_path, model, [bars], [JSONL])
