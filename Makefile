@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy live live-long tracker observer clean
+.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy live live-long tracker observer schedule clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -71,6 +71,10 @@ tracker: $(READY) ## what measuring costs a frame
 observer: $(READY) ## are the ages of results those that an observer sees, who reads times from the pixels?
 	$(BIN)/python -m benchmarks.observer --of pattern --expect 'p50<=1' 'p99<=3'
 	$(BIN)/python -m benchmarks.observer --of rtsp
+
+schedule: $(READY) ## eight cameras at 65 % of what this machine can do, then three times as much: the schedule's promises
+	$(BIN)/python -m benchmarks.schedule --expect 'live.p99_over_stages<=3' 'live.jitter<=3' 'live.dropped<=0' \
+		'overload.p95_over_bound<=1' 'overload.growth<=1.1' 'overload.fairness>=0.98' 'overload.recovery<=5' 'weighted.shares<=0.1'
 
 clean: ## remove outputs and caches, keep the environment
 	rm -rf runs out .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -13,7 +13,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">="
 
 def unmet(figures: Mapping[str, Any], wanted: str, names: Iterable[str]) -> str | None:
     """What is wrong with a figure, by ``name<=number`` or ``name>=number``; None where nothing is."""
-    match = re.fullmatch(r"(\w+)\s*(<=|>=)\s*(-?[\d.]+)", wanted)
+    match = re.fullmatch(r"([\w.]+)\s*(<=|>=)\s*(-?[\d.]+)", wanted)
     names = list(names)
     if match is None or match[1] not in names:
         raise SystemExit(f"--expect {wanted}: expected NAME<=NUMBER or NAME>=NUMBER, of {', '.join(names)}")
