@@ -5,9 +5,9 @@
 will come, and then padded: the network sees one batch size from the first frame to the last, so results do not depend
 on how threads were scheduled. Without ``fixed`` (feeds) also when every stream that is delivering is present, or at the
 earliest deadline of those that wait: when the oldest item has waited for the least of ``max_wait_ns``, a quarter of the
-shortest measured frame interval, and the measured service time of a batch (waiting longer than a whole batch takes
-cannot pay), or when a frame can only just be done within its stream's latency budget. A partial batch runs as a partial
-batch.
+shortest measured frame interval, and what joining a batch saves by the measured times of batches
+(:mod:`pipeline.service`), or when a frame can only just be done within its stream's latency budget. While a second
+worker is free nothing is waited for: who comes next is served at once. A partial batch runs as a partial batch.
 
 **Who is in it.** Weighted fair shares, see :class:`pipeline.lanes.FairShare`. Frames that can be done within their
 stream's bound of staleness no more go first of all: they are shed, and counted.
@@ -30,6 +30,7 @@ from itertools import takewhile
 
 from pipeline.frame import Batch, InputSpec, Item, StreamKey
 from pipeline.lanes import EVERY_FRAME, FairShare, Lane, Terms
+from pipeline.service import ServiceTimes
 from pipeline.threads import Closed
 from pipeline.timing import SYSTEM, Clock
 
@@ -74,7 +75,7 @@ class BatchScheduler:
         self._passed_over = 0  # full batches of other specs since the oldest item's turn
         self._number = 0
         self._free: list[int] = []  # since when workers have waited for a batch
-        self._service_ns = 0.0
+        self._service = ServiceTimes()
         self._finished = False
         self._aborted = False
 
@@ -89,6 +90,20 @@ class BatchScheduler:
                 raise ValueError(f"the lane of {key.name} is open already")
             self._weights += terms.weight
             self._lanes[key] = self._known[key] = Lane(key, terms, threading.Condition(self._lock))
+
+    def turns_away(self, key: StreamKey, parts: int = 1) -> bool:
+        """Whether a frame of ``parts`` items is lost before it was prepared, for its reader is behind.
+
+        Where its lane is half full there is something to be served, and to catch up comes first. Never of
+        ``every_frame``.
+        """
+        with self._lock:
+            lane = self._lanes[key]
+            if lane.terms.policy == "every_frame" or len(lane.items) < max(1, self._room(lane) // 2) * parts:
+                return False
+            lane.delivered(self._clock.now_ns())
+            lane.lost = True
+            return True
 
     def offer(self, key: StreamKey, items: Sequence[Item]) -> list[Item]:
         """Queue the items of one frame; blocks while an ``every_frame`` lane is full.
@@ -187,14 +202,15 @@ class BatchScheduler:
         self._let_go(shed)
         return batch
 
-    def look(self, free_ns: int) -> tuple[Batch | None, int | None]:
+    def look(self, free_ns: int, free: int = 1) -> tuple[Batch | None, int | None]:
         """What :meth:`take` does, for a simulation, whose workers are no threads: a batch, or in how many nanoseconds
-        one is due (None: once more comes). ``free_ns``: since when the worker that asks has been free.
+        one is due (None: once more comes). ``free_ns``: since when the worker that asks has been free; ``free``: how
+        many are, that one included.
 
         Raises Closed when no more will come.
         """
         with self._lock:
-            self._free = [] if free_ns is None else [free_ns]  # nobody else waits in a run of one thread
+            self._free = [free_ns] * free
             batch, wait_ns = self._seal(self._clock.now_ns())
             shed = self._take_shed()
         self._let_go(shed)
@@ -206,11 +222,11 @@ class BatchScheduler:
             lane = self._lanes[key]
             return lane.terms.policy != "every_frame" or self._aborted or self._has_space(lane, spec)
 
-    def served(self, duration_ns: int) -> None:
-        """Tell how long a batch took from submission to detections; it bounds the wait for the next ones."""
+    def served(self, items: int, duration_ns: int) -> None:
+        """Tell how long a batch of ``items`` took from submission to detections: how long to wait for the next ones
+        follows from that."""
         with self._lock:
-            old = self._service_ns
-            self._service_ns = duration_ns if not old else old + (duration_ns - old) / 8
+            self._service.add(items, duration_ns)
 
     @property
     def aborted(self) -> bool:
@@ -274,11 +290,11 @@ class BatchScheduler:
 
     def _deadline_ns(self, lane: Lane, wait_ns: int) -> int:
         """When its oldest item has to be sent off, full batch or not."""
-        return min(lane.items[0].queued_ns + wait_ns, lane.due_ns(self._service_ns))
+        return min(lane.items[0].queued_ns + wait_ns, lane.due_ns(self._service.usual_ns))
 
     def _shed_stale(self, now_ns: int) -> None:
         for lane in [lane for lane in self._known.values() if lane.terms.staleness_ns is not None]:
-            self._shed += self._taken(lane.pop_stale(now_ns, self._service_ns))
+            self._shed += self._taken(lane.pop_stale(now_ns, self._service.usual_ns))
             self._forget_if_done(lane)
 
     def _forget_if_done(self, lane: Lane) -> None:
@@ -309,10 +325,11 @@ class BatchScheduler:
         return all(lane.items for lane in self._lanes.values() if lane.is_delivering(now_ns))
 
     def _wait_limit_ns(self, now_ns: int) -> int:
-        intervals = [lane.interval_ns for lane in self._lanes.values() if lane.is_delivering(now_ns)]
-        if not intervals or not self._service_ns:
+        """How long the oldest item waits for others."""
+        if len(self._free) > 1:  # whoever comes next need not wait for this batch: another worker is free
             return 0
-        return int(min(self.max_wait_ns, min(intervals) / 4, self._service_ns))
+        intervals = [lane.interval_ns for lane in self._lanes.values() if lane.is_delivering(now_ns)]
+        return round(min(self.max_wait_ns, min(intervals) / 4, self._service.saved_ns)) if intervals else 0
 
     def _collect(self, spec: InputSpec, now_ns: int) -> Batch:
         """A batch of what it is the turn of."""

@@ -20,7 +20,7 @@ from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool, aligned
 from pipeline.protocols import Detector
 from pipeline.stream import FlowOptions, Stream
-from pipeline.threads import Channel, WorkerGroup
+from pipeline.threads import Channel, WorkerGroup, step_back
 from pipeline.timing import Clock
 
 
@@ -89,6 +89,8 @@ class Deployment:
 
         def work() -> None:
             try:
+                if self.detector.depth == 1:  # it computes in this thread, for long: who reads is to be on time
+                    step_back()
                 self.detector.warm(sizes)
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits for this one
                 ready.put(error)
@@ -128,6 +130,10 @@ class Deployment:
     def leave(self, key: StreamKey) -> None:
         """No more frames of this stream will come; what is queued is still served."""
         self.scheduler.close(key)
+
+    def turns_away(self, key: StreamKey, parts: int) -> bool:
+        """Whether a frame that comes late is lost before it is prepared, see :meth:`BatchScheduler.turns_away`."""
+        return self.scheduler.turns_away(key, parts)
 
     def offer(self, key: StreamKey, items: Sequence[Item]) -> list[Item]:
         """Queue the inputs of one frame; returns those that had to give way. Raises Closed once aborted."""

@@ -111,7 +111,7 @@ class BatchRunner:
                 parsed_ns, last.frame.stream.name, last.queued_ns,
             )
         )  # fmt: skip
-        self._scheduler.served(parsed_ns - under_way.began_ns)
+        self._scheduler.served(len(batch.items), parsed_ns - under_way.began_ns)
         for item, detections in zip(batch.items, in_source, strict=True):
             marks = (*_waited(item, batch), under_way.began_ns, inferred_ns, parsed_ns)
             self._emit(Outcome(item.frame, detections, part=item.part, of=item.of, marks=marks))

@@ -67,6 +67,14 @@ class Preparer:
         if not wanted:
             self._emit(Outcome(frame))
             return
+        if (
+            stream.account.paced
+            and stream.lag.is_behind(trace[Mark.PREPARE], trace[PTS], capture.epoch)
+            and model.turns_away(stream.key, len(stream.stages))
+        ):
+            trace[Mark.PREPARE], trace[Mark.QUEUED] = 0, trace[Mark.PREPARE]
+            self._emit(Outcome(frame, dropped="overflow"))
+            return
         try:
             items = _inputs(stream, model, frame, picture)
         except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only

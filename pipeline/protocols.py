@@ -122,6 +122,10 @@ class Model(Protocol):
     labels: dict[int, str]
     buffers: BufferPool
 
+    def turns_away(self, key: StreamKey, parts: int) -> bool:
+        """Whether a frame that comes late is lost before it is prepared, since others of its stream wait."""
+        ...
+
     def offer(self, key: StreamKey, items: Sequence[Item]) -> list[Item]:
         """Queue the inputs of one frame; returns those that had to give way. Raises Closed once aborted."""
         ...

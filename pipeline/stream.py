@@ -12,6 +12,7 @@ from pipeline.lanes import EVERY_FRAME, Terms
 from pipeline.ledger import StreamLedger
 from pipeline.protocols import Follower, Model, Source, Stage, Tap
 from pipeline.threads import Closed, Policy, StopFlag
+from pipeline.timing import Lag
 
 Witness = Callable[[list[int], DropReason | None], None]
 
@@ -62,6 +63,7 @@ class Stream:
     stop: StopFlag = field(default_factory=StopFlag)
     fence: threading.Lock = field(default_factory=threading.Lock)
     """Held while a frame is in the read loop's hands; free while the loop waits for its source."""
+    lag: Lag = field(default_factory=Lag)
     opened: bool = False
     ended: bool = False
     frames: int = 0

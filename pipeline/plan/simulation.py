@@ -124,7 +124,7 @@ class _Run:
         """Give free workers what they can have, and come back when a partial batch is due."""
         wait_ns: int | None = None
         while self._free:
-            batch, wait_ns = self.scheduler.look(self.machine.now_ns())
+            batch, wait_ns = self.scheduler.look(self.machine.now_ns(), self._free)
             if batch is None:
                 break
             self._start(batch)
@@ -149,7 +149,7 @@ class _Run:
 
         def done() -> None:
             self._free += 1
-            self.scheduler.served(self.machine.now_ns() - began_ns)
+            self.scheduler.served(size, self.machine.now_ns() - began_ns)
             for item in batch.items:
                 self.readers[item.frame.stream.name].detected(item.frame)
             self.serve()
@@ -266,6 +266,11 @@ class _Reader:
         frame.trace[Mark.READ] = round(began + held_ns)
         self._within[self._sequence] = run.begin_ns <= due_ns < run.end_ns
         self._sequence += 1
+        is_behind = run.machine.now_ns() - due_ns > self.load.costs.interval_s / run.speed * 1e9
+        if is_behind and run.scheduler.turns_away(self._key):
+            self.lost(frame, "overflow")
+            self._read()
+            return
         run.use_ns["preprocess"] += cost.prepare_ns
         run.machine.work(cost.prepare_ns, lambda: self._offer(frame))
 

@@ -2,6 +2,7 @@
 """Time: the clock and the trace of a frame."""
 
 from pipeline.timing.clock import SYSTEM, Anchor, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
+from pipeline.timing.lag import Lag
 from pipeline.timing.pauses import GC_PAUSES, Pause, Pauses
 from pipeline.timing.trace import (
     AGE,
@@ -35,6 +36,7 @@ __all__ = [
     "WAITS",
     "Anchor",
     "Clock",
+    "Lag",
     "Mark",
     "Pause",
     "Pauses",

@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"cores", "errors", "figures", "kineto", "measures", "orphans", "redact", "replacing", "timing"},
     {"caches", "complaints", "footprint", "frame", "threads"},
     {"events"},
-    {"config", "lanes", "memory"},
+    {"config", "lanes", "memory", "service"},
     {"protocols"},
     {"ledger"},
     {

@@ -16,7 +16,7 @@ from pipeline.lanes import Lane, Terms
 from pipeline.testing import ManualClock
 from pipeline.threads import Closed
 from pipeline.timing import new_trace
-from tests.background import Background
+from tests.background import Background, until
 
 SPEC = InputSpec(8, 8)
 OTHER = InputSpec(16, 16)
@@ -82,6 +82,12 @@ class TestFixedBatches:
         assert len(batch.items) == 5
 
 
+def teach(scheduler: BatchScheduler, saved_ms: int) -> None:
+    """Batches have taken ``saved_ms``, and 10 ms for each item."""
+    for items in (1, 2, 3):
+        scheduler.served(items, (saved_ms + 10 * items) * MS)
+
+
 class TestLiveBatches:
     def scheduler(self, clock: ManualClock, **options: int) -> BatchScheduler:
         scheduler = BatchScheduler(4, clock=clock, **options)
@@ -96,15 +102,15 @@ class TestLiveBatches:
         assert batch is not None
         assert (names(batch.items), batch.size) == (["a"], 1)  # partial, not padded
 
-    def deliver(self, scheduler: BatchScheduler, clock: ManualClock, service_ms: int = 20) -> None:
-        """Both streams deliver every 40 ms, a batch takes 20 ms."""
+    def deliver(self, scheduler: BatchScheduler, clock: ManualClock, saved_ms: int = 20) -> None:
+        """Both streams deliver every 40 ms; whatever is in it, a batch costs ``saved_ms``, and 10 ms for each item."""
         for sequence in range(3):
             for name in ("a", "b"):
                 scheduler.offer(key(name), [item(name, sequence)])
             scheduler.poll()
             clock.advance(40 * MS)
-        if service_ms:
-            scheduler.served(service_ms * MS)
+        if saved_ms:
+            teach(scheduler, saved_ms)
 
     def test_a_batch_goes_as_soon_as_every_delivering_stream_is_present(self) -> None:
         clock = ManualClock()
@@ -118,14 +124,14 @@ class TestLiveBatches:
         assert names(batch.items) == ["a", "b"]
 
     @pytest.mark.parametrize(
-        ("max_wait_ms", "service_ms", "waits_ms"), [(100, 20, 10), (4, 20, 4), (100, 3, 3), (100, 11, 10)]
+        ("max_wait_ms", "saved_ms", "waits_ms"), [(100, 20, 10), (4, 20, 4), (100, 3, 3), (100, 11, 10)]
     )
-    def test_the_oldest_item_waits_a_quarter_interval_or_max_wait_or_a_service_time(
-        self, max_wait_ms: int, service_ms: int, waits_ms: int
+    def test_the_oldest_item_waits_a_quarter_interval_or_max_wait_or_as_long_as_a_fuller_batch_saves(
+        self, max_wait_ms: int, saved_ms: int, waits_ms: int
     ) -> None:
         clock = ManualClock()
         scheduler = self.scheduler(clock, max_wait_ns=max_wait_ms * MS)
-        self.deliver(scheduler, clock, service_ms)
+        self.deliver(scheduler, clock, saved_ms)
         scheduler.offer(key("a"), [item("a", 3)])
         clock.advance(waits_ms * MS - 1)
         assert scheduler.poll() is None
@@ -134,23 +140,34 @@ class TestLiveBatches:
         assert batch is not None
         assert names(batch.items) == ["a"]
 
-    def test_nobody_waits_before_the_service_time_of_a_batch_is_known(self) -> None:
+    def test_nobody_waits_before_it_is_known_what_a_fuller_batch_saves(self) -> None:
         clock = ManualClock()
         scheduler = self.scheduler(clock, max_wait_ns=100 * MS)
-        self.deliver(scheduler, clock, service_ms=0)
+        self.deliver(scheduler, clock, saved_ms=0)
+        for _ in range(5):
+            scheduler.served(2, 40 * MS)  # no other size
         scheduler.offer(key("a"), [item("a", 3)])
         assert scheduler.poll() is not None
 
-    def test_the_service_time_is_smoothed(self) -> None:
+    def test_nobody_waits_where_a_fuller_batch_saves_nothing(self) -> None:
         clock = ManualClock()
         scheduler = self.scheduler(clock, max_wait_ns=100 * MS)
-        self.deliver(scheduler, clock, service_ms=4)
-        scheduler.served(12 * MS)  # 4 + (12 - 4) / 8
+        self.deliver(scheduler, clock, saved_ms=0)
+        for items in (1, 2, 1, 2):
+            scheduler.served(items, 10 * items * MS)
         scheduler.offer(key("a"), [item("a", 3)])
-        clock.advance(5 * MS - 1)
-        assert scheduler.poll() is None
-        clock.advance(1)
         assert scheduler.poll() is not None
+
+    def test_nobody_waits_while_another_worker_is_free(self) -> None:
+        clock = ManualClock()
+        scheduler = self.scheduler(clock, max_wait_ns=100 * MS)
+        self.deliver(scheduler, clock)
+        workers = [Background(scheduler.take).parked() for _ in range(2)]
+        scheduler.offer(key("a"), [item("a", 3)])
+        until(lambda: scheduler.waiting == 0, "the batch of one")
+        scheduler.offer(key("b"), [item("b", 3)])
+        clock.advance(10 * MS)  # now one is left, and waits
+        assert sorted(names(worker.result().items) for worker in workers) == [["a"], ["b"]]
 
     def test_the_quickest_stream_bounds_the_wait(self) -> None:
         clock = ManualClock()
@@ -161,7 +178,7 @@ class TestLiveBatches:
                 scheduler.offer(key("b"), [item("b", sequence)])
             scheduler.poll()
             clock.advance(16 * MS)
-        scheduler.served(40 * MS)
+        teach(scheduler, 40)
         scheduler.offer(key("a"), [item("a", 9)])
         clock.advance(4 * MS - 1)
         assert scheduler.poll() is None
@@ -176,7 +193,7 @@ class TestLiveBatches:
                 scheduler.offer(key(name), [item(name, sequence)])
             scheduler.poll()
             clock.advance(gap_ms * MS)
-        scheduler.served(100 * MS)
+        teach(scheduler, 100)
         scheduler.offer(key("a"), [item("a", 3)])
         clock.advance(45 * MS // 4 - 1)
         assert scheduler.poll() is None
@@ -223,6 +240,48 @@ class TestLiveBatches:
         newer[1] = item("a", frame=newer[0].frame, part=1)
         assert scheduler.offer(key("a"), newer) == tiles
         assert scheduler.waiting == 2
+
+
+class TestTurnedAway:
+    """A reader that is behind asks whether its frame is worth preparing."""
+
+    def test_only_where_the_lane_is_half_full(self) -> None:
+        scheduler = BatchScheduler(8, clock=ManualClock())
+        scheduler.open(key("a"), FRESHEST)
+        answers = []
+        for sequence in range(3):
+            answers.append(scheduler.turns_away(key("a")))
+            scheduler.offer(key("a"), [item("a", sequence)])
+        assert answers == [False, True, True]  # a lane holds two
+
+    def test_parts_of_a_frame_count_once(self) -> None:
+        scheduler = BatchScheduler(8, clock=ManualClock())
+        scheduler.open(key("a"), Terms(4, "freshest"))
+        scheduler.open(key("b"), FRESHEST)  # so the lane of a holds four
+        answers = []
+        for sequence in range(3):
+            answers.append(scheduler.turns_away(key("a"), parts=2))
+            first = item("a", sequence)
+            scheduler.offer(key("a"), [first, item("a", frame=first.frame, part=1)])
+        assert answers == [False, False, True]
+
+    def test_every_frame_is_never_turned_away(self) -> None:
+        scheduler = BatchScheduler(8, clock=ManualClock(), lane_capacity=1)
+        scheduler.open(key("a"))
+        scheduler.offer(key("a"), [item("a")])
+        assert not scheduler.turns_away(key("a"))
+
+    def test_it_counts_as_a_loss_and_as_a_delivery(self) -> None:
+        """So the stream is owed its share of the next batches, and others are not served in its place."""
+        clock = ManualClock()
+        scheduler = BatchScheduler(4, clock=clock, lane_capacity=1)
+        for name in ("a", "b"):
+            scheduler.open(key(name), FRESHEST)
+            scheduler.offer(key(name), [item(name)])
+        clock.advance(40 * MS)
+        assert scheduler.turns_away(key("a"))
+        lane = scheduler._lanes[key("a")]
+        assert (lane.lost, lane.interval_ns) == (True, 40 * MS)
 
 
 class TestSpecs:
@@ -315,7 +374,7 @@ class TestWaking:
                 scheduler.offer(key(name), [item(name, sequence)])
             scheduler.poll()
             clock.advance(40 * MS)
-        scheduler.served(20 * MS)
+        teach(scheduler, 20)
         scheduler.offer(key("a"), [item("a", 2)])
         worker = Background(scheduler.take).parked()
         clock.advance(10 * MS)  # nothing else happens

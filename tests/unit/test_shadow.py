@@ -25,6 +25,9 @@ class Model:
     def __init__(self) -> None:
         self.buffers = BufferPool()
 
+    def turns_away(self, key: StreamKey, parts: int) -> bool:
+        raise AssertionError("a shadow is not asked")
+
     def offer(self, key: StreamKey, items: object) -> list[Item]:
         raise AssertionError("frames of a shadow are not queued")
 

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a batch takes, by how much is in it: what waiting for a fuller one can save."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_FORGET: Final = 1 / 64
+"""By so much what was measured before counts less with each batch."""
+_SPREAD: Final = 0.05
+"""Least variance of the sizes of batches from which a line through their times says anything."""
+
+
+class ServiceTimes:
+    """Measured times of batches, and the line ``fixed + items * each`` through them. Not locked.
+
+    The line is that of least squares, what was measured lately weighs more. Its constant part is what every batch
+    costs, however little is in it: so much time of a worker is saved where two batches become one.
+
+    Attributes:
+        usual_ns: smoothed time of a batch, of whatever size; 0 before the first.
+    """
+
+    __slots__ = ("_n", "_nn", "_nt", "_t", "_weight", "usual_ns")
+
+    def __init__(self) -> None:
+        self.usual_ns = 0.0
+        self._weight = self._n = self._nn = self._t = self._nt = 0.0
+
+    def add(self, items: int, duration_ns: int) -> None:
+        """A batch of ``items`` took so long."""
+        self.usual_ns = duration_ns if not self.usual_ns else self.usual_ns + (duration_ns - self.usual_ns) / 8
+        kept = 1.0 - _FORGET
+        self._weight = self._weight * kept + 1.0
+        self._n = self._n * kept + items
+        self._nn = self._nn * kept + items * items
+        self._t = self._t * kept + duration_ns
+        self._nt = self._nt * kept + items * duration_ns
+
+    @property
+    def saved_ns(self) -> float:
+        """What it saves to join a batch rather than to be one more; 0 while batches of one size only are known."""
+        if not self._weight:
+            return 0.0
+        mean, mean_ns = self._n / self._weight, self._t / self._weight
+        variance = self._nn / self._weight - mean * mean
+        if variance < _SPREAD:
+            return 0.0
+        each_ns = max(0.0, (self._nt / self._weight - mean * mean_ns) / variance)
+        return min(max(0.0, mean_ns - mean * each_ns), self.usual_ns)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far the reading of a stream is behind the stream itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_LEAK: Final = 1 / 4096
+"""What was the least delay may have been so once: it grows by so much of the time that passes. A camera whose clock is
+slow by less (240 ppm) never seems to fall behind."""
+
+
+class Lag:
+    """The delay of frames against their time stamps, less the least delay that any of them had.
+
+    A reader that keeps up has a lag of nearly nothing. One that needs longer for a frame than the time until the next
+    falls behind, wherever its frames wait meanwhile: in a socket, or in a recording that plays a camera. A new epoch
+    begins anew. Not locked.
+    """
+
+    __slots__ = ("_epoch", "_last_ns", "_least_ns", "_pts_ns", "interval_ns")
+
+    def __init__(self) -> None:
+        self.interval_ns = 0
+        self._epoch: int | None = None
+        self._least_ns = self._last_ns = self._pts_ns = 0
+
+    def at(self, now_ns: int, pts_ns: int, epoch: int) -> int:
+        """Nanoseconds by which a frame with time stamp ``pts_ns`` is behind, met at ``now_ns`` (monotonic)."""
+        delay_ns = now_ns - pts_ns
+        if epoch != self._epoch:
+            self._epoch, self._least_ns, self.interval_ns = epoch, delay_ns, 0
+        else:
+            self.interval_ns = max(0, pts_ns - self._pts_ns)
+            self._least_ns = min(delay_ns, self._least_ns + int((now_ns - self._last_ns) * _LEAK))
+        self._last_ns, self._pts_ns = now_ns, pts_ns
+        return delay_ns - self._least_ns
+
+    def is_behind(self, now_ns: int, pts_ns: int, epoch: int) -> bool:
+        """By more than an interval: the next frame is there already, or should be."""
+        return self.at(now_ns, pts_ns, epoch) > self.interval_ns > 0
