@@ -36,6 +36,7 @@ class Ahead:
         self._error: SourceError | None = None
         self._next: Capture | None = None
         self._looked = False
+        self._took_ns = 0  # for the latest one that was prepared
         self.begins_ns = self.ready_ns = 0
         self.counters: SourceCounters = source.counters
 
@@ -83,12 +84,16 @@ class Ahead:
             self.begins_ns = self.ready_ns = max(self.ready_ns, self._clock.now_ns())
             return None
         line = self._frames.find(capture.read_ns - VIRTUAL_NS if self._by_read else capture.index) or {}
-        begins_ns, ready_ns = capture.decoded_ns, 0
+        begins_ns = ready_ns = capture.decoded_ns
         if line:
             read_ns, decoded_ns = (line.get(mark, line["read"]) + VIRTUAL_NS for mark in ("read", "decoded"))
             wall_ns = self._clock.wall_ns() + read_ns - self._clock.now_ns()
             capture = replace(capture, read_ns=read_ns, decoded_ns=decoded_ns, wall_ns=wall_ns)
-            begins_ns, ready_ns = line.get("prepare", line["read"]) + VIRTUAL_NS, line.get("prepared", 0) + VIRTUAL_NS
+            # One that was turned away before it was prepared has the time at which that was decided.
+            begins_ns = line.get("prepare", line.get("queued", decoded_ns - VIRTUAL_NS)) + VIRTUAL_NS
+            if "prepared" in line:
+                self._took_ns = line["prepared"] + VIRTUAL_NS - begins_ns
+            ready_ns = begins_ns + self._took_ns
         self.begins_ns = max(begins_ns, self.ready_ns)  # its reader is one thread: one frame after the other
         self.ready_ns = max(ready_ns, self.begins_ns)
         return capture

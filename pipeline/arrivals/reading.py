@@ -131,7 +131,7 @@ def _is_arrival(line: dict[str, Any]) -> bool:
 
 
 def _is_frame(line: dict[str, Any]) -> bool:
-    marks = (mark for mark in ("decoded", "prepare", "prepared") if mark in line)
+    marks = (mark for mark in ("decoded", "prepare", "prepared", "queued") if mark in line)
     return isinstance(line.get("outcome"), str) and _whole(line, "frame", "read", *marks)
 
 

@@ -235,11 +235,13 @@ class TestSimulation:
         assert pipeline.ledger.as_dict()["busy_s"]["workers"] == {"detect:0": 0.07, "detect:1": 0.07}
 
     def test_a_batch_waits_for_the_others_as_long_as_the_scheduler_says(self) -> None:
-        """Both deliver every 40 ms, b always 3 ms after a: a quarter of the interval is 10 ms, so both go together."""
-        times = [40.0 * number for number in range(1, 9)]
-        sink, pipeline, _ = simulate({"a": times, "b": [at + 3 for at in times]}, {1: 5, 2: 6}, batch=4, wait_ms=50)
-        assert pipeline.ledger.batch_sizes[2] >= 6
-        assert len(sink.results) == 16
+        """From a burst it learns that a batch costs 4 ms whatever is in it; b comes 1 ms after a."""
+        times = [1.0, 2.0, 3.0, *(40.0 * number for number in range(1, 25))]
+        streams = {"a": times, "b": [at + 1 for at in times]}
+        _, pipeline, _ = simulate(streams, {1: 5, 2: 6, 4: 8}, batch=4, wait_ms=50)
+        assert pipeline.ledger.batch_sizes[2] >= 12
+        never = simulate(streams, {1: 5, 2: 6, 4: 8}, batch=4, wait_ms=0)[1]
+        assert never.ledger.batch_sizes[2] <= 2
 
     def test_what_would_come_too_late_is_shed(self) -> None:
         terms = Terms(policy="freshest", staleness_ns=50 * MS)
