@@ -15,6 +15,7 @@ log = logging.getLogger("pipeline")
 NEEDED = "opentelemetry.exporter.otlp.proto.http"
 MISSING = "OpenTelemetry is not installed; install it with: pip install 'video-pipeline[otel]'"
 _VARIABLE = "OTEL_EXPORTER_OTLP{}_ENDPOINT"
+_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
 
 
 def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> TelemetryConfig | None:
@@ -25,7 +26,11 @@ def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> Teleme
     """
     asked = config
     if asked is None:
-        asked = TelemetryConfig(traces=_is_told("traces", environ), metrics=_is_told("metrics", environ))
+        asked = TelemetryConfig(
+            traces=_is_told("traces", environ),
+            metrics=_is_told("metrics", environ),
+            interval_s=_interval_s(environ.get(_INTERVAL, "")),
+        )
         if not (asked.traces or asked.metrics):
             return None
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -41,6 +46,14 @@ def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> Teleme
 def _is_told(kind: str, environ: Mapping[str, str]) -> bool:
     address = environ.get(_VARIABLE.format("")) or environ.get(_VARIABLE.format(f"_{kind.upper()}"))
     return bool(address) and environ.get(f"OTEL_{kind.upper()}_EXPORTER", "otlp").strip().lower() == "otlp"
+
+
+def _interval_s(milliseconds: str) -> float:
+    """What the variable says, within what may be; the usual where it says no number."""
+    try:
+        return min(3600.0, max(1.0, int(milliseconds) / 1000))
+    except ValueError:
+        return TelemetryConfig().interval_s
 
 
 def _installed() -> bool:

@@ -115,10 +115,11 @@ class Telemetry:
             frames = self._late(ledger)
             if not frames:
                 return
+            self.frames_lost += len(frames)  # until they are taken: the program may end before
             if _taken(exporter.export, spans.of(frames)):
+                self.frames_lost -= len(frames)
                 self.frames += len(frames)
             else:
-                self.frames_lost += len(frames)
                 self._complain("traces")
 
         return tell

@@ -241,6 +241,7 @@ def test_a_collector_that_never_answers_holds_up_nobody(world: World, monkeypatc
             began = time.monotonic()
             telemetry.end()
             assert time.monotonic() - began < 5
+            assert (telemetry.frames, telemetry.frames_lost) == (0, 1), "what it was told, and nobody took"
         connection.close()
 
 
@@ -341,6 +342,16 @@ COLLECTOR = "http://10.0.0.7:4318"
 def test_variables_decide_where_there_is_no_section(environ: dict[str, str], expected: Any) -> None:
     found = wanted(None, environ)
     assert (None if found is None else (found.traces, found.metrics)) == expected
+
+
+@needs_otel
+@pytest.mark.parametrize(
+    ("said", "interval_s"), [("5000", 5), ("10", 1), ("99999999999", 3600), ("soon", 60), ("", 60)]
+)
+def test_the_interval_of_metrics(said: str, interval_s: float) -> None:
+    found = wanted(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_METRIC_EXPORT_INTERVAL": said})
+    assert found is not None
+    assert found.interval_s == interval_s
 
 
 def test_without_the_extra_the_section_is_refused(
