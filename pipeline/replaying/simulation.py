@@ -191,7 +191,7 @@ class Simulation:
         """Give idle workers what they can have now; returns when the next batch is due that is not full."""
         with suppress(Closed):
             while self._idle:
-                batch, wait_ns = model.scheduler.look(self._idle[0][0])
+                batch, wait_ns = model.scheduler.look(self._idle[0][0], len(self._idle))
                 if batch is None:
                     return None if wait_ns is None else self._clock.now_ns() + wait_ns
                 _, worker = heapq.heappop(self._idle)

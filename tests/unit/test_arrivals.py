@@ -242,6 +242,8 @@ class TestSimulation:
         assert pipeline.ledger.batch_sizes[2] >= 12
         never = simulate(streams, {1: 5, 2: 6, 4: 8}, batch=4, wait_ms=0)[1]
         assert never.ledger.batch_sizes[2] <= 2
+        others_free = simulate(streams, {1: 5, 2: 6, 4: 8}, batch=4, wait_ms=50, workers=3)[1]
+        assert others_free.ledger.batch_sizes[2] <= 2, "nothing is waited for while another worker is free"
 
     def test_what_would_come_too_late_is_shed(self) -> None:
         terms = Terms(policy="freshest", staleness_ns=50 * MS)
