@@ -65,11 +65,17 @@ class RecordedConnection:
         self._stop = StopFlag()
 
     def open(self, stop: StopFlag) -> StreamInfo:
-        """Be there when it was opened; raises SourceInvalid where its packets cannot be read."""
+        """Be there when it was opened; raises SourceInvalid where its packets cannot be read.
+
+        One that never brought a packet was lost before it was open, as far as its reader could tell.
+        """
         self._stop = stop
         line = self._line
         info = StreamInfo("", line["width"], line["height"], line["fps"], live=self._live, codec=line["codec"])
         if not self._clock.reach(line["at"], stop):
+            return info
+        if not self._tape.has_packet(line["opened"]):
+            self._go_on()
             return info
         options = {"protocol_whitelist": "file", "format_whitelist": CONTAINER, "fflags": "+noparse+nofillin"}
         address = f"file:{self._path.absolute()}"
@@ -77,8 +83,7 @@ class RecordedConnection:
         try:
             opened = open_video(target, self._limits)
         except (SourceUnavailable, SourceInvalid):
-            if self._tape.next_packet(line["opened"]) is not None:  # there should have been some
-                self._tape.tear(line["opened"])
+            self._tape.tear(line["opened"])
             raise
         if "tag" in line:
             opened.stream.codec_context.codec_tag = line["tag"]
@@ -111,6 +116,7 @@ class RecordedConnection:
         while (line := tape.next_packet(number)) is not None:
             packet = _next(kept)
             if packet is None or packet.size != line["size"]:
+                tape.torn += 1
                 tape.tear(number)
                 break
             if not self._clock.reach(line["at"], self._stop):
@@ -118,6 +124,11 @@ class RecordedConnection:
             packet.time_base = base
             packet.pts, packet.dts, packet.is_keyframe = line["pts"], None, line["key"]
             yield packet
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """After the last packet: raise what it was lost by, when it was, or say that nothing comes any more."""
+        tape = self._tape
         loss = tape.take_loss()
         if loss is not None:
             if self._clock.reach(loss["at"], self._stop):

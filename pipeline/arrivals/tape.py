@@ -39,11 +39,15 @@ class Tape:
                 return line
         return None
 
-    def next_packet(self, connection: int) -> dict[str, Any] | None:
-        """The line of the next packet of this connection; None once something else happened."""
+    def has_packet(self, connection: int) -> bool:
+        """Whether a packet of this connection is next."""
         while self._next is not None and self._next.get("state") == "live":
             self._take()
-        if self._next is None or self._next.get("packet") != connection:
+        return self._next is not None and self._next.get("packet") == connection
+
+    def next_packet(self, connection: int) -> dict[str, Any] | None:
+        """The line of the next packet of this connection; None once something else happened."""
+        if not self.has_packet(connection):
             return None
         line = self._take()
         assert line is not None, "it was in view"
@@ -51,8 +55,7 @@ class Tape:
         return line
 
     def tear(self, connection: int) -> None:
-        """A packet of this connection cannot be had, so none of those after it can."""
-        self.torn += 1
+        """What is left of this connection cannot be had."""
         while self.next_packet(connection) is not None:
             self.torn += 1
 

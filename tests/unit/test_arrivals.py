@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.arrivals import Ahead, FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
+from pipeline.arrivals.connection import RecordedConnection
 from pipeline.arrivals.services import MOST_SAMPLES, Service
 from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.flow import Pipeline
@@ -20,6 +22,7 @@ from pipeline.frame import Capture, StreamInfo
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.replaying.simulation import SimulatedClock, Simulation, TimedDetector, TimedStage
+from pipeline.sources.opening import Limits
 from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
@@ -85,7 +88,18 @@ class TestTape:
         assert tape.next_packet(1) is None, "it is another connection's"
         assert not tape.ended
         tape.tear(2)
-        assert (tape.torn, tape.ended, tape.next_attempt()) == (2, True, None)
+        assert (tape.torn, tape.ended, tape.next_attempt()) == (1, True, None)
+
+    def test_a_connection_without_a_packet_fails_when_it_did(self, tmp_path: Path) -> None:
+        opened = {"opened": 1, "at": 3, "kind": "camera", "codec": "h264", "width": 0, "height": 0, "fps": None}
+        tape = Tape("gate", iter([opened, {"state": "backoff", "cause": "timeout", "at": 9 * MS}]))
+        line, clock = tape.next_attempt(), Virtual(Nothing())
+        assert line is not None
+        connection = RecordedConnection(tmp_path, tape, line, clock, StopFlag().set, Limits(), "none")
+        with pytest.raises(SourceTimeout):
+            connection.open(StopFlag())
+        assert clock.now_ns() == BEGAN_NS + 9 * MS
+        assert (tape.ended, tape.torn) == (True, 0)
 
     @pytest.mark.parametrize(
         ("line", "kind", "cause"),
