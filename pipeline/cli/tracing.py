@@ -50,6 +50,7 @@ class Tracing:
             found = ledger()
             if found is not None:
                 self._save(found.journal(seen.began_ns))
+            seen.slices = []  # some ten megabytes, and the daemon goes on for months
 
         if self._profile:
             self._look(ledger, device, over)
