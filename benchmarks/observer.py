@@ -112,15 +112,16 @@ class Run:
 
 
 def capacity(model: Path, streams: int, workers: int) -> float:
-    """Frames per second, of all streams together, when frames are always there."""
+    """Frames per second, of all streams together, when frames are always there: the best of some seconds, since other
+    work on the machine only takes away."""
     run = Run(model, workers)
 
     def rate() -> float:
         before, began_ns = len(run.observer.seen), now_ns()
-        threading.Event().wait(3.0)
+        threading.Event().wait(1.0)
         return (len(run.observer.seen) - before) / (now_ns() - began_ns) * 1e9
 
-    found: float = run.during(stamped(streams, 0), 2.0, rate)
+    found: float = run.during(stamped(streams, 0), 2.0, lambda: max(rate() for _ in range(4)))
     return found
 
 
@@ -233,6 +234,7 @@ def main() -> None:
             runs[f"{kind.__name__}, {name}"] = {"fps": fps * options.streams, **kind(model, options, fps)}
     worst = {key: max(abs(run[key]["apart"]) for run in runs.values()) for key in PERCENTS}
     faults = [f"{name}: {fault}" for name, run in runs.items() for fault in run["faults"]]
+    faults += [f"{name}: no frame was dropped" for name, run in runs.items() if "over" in name and not run["dropped"]]
     faults += [fault for wanted in options.expect if (fault := unmet(worst, wanted, worst)) is not None]
     if options.json:
         print(json.dumps({"options": vars(options), "capacity_fps": most, "runs": runs, "faults": faults}))
