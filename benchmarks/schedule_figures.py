@@ -102,10 +102,11 @@ def live(seen: Seen, window: Window) -> dict[str, float]:
 
     - ``p99_over_stages``: 99th percentile of the ages / sum of the medians of all stages, waiting included.
     - ``p99_over_work``: the same / sum of those that are work.
-    - ``jitter``: standard deviation of the intervals between lines less that between captures, of the stream where it
-      is largest; ``jitter_delay``: standard deviation of the ages of a stream, likewise.
+    - ``jitter``: standard deviation of the intervals between a stream's lines less that between its captures, over all
+      streams (the root of the mean variance); ``jitter_worst``: of the stream where that is most.
+    - ``jitter_delay``: standard deviation of the ages, of the stream where it is most.
     """
-    ages, parts, added, delays, offered, processed = [], [], [], [], 0, 0
+    ages, parts, variances, delays, offered, processed = [], [], [], [], 0, 0
     for sight in seen.streams.values():
         chosen = sight.within(window)
         ages.append(sight.ages_ms()[chosen])
@@ -113,7 +114,7 @@ def live(seen: Seen, window: Window) -> dict[str, float]:
         published = sum(own.values())
         parts.append(own | {"sink": ages[-1] - published})
         out, captured = np.diff(sight.seen_s[chosen]), np.diff(sight.captured_s[chosen])
-        added.append(float(np.std(out) - np.std(captured)) * 1e3)
+        variances.append((np.var(out), np.var(captured)))
         delays.append(float(np.std(ages[-1])))
         offered += sight.offered(window)
         processed += int(np.count_nonzero(chosen))
@@ -130,8 +131,8 @@ def live(seen: Seen, window: Window) -> dict[str, float]:
         "stages": stages,
         "p99_over_stages": float(p99) / stages,
         "p99_over_work": float(p99) / (stages - medians.get(WAITING, 0.0)),
-        "jitter": max(added),
-        "jitter_mean": float(np.mean(added)),
+        "jitter": float(np.subtract(*np.sqrt(np.mean(variances, axis=0)))) * 1e3,
+        "jitter_worst": max(float(np.sqrt(out) - np.sqrt(captured)) * 1e3 for out, captured in variances),
         "jitter_delay": max(delays),
         "floor_jitter": seen.floor_jitter_ms,
         **{f"median_{stage}": median for stage, median in medians.items()},
