@@ -94,12 +94,14 @@ class BatchScheduler:
     def turns_away(self, key: StreamKey, parts: int = 1) -> bool:
         """Whether a frame of ``parts`` items is lost before it was prepared, for its reader is behind.
 
-        Where its lane is half full there is something to be served, and to catch up comes first. Never of
-        ``every_frame``.
+        Where its lane is full there is something to be served, and to catch up comes first; half full will do where
+        frames have been lost lately, so that what waits is younger. Never of ``every_frame``.
         """
         with self._lock:
             lane = self._lanes[key]
-            if lane.terms.policy == "every_frame" or len(lane.items) < max(1, self._room(lane) // 2) * parts:
+            room = self._room(lane)
+            enough = max(1, room // 2) if lane.is_owed or lane.lost else room
+            if lane.terms.policy == "every_frame" or len(lane.items) < enough * parts:
                 return False
             lane.delivered(self._clock.now_ns())
             lane.lost = True

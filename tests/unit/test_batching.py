@@ -245,25 +245,29 @@ class TestLiveBatches:
 class TestTurnedAway:
     """A reader that is behind asks whether its frame is worth preparing."""
 
-    def test_only_where_the_lane_is_half_full(self) -> None:
+    def test_where_the_lane_is_full_and_then_where_it_is_half_full(self) -> None:
         scheduler = BatchScheduler(8, clock=ManualClock())
         scheduler.open(key("a"), FRESHEST)
         answers = []
         for sequence in range(3):
             answers.append(scheduler.turns_away(key("a")))
-            scheduler.offer(key("a"), [item("a", sequence)])
-        assert answers == [False, True, True]  # a lane holds two
+            if not answers[-1]:
+                scheduler.offer(key("a"), [item("a", sequence)])
+        assert answers == [False, False, True]  # a lane holds two
+        scheduler.poll(partial=True)
+        scheduler.offer(key("a"), [item("a", 3)])
+        assert scheduler.turns_away(key("a"))  # it has lost one lately
 
     def test_parts_of_a_frame_count_once(self) -> None:
         scheduler = BatchScheduler(8, clock=ManualClock())
         scheduler.open(key("a"), Terms(4, "freshest"))
         scheduler.open(key("b"), FRESHEST)  # so the lane of a holds four
         answers = []
-        for sequence in range(3):
+        for sequence in range(5):
             answers.append(scheduler.turns_away(key("a"), parts=2))
             first = item("a", sequence)
             scheduler.offer(key("a"), [first, item("a", frame=first.frame, part=1)])
-        assert answers == [False, False, True]
+        assert answers == [False, False, False, False, True]
 
     def test_every_frame_is_never_turned_away(self) -> None:
         scheduler = BatchScheduler(8, clock=ManualClock(), lane_capacity=1)
