@@ -20,7 +20,7 @@ from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool, aligned
 from pipeline.protocols import Detector
 from pipeline.stream import FlowOptions, Stream
-from pipeline.threads import Channel, WorkerGroup, step_back
+from pipeline.threads import Channel, WorkerGroup
 from pipeline.timing import Clock
 
 
@@ -89,8 +89,6 @@ class Deployment:
 
         def work() -> None:
             try:
-                if self.detector.depth == 1:  # it computes in this thread, for long: who reads is to be on time
-                    step_back()
                 self.detector.warm(sizes)
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits for this one
                 ready.put(error)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import weakref
 from collections import deque
@@ -18,10 +16,6 @@ T = TypeVar("T")
 
 Policy = Literal["every_frame", "freshest"]
 """What a full meeting point does: block the producer, or drop the oldest."""
-
-
-STEP = 5
-"""Levels of niceness by which a thread steps back: the others get three times its share of a core."""
 
 
 class StopFlag:
@@ -163,17 +157,6 @@ def show_name() -> None:
     """Let the kernel know the name of this thread, of which it keeps 15 bytes: ``top -H`` and ``ps -L`` show it."""
     with suppress(OSError), open("/proc/thread-self/comm", "wb") as comm:  # Linux only, and not in every sandbox
         comm.write(threading.current_thread().name.encode())
-
-
-def step_back() -> None:
-    """Let the other threads of this process go before the calling one for good, where cores are scarce.
-
-    Linux alone has priorities of threads; elsewhere nothing happens.
-    """
-    thread = threading.get_native_id()
-    if sys.platform == "linux":
-        with suppress(OSError):  # not in every sandbox
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + STEP)
 
 
 class WorkerGroup:

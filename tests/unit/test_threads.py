@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 
 import pytest
 
-from pipeline.threads import STEP, Channel, Closed, StopFlag, WorkerGroup, step_back
+from pipeline.threads import Channel, Closed, StopFlag, WorkerGroup
 from tests.background import DEADLINE_S, Background
 
 
@@ -192,18 +190,3 @@ class TestWorkerGroup:
         assert group.join(0.01) == ["second"]
         hold.set()
         assert group.join(DEADLINE_S) == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priorities of their own")
-def test_a_thread_that_steps_back_does_so_alone() -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    before = niceness()
-
-    def stepped_back() -> int:
-        step_back()
-        return niceness()
-
-    assert Background(stepped_back).result() == min(19, before + STEP)
-    assert Background(niceness).result() == niceness() == before
