@@ -31,7 +31,7 @@ from pipeline.daemon.verdict import exit_code, served_out
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.figures import count
-from pipeline.footprint import Footprint, resident_bytes
+from pipeline.footprint import Footprint, keep_for_good, resident_bytes
 from pipeline.ledger import Ledger
 from pipeline.stream import NOBODY
 from pipeline.timing import SYSTEM, Clock, now_ns
@@ -252,6 +252,7 @@ class Daemon:
             pipeline.start()
         except SinkError as error:  # as `check` calls it: a path in the file that cannot be used
             raise ConfigError(f"{self._path}: sinks: {error}") from error
+        keep_for_good()
         log.info(
             "detector ready: %s on %s; %s", config.model.path, model.facts["device"], count(len(streams), "stream")
         )

@@ -17,6 +17,7 @@ from pipeline.config import Config
 from pipeline.daemon.attempt import EVENT, UNDER_WAY, Attempt, InUse
 from pipeline.daemon.model import LIMITS, Wanted
 from pipeline.errors import ConfigError
+from pipeline.footprint import keep_for_good
 
 if TYPE_CHECKING:
     from pipeline.deployment import Deployment
@@ -115,6 +116,8 @@ class Swapper:
             self._ended[attempt.state] += 1
             self._told.append(attempt.as_dict())
             self._attempt = None
+            if attempt.state == "done":
+                keep_for_good()
         if self._next is not None:
             wanted, self._next = self._next, None
             self._begin(wanted)

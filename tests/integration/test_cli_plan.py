@@ -112,7 +112,7 @@ def test_a_light_load_is_planned_and_proven(cli: Any, model: Path, media: Media,
 
 def test_more_than_the_machine_can_do_says_so(cli: Any, media: Media, tmp_path: Path) -> None:
     slow = save(Slow(), tmp_path / "slow.pt", ultralytics_metadata((64, 64), NAMES))
-    clip = media.clip(count=300, rate=500, time_base=Fraction(1, 500))
+    clip = media.clip(count=300, rate=200, time_base=Fraction(1, 200))
     file = written(tmp_path / "s.yaml", slow, *(f"name: c{n}, source: {clip}, policy: freshest" for n in range(6)))
     done = cli("plan", file, "--no-prove", "--out", "offer", *QUICK)
     report = json.loads((tmp_path / "offer/plan.json").read_text())

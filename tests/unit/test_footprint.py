@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import platform
+import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from pipeline import footprint as module
-from pipeline.footprint import GIVE_BACK_NS, Footprint, give_back, resident_bytes
+from pipeline.footprint import GIVE_BACK_NS, Footprint, give_back, keep_for_good, resident_bytes
 from pipeline.testing import ManualClock
 
 MINUTE = 60_000_000_000
@@ -79,3 +82,29 @@ def test_free_memory_goes_back_once_a_minute_however_often_that_is_asked(monkeyp
         footprint.tidy()
         clock.advance(GIVE_BACK_NS // 100)
     assert len(given) == 9
+
+
+class Node:
+    """Part of a circle, which only the garbage collector can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thawed")
+def test_what_is_kept_for_good_is_not_looked_through_until_it_is_said_anew() -> None:
+    node = Node()
+    gone = weakref.ref(node)
+    keep_for_good()
+    assert not any(each is node for each in gc.get_objects())
+    del node
+    gc.collect()
+    assert gone() is not None
+    keep_for_good()
+    assert gone() is None
