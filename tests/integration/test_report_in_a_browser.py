@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""report.html as people see it: light and dark, on a desk and on a phone, in headless Chromium."""
+"""report.html and plan.html as people see them: light and dark, on a desk and on a phone, in headless Chromium."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.plan.page import page as plan_page
 from pipeline.report import compose, save_html
 from tests.chromium import CHROMIUM, browser
 from tests.ledgers import FACTS, a_run, lose
+from tests.plans import a_plan, said
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -40,3 +42,17 @@ def test_pictures_take_their_colours_and_letters_from_the_page_and_fit_every_scr
             )
         assert page.complaints() == []
     assert len(inks) == 2
+
+
+def test_a_plan_fits_every_screen(tmp_path: Path) -> None:
+    path = tmp_path / "plan.html"
+    path.write_text(plan_page(said(a_plan(unreachable={"yard": "rtsp://10.0.0.9/x: cannot open"}))))
+    with browser(tmp_path / "profile") as page:
+        for width, dark in ((1280, False), (390, True)):
+            page.look(width, 900, dark=dark, phone=width < 600)
+            page.go(path.as_uri())
+            page.until(f"document.readyState == 'complete' && innerWidth == {width} && !!{TEXT}")
+            assert page.run("document.querySelectorAll('svg.plot').length") == 3
+            assert page.run("document.documentElement.scrollWidth") <= width
+            assert page.run("document.querySelector('.pill').innerText") == "sustainable"
+        assert page.complaints() == []

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan as it would come out of measurements, with figures that are known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any, cast
+
+from pipeline.frame import InputSpec
+from pipeline.lanes import Terms
+from pipeline.plan.costs import BatchCost, Costs, FrameCost, NetworkCosts, StreamCosts
+from pipeline.plan.facts import as_dict
+from pipeline.plan.headroom import Headroom
+from pipeline.plan.outcome import Load, Outcome, Predicted
+from pipeline.plan.proof import Proof, Proven
+from pipeline.plan.run import Plan
+from pipeline.redact import SourceUrl
+
+SPEC = InputSpec(64, 64)
+
+
+def a_plan(
+    *,
+    fps: float = 10.0,
+    p99_ms: float = 20.0,
+    measured: tuple[float, float] | None = (10.0, 30.0),
+    more: Headroom | None = None,
+    cores: float = 0.5,
+    use: dict[str, float] | None = None,
+    device: float = 0.0,
+    free: float = 1.0,
+    unreachable: dict[str, str] | None = None,
+    sinks_ms: dict[str, float] | None = None,
+) -> Plan:
+    """Two streams that ask for 10 frames a second each, and for ten seconds got ``fps``."""
+    names = ("lobby", "gate")
+    frames = tuple(FrameCost(number / 10, 2_000_000, 0, 1_000_000) for number in range(10))
+    each = StreamCosts(frames, None, SPEC, 640, 360, "h264")
+    network = NetworkCosts({SPEC: {1: [BatchCost(5_000_000)], 4: [BatchCost(12_000_000)]}})
+    given = sinks_ms or {"jsonl": 0.1}
+    sinks = {sink: dict.fromkeys(names, ms) for sink, ms in given.items()}
+    costs = Costs(dict.fromkeys(names, each), network, sinks, 0.3, 2.0, 2, free, 5.0)
+    loads = tuple(Load(name, each, Terms(policy="freshest"), 0.5, given) for name in names)
+    done = round(10 * fps)
+    streams = {
+        name: Predicted(
+            100, min(100, done), done, Counter({"overflow": 100 - done} if done < 100 else {}), [p99_ms] * done
+        )
+        for name in names
+    }
+    predicted = Outcome(10.0, streams, cores, use or {"network": 0.3, "decode": 0.2}, device, {1: 50})
+    proof = None
+    if measured is not None:
+        finished = round(10 * measured[0])
+        proven = {name: Proven(finished, {}, _spread(measured[1], finished)) for name in names}
+        proof = Proof(10.0, proven, 0.6, {1: 50}, {"bottleneck": None})
+    asked = [SimpleNamespace(name=name, source=SourceUrl.parse(f"{name}.mp4"), isolation="thread") for name in names]
+    made = tuple(SimpleNamespace(stream=stream, seconds=None) for stream in asked)
+    missing = unreachable or {}
+    asked += [SimpleNamespace(name=name, source=SourceUrl.parse("rtsp://10.0.0.9/x")) for name in missing]
+    copies = SimpleNamespace(made=made, unreachable=missing)
+    model = {"path": "m.pt", "device": "cpu", "workers": 2, "adapter": "rows"}
+    found = more or Headroom(1.37, 3, {"lobby": 3})
+    return Plan(cast("Any", tuple(asked)), cast("Any", copies), model, costs, loads, predicted, found, proof)
+
+
+def said(plan: Plan) -> dict[str, Any]:
+    """As ``plan.json``."""
+    return as_dict(plan, "streams.yaml")
+
+
+def _spread(p99_ms: float, count: int) -> list[float]:
+    """So many times, half of them below what the others are."""
+    return [p99_ms * min(1.0, 0.5 + n / count) for n in range(count)]
