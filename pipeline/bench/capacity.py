@@ -34,6 +34,7 @@ class Capacity:
 
     Attributes:
         fps: frames per second, of all streams together.
+        read_fps: frames that were decoded per second; more than these only where it was overrun.
         seconds: length of the window.
         mean_batch: network inputs per batch.
         service_ms: by the number of inputs in a batch, the median time from its submission to its detections.
@@ -42,6 +43,7 @@ class Capacity:
     """
 
     fps: float
+    read_fps: float
     seconds: float
     mean_batch: float
     service_ms: dict[int, float]
@@ -59,7 +61,7 @@ class Capacity:
         return asdict(self) | {"batch_service_ms": self.batch_service_ms}
 
 
-def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0) -> Capacity:
+def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0, *, overrun: bool = False) -> Capacity:
     """Run ``config`` unpaced and look at it for ``seconds``, ``warm_s`` after every stream had its first result.
 
     Args:
@@ -67,6 +69,7 @@ def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0) 
             ignored.
         seconds: length of the window; at most ten seconds of batches are remembered.
         warm_s: what is left out before it.
+        overrun: frames are read as fast as they can be, and give way to newer ones instead of holding their readers up.
 
     Raises:
         ModelLoadError, ConfigError: the model cannot be had.
@@ -77,15 +80,17 @@ def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0) 
     try:
         pipeline.start()
         for stream in config.streams:
-            pipeline.add(build.feed(stream.model_copy(update=FREE)))
+            pipeline.add(build.feed(stream.model_copy(update=FREE | ({"policy": "freshest"} if overrun else {}))))
         pipeline.finish()
         until_ns = now_ns() + int(LONGEST_START_S * 1e9)
         while now_ns() < until_ns and not all(one.processed for one in pipeline.ledger.streams.values()):
             _pass(pipeline, 0.05)
         _pass(pipeline, warm_s)
-        before, began_ns, began_cpu_ns = _processed(pipeline.ledger), now_ns(), cpu_ns()
+        before, read_before = _processed(pipeline.ledger), _decoded(pipeline.ledger)
+        began_ns, began_cpu_ns = now_ns(), cpu_ns()
         _pass(pipeline, seconds)
         frames, spent_s = _processed(pipeline.ledger) - before, (now_ns() - began_ns) / 1e9
+        read = _decoded(pipeline.ledger) - read_before
         spent_cpu_ms = (cpu_ns() - began_cpu_ns) / 1e6
         service_ms: dict[int, list[float]] = {}
         for batch in pipeline.ledger.journal(began_ns).batches:
@@ -100,6 +105,7 @@ def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0) 
         raise PipelineError(f"no frame was processed within {seconds:g} s{_reason(pipeline.ledger)}")
     return Capacity(
         fps=frames / spent_s,
+        read_fps=read / spent_s,
         seconds=spent_s,
         mean_batch=sum(size * len(times) for size, times in service_ms.items()) / batches,
         service_ms={size: statistics.median(times) for size, times in sorted(service_ms.items())},
@@ -122,6 +128,10 @@ def _pass(pipeline: Pipeline, seconds: float) -> None:
 
 def _processed(ledger: Ledger) -> int:
     return sum(account.processed for account in ledger.streams.values())
+
+
+def _decoded(ledger: Ledger) -> int:
+    return sum(account.decoded for account in ledger.streams.values())
 
 
 def _reason(ledger: Ledger) -> str:

@@ -21,12 +21,14 @@ class FrameCost:
         decode_ns: CPU time of the read that delivered it.
         lag: reads between the one that read its packet and the one that delivered it: the decoder kept it (B-frames).
         prepare_ns: CPU time of its preprocessing; None where it was thinned out.
+        stalled_ns: for how long the preparing thread did not get on meanwhile.
     """
 
     pts_s: float
     decode_ns: int
     lag: int
     prepare_ns: int | None
+    stalled_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,12 @@ class StreamCosts:
 
 @dataclass(frozen=True, slots=True)
 class BatchCost:
-    """One batch: CPU time of the thread that ran it, and what it waited for a device."""
+    """One batch: CPU time of the thread that ran it, what it waited for a device, and for how long it did not get on
+    meanwhile: another thread or program had its core, or the interpreter."""
 
     cpu_ns: int
     away_ns: int = 0
+    stalled_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -122,7 +126,7 @@ class NetworkCosts:
         if nearest == size:
             return sample
         ratio = self.mean_ms(spec, size) / self.mean_ms(spec, nearest)
-        return BatchCost(round(sample.cpu_ns * ratio), round(sample.away_ns * ratio))
+        return BatchCost(round(sample.cpu_ns * ratio), round(sample.away_ns * ratio), round(sample.stalled_ns * ratio))
 
     def _mean(self, spec: InputSpec, size: int, what: str) -> float:
         known = self.samples[spec]
@@ -162,8 +166,8 @@ class Costs:
         network: of the model.
         sinks: by sink, then by stream: CPU milliseconds per result.
         overhead_ms: CPU time per processed frame that is in none of the parts: queues, order, accounts.
+        lost_ms: what a frame costs beside that which gives way to newer ones: threads that stand in each other's way.
         cores: how many this program really gets when it wants all.
-        crowded: how many cores' worth of work so many threads get done, see :mod:`pipeline.plan.crowd`.
         allowed: how many it may use.
         free: share of these that was free while it was measured.
         measured_s: how long measuring took.
@@ -177,4 +181,4 @@ class Costs:
     allowed: int
     free: float
     measured_s: float
-    crowded: tuple[tuple[int, float], ...] = ()
+    lost_ms: float = 0.0

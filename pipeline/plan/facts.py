@@ -72,7 +72,7 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
             "cores": round(costs.cores, 3),
             "cores_allowed": costs.allowed,
             "cores_free": round(costs.free, 3),
-            "crowded": [{"threads": threads, "cores": round(cores, 3)} for threads, cores in costs.crowded],
+            "lost_ms": round(costs.lost_ms, 4),
             "network": costs.network.as_dict(),
             "sinks_ms": {sink: round(max(each.values()), 4) for sink, each in costs.sinks.items() if each},
             "overhead_ms": round(costs.overhead_ms, 4),

@@ -103,20 +103,21 @@ def look(
             last = capture
             if not waits:
                 busy.add(decode_ns, now_ns() - began_ns[-1])
-            prepare_ns = None
+            prepare_ns, stalled_ns = None, 0
             if stream.keep(capture):
                 wanted = stage.spec_for(capture.picture, spec)
                 pixels = buffers.acquire(wanted.shape)
                 at_ns, before_ns = now_ns(), thread_cpu_ns()
                 stage.prepare(capture.picture, wanted, pixels)
                 prepare_ns = thread_cpu_ns() - before_ns
+                stalled_ns = max(0, now_ns() - at_ns - prepare_ns)
                 busy.add(prepare_ns, now_ns() - at_ns)
                 take(wanted, pixels)
             if auto and capture.pts_s < SETTLED_S:
                 continue
             kept += prepare_ns is not None
             lag = max(0, len(began_ns) - bisect_right(began_ns, capture.read_ns))
-            frames.append(FrameCost(capture.pts_s, decode_ns, lag, prepare_ns))
+            frames.append(FrameCost(capture.pts_s, decode_ns, lag, prepare_ns, stalled_ns))
     finally:
         source.close()
     if last is None or not frames:

@@ -173,7 +173,9 @@ class _Work:
         found = self._detector.submit(batch_of(spec, pictures)).result()
         cpu_ns, wall_ns = thread_cpu_ns() - before_ns, now_ns() - began_ns
         with self._lock:
-            self.network.add(spec, len(pictures), BatchCost(cpu_ns, max(0, wall_ns - cpu_ns) if on_device else 0))
+            rest_ns = max(0, wall_ns - cpu_ns)
+            cost = BatchCost(cpu_ns, rest_ns, 0) if on_device else BatchCost(cpu_ns, 0, rest_ns)
+            self.network.add(spec, len(pictures), cost)
             self.detections = max(self.detections, *found, key=len)
             if not on_device and self.network.threads == 1:
                 self.busy.add(cpu_ns, wall_ns)

@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
-
-import numpy as np
 
 Then = Callable[[], None]
 """What happens next."""
@@ -24,18 +21,12 @@ class Machine:
 
     Args:
         cores: may be a fraction: what other programs leave.
-        crowded: how many cores' worth of work so many threads get done that are ready at a time, ascending; between
-            them it is on the line between, beyond them as with the most.
     """
 
-    def __init__(self, cores: float, crowded: Sequence[tuple[int, float]] = ()) -> None:
+    def __init__(self, cores: float) -> None:
         if cores <= 0:
             raise ValueError(f"cores must be positive, not {cores}")
-        self._most = min(cores, 1.0), cores  # of one thread, and of enough of them
-        known = [(ready, min(worth, cores)) for ready, worth in crowded if ready >= cores]
-        self._ready_at = [0.0, math.ceil(cores), *(ready for ready, _ in known if ready > math.ceil(cores))]
-        self._worth_at = [0.0, cores, *(worth for ready, worth in known if ready > math.ceil(cores))]
-        self._worth: dict[int, float] = {}
+        self.cores = cores
         self.busy_ns = 0.0
         """Core-nanoseconds of work done so far."""
         self._now_ns = 0.0
@@ -65,7 +56,7 @@ class Machine:
     def run(self, until_ns: float) -> None:
         """Let time pass."""
         while True:
-            speed = self._speed()
+            speed = min(1.0, self.cores / self._ready) if self._ready else 0.0
             timer_ns = self._timers[0][0] if self._timers else float("inf")
             done_ns = float("inf")
             if self._working:
@@ -81,16 +72,6 @@ class Machine:
             else:
                 _, _, then = heapq.heappop(self._timers)
             then()
-
-    def _speed(self) -> float:
-        """Of each thread that is ready."""
-        ready = self._ready
-        if not ready:
-            return 0.0
-        worth = self._worth.get(ready)
-        if worth is None:
-            worth = self._worth[ready] = float(np.interp(ready, self._ready_at, self._worth_at))
-        return min(self._most[0], worth / ready)
 
     def _pass(self, to_ns: float, speed: float) -> None:
         passed_ns = to_ns - self._now_ns

@@ -19,7 +19,6 @@ from pipeline.errors import SourceUnavailable
 from pipeline.lanes import Terms
 from pipeline.plan.copies import Copies, Copy, make_copies, redirected
 from pipeline.plan.costs import Costs
-from pipeline.plan.crowd import measure_crowd
 from pipeline.plan.headroom import Headroom, headroom
 from pipeline.plan.measuring import Measured, measure
 from pipeline.plan.outcome import Load, Outcome
@@ -130,25 +129,26 @@ def _measured(
     began_ns = now_ns()
     cores = build.processors()
     parts = measure(copies, loaded, cores, options.measure_s, stop, say)
-    crowded = measure_crowd(copies, parts, loaded, options.measure_s, stop, say)
     say("measuring: the sinks")
     rates = {name: costs.fps * costs.kept for name, costs in parts.streams.items()}
     sinks = sink_costs(config, parts.captures, parts.detections, loaded.detector.labels, rates, stop)
     say("measuring: all of it together")
-    whole = measure_capacity(
-        config.model_copy(update={"streams": tuple(copy.config for copy in copies)}), options.measure_s, 1.0
-    )
+    copied = config.model_copy(update={"streams": tuple(copy.config for copy in copies)})
+    whole = measure_capacity(copied, options.measure_s, 1.0)
+    say("measuring: too much of it")
+    overrun = measure_capacity(copied, options.measure_s / 2, 1.0, overrun=True)
     on_device = loaded.facts["device"] != "cpu"
+    overhead_ms = max(0.0, whole.cpu_ms_per_frame - _known_ms(parts, sinks, whole))
     costs = Costs(
         parts.streams,
         parts.network,
         sinks,
-        max(0.0, whole.cpu_ms_per_frame - _known_ms(parts, sinks, whole)),
+        overhead_ms,
         cores if on_device else min(cores, max(cores * parts.free, whole.fps * whole.cpu_ms_per_frame / 1e3)),
         cores,
         parts.free,
         (now_ns() - began_ns) / 1e9,
-        crowded,
+        _lost_ms(parts, whole, overrun, overhead_ms),
     )
     return costs, with_outlets(loaded.options, build.sinks(config.sinks, run_id="plan"), len(copies))
 
@@ -163,6 +163,18 @@ def _known_ms(parts: Measured, sinks: dict[str, dict[str, float]], whole: Capaci
         + fmean(parts.network.cpu_ms(costs.spec, size) * threads / size for costs in streams)
         + sum(fmean(each.values()) for each in sinks.values())
     )
+
+
+def _lost_ms(parts: Measured, whole: Capacity, overrun: Capacity, overhead_ms: float) -> float:
+    """What a frame that gives way costs beside its reading: by how much less comes out where frames are read as fast as
+    they can be than where the readers are held up, for each frame that was lost."""
+    lost_fps = overrun.read_fps - overrun.fps
+    if lost_fps <= 0 or overrun.fps >= whole.fps:
+        return 0.0
+    cores = whole.fps * whole.cpu_ms_per_frame / 1e3
+    each_ms = cores * 1e3 * (1 - overrun.fps / whole.fps) / lost_fps
+    read_ms = fmean(costs.decode_ms + costs.prepare_ms for costs in parts.streams.values())
+    return max(0.0, each_ms - read_ms - overhead_ms)
 
 
 def _loads(copies: Sequence[Copy], costs: Costs) -> list[Load]:

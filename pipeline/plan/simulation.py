@@ -19,7 +19,7 @@ from pipeline.batching import BatchScheduler
 from pipeline.frame import Batch, Frame, Geometry, Item, StreamKey
 from pipeline.plan.costs import Costs, NetworkCosts
 from pipeline.plan.outcome import Load, Outcome, Predicted
-from pipeline.plan.processor import Machine, Server
+from pipeline.plan.processor import Machine, Server, Then
 from pipeline.stream import FlowOptions
 from pipeline.timing import Mark, new_trace
 
@@ -27,6 +27,8 @@ WARM_S: Final = 2.0
 """What is left out at the beginning: rates are not known yet, streams have just opened."""
 GRACE_S: Final = 1.0
 """A frame that is done so long after the end still counts as one that is not lost."""
+FOLLOWING: Final = 0.15
+"""Share of the other costs of a frame that the follow loop has; readers have the rest."""
 MOST_FRAMES: Final = 20_000
 """Decoded frames that one simulation looks at, at most: with very many streams it covers less time."""
 
@@ -71,13 +73,13 @@ class _Run:
         depth: int,
         exclusive: bool,
     ) -> None:
-        self.machine = Machine(costs.cores, costs.crowded)
+        self.machine = Machine(costs.cores)
         self.speed = speed
         self.begin_ns, self.end_ns = WARM_S * 1e9, (WARM_S + seconds) * 1e9
         self.use_ns: dict[str, float] = defaultdict(float)
         self.batches: Counter[int] = Counter()
         self._network: NetworkCosts = costs.network
-        self._overhead_ns = costs.overhead_ms * 1e6
+        self.overhead_ns, self.lost_ns = costs.overhead_ms * 1e6, costs.lost_ms * 1e6
         self._outlet_capacity = options.outlet_capacity
         self._rng = random.Random(0)
         self._shed: list[Item] = []
@@ -154,11 +156,14 @@ class _Run:
                 self.readers[item.frame.stream.name].detected(item.frame)
             self.serve()
 
+        def stalled() -> None:
+            self.machine.at(self.machine.now_ns() + cost.stalled_ns, done)
+
         def computed() -> None:
             if cost.away_ns:
-                self._device.give(cost.away_ns, done)
+                self._device.give(cost.away_ns, stalled)
             else:
-                done()
+                stalled()
 
         if self._turns is not None:
             self._turns.give(cost.cpu_ns, computed)
@@ -193,8 +198,15 @@ class _Run:
                 self.use_ns["sinks"] += work_ms * 1e6
                 self.sinks[name].give(work_ms * 1e6, written)
 
-        self.use_ns["other"] += self._overhead_ns
-        self._follow.give(self._overhead_ns, followed)
+        self.follow(followed)
+
+    def follow(self, then: Then) -> None:
+        """Something became of a frame."""
+        self._follow.give(FOLLOWING * self.overhead_ns, then)
+
+
+def _nothing() -> None:
+    """Nobody hears of a frame that is lost."""
 
 
 class _Reader:
@@ -272,7 +284,13 @@ class _Reader:
             self._read()
             return
         run.use_ns["preprocess"] += cost.prepare_ns
-        run.machine.work(cost.prepare_ns, lambda: self._offer(frame))
+        run.use_ns["other"] += run.overhead_ns
+        reading_ns = (1 - FOLLOWING) * run.overhead_ns
+
+        def prepared() -> None:
+            run.machine.at(run.machine.now_ns() + cost.stalled_ns, lambda: self._offer(frame))
+
+        run.machine.work(cost.prepare_ns + reading_ns, prepared)
 
     def _offer(self, frame: Frame) -> None:
         run = self._run
@@ -280,10 +298,15 @@ class _Reader:
             self._blocked = frame
             run.blocked.append(self)
             return
-        for item in run.scheduler.offer(self._key, [Item(frame, self._spec, _PIXELS, _GEOMETRY)]):
+        pushed_out = run.scheduler.offer(self._key, [Item(frame, self._spec, _PIXELS, _GEOMETRY)])
+        for item in pushed_out:
             self.lost(item.frame, "overflow")
         run.serve()
-        self._read()
+        if pushed_out:
+            run.use_ns["other"] += run.lost_ns
+            run.machine.work(run.lost_ns, self._read)
+        else:
+            self._read()
 
     def retry(self) -> None:
         """There may be room now for the frame that waits for it."""
@@ -308,6 +331,8 @@ class _Reader:
             self._turn += 1
             if ready is not None:
                 self._run.publish(ready, self)
+            else:
+                self._run.follow(_nothing)
 
     def finished(self, frame: Frame) -> None:
         run = self._run

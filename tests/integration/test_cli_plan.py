@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +19,7 @@ from torch import Tensor
 
 from pipeline.cli import main
 from pipeline.errors import SourceUnavailable
+from pipeline.orphans import no_orphan
 from pipeline.plan.capture import capture
 from pipeline.redact import SourceUrl
 from pipeline.sources import CameraSource
@@ -22,6 +27,7 @@ from pipeline.threads import StopFlag
 from tests.faults.camera import Camera, read_clip, serving
 from tests.media import B_FRAMES, Media, media
 from tests.models import Cells, save, ultralytics_metadata
+from tests.processes import awaited
 
 __all__ = ["media"]
 
@@ -212,3 +218,27 @@ def test_a_camera_is_planned_for_by_its_copy(cli: Any, model: Path, media: Media
     assert gate["source"] == cameras.url("gate")
     assert gate["fps"] == pytest.approx(25, rel=0.1)
     assert any("1 camera" in text for text in report["assumptions"])
+
+
+@pytest.mark.slow
+def test_a_plan_that_is_stopped_leaves_no_copy_behind(model: Path, media: Media, tmp_path: Path) -> None:
+    clip = read_clip(media.clip("mkv", count=60, options={"preset": "ultrafast", "g": "10", "bf": "0"}))
+    kept = tmp_path / "temporary"
+    kept.mkdir()
+    with serving(Camera("gate", clip, fps=25.0)) as cameras:
+        file = written(tmp_path / "s.yaml", model, f"name: gate, source: '{cameras.url('gate')}', fps: 5")
+        plan = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "plan", str(file), "--out", str(tmp_path / "offer"), "--measure", "20"],
+            env={**os.environ, "TMPDIR": str(kept)}, stderr=subprocess.PIPE, text=True, preexec_fn=no_orphan(),
+        )  # fmt: skip
+        try:
+            awaited(lambda: list(kept.glob("pipeline-plan-*/0.mkv")), "the copy of the camera")
+            (folder,) = kept.glob("pipeline-plan-*")
+            assert folder.stat().st_mode & 0o077 == 0
+            plan.send_signal(signal.SIGTERM)
+            assert plan.wait(60) == 143
+        finally:
+            plan.kill()
+            plan.communicate()
+    assert list(kept.glob("pipeline-plan-*")) == []
+    assert not (tmp_path / "offer").exists()

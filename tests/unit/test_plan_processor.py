@@ -45,25 +45,6 @@ def test_work_of_several_threads_takes_as_many_cores() -> None:
     assert ended == {"narrow": pytest.approx(15), "wide": pytest.approx(35)}
 
 
-def test_a_crowd_gets_less_done_than_there_are_cores() -> None:
-    """Six threads that are worth 1.5 cores: a quarter of a core each; four are half way to two cores: 1.75 / 4."""
-    machine, ended = Machine(2, [(6, 1.5)]), list[float]()
-    for work_ms in (10, 10, 20, 20, 20, 20):
-        machine.work(work_ms * MS, lambda: ended.append(machine.now_ns() / MS))
-    machine.run(1000 * MS)
-    first = 10 / 0.25
-    assert ended == pytest.approx([first] * 2 + [first + 10 / (1.75 / 4)] * 4)
-
-
-def test_measurements_of_crowds_that_make_no_sense_are_bounded() -> None:
-    """More than the cores is not to be had, and fewer threads than cores are no crowd."""
-    machine, ended = Machine(2, [(1, 0.3), (2, 0.3), (4, 9.0)]), list[int]()
-    for _ in range(4):
-        machine.work(10 * MS, lambda: ended.append(machine.now_ns()))
-    machine.run(100 * MS)
-    assert ended == [20 * MS] * 4
-
-
 def test_timers_and_work_come_in_the_order_of_time() -> None:
     machine, order = Machine(1), list[str]()
     machine.at(5 * MS, lambda: order.append("timer"))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -126,6 +127,25 @@ def test_a_sink_that_is_too_slow_loses_its_own_results() -> None:
     )
     assert outcome.streams["c0"].lost["sink"] > 100
     assert not holds(outcome, loads(1, stream(50.0), sinks_ms={"video": 40.0}))
+
+
+def test_a_frame_that_gives_way_costs_what_it_costs() -> None:
+    """Half of the cores are read away; what is lost takes its share of the rest."""
+    some = loads(10, stream(50.0))
+    dear = simulate(some, replace(costs({}), lost_ms=2.0), OPTIONS, seconds=10)
+    assert dear.fps < 0.75 * run(some).fps
+    light = simulate(loads(2, stream()), replace(costs({}), lost_ms=2.0), OPTIONS, seconds=10)
+    assert light == run(loads(2, stream()))  # nothing is lost
+
+
+def test_who_is_stalled_is_late_and_costs_no_core() -> None:
+    usual = run(loads(1, stream()))
+    stalled = NetworkCosts()
+    for size in (1, 2, 4, 8):
+        stalled.add(SPEC, size, BatchCost((5 + size * 5) * MS, 0, 30 * MS))
+    late = run(loads(1, stream()), stalled)
+    assert late.percentile(50) == pytest.approx(usual.percentile(50) + 30, abs=3)  # type: ignore[operator]
+    assert late.cores == pytest.approx(usual.cores, rel=0.02)
 
 
 def test_a_device_works_beside_the_cores() -> None:
