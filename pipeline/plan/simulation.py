@@ -280,8 +280,7 @@ class _Reader:
         self._sequence += 1
         is_behind = run.machine.now_ns() - due_ns > self.load.costs.interval_s / run.speed * 1e9
         if is_behind and run.scheduler.turns_away(self._key):
-            self.lost(frame, "overflow")
-            self._read()
+            self._gave_way([frame])
             return
         run.use_ns["preprocess"] += cost.prepare_ns
         run.use_ns["other"] += run.overhead_ns
@@ -299,14 +298,17 @@ class _Reader:
             run.blocked.append(self)
             return
         pushed_out = run.scheduler.offer(self._key, [Item(frame, self._spec, _PIXELS, _GEOMETRY)])
-        for item in pushed_out:
-            self.lost(item.frame, "overflow")
         run.serve()
-        if pushed_out:
-            run.use_ns["other"] += run.lost_ns
-            run.machine.work(run.lost_ns, self._read)
-        else:
-            self._read()
+        self._gave_way([item.frame for item in pushed_out])
+
+    def _gave_way(self, frames: Sequence[Frame]) -> None:
+        """Frames that are lost to newer ones cost something, too; then on to the next one."""
+        run = self._run
+        for frame in frames:
+            self.lost(frame, "overflow")
+        lost_ns = run.lost_ns * len(frames)
+        run.use_ns["other"] += lost_ns
+        run.machine.work(lost_ns, self._read)
 
     def retry(self) -> None:
         """There may be room now for the frame that waits for it."""
