@@ -12,6 +12,8 @@ from pipeline.plan.wording import percent
 
 BUSY = 0.9
 """A smaller share of the cores free while it was measured is worth a word."""
+FULL = 0.75
+"""Above this share of the cores, latencies depend on more than was measured (design/plan.md)."""
 
 
 def assumptions(plan: Plan) -> Iterator[str]:
@@ -42,6 +44,11 @@ def assumptions(plan: Plan) -> Iterator[str]:
         yield (
             f"The machine was busy with other things: {percent(costs.free)} of its cores were free while it was "
             f"measured, and the prediction counts on {costs.cores:.2f} of {costs.allowed}."
+        )
+    if plan.predicted.cores > FULL * costs.cores:
+        yield (
+            f"More than {percent(FULL)} of the cores are busy: a disturbance that a machine with room takes "
+            "in its stride makes queues then, and p99 may be several times what is predicted."
         )
     if plan.proof is not None and lengths and plan.proof.seconds > min(lengths):
         yield "Copies shorter than the proof began anew in it, which costs a moment each time."

@@ -278,13 +278,13 @@ class _Reader:
         frame.trace[Mark.READ] = round(began + held_ns)
         self._within[self._sequence] = run.begin_ns <= due_ns < run.end_ns
         self._sequence += 1
-        is_behind = run.machine.now_ns() - due_ns > self.load.costs.interval_s / run.speed * 1e9
-        if is_behind and run.scheduler.turns_away(self._key):
-            self._gave_way([frame])
-            return
-        run.use_ns["preprocess"] += cost.prepare_ns
         run.use_ns["other"] += run.overhead_ns
         reading_ns = (1 - FOLLOWING) * run.overhead_ns
+        is_behind = run.machine.now_ns() - due_ns > self.load.costs.interval_s / run.speed * 1e9
+        if is_behind and run.scheduler.turns_away(self._key):
+            self._gave_way([frame], reading_ns)
+            return
+        run.use_ns["preprocess"] += cost.prepare_ns
 
         def prepared() -> None:
             run.machine.at(run.machine.now_ns() + cost.stalled_ns, lambda: self._offer(frame))
@@ -301,14 +301,14 @@ class _Reader:
         run.serve()
         self._gave_way([item.frame for item in pushed_out])
 
-    def _gave_way(self, frames: Sequence[Frame]) -> None:
+    def _gave_way(self, frames: Sequence[Frame], reading_ns: float = 0.0) -> None:
         """Frames that are lost to newer ones cost something, too; then on to the next one."""
         run = self._run
         for frame in frames:
             self.lost(frame, "overflow")
         lost_ns = run.lost_ns * len(frames)
         run.use_ns["other"] += lost_ns
-        run.machine.work(lost_ns, self._read)
+        run.machine.work(lost_ns + reading_ns, self._read)
 
     def retry(self) -> None:
         """There may be room now for the frame that waits for it."""
