@@ -142,7 +142,10 @@ GLOBAL_FAULTS = [
     ("modle: {}\n" + GOOD, "1:1: modle: unknown key; did you mean 'model'?"),
     ("cameras: []\n" + GOOD, "1:1: cameras: unknown key; did you mean 'streams'?"),
     ("fps: 5\n" + GOOD, "1:1: fps: unknown key here; it belongs in 'defaults' or an entry of 'streams'"),
-    ("colour: 5\n" + GOOD, "1:1: colour: unknown key; expected model, batch, defaults, streams, sinks or server"),
+    (
+        "colour: 5\n" + GOOD,
+        "1:1: colour: unknown key; expected model, batch, defaults, streams, sinks, server or telemetry",
+    ),
     ("", "1:1: streams: at least one stream is needed, such as {name: lobby, source: lobby.mp4}"),
     ("streams: []", "1:10: streams: at least one stream is needed, such as {name: lobby, source: lobby.mp4}"),
     ("streams: {a: {source: a.mp4}}", "1:10: streams: expected a list, found a mapping; begin each entry with '- '"),
