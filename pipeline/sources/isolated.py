@@ -203,8 +203,7 @@ class Isolation:
 
     def _take_memory(self, message: bytes, descriptor: int) -> None:
         try:
-            connection, number, slot_bytes = wire.parse_memory(message)
-            segment = wire.Segment.taken(number, descriptor, slot_bytes, self._largest)
+            connection, segment = wire.take_memory(message, descriptor, self._largest)
         except wire.Nonsense as exc:
             self.betrayed(exc)
         if connection == self._connections:
@@ -213,9 +212,8 @@ class Isolation:
     def _log(self, message: bytes) -> None:
         level = message[1] if len(message) > 1 else logging.INFO
         text = scrub(" ".join(message[2:].decode(errors="replace").split()))
-        self._complaints.say(
-            level, self._name, "said", text
-        )  # its camera may have taken it over: no flood is passed on
+        # Its camera may have taken it over: no flood is passed on.
+        self._complaints.say(level, self._name, "said", text)
 
     def _end(self, *, gently: bool) -> int:
         """No process any more, whatever state it was in; returns its status."""

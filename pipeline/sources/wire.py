@@ -33,6 +33,8 @@ LARGEST: Final = 1 << 16
 
 _LONGEST_S: Final = 1e9
 """Of a stream; some thirty years, and its nanoseconds still fit where they are kept."""
+_FURTHEST_NS: Final = 1 << 62
+"""From 1970, before or after it: what a camera's clock says, set or not, is within 146 years, and differences fit."""
 _LAYOUTS: Final = ("yuv", "rgb", "gray")
 _MATRICES: Final = get_args(Matrix)
 _ERRORS: Final[dict[str, type[SourceError]]] = {
@@ -120,7 +122,8 @@ class Sent:
             raise Nonsense("a frame that cannot be")
         latest_ns = now_ns()
         timely = 0 <= pts_s <= _LONGEST_S and 0 <= read_ns <= latest_ns and 0 <= decoded_ns <= latest_ns
-        if not timely or min(wall_ns, camera_ns) < 0 or not 0 <= missed <= index:
+        dated = 0 <= wall_ns < _FURTHEST_NS and abs(camera_ns) < _FURTHEST_NS  # RTCP's years begin with 1900
+        if not timely or not dated or not 0 <= missed <= index:
             raise Nonsense("a frame of a time that cannot be")
         return cls(
             connection, segment, slot, index, pts_s, read_ns, decoded_ns, wall_ns, camera_ns, epoch, corrupt, missed,
@@ -168,12 +171,15 @@ class Segment:
 
     @classmethod
     def taken(cls, number: int, fd: int, slot_bytes: int, largest: int) -> Segment:
-        """Memory that somebody else made; raises Nonsense where it could be cut off under whoever reads it."""
-        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
-        if not sealed or not 0 < slot_bytes <= largest or os.fstat(fd).st_size != SLOTS * slot_bytes:
+        """Memory that somebody else made; ``fd`` is closed in any case. Raises Nonsense where it is none, or could be
+        cut off under whoever reads it."""
+        if not 0 < slot_bytes <= largest or not _is_whole(fd, SLOTS * slot_bytes):
             os.close(fd)
             raise Nonsense("memory that is not fit for pictures")
-        return cls(number, fd, slot_bytes)
+        try:
+            return cls(number, fd, slot_bytes)
+        except OSError as exc:
+            raise Nonsense("memory that cannot be looked at") from exc
 
     def fill(self, slot: int, planes: Sequence[Uint8Array]) -> None:
         """Copy planes into a slot, one after the other, without their padding."""
@@ -186,6 +192,15 @@ class Segment:
     def bytes_of(self, slot: int, length: int) -> Uint8Array:
         """The first bytes of a slot, (length,) uint8. Whoever looks at a part of them keeps this array alive."""
         return np.frombuffer(self._memory, np.uint8, length, slot * self.slot_bytes)
+
+
+def _is_whole(fd: int, size: int) -> bool:
+    """Whether it is memory of this size, and stays it."""
+    try:
+        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
+    except OSError:  # a pipe, a file of a disk, ...
+        return False
+    return bool(sealed) and os.fstat(fd).st_size == size
 
 
 def planes_of(sent: Sent, data: Uint8Array) -> list[Uint8Array]:
@@ -219,6 +234,17 @@ def parse_memory(message: bytes) -> tuple[int, int, int]:
         return _SHAPE.unpack(message[1:])
     except struct.error as exc:
         raise Nonsense("memory of the wrong description") from exc
+
+
+def take_memory(message: bytes, fd: int, largest: int) -> tuple[int, Segment]:
+    """The connection and its memory, of a message and the descriptor with it, which is closed in any case; raises
+    Nonsense. ``largest``: bytes that a slot may have."""
+    try:
+        connection, number, slot_bytes = parse_memory(message)
+    except Nonsense:
+        os.close(fd)
+        raise
+    return connection, Segment.taken(number, fd, slot_bytes, largest)
 
 
 def pack_info(connection: int, info: StreamInfo) -> bytes:

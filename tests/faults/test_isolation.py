@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from tests.processes import awaited
 __all__ = ["media"]
 
 GOP_5 = {**H264, "x264-params": "keyint=5:min-keyint=5:scenecut=0:threads=1"}
+NTP_TO_UNIX_S = 2_208_988_800
+"""From 1900 to 1970."""
 PATIENCE_S = 30.0
 """A process takes a while to start where everybody else is at work, too."""
 
@@ -268,6 +271,15 @@ print(home.pid, flush=True)
 while True:
     source.read()
 """
+
+
+def test_the_clock_of_a_camera_may_never_have_been_set(clip: Clip, home: Isolation) -> None:
+    """Its sender reports then begin with 1900: that is no fault of the process that tells of them."""
+    with serving(Camera("gate", clip, clock_s=60 - NTP_TO_UNIX_S - time.time())) as cameras:
+        captures, error = read_all(camera(home, cameras.url("gate")), 10)
+    assert (error, home.started) == (None, 1)
+    told = [capture.camera_ns for capture in captures]
+    assert all(ns is not None and 0 < ns / 1e9 + NTP_TO_UNIX_S < 60 + PATIENCE_S for ns in told)
 
 
 def test_it_does_not_outlive_a_daemon_that_is_killed(clip: Clip) -> None:

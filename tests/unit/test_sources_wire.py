@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,8 @@ def test_a_frame_with_one_wrong_byte_has_planes_that_fit_what_it_says(place: int
     "odd",
     [
         {"pts_s": float("inf")}, {"pts_s": float("nan")}, {"pts_s": 1e12}, {"read_ns": -1}, {"read_ns": 1 << 62},
-        {"decoded_ns": 1 << 62}, {"wall_ns": -1}, {"index": -1}, {"missed": 18},
+        {"decoded_ns": 1 << 62}, {"wall_ns": -1}, {"wall_ns": 1 << 62}, {"camera_ns": 1 << 62},
+        {"camera_ns": -1 << 62}, {"index": -1}, {"missed": 18},
     ],
 )  # fmt: skip
 def test_times_and_numbers_that_cannot_be_are_nonsense(odd: dict[str, Any]) -> None:
@@ -97,6 +99,24 @@ def test_memory_that_could_be_cut_off_is_refused(what: str) -> None:
     with pytest.raises(wire.Nonsense):
         wire.Segment.taken(0, fd, slot, largest)
     assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+@pytest.mark.parametrize("what", ["a short message", "a pipe", "a file"])
+def test_what_is_no_memory_is_refused_and_closed(what: str, tmp_path: Path) -> None:
+    segment, fd = wire.Segment.make(0, 4096)
+    message = wire.pack_memory(1, segment)
+    before = os.listdir("/proc/self/fd")
+    if what == "a pipe":
+        os.close(fd)
+        fd, other = os.pipe()
+        os.close(other)
+    elif what == "a file":
+        os.close(fd)
+        fd = os.open(tmp_path / "a", os.O_CREAT | os.O_RDWR)
+        os.ftruncate(fd, wire.SLOTS * 4096)
+    with pytest.raises(wire.Nonsense):
+        wire.take_memory(message[:-1] if what == "a short message" else message, fd, 4096)
+    assert len(os.listdir("/proc/self/fd")) == len(before) - 1
 
 
 def test_errors_and_facts() -> None:
