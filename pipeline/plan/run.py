@@ -134,9 +134,10 @@ def _measured(
     sinks = sink_costs(config, parts.captures, parts.detections, loaded.detector.labels, rates, stop)
     say("measuring: all of it together")
     copied = config.model_copy(update={"streams": tuple(copy.config for copy in copies)})
-    whole = measure_capacity(copied, options.measure_s, 1.0)
+    warm_s = min(1.0, options.measure_s)
+    whole = measure_capacity(copied, options.measure_s, warm_s)
     say("measuring: too much of it")
-    overrun = measure_capacity(copied, options.measure_s / 2, 1.0, overrun=True)
+    overrun = measure_capacity(copied, options.measure_s / 2, warm_s, overrun=True)
     on_device = loaded.facts["device"] != "cpu"
     overhead_ms = max(0.0, whole.cpu_ms_per_frame - _known_ms(parts, sinks, whole))
     costs = Costs(

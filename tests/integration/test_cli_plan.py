@@ -40,7 +40,7 @@ class Slow(Cells):
 
     def forward(self, x: Tensor) -> Tensor:
         square = torch.full((400, 400), 1e-3)
-        for _ in range(3 * x.size(0)):
+        for _ in range(6 * x.size(0)):
             square = (square @ square).clamp(0.0, 1e-3)
         boxes, scores = self.cells(x)
         return torch.cat((boxes, scores + 0.0 * square[0, 0]), 1)
@@ -85,7 +85,7 @@ def test_a_light_load_is_planned_and_proven(cli: Any, model: Path, media: Media,
         f"name: gate, source: {clip}, fps: 5, region: [0, 0, 0.5, 0.5], latency_budget_ms: 2000",
         f"name: later, source: {clip}, enabled: false",
     )
-    done = cli("plan", file, "--out", "offer", "--prove", "2", "--json", *QUICK)
+    done = cli("plan", file, "--out", "offer", "--prove", "1.5", "--json", *QUICK)
     report = json.loads(done.out)
     assert json.loads((tmp_path / "offer/plan.json").read_text()) == report
     # A busy machine may prove the prediction wrong; what is said and the exit code then say so.
@@ -119,7 +119,7 @@ def test_a_light_load_is_planned_and_proven(cli: Any, model: Path, media: Media,
 def test_more_than_the_machine_can_do_says_so(cli: Any, media: Media, tmp_path: Path) -> None:
     slow = save(Slow(), tmp_path / "slow.pt", ultralytics_metadata((64, 64), NAMES))
     clip = media.clip(count=300, rate=200, time_base=Fraction(1, 200))
-    file = written(tmp_path / "s.yaml", slow, *(f"name: c{n}, source: {clip}, policy: freshest" for n in range(6)))
+    file = written(tmp_path / "s.yaml", slow, *(f"name: c{n}, source: {clip}, policy: freshest" for n in range(4)))
     done = cli("plan", file, "--no-prove", "--out", "offer", *QUICK)
     report = json.loads((tmp_path / "offer/plan.json").read_text())
     assert done.code == 4
@@ -206,6 +206,7 @@ def test_a_camera_that_shows_nothing_is_said_to(media: Media, tmp_path: Path) ->
     assert not (tmp_path / "copy.mkv").exists()
 
 
+@pytest.mark.slow
 def test_a_camera_is_planned_for_by_its_copy(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
     clip = read_clip(media.clip("mkv", count=60, options={"preset": "ultrafast", "g": "10", "bf": "0"}))
     with serving(Camera("gate", clip, fps=25.0)) as cameras:
