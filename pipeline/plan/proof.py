@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pipeline.daemon.model import Loaded
 from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import PipelineError
 from pipeline.flow import Pipeline
+from pipeline.footprint import keep_for_good
 from pipeline.ledger import Ledger
 from pipeline.plan.copies import Copy
 from pipeline.plan.costs import StreamCosts
@@ -115,10 +115,9 @@ def prove(
     pipeline = Pipeline(loaded.detector, sinks, with_outlets(loaded.options, sinks, len(copies)))
     ledger = pipeline.ledger
     ledger.keep_all()
-    gc.collect()  # what measuring left is nothing to look through again and again meanwhile
-    gc.freeze()
     try:
         pipeline.start()
+        keep_for_good()
         _add(pipeline, copies, costs, stop)
         pipeline.finish()
         until_ns = now_ns() + int(LONGEST_START_S * 1e9)
@@ -151,7 +150,6 @@ def prove(
     finally:
         pipeline.abort()
         pipeline.join(LONGEST_END_S)
-        gc.unfreeze()
     window_s = (ended_ns - began_ns) / 1e9
     return Proof(window_s, streams, (ended_cpu_ns - began_cpu_ns) / 1e9 / window_s, ledger.batches(), report)
 
