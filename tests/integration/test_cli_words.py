@@ -214,4 +214,4 @@ def test_the_schema_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, err) == (0, "")
     schema = json.loads(out)
     assert schema["$schema"].startswith("https://json-schema.org/")
-    assert {"model", "batch", "defaults", "streams", "sinks", "server"} == set(schema["properties"])
+    assert {"model", "batch", "defaults", "streams", "sinks", "server", "telemetry"} == set(schema["properties"])
