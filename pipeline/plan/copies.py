@@ -14,9 +14,10 @@ from typing import Final
 from pipeline import build
 from pipeline.config import Config, StreamConfig
 from pipeline.errors import ConfigError, SourceError, SourceUnavailable
+from pipeline.naming import stream_name
 from pipeline.plan.capture import capture
 from pipeline.redact import SourceUrl
-from pipeline.sources import looks_live
+from pipeline.sources import expand, local_path, looks_live
 from pipeline.threads import StopFlag
 
 AT_ONCE: Final = 16
@@ -50,6 +51,23 @@ class Copies:
 
     made: tuple[Copy, ...]
     unreachable: dict[str, str]
+
+
+def spread(streams: Sequence[StreamConfig]) -> list[StreamConfig]:
+    """The same, with a stream for each video where a source is a folder: they play as many cameras.
+
+    Raises UsageError where there is no video in it.
+    """
+    taken = {stream.name.lower() for stream in streams}
+    found = []
+    for stream in streams:
+        if not (stream.source.is_file and local_path(stream.source.reveal()).is_dir()):
+            found.append(stream)
+            continue
+        for path in expand([stream.source.reveal()]):
+            name = stream_name(f"{stream.name}-{Path(path).stem}", taken)
+            found.append(stream.model_copy(update={"name": name, "source": SourceUrl.parse(str(path))}))
+    return found
 
 
 def make_copies(

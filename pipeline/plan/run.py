@@ -17,7 +17,7 @@ from pipeline.daemon.model import Loaded, Wanted, load
 from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import SourceUnavailable
 from pipeline.lanes import Terms
-from pipeline.plan.copies import Copies, Copy, make_copies, redirected
+from pipeline.plan.copies import Copies, Copy, make_copies, redirected, spread
 from pipeline.plan.costs import Costs
 from pipeline.plan.headroom import Headroom, headroom
 from pipeline.plan.measuring import Measured, measure
@@ -90,7 +90,7 @@ def make_plan(config: Config, options: PlanOptions, stop: StopFlag, say: Say) ->
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-plan-") as place:
         folder = Path(place)
-        streams = [stream for stream in config.streams if stream.enabled]
+        streams = spread([stream for stream in config.streams if stream.enabled])
         copies = make_copies(streams, folder, options.camera_s, stop, say)
         _refuse_unreachable(copies, options)
         config = redirected(config, folder)

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from pipeline.cli import main
-from pipeline.errors import SourceUnavailable
+from pipeline.config import StreamConfig
+from pipeline.errors import SourceUnavailable, UsageError
 from pipeline.orphans import no_orphan
 from pipeline.plan.capture import capture
+from pipeline.plan.copies import spread
 from pipeline.redact import SourceUrl
 from pipeline.sources import CameraSource
 from pipeline.threads import StopFlag
@@ -163,6 +165,25 @@ def test_a_source_that_does_not_open(cli: Any, model: Path, media: Media, tmp_pa
     assert report["streams"]["good"]["state"] == "planned"
     assert report["streams"]["away"]["state"] == "unreachable"
     assert "127.0.0.1" in report["streams"]["away"]["error"]
+
+
+def test_a_folder_stands_for_as_many_cameras(media: Media, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("a.mp4", "b c.mp4"):
+        (folder / name).write_bytes(media.clip(count=5).read_bytes())
+    (folder / "notes.txt").write_text("no video")
+    streams = (
+        StreamConfig.model_validate({"name": "yard", "source": str(folder), "fps": 2.0}),
+        StreamConfig.model_validate({"name": "gate", "source": str(folder / "a.mp4")}),
+    )
+    found = spread(streams)
+    assert [stream.name for stream in found] == ["yard-a", "yard-b_c", "gate"]
+    assert [stream.fps for stream in found] == [2.0, 2.0, None]
+    assert found[1].source.reveal() == str(folder / "b c.mp4")
+    (folder / "none").mkdir()
+    with pytest.raises(UsageError, match="no videos in this folder"):
+        spread([StreamConfig.model_validate({"name": "empty", "source": str(folder / "none")})])
 
 
 def test_an_option_that_is_nearly_right_is_named(cli: Any) -> None:
