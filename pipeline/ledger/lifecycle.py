@@ -75,6 +75,12 @@ class Lifecycle:
         """Tell events to somebody, in the thread in which they happen; must neither wait nor raise."""
         self._listener = listener
 
+    def over(self) -> None:
+        """Nothing will be told any more. Who listened is let go of: it knows the stream, and with it all that was the
+        stream's, which would stay until Python's garbage collector finds the circle, minutes later."""
+        with self._lock:
+            self._listener = None
+
     def at(self, condition: Condition) -> None:
         """The source says how it is."""
         with self._lock:

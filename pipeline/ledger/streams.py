@@ -271,6 +271,7 @@ class StreamLedger:
 
     def settle(self) -> Measured:
         """All frames have left all sinks: keep the figures, give away the distributions."""
+        self.life.over()
         measured = self.times.take()
         self._shape = pack(measured.latency, measured.course)
         self._settled = _figures(measured)

@@ -192,7 +192,10 @@ class StreamReader:
     def _advance(self) -> None:
         """Read one packet and decode what is complete with it."""
         if self._lost is not None:
-            raise self._lost
+            try:
+                raise self._lost
+            finally:
+                self._lost = None  # its traceback knows this reader, which would hold itself and all that libav gave it
         began_ns = self._now()
         try:
             packet = next(self._packets, None)
@@ -237,7 +240,7 @@ class StreamReader:
 
     def _lose(self, error: SourceError, cause: Exception | None = None) -> None:
         """The connection is gone; what it brought before is still shown."""
-        error.__cause__ = cause
+        error.__cause__ = None if cause is None else cause.with_traceback(None)
         self._lost = error
         for picture in self._payloads.flush() if self._payloads is not None else ():
             self._take(picture)

@@ -51,7 +51,7 @@ from tests.media import Media, media
 
 __all__ = ["media"]
 
-LIMITS = "open_timeout_s: 2.0, read_timeout_s: 2.0"
+LIMITS = "open_timeout_s: 1.7, read_timeout_s: 1.7"
 """Of those that hang. The others have what everybody has, so that none is lost because this machine is busy."""
 FPS = 10.0
 BEFORE_S, DURING_S = 2.0, 5.5

@@ -109,7 +109,7 @@ def test_fifty_cameras_that_are_not_there(tmp_path: Path) -> None:
     assert len(lines) <= 50 * math.ceil(MINUTES - SETTLED_S / 60), figures
     # Growth of a few minutes says little of an hour: what counts is that nothing grows with the attempts.
     assert rss_mb[-1] - statistics.median(rss_mb[:10]) < 0.5, figures
-    assert now.threads <= first.threads, figures
+    assert now.threads <= settled.threads, figures
     balanced(report)
 
 

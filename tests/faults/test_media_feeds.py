@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -146,6 +148,28 @@ def test_a_feed_that_ends_was_cut_off(media: Media) -> None:
     assert len(frames) >= 38
     assert isinstance(error, SourceUnavailable)
     assert error.cause == "eof"
+
+
+@pytest.mark.parametrize("missing", [0, 1000], ids=["ends", "breaks off"])
+def test_a_feed_that_was_lost_holds_nothing(media: Media, missing: int) -> None:
+    """Its memory is libav's, of which Python's garbage collector knows nothing: it may come only after minutes."""
+    data = media.clip("ts", count=40, options=GOP_12).read_bytes()
+    gc.collect()
+    gc.disable()
+    try:
+        with http(sends(data, length=len(data) + missing)) as url:
+            source = camera(f"{url}/live")
+            gone = weakref.ref(source)
+            read_all(source)
+            del source
+        assert gone() is None
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not [each for each in gc.garbage if type(each).__module__.startswith(("av.", "pipeline."))]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def test_the_same_url_as_a_finite_recording(media: Media) -> None:

@@ -103,6 +103,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def fills_up_and_empties(run: Running, folder: Path, fault: Callable[[Running, Path], Any], other: str) -> None:
     """The life of a daemon whose sink ``jsonl-0`` writes into ``folder``, while its sink ``other`` goes on."""
     run.until("detector ready")
+    awaited(lambda: run.web.get("/api/streams").json()["sinks"], "sinks")  # it answers before there are any
     awaited(lambda: sink(run, "jsonl-0")["written"] > 20, "results")
     with fault(run, folder):
         began_ns = now_ns()
