@@ -98,7 +98,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--json", "replay"], "options follow the command: pipeline replay --json"),
         (["--verison"], "did you mean --version?"),
         (["--quiet"], "options follow the command: pipeline COMMAND --quiet"),
-        (["replay"], "required: SOURCE"),
+        (["replay"], "nothing to replay: name a SOURCE"),
         (["replay", "a", "--cnof", "0.5"], "unknown option --cnof; did you mean --conf?"),
         (["replay", "a", "--limt=3"], "unknown option --limt; did you mean --limit?"),
         (["replay", "a", "--lim", "3"], "unknown option --lim; did you mean --limit?"),
