@@ -87,6 +87,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert spoken(capsys, "--version") == (0, f"pipeline {version}\n", "")
 
 
+def test_replay_wants_a_source_or_a_recording(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = spoken(capsys, "replay")
+    assert (code, out) == (2, "")
+    assert err == "pipeline: nothing to replay: name a SOURCE, or a recording with --arrivals DIR\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -98,7 +104,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--json", "replay"], "options follow the command: pipeline replay --json"),
         (["--verison"], "did you mean --version?"),
         (["--quiet"], "options follow the command: pipeline COMMAND --quiet"),
-        (["replay"], "nothing to replay: name a SOURCE"),
         (["replay", "a", "--cnof", "0.5"], "unknown option --cnof; did you mean --conf?"),
         (["replay", "a", "--limt=3"], "unknown option --limt; did you mean --limit?"),
         (["replay", "a", "--lim", "3"], "unknown option --lim; did you mean --limit?"),
