@@ -3,7 +3,7 @@
 
 Readers hand everything to one thread through a bounded backlog and never wait for the disk: what finds no room is lost
 and counted, and the packet after it says how many are missing. A disk that refuses, or a limit that is reached, ends
-the recording, with one line; the run goes on.
+the recording, with one line; the run goes on. What was still waiting then is lost and counted, too.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class Recorder:
 
     Attributes:
         lost: packets that were not written.
+        lines_lost: lines on conditions and frames that were not, and all those that were in a file's buffer when the
+            disk refused that.
         ended: why it ended before the run did, or None.
     """
 
@@ -73,7 +75,7 @@ class Recorder:
         self.folder = folder
         self.origin_ns = clock.now_ns()
         self.now_ns = clock.now_ns
-        self.lost = 0
+        self.lost = self.lines_lost = 0
         self.ended: str | None = None
         self._limit = limit_mb * 1_000_000
         self._limit_mb = limit_mb
@@ -84,6 +86,7 @@ class Recorder:
         self._streams: dict[str, StreamRecorder] = {}
         self._about: dict[str, Any] = {"format": FORMAT, "began": rfc3339(clock.wall_ns()), "wall_ns": clock.wall_ns()}
         self._thread = threading.Thread(target=self._work, name="record", daemon=True)
+        self._left_alone = False
         self._next_look_ns = self._next_save_ns = 0
 
     def open(self) -> None:
@@ -115,39 +118,42 @@ class Recorder:
 
     def stream(self, name: str, kind: str) -> StreamRecorder:
         """The recorder of a stream; the same one when it is begun anew. ``kind``: see :class:`StreamRecorder`."""
-        folder = self.folder / name
         with self._lock:
             known = self._streams.get(name)
-            if known is not None:
-                return known
-            known = self._streams[name] = StreamRecorder(folder, self, kind)
-        self.put(lambda: folder.mkdir(exist_ok=True))  # without the lock, which it asks for where the recording is over
-        return known
+            if known is None:
+                known = self._streams[name] = StreamRecorder(self.folder / name, self, kind)
+            return known
 
     def _batch(self, run: BatchRun) -> None:
         self._services.add(run.items, run.inferred_ns - run.began_ns, run.parsed_ns - run.inferred_ns)
 
-    def put(self, job: Callable[[], None], size: int = 0, packets: int = 0) -> bool:
+    def put(self, job: Callable[[], None], size: int = 0, packets: int = 0, lines: int = 0) -> bool:
         """See :class:`pipeline.arrivals.stream_recorder.Desk`."""
-        if self.ended is None and self._backlog.put(Job(job, size, packets)):
+        if self.ended is None and self._backlog.put(Job(job, size, packets, lines)):
             return True
-        self.lose(packets)
+        self.lose(packets, lines)
         return False
 
-    def lose(self, packets: int) -> None:
-        """Count packets that nobody will write."""
+    def lose(self, packets: int, lines: int = 0) -> None:
+        """Count packets and lines that nobody will write."""
         with self._lock:
             self.lost += packets
+            self.lines_lost += lines
 
     def close(self) -> None:
         """Write what waits, say how it ended, close everything. A disk that hangs is left alone after some seconds."""
         self._backlog.close()
-        if self._thread.ident is not None:
-            self._thread.join(_CLOSING_S)
+        if self._thread.ident is None or self._left_alone:
+            return
+        self._thread.join(_CLOSING_S)
+        if self._thread.is_alive():
+            self._left_alone = True
+            self._say_ended(f"its disk did not take what was left within {_CLOSING_S:g} s")
+            self._give_up()
 
     def facts(self) -> dict[str, Any]:
         """For reports: ``folder``, ``state`` (``complete`` or ``ended``), ``reason``, ``packets``, ``bytes``,
-        ``lost``."""
+        ``lost`` (packets), ``lines_lost``."""
         with self._lock:
             streams = list(self._streams.values())
         return {
@@ -157,40 +163,42 @@ class Recorder:
             "packets": sum(stream.packets for stream in streams),
             "bytes": sum(stream.size for stream in streams),
             "lost": self.lost,
+            "lines_lost": self.lines_lost,
         }
 
     # The writing thread
 
     def _work(self) -> None:
         show_name()
-        try:
-            while (jobs := self._backlog.take(1.0)) is not None:
-                self._attempt(jobs)
-            self._finish()
-        except Exception as error:
-            self._end(_words(error))
-            log.debug("the recording failed", exc_info=True)
-        finally:
-            self._backlog.close()
-            for stream in self._known():
-                stream.close()
-
-    def _attempt(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            if self.ended is not None:
-                self.lose(job.packets)
-                continue
+        for part in (self._write, self._finish):
             try:
-                job.run()
-            except (OSError, av.FFmpegError) as error:
-                self.lose(job.packets)
+                part()
+            except Exception as error:
                 self._end(_words(error))
-        self._look()
+                log.debug("the recording failed", exc_info=True)
+
+    def _write(self) -> None:
+        look = Job(self._look)
+        try:
+            while not self._backlog.over:
+                for job in self._backlog.take(1.0):
+                    self._attempt(job)
+                self._attempt(look)
+        finally:
+            self._give_up()
+
+    def _attempt(self, job: Job) -> None:
+        if self.ended is not None:
+            self.lose(job.packets, job.lines)
+            return
+        try:
+            job.run()
+        except (OSError, av.FFmpegError) as error:
+            self.lose(job.packets, job.lines)
+            self._end(_words(error))
 
     def _look(self) -> None:
-        """After each handful of jobs: flush, and now and then see what is left of the disk."""
-        if self.ended is not None:
-            return
+        """After each handful of jobs: flush, and now and then see what is left of the disk. Raises OSError."""
         for stream in self._known():
             stream.flush()
         now_ns = self.now_ns()
@@ -205,15 +213,26 @@ class Recorder:
             self._next_save_ns = now_ns + _SAVE_NS
             self._save(SERVICES, measured)
 
+    def _give_up(self) -> None:
+        """Count what waits, or is under way, as lost."""
+        for job in self._backlog.give_up():
+            self.lose(job.packets, job.lines)
+
     def _end(self, reason: str) -> None:
-        if self.ended is None:
+        self._say_ended(reason)
+        for stream in self._known():
+            stream.close()
+
+    def _say_ended(self, reason: str) -> None:
+        """Once. Touches no file."""
+        with self._lock:
+            if self.ended is not None:
+                return
             self.ended = scrub(reason)
-            packets = sum(stream.packets for stream in self._known())
-            log.error(
-                "the recording in %s ends, the run goes on: %s (%d packets written)", self.folder, self.ended, packets
-            )
-            for stream in self._known():
-                stream.close()
+        packets = sum(stream.packets for stream in self._known())
+        log.error(
+            "the recording in %s ends, the run goes on: %s (%d packets written)", self.folder, self.ended, packets
+        )
 
     def _finish(self) -> None:
         for stream in self._known():

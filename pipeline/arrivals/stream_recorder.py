@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from io import BufferedWriter
@@ -43,12 +44,12 @@ class Desk(Protocol):
         """Monotonic time."""
         ...
 
-    def put(self, job: Callable[[], None], size: int = 0, packets: int = 0) -> bool:
+    def put(self, job: Callable[[], None], size: int = 0, packets: int = 0, lines: int = 0) -> bool:
         """Have the writing thread do something; False where that will not happen, which is counted."""
         ...
 
-    def lose(self, packets: int) -> None:
-        """Count packets that nobody will write."""
+    def lose(self, packets: int, lines: int = 0) -> None:
+        """Count packets and lines that nobody will write."""
         ...
 
 
@@ -57,7 +58,7 @@ class StreamRecorder:
     :meth:`outcome`; none of them waits. What is called ``write`` and below is the writing thread's.
 
     Args:
-        folder: of the stream; exists.
+        folder: of the stream; is made with the first thing that is written.
         desk: who writes.
         kind: ``camera``, whose packets come when they come, or ``recording``, whose frames are given out at a pace.
     """
@@ -68,10 +69,12 @@ class StreamRecorder:
         self._kind = kind
         self._connections = 0
         self._segment: Segment | None = None  # the reader's view: where its packets go
+        self._pending: tuple[Segment, dict[str, Any]] | None = None  # a connection that nobody was told of yet
         self._gap = 0  # packets lost since the last one that was not
         # The writing thread's
         self._open: Segment | None = None
         self._files: dict[str, BufferedWriter] = {}
+        self._held: Counter[str] = Counter()  # lines since a file was last flushed
         self._written = 0  # bytes, but for the segment that is open
         self.packets = 0
 
@@ -81,7 +84,7 @@ class StreamRecorder:
         """A connection, or a lap of a recording, is open."""
         at_ns = self._at(self._desk.now_ns())
         self._connections += 1
-        self._segment = None
+        self._segment = self._pending = None
         if self._desk.ended is not None:
             return
         try:
@@ -100,18 +103,24 @@ class StreamRecorder:
             "width": context.width,
             "height": context.height,
         }
-        if (
-            opened.codec == "rawvideo" and context.codec_tag.isprintable()
-        ):  # its layout is in the tag alone, and NUT has tags of its own
+        # The layout of raw video is in the tag alone, and NUT has tags of its own.
+        if opened.codec == "rawvideo" and context.codec_tag.isprintable():
             facts["tag"] = context.codec_tag
-        if self._desk.put(partial(self._write_opened, new, facts)):
-            self._segment = new
+        self._pending = new, facts
+        self._tell_opened()
+
+    def _tell_opened(self) -> None:
+        """Hand the connection in, if there is room for it now: without it none of its packets can be kept."""
+        if self._pending is not None and self._desk.put(partial(self._write_opened, *self._pending)):
+            self._segment, self._pending = self._pending[0], None
 
     def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
         """A packet was read at ``read_ns``; what the decoder makes of it comes later."""
+        self._tell_opened()
         into = self._segment
         if into is None:
             self._desk.lose(1)
+            self._gap += self._pending is not None
             return
         data = bytes(packet)
         line: dict[str, Any] = {
@@ -133,7 +142,8 @@ class StreamRecorder:
         line: dict[str, Any] = {"state": condition.state, "at": self._at(self._desk.now_ns())}
         if condition.cause is not None:
             line["cause"] = condition.cause
-        self._desk.put(partial(self.write_line, ARRIVALS, line))
+        self._tell_opened()
+        self._desk.put(partial(self.write_line, ARRIVALS, line), lines=1)
 
     # The follow loop
 
@@ -150,7 +160,7 @@ class StreamRecorder:
             if trace[mark]:
                 line[mark.name.lower()] = self._at(trace[mark])
         line["ended"] = self._at(max(trace[: Mark.FOLLOWED + 1]))
-        self._desk.put(partial(self.write_line, FRAMES, line))
+        self._desk.put(partial(self.write_line, FRAMES, line), lines=1)
 
     def _at(self, at_ns: int) -> int:
         return at_ns - self._desk.origin_ns
@@ -167,8 +177,10 @@ class StreamRecorder:
         """Append a line to one of the stream's files; raises OSError."""
         file = self._files.get(name)
         if file is None:
+            self._folder.mkdir(exist_ok=True)
             file = self._files[name] = (self._folder / name).open("ab")
         self._written += file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._held[name] += 1
 
     def _write_opened(self, new: Segment, facts: dict[str, Any]) -> None:
         self._close_segment()
@@ -182,18 +194,21 @@ class StreamRecorder:
 
     def flush(self) -> None:
         """Hand what is buffered to the system; raises OSError."""
-        for file in self._files.values():
+        for name, file in self._files.items():
             file.flush()
+            self._held[name] = 0
 
     def close(self) -> None:
         """Close all files; what cannot be written any more is lost with the disk that refused it."""
         self._close_segment()
-        for file in self._files.values():
+        for name, file in self._files.items():
             try:
                 file.close()
             except OSError:
                 file.raw.close()
+                self._desk.lose(0, self._held[name])
         self._files.clear()
+        self._held.clear()
 
     def _close_segment(self) -> None:
         if self._open is not None:

@@ -115,7 +115,9 @@ def _about_model(model: Mapping[str, Any]) -> list[Finding]:
 
 def _about_recording(recording: Mapping[str, Any]) -> list[Finding]:
     """Of a run whose arrivals were recorded."""
-    lost = f"{count(recording['lost'], 'packet')} not recorded" if recording.get("lost") else ""
+    kinds = {"lost": "packet", "lines_lost": "line"}
+    counts = [count(recording[key], kind) for key, kind in kinds.items() if recording.get(key)]
+    lost = f"{' and '.join(counts)} not recorded" if counts else ""
     if recording.get("reason"):
         text = f"the recording in {recording['folder']} ended before the run: {recording['reason']}"
         return [Finding("warning", "", f"{text}; {lost}" if lost else text)]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import av
 import pytest
 
 from pipeline.arrivals import Recorder
-from pipeline.arrivals.backlog import Backlog, Job
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.testing import FakeDetector
@@ -214,30 +212,11 @@ def test_the_daemon_records_and_reports(
     arrivals = json.loads(capsys.readouterr().out)["recording"]
     assert arrivals.pop("bytes") > 500
     assert arrivals == {
-        "folder": str(tmp_path / "rec"), "state": "complete", "reason": None, "packets": 8, "lost": 0
+        "folder": str(tmp_path / "rec"), "state": "complete", "reason": None, "packets": 8, "lost": 0,
+        "lines_lost": 0,
     }  # fmt: skip
     assert len(packets_in(tmp_path / "rec" / "clip" / "1.nut")) == 8
     assert main(arguments) == 2
     assert "is not empty; --record-arrivals needs a new folder" in capsys.readouterr().err
     assert main(["run", str(path), "--record-limit", "5"]) == 2
     assert "--record-limit needs --record-arrivals" in capsys.readouterr().err
-
-
-class TestBacklog:
-    def test_it_is_bounded_by_bytes_and_by_jobs(self) -> None:
-        backlog = Backlog(100, 3)
-        nothing: Callable[[], None] = lambda: None  # noqa: E731
-        assert backlog.put(Job(nothing, 60))
-        assert not backlog.put(Job(nothing, 41))
-        assert backlog.put(Job(nothing, 40))
-        assert backlog.put(Job(nothing))
-        assert not backlog.put(Job(nothing))
-        taken = backlog.take(0)
-        assert taken is not None
-        assert [job.size for job in taken] == [60, 40, 0]
-        assert backlog.take(0) == []
-        assert backlog.put(Job(nothing, 100))
-        backlog.close()
-        assert not backlog.put(Job(nothing))
-        assert len(backlog.take(0) or ()) == 1
-        assert backlog.take(0) is None

@@ -116,3 +116,19 @@ def test_damage_is_a_warning() -> None:
         ("warning", "2 packets could not be decoded"),
         ("warning", "1 frame flagged as damaged by the decoder"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ({"lost": 0, "lines_lost": 0}, []),
+        ({"lost": 2, "lines_lost": 0}, ["2 packets not recorded: the disk was too slow"]),
+        ({"lost": 1, "lines_lost": 3}, ["1 packet and 3 lines not recorded: the disk was too slow"]),
+        (
+            {"lost": 0, "lines_lost": 1, "reason": "full"},
+            ["the recording in rec ended before the run: full; 1 line not recorded"],
+        ),
+    ],
+)
+def test_what_a_recording_lost_is_said(lost: dict[str, Any], said: list[str]) -> None:
+    assert [finding.text for finding in findings(report(FINISHED) | {"recording": {"folder": "rec"} | lost})] == said
