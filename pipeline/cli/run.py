@@ -178,11 +178,17 @@ def _serve(config: ServerConfig, board: Board, *, telemetry: Telemetry, insecure
 @contextmanager
 def _beside(tracing: Tracing, telemetry: Telemetry, config: Config, board: Board) -> Iterator[None]:
     """What looks at a daemon from its beginning to its end."""
+    from pipeline.errors import ConfigError
     from pipeline.telemetry import wanted
 
     told = wanted(config.telemetry, os.environ)
-    if told is not None:
-        telemetry.begin(told, lambda: board.ledger)
+    try:
+        if told is not None:
+            telemetry.begin(told, lambda: board.ledger)
+    except ConfigError as refused:
+        if config.telemetry is not None:
+            raise
+        logging.getLogger("pipeline").warning("%s; no collector is told anything", refused)
     tracing.begin_run(lambda: board.ledger, lambda: str(board.facts()["model"]["device"]))
     try:
         yield

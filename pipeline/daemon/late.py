@@ -18,7 +18,7 @@ class LateNews:
 
     def __init__(self) -> None:
         self._next_ns = 0
-        self._told: dict[str, tuple[StreamLedger, int]] = {}  # late frames of the life that was looked at last
+        self._told: dict[StreamLedger, int] = {}  # late frames of each life up to the last look
 
     def look(self, ledger: Ledger, now_ns: int) -> None:
         """Cheap enough to be called all the time. ``now_ns``: monotonic."""
@@ -33,9 +33,8 @@ class LateNews:
                 continue
             account.times.notice()
             so_far = account.times.late.frames
-            life, before = told.get(name, (account, 0))
-            new = so_far - (before if life is account else 0)
-            self._told[name] = account, so_far
+            new = so_far - told.get(account, 0)
+            self._told[account] = so_far
             if new:
                 frames += new
                 late += account.times.lateness().newest[:new]

@@ -16,6 +16,12 @@ NEEDED = "opentelemetry.exporter.otlp.proto.http"
 MISSING = "OpenTelemetry is not installed; install it with: pip install 'video-pipeline[otel]'"
 _VARIABLE = "OTEL_EXPORTER_OTLP{}_ENDPOINT"
 _INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
+_PROTOCOLS = (
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+)
+_SPOKEN = "http/protobuf"
 
 
 def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> TelemetryConfig | None:
@@ -36,6 +42,8 @@ def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> Teleme
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
     if _installed():
+        if asked.endpoint is None:
+            _warn_of_protocols(environ)
         return asked
     if config is not None:
         raise ConfigError(f"telemetry: {MISSING}")
@@ -46,6 +54,14 @@ def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> Teleme
 def _is_told(kind: str, environ: Mapping[str, str]) -> bool:
     address = environ.get(_VARIABLE.format("")) or environ.get(_VARIABLE.format(f"_{kind.upper()}"))
     return bool(address) and environ.get(f"OTEL_{kind.upper()}_EXPORTER", "otlp").strip().lower() == "otlp"
+
+
+def _warn_of_protocols(environ: Mapping[str, str]) -> None:
+    """Who listens where the variables say may speak what they say, and then understands nothing."""
+    for name in _PROTOCOLS:
+        asked = environ.get(name, "").strip().lower()
+        if asked not in ("", _SPOKEN):
+            log.warning("%s is %s, but this program speaks %s only", name, asked, _SPOKEN)
 
 
 def _interval_s(milliseconds: str) -> float:

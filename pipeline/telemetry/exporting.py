@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.config import TelemetryConfig
+from pipeline.errors import ConfigError
 from pipeline.ledger import Late, Ledger, StreamLedger
 from pipeline.telemetry.identity import trace_id
 from pipeline.threads import WorkerGroup
@@ -46,7 +47,7 @@ class Telemetry:
         self._group = WorkerGroup()
         self._config: TelemetryConfig | None = None
         self._ledger: Callable[[], Ledger | None] = lambda: None
-        self._seen: dict[str, tuple[StreamLedger, int]] = {}  # late frames kept in the life that was looked at last
+        self._seen: dict[StreamLedger, int] = {}  # late frames kept of each life up to the last look
         self._shutdown: list[Callable[[], None]] = []
         self.frames = 0
         self.frames_lost = 0
@@ -54,12 +55,16 @@ class Telemetry:
         self.exports_lost = 0
 
     def begin(self, config: TelemetryConfig, ledger: Callable[[], Ledger | None]) -> None:
-        """Tell from now on; ``ledger`` says None until something runs."""
-        self._config = config
+        """Tell from now on; ``ledger`` says None until something runs. Raises ConfigError where a variable of
+        OpenTelemetry's has a value that it does not take."""
         self._ledger = ledger
-        resource = _resource()
-        tell_traces = self._traces(config, resource) if config.traces else None
-        tell_metrics = self._metrics(config, resource) if config.metrics else None
+        try:
+            resource = _resource()
+            tell_traces = self._traces(config, resource) if config.traces else None
+            tell_metrics = self._metrics(config, resource) if config.metrics else None
+        except ValueError as exc:
+            raise ConfigError(f"telemetry: {exc}") from exc
+        self._config = config
         # What it says of its variables is for the log; of a collector that is away it would say something each time.
         _LIBRARY.setLevel(logging.CRITICAL)
         self._group.start("telemetry", lambda: self._work(config, tell_traces, tell_metrics))
@@ -116,7 +121,7 @@ class Telemetry:
             if not frames:
                 return
             self.frames_lost += len(frames)  # until they are taken: the program may end before
-            if _taken(exporter.export, spans.of(frames)):
+            if _taken(lambda: exporter.export(spans.of(frames))):
                 self.frames_lost -= len(frames)
                 self.frames += len(frames)
             else:
@@ -138,29 +143,30 @@ class Telemetry:
         observe(meters.get_meter("pipeline"), self._ledger, lambda: self.frames_lost)
         self._shutdown.append(exporter.shutdown)
 
-        def tell() -> None:
+        def export() -> object:
             found = reader.get_metrics_data()
-            if found is None:
-                return
-            if _taken(exporter.export, found):
+            assert found is not None, "the number of frames lost is always told"
+            return exporter.export(found)
+
+        def tell() -> None:
+            self.exports_lost += 1  # until it is taken, as with traces
+            if _taken(export):
+                self.exports_lost -= 1
                 self.exports += 1
             else:
-                self.exports_lost += 1
                 self._complain("metrics")
 
         return tell
 
     def _late(self, ledger: Ledger) -> list[Late]:
-        """Frames that were late since the last look."""
+        """Frames that were late since the last look. Of an earlier life nothing but their number is left."""
         found: list[Late] = []
         before, self._seen = self._seen, {}
-        for name, account in list(ledger.streams.items()):
-            if name != account.name:  # an earlier life
-                continue
-            life, seen = before.get(name, (account, 0))
-            kept, newest = account.times.kept_since(seen if life is account else 0)
-            self._seen[name] = account, kept
-            self.frames_lost += kept - (seen if life is account else 0) - len(newest)
+        for account in list(ledger.streams.values()):
+            seen = before.get(account, 0)
+            kept, newest = account.times.kept_since(seen)
+            self._seen[account] = kept
+            self.frames_lost += kept - seen - len(newest)
             found += newest
         found.sort(key=lambda late: late.took_ns / late.limit_ns, reverse=True)
         self.frames_lost += len(found[MOST:])
@@ -171,10 +177,10 @@ class Telemetry:
         log.warning(text, kind, self.frames_lost, extra={"same": "telemetry"})
 
 
-def _taken(export: Callable[[Any], Any], told: Any) -> bool:
+def _taken(export: Callable[[], Any]) -> bool:
     """Whether a collector took it. Whatever that makes the library raise costs what was told, not the telling."""
     try:
-        return str(export(told).name) == "SUCCESS"
+        return str(export().name) == "SUCCESS"
     except Exception:
         log.debug("telemetry: the export failed", exc_info=True)
         return False

@@ -58,7 +58,7 @@ def observe(meter: Meter, ledger: Callable[[], Ledger | None], lost: Callable[[]
                 yield Observation(count, {"sink": name, "reason": reason})
 
     meter.create_observable_counter("pipeline.sink.lost", [of_sinks], "{result}", "Results that a sink lost")
-    text = "Late frames whose traces the collector was not told"
+    text = "Late frames kept with their journey of which the collector was not told"
     meter.create_observable_counter("pipeline.telemetry.lost", [lambda options: [Observation(lost())]], "{frame}", text)
 
 

@@ -40,10 +40,11 @@ class Spans:
 
     def of(self, frames: Iterable[Late]) -> list[ReadableSpan]:
         """All spans of these frames."""
+        spans: list[ReadableSpan] = []
+        self._ended.spans = spans
         for late in frames:
             self._numbers.trace_id = trace_id(self._run, late)
             self._trace(late)
-        spans, self._ended.spans = self._ended.spans, []
         return spans
 
     def _trace(self, late: Late) -> None:

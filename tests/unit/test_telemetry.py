@@ -246,6 +246,17 @@ def test_a_collector_that_never_answers_holds_up_nobody(world: World, monkeypatc
 
 
 @needs_otel
+def test_metrics_that_nobody_took_before_the_end_are_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "END_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with telling(f"http://127.0.0.1:{silent.getsockname()[1]}", world.ledger, traces=False) as telemetry:
+            telemetry.end()
+            told = telemetry.facts()["telemetry"]
+        silent.accept()[0].close()
+    assert (told["exports"], told["exports_lost"]) == (0, 1)
+
+
+@needs_otel
 def test_what_comes_while_it_is_told_is_bounded_and_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "MOST", 5)
     with ThreadPoolExecutor(1) as pool:  # frames end while nobody looks
@@ -272,6 +283,52 @@ def test_a_stream_that_began_anew_is_told_from_its_beginning(world: World) -> No
 
 
 @needs_otel
+def test_late_frames_of_a_life_that_ended_between_two_looks_are_lost(world: World) -> None:
+    telemetry = Telemetry(Anchor())
+    assert telemetry._late(world.ledger) == []
+    for _ in range(2):  # the second one begins and ends unseen
+        world.frame("gate", infer=330)
+        world.ledger.add(StreamLedger("gate", live=True, budget_ns=200 * MS))
+        world.ledger.streams["gate"].decoded = 1
+    world.frame("gate", infer=330)
+    assert [late.stream for late in telemetry._late(world.ledger)] == ["gate"]
+    assert telemetry.frames_lost == 2
+    world.ledger.retire("gate")
+    assert telemetry._late(world.ledger) == []
+    assert telemetry.frames_lost == 2, "that one was told"
+
+
+@needs_otel
+def test_a_library_that_raises_before_it_tells_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from pipeline.telemetry.spans import Spans
+
+    sound, asked = Spans.of, threading.Event()
+
+    def fails_once(spans: Spans, frames: Any) -> Any:
+        if not asked.is_set():
+            asked.set()
+            raise TypeError("a fault of its own")
+        return sound(spans, frames)
+
+    def fails(reader: object) -> None:
+        raise TypeError("another")
+
+    monkeypatch.setattr(Spans, "of", fails_once)
+    monkeypatch.setattr(InMemoryMetricReader, "get_metrics_data", fails)
+    collector = Collector()
+    with listening(collector) as endpoint, telling(endpoint, world.ledger) as telemetry:
+        world.frame("gate", infer=330)
+        assert asked.wait(30)
+        world.as_usual("gate", 5)
+        world.frame("gate", infer=331)
+        collector.until(lambda one: len(one.spans) > 0)
+    told = telemetry.facts()["telemetry"]
+    assert told == {"frames": 1, "frames_lost": 1, "exports": 0, "exports_lost": 1}
+
+
+@needs_otel
 def test_a_library_that_raises_costs_what_was_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
@@ -294,6 +351,33 @@ def test_a_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, capl
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
     with listening(Collector()) as endpoint, telling(endpoint, None):
         assert "Invalid timeout value 'soon'" in caplog.text
+
+
+@needs_otel
+@pytest.mark.parametrize("section", [True, False])
+def test_a_variable_that_the_library_refuses_costs_no_run_that_did_not_ask_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], section: bool
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+    path = tmp_path / "streams.yaml"
+    streams = "streams: [{name: a, source: 'pattern:?size=64x48&frames=3', policy: every_frame}]\n"
+    path.write_text(("telemetry: {}\n" if section else "") + streams)
+    assert main(["run", str(path)]) == (2 if section else 0)
+    told = capsys.readouterr().err
+    assert "telemetry: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer but got many" in told
+    assert ("no collector is told anything" in told) is not section
+    assert "Traceback" not in told
+
+
+@needs_otel
+def test_a_protocol_that_is_not_spoken_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    assert wanted(None, variables) is not None
+    assert caplog.messages == ["OTEL_EXPORTER_OTLP_PROTOCOL is grpc, but this program speaks http/protobuf only"]
+    wanted(None, variables | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
+    wanted(TelemetryConfig(endpoint=COLLECTOR), variables)
+    assert len(caplog.messages) == 1, "who names a collector says how it is spoken to"
 
 
 @needs_otel
