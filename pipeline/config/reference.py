@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def _table(
     title: str, section: type[Section], text: str | None = None, names: tuple[str, ...] | None = None, level: int = 2
 ) -> Iterator[str]:
     yield f"\n{'#' * level} {title}\n"
-    yield f"{text or section.__doc__}\n"
+    yield f"{text or inspect.getdoc(section)}\n"
     yield "| key | value | unset | meaning |"
     yield "|---|---|---|---|"
     for name in names or section.model_fields:

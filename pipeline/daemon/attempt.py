@@ -26,10 +26,9 @@ UNDER_WAY: frozenset[State] = frozenset({"loading", "warming", "comparing", "swi
 ENDS_S = 5.0
 """How long the workers of a model that is not put in may take to go home."""
 
-
-EVENT = {"event": True}
 HARDLY = 0.2
 """A share of common detections below this is worth a warning: a better model differs, but not in nearly everything."""
+EVENT = {"event": True}
 """Such a log line happened once more each time; it is not the same thing said again."""
 
 

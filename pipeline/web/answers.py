@@ -27,6 +27,11 @@ def json_answer(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
+def undrawable() -> Response:
+    """Of a picture that cannot be drawn or written as a JPEG; another one may be."""
+    return refusal(503, "NoPicture", "this picture cannot be drawn", {"retry-after": "5"})
+
+
 def refusal(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> Response:
     """``{"error": {"kind", "message"}}``; repeats nothing that the client sent."""
     body = orjson.dumps({"error": {"kind": kind, "message": message}})

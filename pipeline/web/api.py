@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from pipeline.errors import StageError
 from pipeline.ledger import ENDED, StreamLedger
 from pipeline.timing import now_ns
-from pipeline.web.answers import json_answer, refusal
+from pipeline.web.answers import json_answer, refusal, undrawable
 from pipeline.web.board import Board
 from pipeline.web.describe import overview, stream
 from pipeline.web.fresh import Fresh
@@ -127,7 +127,7 @@ class Api:
         except TooManyViewers:
             return refusal(503, "TooManyViewers", "too many live views are open", retry)
         except StageError:
-            return refusal(503, "NoPicture", "this picture cannot be drawn", retry)
+            return undrawable()
         return refusal(503, "Closing", "the server stops") if jpeg is None else Response(jpeg, media_type="image/jpeg")
 
     async def video(self, request: Request) -> ASGIApp:

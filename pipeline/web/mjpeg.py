@@ -10,7 +10,8 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pipeline.web.answers import refusal
+from pipeline.errors import StageError
+from pipeline.web.answers import refusal, undrawable
 from pipeline.web.live import LiveView, TooManyViewers, Viewer
 
 BOUNDARY: Final = b"frame"
@@ -69,7 +70,10 @@ class Mjpeg:
                     if refused is not None:
                         return refused
                     continue
-                jpeg, picture = picture.result(), None
+                try:
+                    jpeg, picture = picture.result(), None
+                except StageError:
+                    return undrawable()
                 if jpeg is None:
                     return None
                 await self._begin(send)

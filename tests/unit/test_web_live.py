@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
+from pipeline.errors import StageError
 from pipeline.flow import Pipeline
 from pipeline.frame import Picture, Result
 from pipeline.ledger import StreamLedger
@@ -138,6 +139,30 @@ def test_a_stream_whose_every_frame_is_lost_says_so(monkeypatch: pytest.MonkeyPa
             assert answer.headers["retry-after"] == "5"
         monkeypatch.setattr("pipeline.web.trouble.FRUITLESS_NS", 60_000_000_000)
         assert http.get("/api/streams").json()["streams"]["gate"]["cause"] is None, "a single frame says nothing"
+
+
+def test_a_picture_that_cannot_be_drawn_is_no_fault_of_the_server(
+    server: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawing = server.tap._draw
+    drawable = threading.Event()
+
+    def draws(result: Result, picture: Picture, most: int | None) -> bytes:
+        if drawable.is_set():
+            drawable.clear()
+            return drawing(result, picture, most)
+        raise StageError("gate: frame 3 could not be written as a JPEG")
+
+    server.tap._draw = draws
+    with Feeder(server), client(server) as http:
+        for path in ("frame.jpg", "video.mjpg"):
+            answer = http.get(f"/api/streams/gate/{path}")
+            assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "NoPicture")
+            assert answer.headers["retry-after"] == "5"
+        drawable.set()
+        ended = http.get("/api/streams/gate/video.mjpg")
+        assert (ended.status_code, ended.content.count(BOUNDARY)) == (200, 1), "it ends with the first that is none"
+    assert "Traceback" not in caplog.text
 
 
 def test_a_live_view_that_waits_in_vain_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
