@@ -161,6 +161,7 @@ class Ledger:
                 self._ended.append(account)
             while self._ended and _moved_ns(self._ended[0]) < moved_ns - LATELY_NS:
                 long_ago.append(self._ended.popleft())
+            account.in_total = True
             self._settled.merge(measured.latency)
             self._course.merge(measured.course)
             if corrected is not None:
@@ -212,7 +213,7 @@ class Ledger:
                 for name, stream in streams.items()
             },
             "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
-            "total": self._total(list(measured.values())),
+            "total": self._total([(stream, measured[name]) for name, stream in streams.items()]),
             "tracker": self.tracker(until_ns),
         }
 
@@ -240,19 +241,20 @@ class Ledger:
             "core_percent": round(100 * whole_ns / wall_ns, 4) if wall_ns > 0 else None,
         }
 
-    def _total(self, streams: Sequence[Measured]) -> dict[str, Any]:
+    def _total(self, streams: Sequence[tuple[StreamLedger, Measured]]) -> dict[str, Any]:
         total, corrected, course = Latency(), Histogram(), Course()
         with self._lock:
             total.merge(self._settled)
             corrected.merge(self._corrected)
             course.merge(self._course)
-        for measured in streams:
+            running = [measured for stream, measured in streams if not stream.in_total]  # some ended since the copy
+        for measured in running:
             total.merge(measured.latency)
             course.merge(measured.course)
             found = measured.corrected
             if found is not None:
                 corrected.merge(found)
-        lately = {span_s: together(measured.windows[span_s] for measured in streams) for span_s in SPANS}
+        lately = {span_s: together(measured.windows[span_s] for _, measured in streams) for span_s in SPANS}
         return total.as_dict() | {
             "end_to_end_corrected": stats(corrected),
             "windows": {f"{span_s}s": of_tally(tally) for span_s, tally in lately.items()},

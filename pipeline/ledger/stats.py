@@ -141,10 +141,6 @@ class Histograms:
         buckets = self._buckets[number * BUCKETS : (number + 1) * BUCKETS]
         return Histogram.of(buckets, self.totals[number], int(self._maxima[number]))
 
-    def present(self) -> list[str]:
-        """The series that some frame passed, in the order of the route."""
-        return [series for series, count in zip(SERIES, self.counts.tolist(), strict=True) if count]
-
     def percentiles(self, percents: Sequence[float]) -> Int64Array:
         """(len(SERIES), len(percents)) nanoseconds, 0 where a series has no durations."""
         used, counts = self._used()
@@ -226,11 +222,6 @@ class Latency:
     def __getitem__(self, series: str) -> Distribution:
         """One of them, as long as nothing is added; empty where no frame passed."""
         return Distribution(self.histograms[series], float(self.jitter_ns[SERIES.index(series)]))
-
-    @property
-    def stages(self) -> dict[str, Distribution]:
-        """Those of the stages that some frame passed, in the order of the route."""
-        return {series: self[series] for series in self.histograms.present() if series in STAGES}
 
     @property
     def end_to_end(self) -> Distribution:

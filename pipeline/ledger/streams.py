@@ -67,6 +67,7 @@ class StreamLedger:
         self.times = StreamTimes(name, looks_back=self.paced)
         self._settled: dict[str, Any] | None = None
         self._shape: bytes | None = None
+        self.in_total = False  # its distributions are among those of the run's ended streams; under the ledger's lock
         self._reconnects = 0  # as far as they are in the course
         self.lives = 1  # how many it stands for: see together()
 

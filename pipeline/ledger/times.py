@@ -194,14 +194,6 @@ class StreamTimes:
         return NOTHING if self._window is None else self._window.tally(span_s, now_ns)
 
     @property
-    def nominal_ns(self) -> int | None:
-        """How often a frame is expected: the median interval between the arrivals of published frames, or None where
-        nothing is expected at any time."""
-        with self._lock:
-            self._fold()
-            return self._nominal_ns
-
-    @property
     def _nominal_ns(self) -> int | None:
         return None if self._exits is None else self._exits.nominal_ns
 

@@ -205,6 +205,20 @@ class TestSettling:
             assert ledger.as_dict()["total"] == total
         assert ledger.as_dict()["streams"] == before["streams"]
 
+    def test_a_stream_that_settles_while_it_is_being_added_up_counts_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ledger = self.run()
+        total = ledger.as_dict()["total"]
+        sound = ledger.batches
+
+        def meanwhile() -> dict[int, int]:  # asked for after the streams were looked at
+            ledger.settle(ledger.streams["a"])
+            return sound()
+
+        monkeypatch.setattr(ledger, "batches", meanwhile)
+        assert ledger.as_dict()["total"] == total
+
     def test_a_settled_stream_keeps_its_figures_and_gives_its_distributions_away(self) -> None:
         ledger = self.run()
         account = ledger.streams["a"]
