@@ -45,7 +45,11 @@ def a_plan(
     done = round(10 * fps)
     streams = {
         name: Predicted(
-            100, min(100, done), done, Counter({"overflow": 100 - done} if done < 100 else {}), [p99_ms] * done
+            done,
+            [p99_ms] * done,
+            wanted=100,
+            done=min(100, done),
+            lost=Counter({"overflow": 100 - done} if done < 100 else {}),
         )
         for name in names
     }
@@ -53,7 +57,7 @@ def a_plan(
     proof = None
     if measured is not None:
         finished = round(10 * measured[0])
-        proven = {name: Proven(finished, {}, _spread(measured[1], finished)) for name in names}
+        proven = {name: Proven(finished, _spread(measured[1], finished)) for name in names}
         proof = Proof(10.0, proven, 0.6, {1: 50}, {"bottleneck": None})
     asked = [SimpleNamespace(name=name, source=SourceUrl.parse(f"{name}.mp4"), isolation="thread") for name in names]
     made = tuple(SimpleNamespace(stream=stream, seconds=None) for stream in asked)

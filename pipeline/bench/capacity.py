@@ -20,12 +20,17 @@ from pipeline.daemon.model import Wanted, load
 from pipeline.errors import PipelineError
 from pipeline.flow import Pipeline
 from pipeline.ledger import Ledger
+from pipeline.ledger.journal import BatchRun
 from pipeline.timing import cpu_ns, now_ns
 
 FREE = {"loop": True, "pace": "asap", "policy": "every_frame", "fps": None, "stride": 1}
 """What a stream is changed to."""
 LONGEST_START_S = 30.0
 """Until every stream has a result."""
+FEWEST_BATCHES = 3
+"""From beginning to end within the window, which is longer where a batch takes long."""
+LONGEST_WINDOW_S = 30.0
+"""Beyond what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0, 
     Args:
         config: model, batching, sinks, and streams that are recordings: copies of what cameras send. Their rates are
             ignored.
-        seconds: length of the window; at most ten seconds of batches are remembered.
+        seconds: length of the window, at least: it lasts until there were :data:`FEWEST_BATCHES`; at most ten seconds
+            of batches are remembered.
         warm_s: what is left out before it.
         overrun: frames are read as fast as they can be, and give way to newer ones instead of holding their readers up.
 
@@ -89,25 +95,27 @@ def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0, 
         before, read_before = _processed(pipeline.ledger), _decoded(pipeline.ledger)
         began_ns, began_cpu_ns = now_ns(), cpu_ns()
         _pass(pipeline, seconds)
+        until_ns = now_ns() + int(LONGEST_WINDOW_S * 1e9)
+        while now_ns() < until_ns and len(_batches(pipeline.ledger, began_ns)) < FEWEST_BATCHES:
+            _pass(pipeline, 0.05)
         frames, spent_s = _processed(pipeline.ledger) - before, (now_ns() - began_ns) / 1e9
         read = _decoded(pipeline.ledger) - read_before
         spent_cpu_ms = (cpu_ns() - began_cpu_ns) / 1e6
-        service_ms: dict[int, list[float]] = {}
-        for batch in pipeline.ledger.journal(began_ns).batches:
-            if batch.began_ns >= began_ns:
-                service_ms.setdefault(batch.items, []).append((batch.parsed_ns - batch.began_ns) / 1e6)
+        batches = _batches(pipeline.ledger, began_ns)
     finally:
         pipeline.abort()
         pipeline.join()
         pipeline.detector.close()
-    batches = sum(map(len, service_ms.values()))
     if not frames or not batches:
-        raise PipelineError(f"no frame was processed within {seconds:g} s{_reason(pipeline.ledger)}")
+        raise PipelineError(f"no frame was processed within {spent_s:.0f} s{_reason(pipeline.ledger)}")
+    service_ms: dict[int, list[float]] = {}
+    for batch in batches:
+        service_ms.setdefault(batch.items, []).append((batch.parsed_ns - batch.began_ns) / 1e6)
     return Capacity(
         fps=frames / spent_s,
         read_fps=read / spent_s,
         seconds=spent_s,
-        mean_batch=sum(size * len(times) for size, times in service_ms.items()) / batches,
+        mean_batch=statistics.fmean(batch.items for batch in batches),
         service_ms={size: statistics.median(times) for size, times in sorted(service_ms.items())},
         cpu_ms_per_frame=spent_cpu_ms / frames,
         workers=loaded.options.workers,
@@ -132,6 +140,10 @@ def _processed(ledger: Ledger) -> int:
 
 def _decoded(ledger: Ledger) -> int:
     return sum(account.decoded for account in ledger.streams.values())
+
+
+def _batches(ledger: Ledger, since_ns: int) -> list[BatchRun]:
+    return [batch for batch in ledger.journal(since_ns).batches if batch.began_ns >= since_ns]
 
 
 def _reason(ledger: Ledger) -> str:

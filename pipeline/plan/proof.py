@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
-
 from pipeline import build
 from pipeline.config import Config
 from pipeline.daemon.model import Loaded
@@ -21,6 +19,7 @@ from pipeline.ledger import Ledger
 from pipeline.plan.copies import Copy
 from pipeline.plan.costs import StreamCosts
 from pipeline.plan.simulation import WARM_S
+from pipeline.plan.window import Processed, Together
 from pipeline.report import compose
 from pipeline.threads import StopFlag
 from pipeline.timing import Mark, cpu_ns, elapsed, now_ns
@@ -37,56 +36,25 @@ def phases(count: int) -> list[float]:
 
 
 @dataclass(slots=True)
-class Proven:
-    """What was measured of one stream within the window.
+class Proven(Processed):
+    """What was measured of one stream within the window; ``lost``: frames that were dropped, by reason."""
 
-    Attributes:
-        finished: frames that were processed.
-        lost: frames that were dropped, by reason.
-        latencies_ms: of the processed ones, from the reading of the packet until the last sink was done.
-    """
-
-    finished: int = 0
     lost: dict[str, int] = field(default_factory=dict)
-    latencies_ms: list[float] = field(default_factory=list)
-
-    def percentile(self, percent: float) -> float | None:
-        """Milliseconds, or None where nothing was finished."""
-        return float(np.percentile(self.latencies_ms, percent)) if self.latencies_ms else None
 
 
 @dataclass(slots=True)
-class Proof:
+class Proof(Together[Proven]):
     """What was measured.
 
     Attributes:
-        seconds: length of the window.
-        streams: by name.
         cores: CPU time of the program over the window's length.
         batches: how many of each size, over the whole run.
         report: the report of the run.
     """
 
-    seconds: float
-    streams: dict[str, Proven]
     cores: float
     batches: dict[int, int]
     report: dict[str, Any]
-
-    @property
-    def fps(self) -> float:
-        """Frames processed per second."""
-        return sum(stream.finished for stream in self.streams.values()) / self.seconds
-
-    @property
-    def latencies_ms(self) -> list[float]:
-        """Of all streams."""
-        return [value for stream in self.streams.values() for value in stream.latencies_ms]
-
-    def percentile(self, percent: float) -> float | None:
-        """Of all streams together, milliseconds."""
-        values = self.latencies_ms
-        return float(np.percentile(values, percent)) if values else None
 
 
 def prove(
@@ -180,4 +148,4 @@ def _counted(ledger: Ledger, name: str) -> tuple[int, dict[str, int]]:
 
 def _since(before: tuple[int, dict[str, int]], after: tuple[int, dict[str, int]]) -> Proven:
     lost = {reason: frames - before[1].get(reason, 0) for reason, frames in after[1].items()}
-    return Proven(after[0] - before[0], {reason: frames for reason, frames in lost.items() if frames})
+    return Proven(after[0] - before[0], lost={reason: frames for reason, frames in lost.items() if frames})

@@ -8,40 +8,21 @@ import threading
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from pipeline.cli import main
+from tests.commands import cli
 from tests.media import B_FRAMES, Media, media
 from tests.models import Cells, save, ultralytics_metadata
 
-__all__ = ["media"]
-
-
-class Run(NamedTuple):
-    """One call of ``main``."""
-
-    code: int
-    out: str
-    err: str
+__all__ = ["cli", "media"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "cells.pt"
     return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Run:
-        code = main([str(argument) for argument in arguments])
-        return Run(code, *capsys.readouterr())
-
-    return run
 
 
 def written(path: Path, model: Path, *streams: str) -> Path:

@@ -10,14 +10,13 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import pytest
 import torch
 from torch import Tensor
 
-from pipeline.cli import main
 from pipeline.config import StreamConfig
 from pipeline.errors import SourceUnavailable, UsageError
 from pipeline.orphans import no_orphan
@@ -26,12 +25,13 @@ from pipeline.plan.copies import spread
 from pipeline.redact import SourceUrl
 from pipeline.sources import CameraSource
 from pipeline.threads import StopFlag
+from tests.commands import cli
 from tests.faults.camera import Camera, read_clip, serving
 from tests.media import B_FRAMES, Media, media
 from tests.models import Cells, save, ultralytics_metadata
 from tests.processes import awaited
 
-__all__ = ["media"]
+__all__ = ["cli", "media"]
 
 NAMES = {0: "red", 1: "green", 2: "blue"}
 QUICK = ("--measure", "0.3", "--copy", "0.8")
@@ -46,25 +46,6 @@ class Slow(Cells):
             square = (square @ square).clamp(0.0, 1e-3)
         boxes, scores = self.cells(x)
         return torch.cat((boxes, scores + 0.0 * square[0, 0]), 1)
-
-
-class Run(NamedTuple):
-    """One call of ``main``."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Run:
-        code = main([str(argument) for argument in arguments])
-        return Run(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +69,7 @@ def test_a_light_load_is_planned_and_proven(cli: Any, model: Path, media: Media,
         f"name: later, source: {clip}, enabled: false",
     )
     done = cli("plan", file, "--out", "offer", "--prove", "1.5", "--json", *QUICK)
+    assert done.code in (0, 5), done.err
     report = json.loads(done.out)
     assert json.loads((tmp_path / "offer/plan.json").read_text()) == report
     # A busy machine may prove the prediction wrong; what is said and the exit code then say so.
@@ -123,8 +105,8 @@ def test_more_than_the_machine_can_do_says_so(cli: Any, media: Media, tmp_path: 
     clip = media.clip(count=300, rate=200, time_base=Fraction(1, 200))
     file = written(tmp_path / "s.yaml", slow, *(f"name: c{n}, source: {clip}, policy: freshest" for n in range(4)))
     done = cli("plan", file, "--no-prove", "--out", "offer", *QUICK)
+    assert done.code == 4, done.err
     report = json.loads((tmp_path / "offer/plan.json").read_text())
-    assert done.code == 4
     assert done.out.splitlines()[-2].startswith("sustainable: no, ")
     assert report["predicted"]["fps"] < 0.7 * report["predicted"]["wanted_fps"]
     assert report["headroom"]["cameras"] < 0
@@ -233,8 +215,8 @@ def test_a_camera_is_planned_for_by_its_copy(cli: Any, model: Path, media: Media
     with serving(Camera("gate", clip, fps=25.0)) as cameras:
         file = written(tmp_path / "s.yaml", model, f"name: gate, source: '{cameras.url('gate')}', fps: 5")
         done = cli("plan", file, "--no-prove", "--json", *QUICK)
+    assert done.code == 0, done.err
     report = json.loads(done.out)
-    assert done.code == 0
     gate = report["streams"]["gate"]
     assert gate["copied_s"] >= 0.4
     assert gate["source"] == cameras.url("gate")
