@@ -2,7 +2,6 @@
 """What a run was given, and when: recorded as it comes, and played again with the same timing (design/arrivals.md)."""
 
 from pipeline.arrivals.about import settings_of
-from pipeline.arrivals.ahead import Ahead
 from pipeline.arrivals.comparing import Comparison, Decisions
 from pipeline.arrivals.feed import Arrivals, FrameLog
 from pipeline.arrivals.play_clock import VIRTUAL_NS, PlayClock, RealTime, Virtual
@@ -16,7 +15,6 @@ from pipeline.arrivals.watching import told_to, watched, watching
 __all__ = [
     "LIMIT_MB",
     "VIRTUAL_NS",
-    "Ahead",
     "Arrivals",
     "Comparison",
     "Decisions",

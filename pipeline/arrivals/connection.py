@@ -81,6 +81,8 @@ class RecordedConnection:
         address = f"file:{self._path.absolute()}"
         target = Target(address, self._tape.name, options, live=self._live, format=CONTAINER)
         try:
+            if not self._path.is_file():
+                raise SourceUnavailable(f"{self._tape.name}: {self._path.name} is not there", cause="not_found")
             opened = open_video(target, self._limits)
         except (SourceUnavailable, SourceInvalid):
             self._tape.tear(line["opened"])

@@ -55,21 +55,25 @@ class RealTime:
 
 
 class Virtual:
-    """The clock of one stream of a virtual play: always as late as what was last read of it."""
+    """The clock of one stream of a virtual play: always as late as what was last read of it.
+
+    Attributes:
+        at_ns: the time of the recording that it is.
+    """
 
     def __init__(self, recording: Recording) -> None:
         self._wall_ns = recording.wall_ns
-        self._at_ns = 0
+        self.at_ns = 0
 
     def now_ns(self) -> int:
         """Virtual monotonic time."""
-        return VIRTUAL_NS + self._at_ns
+        return VIRTUAL_NS + self.at_ns
 
     def wall_ns(self) -> int:
         """Wall time as it was at this point of the recording."""
-        return self._wall_ns + self._at_ns
+        return self._wall_ns + self.at_ns
 
     def reach(self, at_ns: int, stop: StopFlag) -> bool:
         """Be there."""
-        self._at_ns = max(self._at_ns, at_ns)
+        self.at_ns = max(self.at_ns, at_ns)
         return not stop.is_set()

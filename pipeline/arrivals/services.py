@@ -12,6 +12,10 @@ MOST_SAMPLES: Final = 512
 """Of each batch size; when there are more, every second one is kept from then on, over the whole run."""
 
 
+_LONGEST_NS: Final = 3_600_000_000_000
+"""No batch takes longer: ``model.timeout_s`` ends a run before."""
+
+
 class Service(NamedTuple):
     """Nanoseconds that one batch took: in the network, and for making detections of its outputs."""
 
@@ -73,7 +77,8 @@ class ServiceTimes:
     A size that was not measured takes what the sizes around it suggest: between two measured ones it lies on the line
     through their medians, beyond them a picture costs what it does in the nearest.
 
-    Raises ValueError where ``measured`` is not what :meth:`ServiceLog.as_dict` gave.
+    Raises ValueError, TypeError, KeyError or OverflowError where ``measured`` is not what :meth:`ServiceLog.as_dict`
+    gave.
     """
 
     def __init__(self, measured: dict[str, Any]) -> None:
@@ -84,9 +89,9 @@ class ServiceTimes:
         }
         self._sizes = sorted(self._samples)
         if any(size < 1 for size in self._sizes) or any(
-            min(sample) < 0 for samples in self._samples.values() for sample in samples
+            not 0 <= part <= _LONGEST_NS for samples in self._samples.values() for sample in samples for part in sample
         ):
-            raise ValueError("a batch of no frames, or one that took less than no time")
+            raise ValueError("a batch of no frames, or one that took less than no time, or for ever")
         self._medians = {
             size: Service(round(median(s.infer_ns for s in samples)), round(median(s.parse_ns for s in samples)))
             for size, samples in self._samples.items()

@@ -45,6 +45,7 @@ def configure(parser: Parser) -> None:
     )
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="FILE", help="TorchScript or .pt2 file, or builtin:people (default)")
+    model.add_argument("--adapter", metavar="NAME", help="how its output is read (default: recognised)")
     model.add_argument("--conf", type=fraction, metavar="F", help="least confidence of a detection (default 0.4)")
     model.add_argument(
         "--iou", type=fraction, metavar="F", help="overlap above which the weaker box goes (default 0.5)"
@@ -223,9 +224,9 @@ def _made(options: argparse.Namespace, out: Path, sinks: list[Any]) -> Replay:
     from pipeline.replaying import ArrivalsReplay, Replay, ReplayOptions
 
     wanted = ReplayOptions(
-        sources=tuple(options.source), config=options.config, model=options.model, out=out, save=options.save,
-        pace=options.pace if options.pace == "realtime" else "asap", fps=options.fps, limit=options.limit,
-        parallel=options.parallel, resume=options.resume, confidence=options.conf, iou=options.iou,
+        sources=tuple(options.source), config=options.config, model=options.model, adapter=options.adapter, out=out,
+        save=options.save, pace=options.pace if options.pace == "realtime" else "asap", fps=options.fps,
+        limit=options.limit, parallel=options.parallel, resume=options.resume, confidence=options.conf, iou=options.iou,
         classes=options.classes, device=options.device, precision=options.precision, batch=options.batch,
         workers=options.workers, inline=options.inline, hwaccel=options.hwaccel,
         tuned=False if options.no_tuned else None,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from pipeline.arrivals.reading import Recording
 from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamSettings
-from pipeline.errors import UsageError
+from pipeline.errors import ModelHung, UsageError
 from pipeline.frame import DropReason
 from pipeline.replaying import earlier
 from pipeline.replaying.options import ReplayOptions, sections
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from pipeline.arrivals import Comparison, Decisions, FrameLog, PlayClock, RealTime, Tape
     from pipeline.flow import Pipeline
     from pipeline.protocols import Detector, Sink
-    from pipeline.replaying.simulation import SimulatedClock, TimedDetector
+    from pipeline.replaying.timed import Later, SimulatedClock, TimedDetector
     from pipeline.stream import Stream, Witness
 
 log = logging.getLogger("pipeline")
 
-DECISIONS = "decisions.jsonl"
-"""What became of each frame, when, and what had become of it in the run that was recorded."""
+DECISIONS = "arrivals.decisions.jsonl"
+"""What became of each frame, when, and what had become of it in the run that was recorded. No stream's results can have
+this name."""
 _RESULTS_WAITING = 256
 
 
@@ -41,8 +43,8 @@ class ArrivalsReplay(Replay):
         folder: of the recording.
         pace: ``realtime``: threads, this machine's clock and this machine's speed; ``virtual``: a simulation with the
             service times of the recording, which decides alike each time.
-        options: ``model``, ``out``, ``save``, ``fps``, ``limit``, ``confidence``, ``iou``, ``classes``, ``device``,
-            ``precision``, ``batch``, ``workers``, ``hwaccel`` and ``tuned`` matter.
+        options: ``model``, ``adapter``, ``out``, ``save``, ``fps``, ``limit``, ``confidence``, ``iou``, ``classes``,
+            ``device``, ``precision``, ``batch``, ``workers``, ``hwaccel`` and ``tuned`` matter.
         extra_sinks: beside those of ``options``.
 
     Raises UsageError or ConfigError.
@@ -73,6 +75,7 @@ class ArrivalsReplay(Replay):
             self._of_stream = {name: _settings(recording, name, options) for name in recording.streams}
         except (ValidationError, KeyError, TypeError) as error:
             raise UsageError(f"{folder}: is damaged: its settings are none that this program knows") from error
+        _refuse_what_it_brought(folder, model, options)
         self._model, self._settings = sections(self.options, Config(model=model))
         self.streams = list(recording.streams)
         self.resumed = {}
@@ -81,6 +84,7 @@ class ArrivalsReplay(Replay):
         self._real: RealTime | None = None
         self._simulated: SimulatedClock | None = None
         self._timed: TimedDetector | None = None
+        self._later: Later | None = None
         self._workers = 1
         self._tapes: list[Tape] = []
         self._comparisons: dict[str, Comparison] = {}
@@ -90,7 +94,7 @@ class ArrivalsReplay(Replay):
     def _flow(self, detector: Detector, sinks: Sequence[Sink], batch_size: int, workers: int) -> Pipeline:
         from pipeline.arrivals import VIRTUAL_NS, RealTime
         from pipeline.flow import Pipeline
-        from pipeline.replaying.simulation import SimulatedClock, TimedDetector
+        from pipeline.replaying.timed import Later, SimulatedClock, TimedDetector
         from pipeline.stream import FlowOptions
 
         assert self._batch is not None, "a recording has one"
@@ -114,8 +118,8 @@ class ArrivalsReplay(Replay):
             return Pipeline(detector, sinks, flow)
         clock = SimulatedClock(VIRTUAL_NS + recording.first_ns, recording.wall_ns - VIRTUAL_NS)
         self._simulated = clock
-        limit_s = self._model.timeout_s
-        self._timed = TimedDetector(detector, workers, clock, recording.services, limit_s=limit_s)
+        self._later, limit_s = Later(), self._model.timeout_s
+        self._timed = TimedDetector(detector, workers, clock, recording.services, later=self._later, limit_s=limit_s)
         pipeline = Pipeline(self._timed, sinks, flow, clock=clock)
         pipeline.ledger.pauses = None
         return pipeline
@@ -134,7 +138,9 @@ class ArrivalsReplay(Replay):
             try:
                 self._pipeline.run_inline(streams, Simulation(self._simulated, self._workers))
             finally:
-                self._timed.rest()
+                self._close_decisions()
+                if not self._timed.rest():
+                    raise ModelHung("the model did not answer before the end, and was left behind")
             return
         for stream in streams:
             self._pipeline.add(stream)
@@ -142,9 +148,10 @@ class ArrivalsReplay(Replay):
 
     def _stream(self, name: str) -> Stream:
         from pipeline import build
-        from pipeline.arrivals import Ahead, Arrivals, FrameLog, Tape, Virtual
+        from pipeline.arrivals import Arrivals, FrameLog, Tape, Virtual
         from pipeline.ledger import StreamLedger
-        from pipeline.replaying.simulation import TimedStage
+        from pipeline.replaying.ahead import Ahead
+        from pipeline.replaying.timed import TimedStage
         from pipeline.sources import FILE_CODECS, LIVE_CODECS
 
         recording, settings, simulated = self.recording, self._of_stream[name], self._simulated
@@ -152,6 +159,7 @@ class ArrivalsReplay(Replay):
         is_camera = kind == "camera"
         virtual = Virtual(recording)
         clock: PlayClock = virtual if self._real is None else self._real
+        reading: PlayClock = Virtual(recording) if self._real is None else self._real
         tape = Tape(name, recording.arrivals(name))
         self._tapes.append(tape)
         account = StreamLedger(
@@ -163,22 +171,31 @@ class ArrivalsReplay(Replay):
             clock=clock,
         )
         by = "read" if is_camera and simulated is not None else "frame"
-        source = Arrivals(
+        arrivals = partial(
+            Arrivals,
             recording.folder / name,
             tape,
             FrameLog(recording.frames(name), "frame"),
             kind,
-            clock,
+            reading,
             limits=build.decoder_limits(settings, LIVE_CODECS if is_camera else FILE_CODECS),
             skip=build.skipping(settings, name),
-            on_state=account.at,
         )
         witness = self._witness(name, FrameLog(recording.frames(name), by), by)
-        if simulated is None:
+        if simulated is None or not isinstance(reading, Virtual):
+            source = arrivals(on_state=account.at)
             return build.played(source, settings, account, limit=self.options.limit, witness=witness)
-        ahead = Ahead(source, virtual, FrameLog(recording.frames(name), by), by_read=by == "read")
+        ahead = Ahead(
+            name,
+            lambda tell: arrivals(on_state=tell),
+            reading,
+            virtual,
+            FrameLog(recording.frames(name), by),
+            by_read=by == "read",
+            on_state=account.at,
+        )
         stream = build.played(ahead, settings, account, limit=self.options.limit, witness=witness)
-        stream.stages = [TimedStage(stage, ahead, simulated) for stage in stream.stages]
+        stream.stages = [TimedStage(stage, ahead, simulated, self._later) for stage in stream.stages]
         return stream
 
     def _witness(self, name: str, recorded: FrameLog, by: str) -> Witness:
@@ -207,9 +224,19 @@ class ArrivalsReplay(Replay):
     def wait(self, timeout_s: float) -> bool:
         """As of :class:`Replay`."""
         ended = super().wait(timeout_s)
-        if ended and self._decisions is not None:
-            self._decisions.close()
+        if ended:
+            self._close_decisions()
         return ended
+
+    def abort(self) -> None:
+        """As of :class:`Replay`; a simulation that waits for the network is woken."""
+        super().abort()
+        if self._timed is not None:
+            self._timed.give_up()
+
+    def _close_decisions(self) -> None:
+        if self._decisions is not None:
+            self._decisions.close()
 
     def facts(self, beside: Sequence[str] = (), *, under_way: bool = False) -> dict[str, Any]:
         """As of :class:`Replay`, with ``arrivals``: what was played, what it lacks, how far the decisions agree."""
@@ -220,6 +247,7 @@ class ArrivalsReplay(Replay):
                 "pace": self.pace,
                 "lost_then": sum(tape.gaps for tape in self._tapes),
                 "torn": sum(tape.torn for tape in self._tapes),
+                "absent": self.recording.absent,
                 "streams": {name: comparison.as_dict() for name, comparison in self._comparisons.items()},
             }
         }
@@ -235,6 +263,20 @@ class ArrivalsReplay(Replay):
             return []
         paths = (path for name in self.streams for path in earlier.outputs(self.options, name))
         return [*dict.fromkeys(path.name for path in paths), DECISIONS]
+
+
+def _refuse_what_it_brought(folder: Path, model: ModelConfig, options: ReplayOptions) -> None:
+    """Raise UsageError where code would be run that came with a recording, or that it names: it is data, and may be
+    anybody's. Who names the same on the command line has seen it."""
+    if options.adapter is None and ":" in (model.adapter or ""):
+        raise UsageError(
+            f"{folder}: its model is read by {model.adapter}, which would be imported; if you know it: --adapter "
+            f"{model.adapter}"
+        )
+    if options.model is None and Path(model.path).resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"{folder}: its model lies in it, and no run put it there; if you know it: --model {model.path}"
+        )
 
 
 def _settings(recording: Recording, name: str, options: ReplayOptions) -> StreamSettings:

@@ -1,95 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that run the network for a simulation, while it goes on: when a batch is done is not theirs to say."""
+"""Threads that compute for a simulation, while it goes on: when something is done is not theirs to say."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Generic, TypeVar, cast
 
 from pipeline.errors import ModelHung
-from pipeline.frame import Batch, Detections
-from pipeline.protocols import Detector
 from pipeline.threads import Channel, Closed, WorkerGroup
 
 REST_S = 5.0
 """How long the end of a simulation waits for its threads."""
 
+T = TypeVar("T")
 
-class Handed:
-    """A batch that was handed to the crew."""
 
-    def __init__(self, batch: Batch, limit_s: float) -> None:
-        self._batch = batch
-        self._limit_s = limit_s
+class Handed(Generic[T]):
+    """Something that was handed to a crew, and what comes of it: its result, or the first error."""
+
+    def __init__(self, job: Callable[[], T]) -> None:
+        self._job = job
+        self._lock = threading.Lock()
         self._done = threading.Event()
-        self._found: Sequence[Detections] = ()
+        self._found: T | None = None
         self._error: BaseException | None = None
 
-    def run(self, detector: Detector) -> None:
+    def run(self) -> None:
         """In one of the crew's threads."""
         try:
-            pending = detector.submit(self._batch)
-            pending.wait()
-            self._found = pending.result()
+            self._settle(self._job(), None)
         except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
-            self._error = error
-        self._done.set()
+            self._settle(None, error)
 
-    def result(self) -> Sequence[Detections]:
-        """Wait for what was found; raises what the detector raised, and ModelHung where it does not come back."""
-        if not self._done.wait(self._limit_s):
-            raise ModelHung(f"the model has not answered for {self._limit_s:g} s (model.timeout_s)")
+    def give_up(self) -> None:
+        """Whoever waits gets Closed."""
+        self._settle(None, Closed())
+
+    def result(self, limit_s: float | None = None) -> T:
+        """Wait for it; raises what it raised, Closed once it was given up, and ModelHung after ``limit_s``."""
+        if not self._done.wait(limit_s):
+            raise ModelHung(f"the model has not answered for {limit_s:g} s (model.timeout_s)")
         if self._error is not None:
             raise self._error
-        return self._found
+        return cast("T", self._found)
+
+    @property
+    def over(self) -> bool:
+        """Nobody need wait."""
+        return self._done.is_set()
+
+    def _settle(self, found: T | None, error: BaseException | None) -> None:
+        with self._lock:
+            if not self._done.is_set():
+                self._found, self._error = found, error
+                self._done.set()
 
 
-class Crew:
-    """As many threads as the run had workers, each warmed as its workers were.
+class Crew(Generic[T]):
+    """Threads that do what they are handed, each time whoever is free first. Any thread may hand, and give up.
 
     Args:
-        detector: what they run.
-        size: how many they are.
-        limit_s: longest that a batch may take from being handed over.
+        names: of the threads.
+        get_ready: what each of them does first.
     """
 
-    def __init__(self, detector: Detector, size: int, limit_s: float) -> None:
-        self._detector = detector
-        self._size = size
-        self._limit_s = limit_s
+    def __init__(self, names: Sequence[str], get_ready: Callable[[], None] = lambda: None) -> None:
+        self._names = names
+        self._get_ready = get_ready
         self._group = WorkerGroup()
-        self._jobs: Channel[Handed] = Channel(size)
+        self._jobs: Channel[Handed[T]] = Channel(len(names))
+        self._handed: list[Handed[T]] = []
 
-    def warm(self, sizes: Sequence[int]) -> None:
-        """Start, and return when all are ready; raises what warming raised."""
-        ready: Channel[BaseException | None] = Channel(self._size)
-
-        def work() -> None:
-            try:
-                self._detector.warm(sizes)
-            except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits for this one
-                ready.put(error)
-                return
-            ready.put(None)
-            with suppress(Closed):
-                while True:
-                    self._jobs.get().run(self._detector)
-
-        for number in range(self._size):
-            self._group.start(f"detect:{number}", work)
-        failures = [ready.get() for _ in range(self._size)]
-        for failure in filter(None, failures):
+    def start(self) -> None:
+        """Start, and return when all are ready; raises what getting ready raised."""
+        ready: list[Handed[None]] = [Handed(self._get_ready) for _ in self._names]
+        for name, first in zip(self._names, ready, strict=True):
+            self._group.start(name, lambda first=first: self._work(first))  # type: ignore[misc]
+        try:
+            for first in ready:
+                first.result()
+        except BaseException:
             self.rest()
-            raise failure
+            raise
 
-    def hand(self, batch: Batch) -> Handed:
-        """Have a batch run by whoever is free first."""
-        handed = Handed(batch, self._limit_s)
+    def hand(self, job: Callable[[], T]) -> Handed[T]:
+        """Have something done; waits where as much as there are threads has not been begun. Raises Closed after
+        :meth:`give_up`."""
+        handed = Handed(job)
+        self._handed = [*(known for known in self._handed if not known.over), handed]
         self._jobs.put(handed)
         return handed
 
-    def rest(self) -> None:
-        """Send them home; what they were handed is run before. One that hangs is left behind."""
+    def give_up(self) -> None:
+        """Nobody waits any more, and nothing is begun."""
+        self._jobs.abort()
+        for handed in self._handed:
+            handed.give_up()
+
+    def rest(self) -> bool:
+        """Send them home; what they were handed is done before. False where one hangs, and is left behind."""
         self._jobs.close()
-        self._group.join(REST_S)
+        return not self._group.join(REST_S)
+
+    def _work(self, first: Handed[None]) -> None:
+        first.run()
+        with suppress(Closed):
+            while True:
+                self._jobs.get().run()

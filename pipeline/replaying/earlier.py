@@ -145,7 +145,19 @@ def _lost(sink: Mapping[str, Any]) -> bool:
 
 def options_that_matter(options: ReplayOptions) -> dict[str, Any]:
     """Those that change results, as JSON would give them back."""
-    names = ("config", "model", "fps", "limit", "confidence", "iou", "classes", "precision", "batch", "tuned")
+    names = (
+        "config",
+        "model",
+        "adapter",
+        "fps",
+        "limit",
+        "confidence",
+        "iou",
+        "classes",
+        "precision",
+        "batch",
+        "tuned",
+    )
     chosen = {name: getattr(options, name) for name in names}
     return {
         name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value

@@ -28,6 +28,7 @@ class ReplayOptions:
         sources: paths, folders, globs and finite URLs.
         config: a streams.yaml whose ``model``, ``batch`` and ``defaults`` apply; its streams and sinks do not.
         model: TorchScript or ``.pt2`` file, or ``builtin:people``.
+        adapter: how its output is read, see ``model.adapter``.
         out: folder for results, or None to keep them in memory only (the Python interface).
         save: kinds of files to write: some of :data:`SAVED`.
         pace: as fast as possible, or at the time stamps' own pace.
@@ -50,6 +51,7 @@ class ReplayOptions:
     sources: tuple[str, ...]
     config: Path | None = None
     model: str | None = None
+    adapter: str | None = None
     out: Path | None = None
     save: tuple[str, ...] = ("jsonl",)
     pace: Literal["asap", "realtime"] = "asap"
@@ -92,6 +94,7 @@ def sections(options: ReplayOptions, config: Config) -> tuple[ModelConfig, Strea
     """The configuration's model and defaults with what the options say otherwise; raises ConfigError."""
     model = {
         "path": options.model,
+        "adapter": options.adapter,
         "device": options.device,
         "precision": options.precision,
         "tuned": options.tuned,

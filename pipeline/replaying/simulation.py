@@ -6,150 +6,29 @@ in the recording), a batch is done (after the time that one of its size took in 
 is not full (when the scheduler says so). The earliest of them is next; of several at the same time batches go first,
 then streams in their order. So the same recording always gives the same decisions, whatever this machine is doing.
 
-The network really runs, in threads of its own, while the simulation goes on to what is next. What takes no time here:
-following, and sinks. Both are beside the detector in a run as well, in threads of their own.
+Frames are really decoded, prepared and shown to the network, in threads of their own, while the simulation goes on to
+what is next: each stream reads a frame ahead, and a frame is prepared when its batch is begun, so one that gives way
+before costs its decoding only. What takes no time here: following, and sinks. Both are beside the detector in a run as
+well, in threads of their own.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from pipeline.arrivals import Ahead, Service, ServiceTimes
 from pipeline.deployment import Deployment
-from pipeline.frame import Batch, Detections, Geometry, InputSpec, Picture, Uint8Array
 from pipeline.inference import UnderWay
 from pipeline.lineup import Lineup
-from pipeline.protocols import Detector, Stage
-from pipeline.replaying.crew import Crew, Handed
+from pipeline.replaying.ahead import Ahead
+from pipeline.replaying.timed import SimulatedClock, TimedPending
 from pipeline.threads import Closed
 from pipeline.turns import Readers
 
 Event = tuple[int, int, Callable[[], None]]
 """When, which of several at the same time is first, and what."""
-
-
-class SimulatedClock:
-    """Shows what it was set to.
-
-    Args:
-        now_ns: what it shows first.
-        wall_offset_ns: wall time when it shows 0.
-    """
-
-    def __init__(self, now_ns: int, wall_offset_ns: int) -> None:
-        self._now_ns = now_ns
-        self._wall_offset_ns = wall_offset_ns
-
-    def now_ns(self) -> int:
-        """Virtual monotonic time."""
-        return self._now_ns
-
-    def wall_ns(self) -> int:
-        """The wall time that belongs to it."""
-        return self._wall_offset_ns + self._now_ns
-
-    def set(self, now_ns: int) -> None:
-        """It is ``now_ns``; for a moment it may be earlier, where marks of something that took time are made at its
-        end."""
-        self._now_ns = now_ns
-
-
-class TimedStage:
-    """A stage that ends when it did in the recording."""
-
-    def __init__(self, stage: Stage, source: Ahead, clock: SimulatedClock) -> None:
-        self._stage = stage
-        self._source = source
-        self._clock = clock
-
-    def spec_for(self, picture: Picture, spec: InputSpec) -> InputSpec:
-        """What the stage says."""
-        return self._stage.spec_for(picture, spec)
-
-    def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
-        """What the stage does."""
-        geometry = self._stage.prepare(picture, spec, out)
-        self._clock.set(self._source.ready_ns)
-        return geometry
-
-
-@dataclass(frozen=True, slots=True)
-class TimedPending:
-    """A batch that takes as long as one of its size took in the recording."""
-
-    handed: Handed
-    clock: SimulatedClock
-    began_ns: int
-    service: Service
-
-    @property
-    def due_ns(self) -> int:
-        """When its detections are there."""
-        return self.began_ns + self.service.total_ns
-
-    def wait(self) -> None:
-        """The network is done."""
-        self.handed.result()
-        self.clock.set(self.began_ns + self.service.infer_ns)
-
-    def result(self) -> Sequence[Detections]:
-        """So are the detections."""
-        self.clock.set(self.due_ns)
-        return self.handed.result()
-
-
-class TimedDetector:
-    """The detector, with the times of the recording; everything else about it is its own.
-
-    Args:
-        detector: run by a crew of threads, so that computing takes as little time as it can.
-        workers: how many there are.
-        clock: the flow's.
-        services: how long a batch takes by that clock.
-        limit_s: how long one may really take.
-    """
-
-    depth = 1
-
-    def __init__(
-        self,
-        detector: Detector,
-        workers: int,
-        clock: SimulatedClock,
-        services: ServiceTimes,
-        *,
-        limit_s: float = 60.0,
-    ) -> None:
-        self._detector = detector
-        self._crew = Crew(detector, workers, limit_s)
-        self._clock = clock
-        self._services = services
-        self.spec, self.labels, self.max_batch = detector.spec, detector.labels, detector.max_batch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._detector, name)
-
-    def warm(self, sizes: Sequence[int]) -> None:
-        """Make its crew ready; raises what warming raised."""
-        self._crew.warm(sizes)
-
-    def submit(self, batch: Batch) -> TimedPending:
-        """Start it; when it is done is known at once."""
-        service = self._services.next(len(batch.items))
-        return TimedPending(self._crew.hand(batch), self._clock, self._clock.now_ns(), service)
-
-    def rest(self) -> None:
-        """No more batches will come: its crew goes home."""
-        self._crew.rest()
-
-    def close(self) -> None:
-        """See :class:`pipeline.protocols.Detector`."""
-        self._detector.close()
 
 
 class Simulation:

@@ -126,7 +126,8 @@ def _about_recording(recording: Mapping[str, Any]) -> list[Finding]:
 
 def _about_arrivals(played: Mapping[str, Any]) -> list[Finding]:
     """Of a replay of recorded arrivals."""
-    found = []
+    why = "it was never reached, has no packets of its own here, or its folder is gone"
+    found = [Finding("warning", name, f"nothing of it is in the recording: {why}") for name in played.get("absent", ())]
     if played.get("lost_then"):
         found.append(Finding("warning", "", f"{count(played['lost_then'], 'packet')} could not be recorded"))
     if played.get("torn"):

@@ -125,17 +125,25 @@ class Letterbox:
             raise StageError(
                 f"an input buffer is writable, C-contiguous uint8 of shape {spec.shape}, not {out.dtype} of {out.shape}"
             )
-        form = (spec, picture.layout, picture.rotation, *[(plane.shape, plane.dtype) for plane in picture.planes])
         try:
-            plan = self._plans.get(form)
-            if plan is None:
-                if len(self._plans) >= _PLANS:
-                    self._plans.clear()
-                plan = self._plans[form] = _Plan(picture, spec, self.region, self.antialias)
+            plan = self._plan(picture, spec)
             plan.fill(picture, spec, out)
         except cv2.error as error:
             raise StageError(f"OpenCV could not prepare the picture: {' '.join(str(error).split())}") from error
         return plan.geometry
+
+    def geometry(self, picture: Picture, spec: InputSpec) -> Geometry:
+        """What :meth:`prepare` would return, without looking at a pixel; raises StageError as it would."""
+        return self._plan(picture, spec).geometry
+
+    def _plan(self, picture: Picture, spec: InputSpec) -> _Plan:
+        form = (spec, picture.layout, picture.rotation, *[(plane.shape, plane.dtype) for plane in picture.planes])
+        plan = self._plans.get(form)
+        if plan is None:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            plan = self._plans[form] = _Plan(picture, spec, self.region, self.antialias)
+        return plan
 
 
 def _stored_part(picture: Picture, region: Region) -> Box:

@@ -86,11 +86,11 @@ def test_two_virtual_runs_are_byte_identical(overloaded: Recorded, play: Any, tm
         code, report, _ = play(overloaded.folder, out)
         assert code == 0
         reports.append({key: value for key, value in report.items() if key not in OF_THIS_MACHINE})
-    for name in ("gate.jsonl", "yard.jsonl", "decisions.jsonl"):
+    for name in ("gate.jsonl", "yard.jsonl", "arrivals.decisions.jsonl"):
         first = (tmp_path / "one" / name).read_bytes()
         assert first.count(b"\n") > 15
         assert first == (tmp_path / "two" / name).read_bytes()
-    assert b"overflow" in (tmp_path / "one" / "decisions.jsonl").read_bytes()
+    assert b"overflow" in (tmp_path / "one" / "arrivals.decisions.jsonl").read_bytes()
     assert reports[0] == reports[1]
 
 
@@ -109,7 +109,7 @@ def test_it_decides_as_the_run_did(overloaded: Recorded, play: Any, tmp_path: Pa
         assert compared["frames"] == account.decoded, "every frame was known by its packet"
         assert compared["then"] == {"processed": account.processed, **account.dropped}
     assert report["streams"]["gate"]["reconnects"] == 1
-    decisions = lines(tmp_path / "out" / "decisions.jsonl")
+    decisions = lines(tmp_path / "out" / "arrivals.decisions.jsonl")
     published = [line["at"] for line in decisions if line["outcome"] == "processed"]
     assert published == sorted(published)
     assert sum(line["outcome"] == line["then"] for line in decisions) == sum(
@@ -141,7 +141,7 @@ def test_in_real_time_nothing_comes_before_its_time(overloaded: Recorded, play: 
         told = report["streams"][name]
         assert (told["state"], told["frames"]["decoded"]) == ("finished", account.decoded)
         read = {line["frame"]: line["read"] for line in lines(overloaded.folder / name / "frames.jsonl")}
-        decided = [line for line in lines(tmp_path / "out" / "decisions.jsonl") if line["stream"] == name]
+        decided = [line for line in lines(tmp_path / "out" / "arrivals.decisions.jsonl") if line["stream"] == name]
         assert len(decided) == account.decoded
         assert all(line["at"] >= read[line["frame"]] for line in decided)
     last_ns = max(line["read"] for line in lines(overloaded.folder / "yard" / "frames.jsonl"))

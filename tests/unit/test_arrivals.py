@@ -9,23 +9,27 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.arrivals import Ahead, FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
+from pipeline.arrivals import FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
 from pipeline.arrivals.connection import RecordedConnection
 from pipeline.arrivals.services import MOST_SAMPLES, Service
 from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.flow import Pipeline
-from pipeline.frame import Capture, StreamInfo
+from pipeline.frame import Capture, Geometry, InputSpec, Picture, StreamInfo, Uint8Array
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
-from pipeline.replaying.simulation import SimulatedClock, Simulation, TimedDetector, TimedStage
+from pipeline.replaying.ahead import Ahead
+from pipeline.replaying.crew import Crew
+from pipeline.replaying.simulation import Simulation
+from pipeline.replaying.timed import Later, SimulatedClock, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
 from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
-from pipeline.threads import StopFlag
+from pipeline.threads import Closed, StopFlag
 from pipeline.timing import FRAME, Mark
 
 MS = 1_000_000
@@ -156,6 +160,11 @@ class Nothing(Recording):
         self.wall_ns, self.first_ns = 0, 0
 
 
+def ahead_of(at_ms: Sequence[float], clock: Virtual, taken: Iterator[dict[str, Any]] = iter(())) -> Ahead:  # noqa: B008
+    reading = Virtual(Nothing())
+    return Ahead("gate", lambda tell: Script(at_ms, reading), reading, clock, FrameLog(taken, "read"), by_read=True)
+
+
 def simulate(
     streams: dict[str, Sequence[float]],
     service_ms: dict[int, float],
@@ -182,7 +191,7 @@ def simulate(
             {"read": round(at * MS), "prepare": round(at * MS), "prepared": round((at + prepare_ms) * MS)}
             for at in streams[name]
         )
-        ahead = Ahead(Script(streams[name], virtual), virtual, FrameLog(taken, "read"), by_read=True)
+        ahead = ahead_of(streams[name], virtual, taken)
         account = StreamLedger(name, live=True, clock=virtual)
         return Stream(
             ahead,
@@ -283,7 +292,7 @@ class TestSimulation:
         detector = TimedDetector(Failing(), 1, clock, ServiceTimes({"1": {"samples_ns": [[MS, 0]]}}))
         pipeline = Pipeline(detector, [ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
         virtual = Virtual(Nothing())
-        ahead = Ahead(Script([1, 2], virtual), virtual, FrameLog(iter([]), "read"), by_read=True)
+        ahead = ahead_of([1, 2], virtual)
         stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
         pipeline.run_inline([stream], Simulation(clock, 1))
         detector.rest()
@@ -295,10 +304,108 @@ class TestSimulation:
         detector = TimedDetector(FakeDetector(gate=hangs), 1, clock, services, limit_s=0.05)
         pipeline = Pipeline(detector, [ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
         virtual = Virtual(Nothing())
-        ahead = Ahead(Script([1, 2], virtual), virtual, FrameLog(iter([]), "read"), by_read=True)
+        ahead = ahead_of([1, 2], virtual)
         stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
         with pytest.raises(ModelHung):
             pipeline.run_inline([stream], Simulation(clock, 1))
         hangs.set()
         detector.rest()
         assert pipeline.ledger.unbalanced() == {}
+
+    def test_who_gives_up_does_not_wait_for_the_network(self) -> None:
+        clock, hangs, begun = SimulatedClock(BEGAN_NS, 0), threading.Event(), threading.Event()
+
+        class Hanging(FakeDetector):
+            def submit(self, batch: Any) -> Any:
+                begun.set()
+                hangs.wait(60)
+                return super().submit(batch)
+
+        detector = TimedDetector(Hanging(), 1, clock, ServiceTimes({"1": {"samples_ns": [[MS, 0]]}}))
+        pipeline = Pipeline(detector, [ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
+        virtual = Virtual(Nothing())
+        ahead = ahead_of([1, 2], virtual)
+        stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
+        run = threading.Thread(target=pipeline.run_inline, args=([stream], Simulation(clock, 1)))
+        run.start()
+        assert begun.wait(30)
+        pipeline.abort()
+        detector.give_up()
+        run.join(30)
+        assert not run.is_alive()
+        hangs.set()
+        assert detector.rest()
+        assert stream.account.dropped == {"shutdown": 1}  # the other one has not come yet
+
+    def test_a_frame_that_gives_way_is_not_prepared(self) -> None:
+        """And those that are served are prepared once, by whoever serves them."""
+        clock, virtual = SimulatedClock(BEGAN_NS, 0), Virtual(Nothing())
+        later, stage = Later(), Foretold()
+        services = ServiceTimes({"1": {"samples_ns": [[30 * MS, 0]]}})
+        detector = TimedDetector(FakeDetector(), 1, clock, services, later=later)
+        pipeline = Pipeline(detector, [sink := ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
+        ahead = ahead_of([float(at) for at in range(1, 31)], virtual)
+        stages = [TimedStage(stage, ahead, clock, later)]
+        stream = Stream(ahead, stages, StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
+        pipeline.run_inline([stream], Simulation(clock, 1))
+        assert detector.rest()
+        assert stream.account.dropped == {"overflow": 27}
+        assert [result.frame for result in sink.results] == [0, 28, 29]
+        assert stage.prepared == [0, 28, 29]
+        assert [float(result.detections.confidence[0]) for result in sink.results] == pytest.approx(
+            [number / 255 for number in stage.prepared], abs=1e-6
+        )
+
+
+class Foretold(CopyStage):
+    """A stage that can tell its geometry in advance; its pictures show their number."""
+
+    def __init__(self) -> None:
+        self.prepared: list[int] = []
+
+    def geometry(self, picture: Picture, spec: InputSpec) -> Geometry:
+        return super().prepare(picture, spec, np.empty(spec.shape, np.uint8))
+
+    def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
+        self.prepared.append(int(picture.planes[0][0, 0]))
+        return super().prepare(picture, spec, out)
+
+
+class TestCrew:
+    def test_whoever_is_free_first_does_what_comes(self) -> None:
+        crew: Crew[int] = Crew(["one", "two"])
+        crew.start()
+        assert [crew.hand(lambda number=number: number * 2).result() for number in range(5)] == [0, 2, 4, 6, 8]  # type: ignore[misc]
+        failing = crew.hand(lambda: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            failing.result()
+        assert crew.rest()
+
+    def test_one_that_does_not_get_ready_ends_all(self) -> None:
+        def refuse() -> None:
+            raise InferenceError("no")
+
+        crew: Crew[int] = Crew(["one", "two"], refuse)
+        with pytest.raises(InferenceError):
+            crew.start()
+        assert crew.rest()
+
+    def test_what_was_given_up_is_waited_for_by_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pipeline.replaying.crew.REST_S", 0.05)
+        hangs, begun = threading.Event(), threading.Event()
+
+        def hang() -> bool:
+            begun.set()
+            return hangs.wait(30)
+
+        crew: Crew[bool] = Crew(["one"])
+        crew.start()
+        handed = crew.hand(hang)
+        assert begun.wait(30)
+        crew.give_up()
+        with pytest.raises(Closed):
+            handed.result()
+        with pytest.raises(Closed):
+            crew.hand(lambda: True)
+        assert not crew.rest(), "it hangs still"
+        hangs.set()
