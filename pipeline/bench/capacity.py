@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline import build
+from pipeline.bench.trial import Trial
 from pipeline.config import Config
-from pipeline.daemon.model import Wanted, load
+from pipeline.daemon.model import Loaded, Wanted, load
 from pipeline.errors import PipelineError
 from pipeline.flow import Pipeline
 from pipeline.ledger import Ledger
@@ -25,10 +26,9 @@ from pipeline.timing import cpu_ns, now_ns
 
 FREE = {"loop": True, "pace": "asap", "policy": "every_frame", "fps": None, "stride": 1}
 """What a stream is changed to."""
-LONGEST_START_S = 30.0
-"""Until every stream has a result."""
-FEWEST_BATCHES = 3
-"""From beginning to end within the window, which is longer where a batch takes long."""
+FEWEST_BATCHES = 12
+"""From beginning to end within the window, which is longer where a batch takes long: what is under way at its ends is
+work without frames, or frames without work, so of few batches the CPU time of a frame would be anything."""
 LONGEST_WINDOW_S = 30.0
 """Beyond what was asked for."""
 
@@ -66,7 +66,14 @@ class Capacity:
         return asdict(self) | {"batch_service_ms": self.batch_service_ms}
 
 
-def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0, *, overrun: bool = False) -> Capacity:
+def measure_capacity(
+    config: Config,
+    seconds: float = 8.0,
+    warm_s: float = 2.0,
+    *,
+    overrun: bool = False,
+    loaded: Loaded | None = None,
+) -> Capacity:
     """Run ``config`` unpaced and look at it for ``seconds``, ``warm_s`` after every stream had its first result.
 
     Args:
@@ -76,38 +83,37 @@ def measure_capacity(config: Config, seconds: float = 8.0, warm_s: float = 2.0, 
             of batches are remembered.
         warm_s: what is left out before it.
         overrun: frames are read as fast as they can be, and give way to newer ones instead of holding their readers up.
+        loaded: the model, which stays the caller's; None: it is loaded for this.
 
     Raises:
         ModelLoadError, ConfigError: the model cannot be had.
+        ModelHung: it does not answer.
         PipelineError: no stream can be read, or nothing was processed.
     """
-    loaded = load(Wanted.of(config))
+    if loaded is None:
+        own = load(Wanted.of(config))
+        try:
+            return measure_capacity(config, seconds, warm_s, overrun=overrun, loaded=own)
+        finally:
+            own.detector.close()
     pipeline = Pipeline(loaded.detector, build.sinks(config.sinks, run_id="capacity"), loaded.options)
-    try:
-        pipeline.start()
+    ledger = pipeline.ledger
+    with Trial(pipeline, config.model.timeout_s) as trial:
         for stream in config.streams:
             pipeline.add(build.feed(stream.model_copy(update=FREE | ({"policy": "freshest"} if overrun else {}))))
         pipeline.finish()
-        until_ns = now_ns() + int(LONGEST_START_S * 1e9)
-        while now_ns() < until_ns and not all(one.processed for one in pipeline.ledger.streams.values()):
-            _pass(pipeline, 0.05)
-        _pass(pipeline, warm_s)
-        before, read_before = _processed(pipeline.ledger), _decoded(pipeline.ledger)
+        trial.go_until_all_have_a_result()
+        trial.go(warm_s)
+        before, read_before = _processed(ledger), _decoded(ledger)
         began_ns, began_cpu_ns = now_ns(), cpu_ns()
-        _pass(pipeline, seconds)
-        until_ns = now_ns() + int(LONGEST_WINDOW_S * 1e9)
-        while now_ns() < until_ns and len(_batches(pipeline.ledger, began_ns)) < FEWEST_BATCHES:
-            _pass(pipeline, 0.05)
-        frames, spent_s = _processed(pipeline.ledger) - before, (now_ns() - began_ns) / 1e9
-        read = _decoded(pipeline.ledger) - read_before
+        trial.go(seconds)
+        trial.go_while(lambda: len(_batches(ledger, began_ns)) < FEWEST_BATCHES, LONGEST_WINDOW_S)
+        frames, spent_s = _processed(ledger) - before, (now_ns() - began_ns) / 1e9
+        read = _decoded(ledger) - read_before
         spent_cpu_ms = (cpu_ns() - began_cpu_ns) / 1e6
-        batches = _batches(pipeline.ledger, began_ns)
-    finally:
-        pipeline.abort()
-        pipeline.join()
-        pipeline.detector.close()
+        batches = _batches(ledger, began_ns)
     if not frames or not batches:
-        raise PipelineError(f"no frame was processed within {spent_s:.0f} s{_reason(pipeline.ledger)}")
+        raise PipelineError(f"no frame was processed within {spent_s:.0f} s{trial.reasons()}")
     service_ms: dict[int, list[float]] = {}
     for batch in batches:
         service_ms.setdefault(batch.items, []).append((batch.parsed_ns - batch.began_ns) / 1e6)
@@ -128,12 +134,6 @@ def capacity_of(settings: Mapping[str, Any], seconds: float, warm_s: float) -> d
     return measure_capacity(Config.model_validate(settings), seconds, warm_s).as_dict()
 
 
-def _pass(pipeline: Pipeline, seconds: float) -> None:
-    """Let time pass; raises what ended the run meanwhile."""
-    if pipeline.join(seconds):
-        raise PipelineError(f"all streams have ended{_reason(pipeline.ledger)}")
-
-
 def _processed(ledger: Ledger) -> int:
     return sum(account.processed for account in ledger.streams.values())
 
@@ -144,7 +144,3 @@ def _decoded(ledger: Ledger) -> int:
 
 def _batches(ledger: Ledger, since_ns: int) -> list[BatchRun]:
     return [batch for batch in ledger.journal(since_ns).batches if batch.began_ns >= since_ns]
-
-
-def _reason(ledger: Ledger) -> str:
-    return "".join(f"; {name}: {account.error}" for name, account in ledger.streams.items() if account.error)

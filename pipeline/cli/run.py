@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser, folder, one_of, whole_number
-from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.running import leave, logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report
 from pipeline.cli.tracing import Tracing
 from pipeline.cli.tracing import add_options as add_trace_options
@@ -122,10 +122,7 @@ def run(options: argparse.Namespace) -> int:
         if daemon.ready and not _report(options, daemon, tracing, telemetry, out, error, since_ns):
             code = code or 1
     if daemon.stuck:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        leave(code)
     return code
 
 

@@ -11,11 +11,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.cli.logs import AsJson, Folding, OneLine, wants_time
 from pipeline.cli.telling import fault_as_data, print_json
-from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
+from pipeline.errors import ConfigError, ModelHung, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
 
 _REFUSALS = (ConfigError, ModelLoadError, UsageError)
@@ -69,6 +69,9 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
         return 1
     except CommandLineError as wrong:
         error = _Refusal("UsageError", [str(wrong)], 2, wrong.program)
+    except ModelHung as hung:
+        _Refusal("ModelHung", [str(hung)], 1).say(as_json)
+        leave(1)
     except PipelineError as known:
         _trace(debug)
         lines = known.faults if isinstance(known, ConfigError) else [str(known)]
@@ -78,6 +81,14 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
         remedy = "" if debug else " (--debug shows where; please report it)"
         error = _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
     return error.say(as_json)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once: a thread that hangs in native code would hang the end of the interpreter as well."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,12 +100,17 @@ def redirected(config: Config, folder: Path) -> Config:
     for number, sink in enumerate(config.sinks):
         own = folder / f"sink-{number}"
         own.mkdir(exist_ok=True)
-        path = str(own) if sink.type == "coco" else str(own / (Path(sink.path).name or "results"))
-        changes: dict[str, object] = {"path": path}
-        if sink.type == "jsonl" and sink.events is not None:
-            changes["events"] = str(own / Path(sink.events).name)
+        changes: dict[str, object] = {"path": str(own if sink.type == "coco" else own / _file_name(sink.path))}
+        if sink.type == "jsonl" and sink.events:
+            changes["events"] = str(own / _file_name(sink.events))
         sinks.append(sink.model_copy(update=changes))
     return config.model_copy(update={"sinks": tuple(sinks), "server": None})
+
+
+def _file_name(template: str) -> str:
+    """Of a file in one folder, for each stream its own, where it has its own in the template."""
+    name = Path(template).name
+    return f"{{stream}}-{name}" if "{stream}" in template and "{stream}" not in name else name
 
 
 def _copy(stream: StreamConfig, path: Path, seconds: float, stop: StopFlag) -> Copy:

@@ -53,19 +53,20 @@ class StreamCosts:
 
     @property
     def interval_s(self) -> float:
-        """Mean time between two frames."""
+        """Mean time between two frames; a usual one where their time stamps say nothing."""
         frames = self.frames
-        return (frames[-1].pts_s - frames[0].pts_s) / (len(frames) - 1) if len(frames) > 1 else 0.04
+        span_s = frames[-1].pts_s - frames[0].pts_s
+        return span_s / (len(frames) - 1) if span_s > 0 else 0.04
 
     @property
     def lap_s(self) -> float:
         """How long these frames last; then they begin anew."""
-        return max(self.frames[-1].pts_s - self.frames[0].pts_s + self.interval_s, 1e-3)
+        return max(self.frames[-1].pts_s - self.frames[0].pts_s, 0.0) + self.interval_s
 
     @property
     def fps(self) -> float:
         """Frames per second that come out of the decoder."""
-        return 1.0 / self.interval_s if self.interval_s > 0 else 25.0
+        return 1.0 / self.interval_s
 
     @property
     def kept(self) -> float:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import torch
 
+from pipeline.crew import Crew, Handed
 from pipeline.daemon.model import Loaded
+from pipeline.errors import ModelHung
 from pipeline.frame import Batch, Capture, Detections, Frame, Geometry, InputSpec, Item, StreamKey, Uint8Array
 from pipeline.memory import BufferPool, aligned
 from pipeline.plan.copies import Copy
@@ -30,6 +31,8 @@ ENOUGH: Final = 6
 """Batches of each size, at least, as far as time allows."""
 LEAST_S: Final = 0.3
 """Each stream is looked at for so long at least."""
+_LOOK_S: Final = 0.2
+"""How often it is looked whether the model answers."""
 _KEPT: Final = 8
 """Inputs of each kind that are kept to be shown again."""
 _GEOMETRY: Final = Geometry(1, 1, 1, 1)
@@ -60,21 +63,35 @@ def batch_sizes(most: int) -> list[int]:
 
 
 def measure(
-    copies: Sequence[Copy], loaded: Loaded, cores: int, seconds: float, stop: StopFlag, say: Callable[[str], None]
+    copies: Sequence[Copy],
+    loaded: Loaded,
+    cores: int,
+    seconds: float,
+    timeout_s: float,
+    stop: StopFlag,
+    say: Callable[[str], None],
 ) -> Measured:
     """Look at every copy, about ``seconds`` in all (:data:`LEAST_S` each in any case), and at the network.
 
-    Raises SourceError, StageError, ModelError.
+    ``timeout_s``: a batch that takes longer means that the model hangs.
+
+    Raises SourceError, StageError, ModelError; after ModelHung a thread is left in the model.
     """
     on_device = loaded.facts["device"] != "cpu"
     work = _Work(copies, loaded, stop, with_network=not on_device)
-    work.network.threads = threads = _intra_op_threads(loaded)
+
+    def wait(handed: Handed[Any]) -> None:
+        while not handed.wait(_LOOK_S):
+            work.check_model(timeout_s)
+        handed.result()
+
+    work.network.threads = threads = _intra_op_threads(loaded, wait)
     loops = max(1, cores // threads)
     slice_s = max(LEAST_S, min(seconds, seconds * loops / len(copies)))
-    _in_threads(loops, lambda: work.look_at_all(slice_s, say), stop)
+    _in_threads(loops, lambda: work.look_at_all(slice_s, say), stop, wait)
     say("measuring: the network")
     until_ns = now_ns() + int(seconds * 1e9)
-    _in_threads(1 if on_device else loops, lambda: work.fill_up(until_ns, on_device=on_device), stop)
+    _in_threads(1 if on_device else loops, lambda: work.fill_up(until_ns, on_device=on_device), stop, wait)
     busy = work.busy
     free = min(1.0, busy.cpu_ns / busy.wall_ns) if busy.wall_ns else 1.0
     return Measured(work.streams, work.network, work.captures, work.detections, free)
@@ -100,6 +117,13 @@ class _Work:
         self._stop = stop
         self._lock = threading.Lock()
         self._looking = 0
+        self._since_ns: dict[int, int] = {}  # by thread: when the batch began that it is in
+
+    def check_model(self, limit_s: float) -> None:
+        """Raise ModelHung where a batch takes longer."""
+        began_ns = min(list(self._since_ns.values()), default=None)
+        if began_ns is not None and (since_s := (now_ns() - began_ns) / 1e9) > limit_s:
+            raise ModelHung(f"the model has not answered for {since_s:.0f} s (model.timeout_s is {limit_s:g})")
 
     def look_at_all(self, slice_s: float, say: Callable[[str], None]) -> None:
         """The body of a loop: one stream after the other. Who finds none left keeps its core busy with one that was
@@ -169,8 +193,12 @@ class _Work:
 
     def _run(self, spec: InputSpec, pictures: Sequence[Uint8Array], *, on_device: bool = False) -> int:
         """One batch; returns its wall time."""
-        began_ns, before_ns = now_ns(), thread_cpu_ns()
-        found = self._detector.submit(batch_of(spec, pictures)).result()
+        began_ns, before_ns, thread = now_ns(), thread_cpu_ns(), threading.get_ident()
+        self._since_ns[thread] = began_ns
+        try:
+            found = self._detector.submit(batch_of(spec, pictures)).result()
+        finally:
+            del self._since_ns[thread]
         cpu_ns, wall_ns = thread_cpu_ns() - before_ns, now_ns() - began_ns
         with self._lock:
             rest_ns = max(0, wall_ns - cpu_ns)
@@ -197,24 +225,31 @@ def batch_of(spec: InputSpec, pictures: Sequence[Uint8Array]) -> Batch:
     return Batch(tuple(Item(frame, spec, pixels, _GEOMETRY) for pixels in pictures), len(pictures), 0)
 
 
-def _intra_op_threads(loaded: Loaded) -> int:
+def _intra_op_threads(loaded: Loaded, wait: Callable[[Handed[int]], None]) -> int:
     """Of a batch, as the detector sets them in each thread that runs it."""
 
     def asked() -> int:
         loaded.detector.warm([1])
         return torch.get_num_threads()
 
-    with ThreadPoolExecutor(1, "measure") as pool:
-        return pool.submit(asked).result()
+    crew: Crew[int] = Crew(["measure"])
+    crew.start()
+    handed = crew.hand(asked)
+    wait(handed)
+    crew.rest()
+    return handed.result()
 
 
-def _in_threads(count: int, body: Callable[[], None], stop: StopFlag) -> None:
-    """Run it so many times side by side; the first failure stops all, and is raised."""
-    with ThreadPoolExecutor(count, "measure") as pool:
-        running = [pool.submit(body) for _ in range(count)]
-        try:
-            for one in running:
-                one.result()
-        except BaseException:
-            stop.set()
-            raise
+def _in_threads(count: int, body: Callable[[], None], stop: StopFlag, wait: Callable[[Handed[None]], None]) -> None:
+    """Run it so many times side by side; the first failure stops all, and is raised. A thread that hangs is left
+    behind."""
+    crew: Crew[None] = Crew([f"measure:{number}" for number in range(count)])
+    crew.start()
+    try:
+        for handed in [crew.hand(body) for _ in range(count)]:
+            wait(handed)
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        crew.rest()

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import random
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline import build
+from pipeline.bench.trial import LONGEST_START_S, Trial
 from pipeline.config import Config
 from pipeline.daemon.model import Loaded
 from pipeline.daemon.outlets import with_outlets
@@ -22,11 +25,10 @@ from pipeline.plan.simulation import WARM_S
 from pipeline.plan.window import Processed, Together
 from pipeline.report import compose
 from pipeline.threads import StopFlag
-from pipeline.timing import Mark, cpu_ns, elapsed, now_ns
+from pipeline.timing import FRAME, Mark, cpu_ns, elapsed, now_ns
 
-LONGEST_START_S: Final = 30.0
-"""Until every stream has a result."""
-LONGEST_END_S: Final = 10.0
+OVERLAP_NS: Final = 2_000_000_000
+"""Looks at the ledger overlap by so much: a frame is noted some time after it ended."""
 
 
 def phases(count: int) -> list[float]:
@@ -82,44 +84,63 @@ def prove(
     sinks = build.sinks(config.sinks, run_id="plan")
     pipeline = Pipeline(loaded.detector, sinks, with_outlets(loaded.options, sinks, len(copies)))
     ledger = pipeline.ledger
-    ledger.keep_all()
-    try:
-        pipeline.start()
+    with Trial(pipeline, config.model.timeout_s) as trial:
         keep_for_good()
         _add(pipeline, copies, costs, stop)
         pipeline.finish()
-        until_ns = now_ns() + int(LONGEST_START_S * 1e9)
-        while not all(one.processed for one in ledger.streams.values()):
-            silent = ", ".join(name for name, one in ledger.streams.items() if not one.processed)
-            _pass(pipeline, 0.05)
-            if now_ns() > until_ns:
-                raise PipelineError(f"without a result for {LONGEST_START_S:g} s: {silent}")
+        if silent := trial.go_until_all_have_a_result():
+            raise PipelineError(f"without a result for {LONGEST_START_S:g} s: {', '.join(silent)}")
         say("proving: warming up")
-        _pass(pipeline, WARM_S)
+        trial.go(WARM_S)
         before = {name: _counted(ledger, name) for name in ledger.streams}
         began_ns, began_cpu_ns = now_ns(), cpu_ns()
+        latencies = Latencies(began_ns)
         while (left_s := seconds - (now_ns() - began_ns) / 1e9) > 0:
             say(f"proving: {seconds - left_s:.0f} of {seconds:.0f} s")
-            _pass(pipeline, min(1.0, left_s))
+            trial.go(min(1.0, left_s))
+            latencies.collect(ledger)
         ended_ns, ended_cpu_ns = now_ns(), cpu_ns()
         streams = {
             name: _since(before[name], _counted(ledger, name)) for name in list(ledger.streams) if name in before
         }
-        pipeline.stop()
-        if not pipeline.join(LONGEST_END_S):
-            pipeline.abort()
-            pipeline.join(LONGEST_END_S)
-        for name, traces in ledger.journal(began_ns).journeys.items():
-            ends = ((max(trace[: len(Mark)]), trace) for trace in traces if trace[Mark.FOLLOWED])
-            streams[name].latencies_ms = [
-                elapsed(trace) / 1e6 for end_ns, trace in ends if began_ns <= end_ns < ended_ns
-            ]
+        trial.drain()
+        latencies.collect(ledger, ended_ns)
+        for name, proven in streams.items():
+            proven.latencies_ms = latencies.of(name)
         report = compose(ledger.as_dict(), {"command": "run", "model": loaded.facts, "startup_s": {}})
-    finally:
-        pipeline.abort()
-        pipeline.join(LONGEST_END_S)
     window_s = (ended_ns - began_ns) / 1e9
     return Proof(window_s, streams, (ended_cpu_ns - began_cpu_ns) / 1e9 / window_s, ledger.batches(), report)
+
+
+class Latencies:
+    """End-to-end times of frames that ended within a window, however long that is: what a ledger remembers of a run,
+    for some seconds, is looked at as often.
+
+    Args:
+        began_ns: of the window (monotonic).
+    """
+
+    def __init__(self, began_ns: int) -> None:
+        self._began_ns = self._looked_ns = began_ns
+        self._found: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._last: dict[str, int] = {}  # number of the newest frame of a stream that was taken
+
+    def collect(self, ledger: Ledger, until_ns: int | None = None) -> None:
+        """What has ended since it was called before; of frames that end after ``until_ns`` nothing."""
+        looked_ns = now_ns()
+        for name, traces in ledger.journal(max(self._began_ns, self._looked_ns - OVERLAP_NS)).journeys.items():
+            for trace in traces:  # by their ends, and so by their numbers
+                if not trace[Mark.FOLLOWED] or trace[FRAME] <= self._last.get(name, -1):
+                    continue
+                ended_ns = max(trace[: len(Mark)])
+                if until_ns is None or ended_ns < until_ns:
+                    self._found[name].append(elapsed(trace) / 1e6)
+                self._last[name] = trace[FRAME]
+        self._looked_ns = looked_ns
+
+    def of(self, name: str) -> list[float]:
+        """Milliseconds."""
+        return list(self._found[name])
 
 
 def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCosts], stop: StopFlag) -> None:
@@ -132,13 +153,6 @@ def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCost
     for at_s, _, copy in begins:
         stop.wait(max(0.0, at_s - (now_ns() - began_ns) / 1e9))
         pipeline.add(build.feed(copy.config))
-
-
-def _pass(pipeline: Pipeline, seconds: float) -> None:
-    """Let time pass; raises what ended the run meanwhile."""
-    if pipeline.join(seconds):
-        reasons = "".join(f"; {name}: {one.error}" for name, one in pipeline.ledger.streams.items() if one.error)
-        raise PipelineError(f"the proof ended early{reasons}")
 
 
 def _counted(ledger: Ledger, name: str) -> tuple[int, dict[str, int]]:

@@ -86,6 +86,7 @@ def make_plan(config: Config, options: PlanOptions, stop: StopFlag, say: Say) ->
     Raises:
         SourceUnavailable: a source does not open, and is not to be left out; or none does.
         ModelLoadError, ConfigError: the model cannot be had.
+        ModelHung: the model does not answer; a thread is left in it, so the process is to be ended by ``os._exit``.
         PipelineError: the measurement, or the proof, failed.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-plan-") as place:
@@ -128,16 +129,16 @@ def _measured(
 ) -> tuple[Costs, FlowOptions]:
     began_ns = now_ns()
     cores = build.processors()
-    parts = measure(copies, loaded, cores, options.measure_s, stop, say)
+    parts = measure(copies, loaded, cores, options.measure_s, config.model.timeout_s, stop, say)
     say("measuring: the sinks")
     rates = {name: costs.fps * costs.kept for name, costs in parts.streams.items()}
     sinks = sink_costs(config, parts.captures, parts.detections, loaded.detector.labels, rates, stop)
     say("measuring: all of it together")
     copied = config.model_copy(update={"streams": tuple(copy.config for copy in copies)})
     warm_s = min(1.0, options.measure_s)
-    whole = measure_capacity(copied, options.measure_s, warm_s)
+    whole = measure_capacity(copied, options.measure_s, warm_s, loaded=loaded)
     say("measuring: too much of it")
-    overrun = measure_capacity(copied, options.measure_s / 2, warm_s, overrun=True)
+    overrun = measure_capacity(copied, options.measure_s / 2, warm_s, overrun=True, loaded=loaded)
     on_device = loaded.facts["device"] != "cpu"
     overhead_ms = max(0.0, whole.cpu_ms_per_frame - _known_ms(parts, sinks, whole))
     costs = Costs(

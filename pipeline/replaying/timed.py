@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from pipeline.arrivals import Service, ServiceTimes
+from pipeline.crew import Crew, Handed
 from pipeline.errors import InferenceError, StageError
 from pipeline.frame import Batch, Detections, Geometry, InputSpec, Picture, Uint8Array
 from pipeline.protocols import Detector, Stage
 from pipeline.replaying.ahead import Ahead
-from pipeline.replaying.crew import Crew, Handed
 
 
 class SimulatedClock:

@@ -19,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS: list[set[str]] = [
     {"cores", "errors", "figures", "kineto", "measures", "orphans", "redact", "replacing", "timing"},
     {"caches", "complaints", "footprint", "frame", "threads"},
-    {"events"},
+    {"crew", "events"},
     {"config", "lanes", "memory", "service"},
     {"protocols"},
     {"ledger"},

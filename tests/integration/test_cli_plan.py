@@ -17,11 +17,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import StreamConfig
+from pipeline.config import Config, StreamConfig
 from pipeline.errors import SourceUnavailable, UsageError
 from pipeline.orphans import no_orphan
 from pipeline.plan.capture import capture
-from pipeline.plan.copies import spread
+from pipeline.plan.copies import redirected, spread
 from pipeline.redact import SourceUrl
 from pipeline.sources import CameraSource
 from pipeline.threads import StopFlag
@@ -42,7 +42,7 @@ class Slow(Cells):
 
     def forward(self, x: Tensor) -> Tensor:
         square = torch.full((400, 400), 1e-3)
-        for _ in range(6 * x.size(0)):
+        for _ in range(12 * x.size(0)):
             square = (square @ square).clamp(0.0, 1e-3)
         boxes, scores = self.cells(x)
         return torch.cat((boxes, scores + 0.0 * square[0, 0]), 1)
@@ -103,7 +103,7 @@ def test_a_light_load_is_planned_and_proven(cli: Any, model: Path, media: Media,
 def test_more_than_the_machine_can_do_says_so(cli: Any, media: Media, tmp_path: Path) -> None:
     slow = save(Slow(), tmp_path / "slow.pt", ultralytics_metadata((64, 64), NAMES))
     clip = media.clip(count=300, rate=200, time_base=Fraction(1, 200))
-    file = written(tmp_path / "s.yaml", slow, *(f"name: c{n}, source: {clip}, policy: freshest" for n in range(4)))
+    file = written(tmp_path / "s.yaml", slow, *(f"name: c{n}, source: {clip}, policy: freshest" for n in range(2)))
     done = cli("plan", file, "--no-prove", "--out", "offer", *QUICK)
     assert done.code == 4, done.err
     report = json.loads((tmp_path / "offer/plan.json").read_text())
@@ -166,6 +166,27 @@ def test_a_folder_stands_for_as_many_cameras(media: Media, tmp_path: Path) -> No
     (folder / "none").mkdir()
     with pytest.raises(UsageError, match="no videos in this folder"):
         spread([StreamConfig.model_validate({"name": "empty", "source": str(folder / "none")})])
+
+
+def test_every_stream_has_its_own_file_wherever_its_name_stands(tmp_path: Path) -> None:
+    """A stream's results may lie in a folder of its name."""
+    config = Config.model_validate(
+        {
+            "streams": [{"name": name, "source": "a.mp4"} for name in ("gate", "yard")],
+            "sinks": [
+                {"type": "csv", "path": "out/{stream}/found.csv"},
+                {"type": "jsonl", "path": "out/{stream}.jsonl", "events": "log/{stream}/events.jsonl"},
+                {"type": "jsonl", "path": "out/all.jsonl", "events": False},
+            ],
+        }
+    )
+    csv, jsonl, shared = redirected(config, tmp_path).sinks
+    assert Path(csv.path).name == "{stream}-found.csv"
+    assert Path(jsonl.path).name == "{stream}.jsonl"
+    assert jsonl.type == "jsonl"
+    assert Path(str(jsonl.events)).name == "{stream}-events.jsonl"
+    assert Path(shared.path).name == "all.jsonl"
+    assert all(Path(sink.path).is_relative_to(tmp_path) for sink in (csv, jsonl, shared))
 
 
 def test_an_option_that_is_nearly_right_is_named(cli: Any) -> None:

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from pipeline.arrivals import FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
 from pipeline.arrivals.connection import RecordedConnection
 from pipeline.arrivals.services import MOST_SAMPLES, Service
+from pipeline.crew import Crew
 from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.flow import Pipeline
 from pipeline.frame import Capture, Geometry, InputSpec, Picture, StreamInfo, Uint8Array
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.replaying.ahead import Ahead
-from pipeline.replaying.crew import Crew
 from pipeline.replaying.simulation import Simulation
 from pipeline.replaying.timed import Later, SimulatedClock, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
@@ -391,7 +391,7 @@ class TestCrew:
         assert crew.rest()
 
     def test_what_was_given_up_is_waited_for_by_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pipeline.replaying.crew.REST_S", 0.05)
+        monkeypatch.setattr("pipeline.crew.REST_S", 0.05)
         hangs, begun = threading.Event(), threading.Event()
 
         def hang() -> bool:

@@ -212,3 +212,13 @@ class TestHeadroom:
         outcome = run(some)
         assert has_reserve(outcome, costs({}))
         assert not holds(outcome, some)  # a batch alone takes longer
+
+
+@pytest.mark.parametrize("times", [(0.0, 0.0), (0.5, 0.3, 0.1), (0.0,)], ids=["equal", "backwards", "alone"])
+def test_time_stamps_that_stand_still_are_no_thousand_frames_a_second(times: tuple[float, ...]) -> None:
+    """Files have such stamps; they are played at a usual rate then, and so they are simulated."""
+    each = StreamCosts(tuple(FrameCost(at, MS, 0, MS) for at in times), None, SPEC, 64, 48, "h264")
+    assert each.fps == pytest.approx(25)
+    assert each.lap_s >= 0.04
+    outcome = run(loads(1, each))
+    assert outcome.wanted_fps <= 25.5 * len(times)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that compute for a simulation, while it goes on: when something is done is not theirs to say."""
+"""Threads that do what they are handed, for somebody who goes on meanwhile, and who can leave one that hangs behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.errors import ModelHung
 from pipeline.threads import Channel, Closed, WorkerGroup
 
 REST_S = 5.0
-"""How long the end of a simulation waits for its threads."""
+"""How long the threads are waited for at the end."""
 
 T = TypeVar("T")
 
@@ -45,6 +45,10 @@ class Handed(Generic[T]):
         if self._error is not None:
             raise self._error
         return cast("T", self._found)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it is done, or was given up, within ``timeout_s``."""
+        return self._done.wait(timeout_s)
 
     @property
     def over(self) -> bool:
