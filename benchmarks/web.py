@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the HTTP server's answers take while the pipeline is loaded, and what a dashboard in a browser costs it.
 
-A daemon runs test patterns that offer more than the detector can serve. First the answers are verified: all streams are
-there, and what ``/metrics`` counts lies between what ``/api/streams`` counts before and after. Then another process
-asks: rate 0 is for each route that has figures after pauses of no rhythm, so that each answer has to be made for it;
-other rates are for one route after the other, as scrapers and dashboards ask. Then a headless Chromium opens the
-dashboard, without and with the live view, and closes it again, in turn. The kernel knows the server's threads by name,
-so their CPU time is exact, also while the detector takes all that is left. Beside it stands the CPU time of the whole
-process, whose difference means something only where the detector is not saturated (``--fps``).
+First the capacity of this machine with these streams is measured (:mod:`pipeline.bench.capacity`). Then a daemon runs
+test patterns, once for each case:
 
-    python -m benchmarks.web [--streams 8] [--fps 15] [--seconds 30] [--rates 0 3 35]
+- ``loaded``: they offer a share of the capacity (``--load``), as a machine does that was dimensioned well;
+- ``saturated``: they offer more than the detector can serve (``--fps`` each).
+
+In each case the answers are verified first: all streams are there, what ``/metrics`` counts lies between what
+``/api/streams`` counts before and after, and under ``loaded`` what is offered is processed. Then another process asks:
+rate 0 is for each route that has figures after pauses of no rhythm, so that each answer has to be made for it, and for
+long enough for a 99th percentile; other rates are for one route after the other, as scrapers and dashboards ask. Then a
+headless Chromium opens the dashboard, without and with the live view, and closes it again, in turn. The kernel knows
+the server's threads by name, so their CPU time is exact, also while the detector takes all that is left. Beside it
+stands the CPU time of the whole process, whose difference means something only where the detector is not saturated.
+
+    python -m benchmarks.web [--streams 8] [--fps 15] [--only loaded saturated] [--cold 300] [--rates 4 35]
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -29,46 +33,46 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.web_clients import Asked, asked_elsewhere
+from pipeline.bench.run import measure
 from pipeline.orphans import no_orphan
 
-FIGURES = ("/api/streams", "/api/streams/s0", "/api/report", "/metrics")
-PAUSES_S = (2.2, 3.4, 5.2, 8.0)
-"""Longer than an answer is kept; no two are alike."""
-ROUTES = ("/live", "/ready", "/api/streams", "/api/streams/s0", "/api/report", "/metrics", "/")
+CASES = ("loaded", "saturated")
 WANTED_MS = 20.0
+SERVED = 0.95
+"""Of what is offered, at least, where it is to be served."""
 LATEST_START_S = 120.0
 
 
-class Asked:
-    """One connection that is kept open, as a browser or Prometheus keeps it."""
+def settings(folder: Path, streams: int, fps: float) -> dict[str, Any]:
+    """Contents of a streams.yaml."""
+    return {
+        "model": {"path": "builtin:people"},
+        "defaults": {"policy": "freshest", "pace": "realtime"},
+        "streams": [
+            {"name": f"s{i}", "source": f"pattern:?size=640x360&fps={fps:.4g}&people=1"} for i in range(streams)
+        ],
+        "sinks": [{"type": "jsonl", "path": str(folder / "{stream}.jsonl")}],
+    }
 
-    def __init__(self, host: str) -> None:
-        self._connection = http.client.HTTPConnection(host, timeout=20)
 
-    def get(self, path: str) -> bytes:
-        """The body of an answer that must be 200."""
-        self._connection.request("GET", path)
-        answer = self._connection.getresponse()
-        body = answer.read()
-        assert answer.status == 200, f"{path}: {answer.status} {body[:200]!r}"
-        return body
+def capacity(folder: Path, options: argparse.Namespace) -> float:
+    """Frames per second that this machine can process of these streams."""
+    config = settings(folder, options.streams, options.fps)
+    found = measure({"candidate": "capacity", "config": config, "seconds": options.unpaced, "warm_s": 2.0})
+    return float(found["fps"])
 
 
 @contextmanager
 def daemon(folder: Path, streams: int, fps: float, port: int) -> Iterator[tuple[int, str]]:
     """A daemon with ``streams`` patterns; its process id and where it serves."""
-    document = {
-        "model": {"path": "builtin:people"},
-        "defaults": {"policy": "freshest", "fps": fps, "pace": "realtime"},
-        "streams": [{"name": f"s{i}", "source": f"pattern:?size=640x360&fps={fps:g}&people=1"} for i in range(streams)],
-        "sinks": [{"type": "jsonl", "path": str(folder / "{stream}.jsonl")}],
-        "server": {"listen": f"127.0.0.1:{port}"},
-    }
+    document = settings(folder, streams, fps) | {"server": {"listen": f"127.0.0.1:{port}"}}
     (folder / "streams.yaml").write_text(yaml.safe_dump(document))
     log = folder / "log"
     with log.open("wb") as err:
@@ -116,38 +120,6 @@ def verify(host: str, streams: int) -> float:
     assert one["name"] == "s0"
     assert set(one["stages"]) >= {"queue", "infer", "sink"}
     return (sum(after.values()) - sum(before.values())) / passed_s
-
-
-def ask(host: str, seconds: float, rate: float) -> dict[str, list[float]]:
-    """Milliseconds of each answer, one route after the other, ``rate`` requests a second."""
-    asked = Asked(host)
-    took: dict[str, list[float]] = {route: [] for route in ROUTES}
-    start = time.monotonic()
-    for number in range(round(seconds * rate)):
-        time.sleep(max(0.0, start + number / rate - time.monotonic()))
-        route = ROUTES[number % len(ROUTES)]
-        since = time.perf_counter()
-        asked.get(route)
-        took[route].append((time.perf_counter() - since) * 1e3)
-    return took
-
-
-def ask_at_odd_times(host: str, seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of each answer of routes with figures; no two pauses between requests for one are alike."""
-    asked, rng = Asked(host), random.Random(1)
-    took: dict[str, list[float]] = {route: [] for route in FIGURES}
-    pauses = dict.fromkeys(FIGURES, PAUSES_S[0])
-    start = time.monotonic()
-    due = {route: start + number for number, route in enumerate(FIGURES, 2)}
-    while (at := min(due.values())) < start + seconds:
-        time.sleep(max(0.0, at - time.monotonic()))
-        route = min(due, key=lambda each: due[each])
-        since = time.perf_counter()
-        asked.get(route)
-        took[route].append((time.perf_counter() - since) * 1e3)
-        pauses[route] = rng.choice([pause for pause in PAUSES_S if pause != pauses[route]])
-        due[route] = time.monotonic() + pauses[route]
-    return took
 
 
 def cpu_s(pid: int) -> dict[str, float]:
@@ -203,14 +175,6 @@ def _mean(told: list[dict[str, float]]) -> dict[str, float]:
     return {key: sum(one[key] for one in told) / len(told) for key in told[0]}
 
 
-def asked_elsewhere(host: str, seconds: float, rate: float) -> dict[str, list[float]]:
-    """:func:`ask` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.web", "--child", host]
-    command += ["--seconds", str(seconds), "--rates", str(rate)]
-    told: dict[str, list[float]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return told
-
-
 def show(rate: float, took: dict[str, list[float]]) -> None:
     """A line per route."""
     how = f"{rate:g} requests/s" if rate else "at odd times"
@@ -221,39 +185,50 @@ def show(rate: float, took: dict[str, list[float]]) -> None:
         print(f"{route:18}{len(times):7}{p50:9.1f}{p99:9.1f}{max(times):9.1f}{late}")
 
 
+def case(name: str, fps: float, options: argparse.Namespace, folder: Path) -> None:
+    """One daemon: verified, asked, and looked at."""
+    folder.mkdir()
+    with daemon(folder, options.streams, fps, options.port) as (pid, host):
+        time.sleep(options.warm)
+        before, since = cpu_s(pid)["process"], time.monotonic()
+        results, offered = verify(host, options.streams), options.streams * fps
+        cores = (cpu_s(pid)["process"] - before) / (time.monotonic() - since)
+        print(f"\n{name}: {options.streams} streams, {offered:.1f} frames/s offered, {results:.1f} results/s, ", end="")
+        print(f"{cores:.2f} cores in use; answers agree", flush=True)
+        assert name != "loaded" or results >= SERVED * offered, "it cannot serve what is offered"
+        for rate in (0.0, *options.rates):
+            show(rate, asked_elsewhere(host, options.seconds if rate else options.cold, rate))
+        if options.rounds and shutil.which("chromium"):
+            looks = dashboard(pid, host, options.streams, options.rounds, options.look)
+            print(f"{'who looks':18}{'server, % of a core':>20}{'whole process':>15}")
+            for way, told in looks.items():
+                print(f"{way:18}{told['server']:20.2f}{told['process']:15.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=8)
-    parser.add_argument("--fps", type=float, default=15.0, help="offered by each stream")
+    parser.add_argument("--fps", type=float, default=15.0, help="offered by each stream where they saturate it")
+    parser.add_argument("--load", type=float, default=0.65, help="of the capacity, where they do not")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=CASES, help="leave the other case out")
+    parser.add_argument("--capacity", type=float, help="frames per second, in the place of a measurement")
+    parser.add_argument("--unpaced", type=float, default=8.0, help="seconds for the capacity, 10 at most")
+    parser.add_argument("--cold", type=float, default=300.0, help="seconds of asking at odd times: 100 answers a route")
     parser.add_argument("--seconds", type=float, default=30.0, help="of asking, at each rate")
-    parser.add_argument(
-        "--rates", type=float, nargs="*", default=[0.0, 3.0, 35.0], metavar="N", help="requests a second"
-    )
+    parser.add_argument("--rates", type=float, nargs="*", default=[4.0, 35.0], metavar="N", help="requests a second")
     parser.add_argument("--rounds", type=int, default=2, help="of looking, 0: no browser")
     parser.add_argument("--look", type=float, default=8.0, metavar="S", help="how long somebody looks each time")
     parser.add_argument("--warm", type=float, default=10.0, metavar="S", help="before anything is measured")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--child", metavar="HOST", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        (rate,) = options.rates
-        took = ask(options.child, options.seconds, rate) if rate else ask_at_odd_times(options.child, options.seconds)
-        print(json.dumps(took))
-        return
     folder = Path(tempfile.mkdtemp(prefix="bench-web-"))
     try:
-        with daemon(folder, options.streams, options.fps, options.port) as (pid, host):
-            time.sleep(options.warm)
-            results = verify(host, options.streams)
-            offered = options.streams * options.fps
-            print(f"{options.streams} streams: {offered:g} frames/s offered, {results:.1f} results/s; answers agree")
-            for rate in options.rates:
-                show(rate, asked_elsewhere(host, options.seconds, rate))
-            if options.rounds and shutil.which("chromium"):
-                looks = dashboard(pid, host, options.streams, options.rounds, options.look)
-                print(f"{'who looks':18}{'server, % of a core':>20}{'whole process':>15}")
-                for way, told in looks.items():
-                    print(f"{way:18}{told['server']:20.2f}{told['process']:15.1f}")
+        if "loaded" in options.only and options.capacity is None:
+            options.capacity = capacity(folder, options)
+            print(f"capacity: {options.capacity:.1f} frames/s")
+        for name in options.only:
+            fps = options.fps if name == "saturated" else options.load * options.capacity / options.streams
+            case(name, fps, options, folder / name)
     finally:
         shutil.rmtree(folder)
 

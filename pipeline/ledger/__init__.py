@@ -3,13 +3,16 @@
 
 from pipeline.events import StreamState
 from pipeline.ledger.blocks import SERIES
+from pipeline.ledger.histograms import Snapshot
+from pipeline.ledger.holding import held
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Write
 from pipeline.ledger.late import BLAMED, Late
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.sinks import SinkLedger, SinkState
-from pipeline.ledger.stats import Latency, of_tally
+from pipeline.ledger.stats import Latency, of_tally, of_whole
 from pipeline.ledger.streams import FROZEN_NS, StreamLedger
+from pipeline.ledger.times import StreamTimes
 
 __all__ = [
     "BLAMED",
@@ -25,8 +28,12 @@ __all__ = [
     "Lifecycle",
     "SinkLedger",
     "SinkState",
+    "Snapshot",
     "StreamLedger",
     "StreamState",
+    "StreamTimes",
     "Write",
+    "held",
     "of_tally",
+    "of_whole",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.ledger.stats import stats
-from pipeline.measures import Histogram, SmoothedChange
+from pipeline.measures import Histogram, Intervals, SmoothedChange
 from pipeline.timing import thread_cpu_ns
 
 Int64Array = npt.NDArray[np.int64]
@@ -29,28 +30,6 @@ def by_epoch(epochs: Int64Array) -> Iterator[tuple[int, slice]]:
     bounds = [0, *(np.flatnonzero(epochs[1:] != epochs[:-1]) + 1).tolist(), len(epochs)]
     for begin, end in pairwise(bounds):
         yield int(epochs[begin]), slice(begin, end)
-
-
-class Intervals:
-    """Those between successive arrivals.
-
-    Attributes:
-        histogram: nanoseconds.
-    """
-
-    def __init__(self) -> None:
-        self.histogram = Histogram()
-        self._last_ns: Int64Array = np.zeros(0, np.int64)  # of one, once there is one
-
-    def add(self, arrived_ns: Int64Array) -> None:
-        """Add arrivals, (n,) monotonic nanoseconds."""
-        intervals_ns = np.diff(np.concatenate([self._last_ns, arrived_ns]))
-        self.histogram.record_all(np.maximum(intervals_ns, 0))  # B-frames are read after the frame shown after them
-        self._last_ns = arrived_ns[-1:].copy()
-
-    def reset(self) -> None:
-        """The next arrival ends no interval."""
-        self._last_ns = self._last_ns[:0]
 
 
 class Behind:
@@ -124,10 +103,39 @@ class Drift:
         return round((slope - 1) * 1e6, 1), round(error * 1e6, 1)
 
 
+class Camera:
+    """What frames tell of their camera. Not locked.
+
+    Attributes:
+        intervals: between arrivals, within connections.
+        behind, drift: see there.
+    """
+
+    def __init__(self) -> None:
+        self.intervals = Intervals()
+        self.behind = Behind()
+        self.drift = Drift()
+        self._epoch = 0
+
+    def add(self, frames: Int64Array) -> None:
+        """Add frames, (n, 3): when each was read, its pts, and its epoch."""
+        for epoch, rows in by_epoch(frames[:, 2]):
+            if epoch != self._epoch:  # what lies between two epochs is no interval of the camera's
+                self.intervals.reset()
+                self.behind.reset()
+                self.drift = Drift()
+                self._epoch = epoch
+            read_ns = frames[rows, 0]
+            self.intervals.add(read_ns)
+            self.behind.add(read_ns, read_ns - frames[rows, 1])
+            self.drift.add(frames[rows, :2])
+
+
 class Arrivals:
     """Every frame that the decoder delivers, of streams that come at a pace of their own.
 
-    The read loop only appends; whoever asks, or every 256th frame, does the work.
+    The read loop only appends; whoever asks, or every 256th frame, does the work. What is asked for often, the jitter,
+    does not wait for the rest, and is worked out for many streams together.
 
     Attributes:
         cpu_ns: CPU time that this took.
@@ -135,20 +143,40 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._pending: list[tuple[int, int, int]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._held = False
         self._transit = SmoothedChange()
-        self._intervals = Intervals()
-        self._behind = Behind()
-        self._drift = Drift()
         self._epoch = 0
+        self._camera = Camera()
+        self._left: list[Int64Array] = []  # what the camera's figures lack
+        self._frames_left = 0
         self.cpu_ns = 0
 
     def add(self, read_ns: int, pts_ns: int, epoch: int) -> None:
-        """A frame was read at ``read_ns`` (monotonic) with ``pts_ns``; called by the read loop."""
+        """A frame was read at ``read_ns`` (monotonic) with ``pts_ns``; called by the read loop, which never waits."""
         self._pending.append((read_ns, pts_ns, epoch))
-        if len(self._pending) >= _BLOCK:
-            with self._lock:
+        if len(self._pending) >= _BLOCK and self._lock.acquire(blocking=False):
+            try:
                 self._fold()
+            finally:
+                self._lock.release()
+
+    @staticmethod
+    @contextmanager
+    def held(many: Sequence[Arrivals]) -> Iterator[None]:
+        """For questions to ``many`` that belong together: see :meth:`pipeline.ledger.times.StreamTimes.held`, by which
+        one thread at a time does this."""
+        with ExitStack() as locks:
+            for each in many:
+                locks.enter_context(each._lock)
+            _take_apart(many)
+            try:
+                for each in many:
+                    each._held = True
+                yield
+            finally:
+                for each in many:
+                    each._held = False
 
     @property
     def jitter_ns(self) -> float | None:
@@ -165,11 +193,11 @@ class Arrivals:
         standard error of that; STATS of :class:`Behind`. None where there is too little to tell.
         """
         with self._lock:
-            self._fold()
-            intervals = self._intervals.histogram
+            self._look_closer()
+            intervals = self._camera.intervals.histogram
             measured = round(intervals.count * 1e9 / intervals.total, 3) if intervals.total else None
-            drift, error = self._drift.ppm or (None, None)
-            behind = stats(self._behind.histogram)
+            drift, error = self._camera.drift.ppm or (None, None)
+            behind = stats(self._camera.behind.histogram)
         declared = None if declared_fps is None else round(declared_fps, 3)
         return {
             "declared_fps": declared,
@@ -179,25 +207,62 @@ class Arrivals:
             "behind": behind,
         }
 
+    def _look_closer(self) -> None:
+        """Also for what the frames tell of the camera; under the lock."""
+        self._fold()
+        if self._left:
+            began_ns = thread_cpu_ns()
+            self._look_at_what_was_left()
+            self.cpu_ns += thread_cpu_ns() - began_ns
+
+    def _look_at_what_was_left(self) -> None:
+        left, self._left, self._frames_left = self._left, [], 0
+        self._camera.add(np.concatenate(left))
+
     def _fold(self) -> None:
         """Under the lock."""
-        count = len(self._pending)
-        if not count:
-            return
-        began_ns = thread_cpu_ns()
-        frames = np.array(self._pending[:count], np.int64)
-        del self._pending[:count]  # more may have come meanwhile
-        for epoch, rows in by_epoch(frames[:, 2]):
-            if epoch != self._epoch:  # what lies between two epochs is no interval of the camera's
-                self._transit.reset()
-                self._intervals.reset()
-                self._behind.reset()
-                self._drift = Drift()
-                self._epoch = epoch
-            read_ns = frames[rows, 0]
-            transits_ns = read_ns - frames[rows, 1]
-            self._transit.add(transits_ns[:, None])
-            self._intervals.add(read_ns)
-            self._behind.add(read_ns, transits_ns)
-            self._drift.add(frames[rows, :2])
-        self.cpu_ns += thread_cpu_ns() - began_ns
+        if not self._held and self._pending:
+            _take_apart([self])
+
+    def _take(self) -> list[tuple[int, int, int]]:
+        taken = self._pending[: len(self._pending)]
+        del self._pending[: len(taken)]  # more may have come meanwhile
+        return taken
+
+    def _leave(self, frames: Int64Array) -> None:
+        """For later: a whole block of them is looked at at once."""
+        self._left.append(frames)
+        self._frames_left += len(frames)
+        if self._frames_left >= _BLOCK:
+            self._look_at_what_was_left()
+
+    def _begin(self, epoch: int) -> SmoothedChange:
+        if epoch != self._epoch:  # what lies between two epochs is no jitter of the camera's
+            self._transit.reset()
+            self._epoch = epoch
+        return self._transit
+
+
+def _take_apart(many: Sequence[Arrivals]) -> None:
+    """What has arrived of all of ``many``, together; under their locks."""
+    began_ns = thread_cpu_ns()
+    taken = [(each, some) for each in many if (some := each._take())]
+    if not taken:
+        return
+    frames = np.array([frame for _, some in taken for frame in some], np.int64)
+    transits_ns = (frames[:, 0] - frames[:, 1])[:, None]
+    ends = np.array([len(some) for _, some in taken]).cumsum()
+    spans = list(pairwise([0, *ends.tolist()]))
+    epochs = frames[:, 2]
+    if all(epochs[begin] == epochs[end - 1] for begin, end in spans):  # they only grow
+        changes = [each._begin(int(epochs[begin])) for (each, _), (begin, _) in zip(taken, spans, strict=True)]
+        SmoothedChange.add_each(changes, transits_ns, None, np.array([begin for begin, _ in spans]))
+    else:
+        for (each, _), (begin, end) in zip(taken, spans, strict=True):
+            for epoch, rows in by_epoch(epochs[begin:end]):
+                each._begin(epoch).add(transits_ns[begin:end][rows])
+    for (each, _), (begin, end) in zip(taken, spans, strict=True):
+        each._leave(frames[begin:end].copy())
+    spent_ns = thread_cpu_ns() - began_ns
+    for (each, _), (begin, end) in zip(taken, spans, strict=True):
+        each.cpu_ns += spent_ns * (end - begin) // len(frames)

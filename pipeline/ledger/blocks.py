@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -26,10 +26,12 @@ class Tally(NamedTuple):
     Attributes:
         places: uint16, one per duration: the number of its series times :data:`pipeline.measures.BUCKETS`, plus that of
             its bucket.
+        whole: uint16, of each frame the bucket of its whole way.
         counts, totals, maxima: (len(SERIES),) int64, how many durations each series has, their sum and the longest.
     """
 
     places: npt.NDArray[np.uint16]
+    whole: npt.NDArray[np.uint16]
     counts: Int64Array
     totals: Int64Array
     maxima: Int64Array
@@ -47,32 +49,44 @@ def together(tallies: Iterable[Tally]) -> Tally:
     each = [NOTHING, *tallies]
     return Tally(
         np.concatenate([tally.places for tally in each]),
+        np.concatenate([tally.whole for tally in each]),
         np.sum([tally.counts for tally in each], axis=0),
         np.sum([tally.totals for tally in each], axis=0),
         np.max([tally.maxima for tally in each], axis=0),
     )
 
 
-NOTHING: Final = Tally(np.zeros(0, np.uint16), *np.zeros((3, len(SERIES)), np.int64))
+_NONE: Final = np.zeros(0, np.uint16)
+_ZERO: Final = np.zeros(1, np.int64)
+NOTHING: Final = Tally(_NONE, _NONE, *np.zeros((3, len(SERIES)), np.int64))
 
 
 class Block:
-    """Traces of one stream, all of published frames, in the order in which they were finished.
+    """Traces of published frames, of one stream or of several, each stream's in the order in which they were finished.
 
     Attributes:
+        traces: as they came, those of the first stream first.
+        firsts, counts: (streams,) the first row of each stream, and how many it has: one at least.
+        owners: (frames,) the number of the stream that each is of.
         marks: (frames, len(Mark)) int64, 0 where a mark was not passed.
         pts_ns, epochs, ages_ns: (frames,) what stands behind the marks.
         ended_ns: (frames,) the last mark that each passed.
         durations: (frames, len(SERIES)) int64 nanoseconds, 0 where a frame did not pass.
         passed: (frames, len(SERIES)) whether it did.
         buckets: (frames, len(SERIES)) where the durations are counted.
-        seconds: the seconds of the clock in which frames ended, ascending, and those that did.
-        traces: the same as they came.
+        published: (frames,) the rows in the order in which they were published, stream after stream.
+        tallies: by stream, all of its durations.
+        seconds: by stream, the seconds of the clock in which frames ended, ascending, and those that did.
     """
 
-    def __init__(self, traces: Sequence[list[int]]) -> None:
-        self.traces = traces
-        whole = np.array(traces, np.int64).reshape(len(traces), SLOTS)
+    def __init__(self, traces: Sequence[list[int]], *others: Sequence[list[int]]) -> None:
+        """``traces`` of one stream, ``others`` of others; none of them empty."""
+        each = (traces, *others)
+        self.counts: Int64Array = np.array([len(some) for some in each])
+        self.firsts: Int64Array = self.counts.cumsum() - self.counts
+        self.owners: Int64Array = np.repeat(np.arange(len(each)), self.counts)
+        self.traces = [trace for some in each for trace in some]
+        whole = np.array(self.traces, np.int64).reshape(len(self.traces), SLOTS)
         self.marks: Int64Array = whole[:, : len(Mark)]
         self.pts_ns: Int64Array = whole[:, PTS]
         self.epochs: Int64Array = whole[:, EPOCH]
@@ -84,21 +98,53 @@ class Block:
         self.passed: BoolArray = (self.marks[:, 1:] > 0) @ (_BELONGS > 0)
         self.passed[:, -1] = True  # the whole way is one even where nothing was passed
         self.buckets: Int64Array = buckets_of(self.durations)
-        self._places = (self.buckets + _FIRST_PLACES).astype(np.uint16)
-        self.seconds = list(self._by_second())
+        self.published = _in_order(self.owners, self.marks[:, Mark.FOLLOWED])
+        self._tell()
 
-    def _by_second(self) -> Iterator[tuple[int, Tally]]:
+    def rows(self, stream: int) -> slice:
+        """The rows of one of the streams."""
+        return slice(int(self.firsts[stream]), int(self.firsts[stream] + self.counts[stream]))
+
+    def _tell(self) -> None:
+        """Count the durations, by stream and second."""
         seconds = self.ended_ns // SECOND_NS
-        first = int(seconds[0])
-        if (seconds == first).all():
-            yield first, self._tally(slice(None))
-        else:
-            for second in np.unique(seconds).tolist():
-                yield second, self._tally(seconds == second)
+        order = _in_order(self.owners, seconds)
+        owners, seconds = self.owners[order], seconds[order]
+        passed, durations, buckets = self.passed[order], self.durations[order], self.buckets[order]
+        new = (owners[1:] != owners[:-1]) | (seconds[1:] != seconds[:-1])
+        firsts = np.concatenate([_ZERO, new.nonzero()[0] + 1])
+        places = (buckets + _FIRST_PLACES).astype(np.uint16)[passed]
+        whole = buckets[:, -1].astype(np.uint16)
+        each = _tallies(places, whole, passed, durations, firsts)
+        self.seconds: list[list[tuple[int, Tally]]] = [[] for _ in self.counts]
+        for owner, second, tally in zip(owners[firsts].tolist(), seconds[firsts].tolist(), each, strict=True):
+            self.seconds[owner].append((second, tally))
+        # Of most streams all frames ended in the same second.
+        by_stream = firsts.size == self.counts.size
+        self.tallies = each if by_stream else _tallies(places, whole, passed, durations, self.firsts)
 
-    def _tally(self, rows: slice | BoolArray) -> Tally:
-        passed, durations = self.passed[rows], self.durations[rows]
-        return Tally(self._places[rows][passed], passed.sum(axis=0), durations.sum(axis=0), durations.max(axis=0))
+
+def _in_order(owners: Int64Array, values: Int64Array) -> Int64Array:
+    """Rows by owner and then by value; those alike as they came."""
+    if ((owners[1:] > owners[:-1]) | (values[1:] >= values[:-1])).all():
+        return np.arange(len(values))
+    return np.lexsort((values, owners))
+
+
+def _tallies(
+    places: npt.NDArray[np.uint16],
+    whole: npt.NDArray[np.uint16],
+    passed: BoolArray,
+    durations: Int64Array,
+    firsts: Int64Array,
+) -> list[Tally]:
+    """Of rows that go together, each group from one of ``firsts`` on."""
+    counts = np.add.reduceat(passed, firsts, axis=0, dtype=np.int64)
+    totals = np.add.reduceat(durations, firsts, axis=0)
+    maxima = np.maximum.reduceat(durations, firsts, axis=0)
+    ends, last_rows = counts.sum(axis=1).cumsum().tolist(), [*firsts[1:].tolist(), len(whole)]
+    each = zip([0, *ends], ends, firsts.tolist(), last_rows, counts, totals, maxima, strict=False)
+    return [Tally(places[begin:end], whole[row:last], *sums) for begin, end, row, last, *sums in each]
 
 
 def _belongs() -> Int64Array:

@@ -28,14 +28,15 @@ class CaptureTimes:
         self.apart = 0
         self.delay_ns: int | None = None
 
-    def add(self, block: Block) -> None:
-        """Add frames; those without a word of the camera's are passed over."""
-        ages_ns = block.ages_ns
+    def add(self, block: Block, stream: int = 0) -> None:
+        """Add frames of one of the block's streams; those without a word of the camera's are passed over."""
+        rows = block.rows(stream)
+        ages_ns, marks = block.ages_ns[rows], block.marks[rows]
         told = ages_ns != 0
         if not told.any():
             return
         believed = told & (ages_ns > 0) & (ages_ns <= MOST_AGE_NS)
-        took_ns = block.marks[:, Mark.FOLLOWED] - block.marks[:, Mark.READ]
+        took_ns = marks[:, Mark.FOLLOWED] - marks[:, Mark.READ]
         self.histogram.record_all((ages_ns + took_ns)[believed])
         self.apart += int((told & ~believed).sum())
         self.delay_ns = int(ages_ns[told][-1])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,8 @@ _MIDDLES: Final = np.array(
     ],
     np.int64,
 )
+_TOGETHER: Final = 64
+"""Frames that are added together, if nobody asks before."""
 _RESULTS, _DROPPED, _RECONNECTS, _TOOK = range(4)
 
 Int64Array = npt.NDArray[np.int64]
@@ -48,26 +51,43 @@ class Course:
         self._sums = np.zeros((0, 4), np.int64)  # results, dropped, reconnects, nanoseconds
         self._largest = np.zeros(0, np.int64)
         self._buckets = np.zeros((0, _BUCKETS), np.uint32)
+        self._left: list[tuple[Int64Array, Int64Array, Int64Array]] = []  # what was not added yet
+        self._frames_left = 0
 
-    def add(self, block: Block) -> None:
-        """Add published frames that have left their last sink, by the time at which they did."""
-        rows = self._rows(block.ended_ns)
-        took_ns, buckets = block.durations[:, -1], block.buckets[:, -1]
+    def add(self, block: Block, stream: int = 0) -> None:
+        """Add published frames of one of the block's streams that have left their last sink, by the time at which they
+        did."""
+        rows = block.rows(stream)
+        frames = block.ended_ns[rows], block.durations[rows, -1], block.buckets[rows, -1]
+        self._left.append((frames[0].copy(), frames[1].copy(), frames[2].copy()))
+        self._frames_left += int(block.counts[stream])
+        if self._frames_left >= _TOGETHER:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Little by little it would cost much more."""
+        if not self._left:
+            return
+        ended_ns, took_ns, buckets = map(np.concatenate, zip(*self._left, strict=True))
+        self._left, self._frames_left = [], 0
+        rows = self._rows(ended_ns)
         np.add.at(self._sums[:, _RESULTS], rows, 1)
         np.add.at(self._sums[:, _TOOK], rows, took_ns)
         np.maximum.at(self._largest, rows, took_ns)
         np.add.at(self._buckets, (rows, np.clip((buckets >> _SHIFT) - _LOWEST, 0, _BUCKETS - 1)), 1)
 
-    def lost(self, at_ns: int) -> None:
-        """A frame was dropped at ``at_ns`` (monotonic)."""
+    def lost(self, at_ns: Sequence[int]) -> None:
+        """A frame was dropped at each of these times (monotonic)."""
         self._count(at_ns, _DROPPED)
 
-    def reconnected(self, at_ns: int) -> None:
-        """The first frame of a new connection came."""
+    def reconnected(self, at_ns: Sequence[int]) -> None:
+        """The first frame of a new connection came, likewise."""
         self._count(at_ns, _RECONNECTS)
 
     def merge(self, other: Course) -> None:
         """Add another stream's; the slots become at least as wide as the wider of both."""
+        self._catch_up()
+        other._catch_up()
         if other._first is None:
             return
         if self._first is None:
@@ -98,6 +118,7 @@ class Course:
         Lists slot by slot, of which the first begins ``start_s`` after ``start_ns``, with None in slots without
         results. None where nothing happened at all.
         """
+        self._catch_up()
         if self._first is None:
             return None
         used = slice(self._last - self._first + 1)
@@ -118,9 +139,9 @@ class Course:
         found["max_ms"] = _ms(self._largest[used], results)
         return found
 
-    def _count(self, at_ns: int, what: int) -> None:
-        rows = self._rows(np.array([at_ns], np.int64))
-        self._sums[rows, what] += 1
+    def _count(self, at_ns: Sequence[int], what: int) -> None:
+        rows = self._rows(np.array(at_ns, np.int64))
+        np.add.at(self._sums[:, what], rows, 1)
 
     def _rows(self, at_ns: Int64Array) -> Int64Array:
         """The rows of these times; makes room for them."""

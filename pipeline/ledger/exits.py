@@ -6,7 +6,8 @@ Three things are called jitter, and each has its name here:
 - **transit**: RFC 3550's interarrival jitter (section 6.4.1), of an exit against the time of capture (pts): how
   unsteady the delay is up to there.
 - **interval**: the standard deviation of the intervals between two frames at an exit, the largest gap, and **freezes**:
-  gaps above ``max(3 * nominal, nominal + 150 ms)`` (WebRTC's rule).
+  gaps above ``max(3 * nominal, nominal + 150 ms)`` (WebRTC's rule); nominal is the median interval between arrivals so
+  far, looked at anew with every sixteenth more.
 - **delay variation**: p99 - p50 of the time spent in a part (:mod:`pipeline.ledger.stats`).
 
 What a part adds is its exit's jitter minus that of the exit before; a part that smooths has a negative one. The sum
@@ -15,19 +16,21 @@ over all parts is what the pipeline added to the jitter with which frames arrive
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
-from pipeline.ledger.arrivals import Intervals, by_epoch
-from pipeline.ledger.blocks import Block
+from pipeline.ledger.blocks import Block, BoolArray, Int64Array
 from pipeline.ledger.stats import milliseconds
-from pipeline.measures import IntervalJitter, SmoothedChange
+from pipeline.measures import ONE, IntervalJitter, Intervals, SmoothedChange
 from pipeline.timing import PARTS, STAGES, WAITS, Mark
 
 EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {part: mark for mark, part in enumerate(PARTS) if part}
 """Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first."""
 _MARKS: Final = list(EXITS.values())
+_ZERO: Final = np.zeros(1, np.int64)
 
 
 class Exits:
@@ -38,26 +41,43 @@ class Exits:
         self._interval = IntervalJitter(len(EXITS))
         self._arrivals = Intervals()
         self._epoch: int | None = None
+        self._expected_ns: int | None = None
+        self._look_at = 1  # as soon as there are so many intervals
 
     @property
     def nominal_ns(self) -> int | None:
         """The median interval between the arrivals of two frames that were published; None before the second."""
         return self._arrivals.histogram.percentile(50)
 
-    def add(self, block: Block) -> None:
-        """Add frames that were finished after those before."""
-        order = np.argsort(block.marks[:, Mark.FOLLOWED], kind="stable")
-        times_ns, pts_ns = block.marks[order][:, _MARKS], block.pts_ns[order, None]
-        for epoch, rows in by_epoch(block.epochs[order]):
-            if epoch != self._epoch:  # what lies between two epochs is the camera's affair: neither delay nor interval
-                self._transit.reset()
-                self._interval.reset()
-                self._arrivals.reset()
-                self._epoch = epoch
-            passed = times_ns[rows] > 0
-            self._transit.add(times_ns[rows] - pts_ns[rows], passed)
-            self._interval.add(times_ns[rows], passed, self.nominal_ns)
-            self._arrivals.add(times_ns[rows, 0])
+    @staticmethod
+    def add_each(many: Sequence[Exits], block: Block) -> None:
+        """Add frames of each of ``many``, the block's streams, that were finished after those before."""
+        order = block.published
+        times_ns, owners, epochs = block.marks[order][:, _MARKS], block.owners, block.epochs[order]
+        transits_ns, passed = times_ns - block.pts_ns[order, None], times_ns > 0
+        new = (owners[1:] != owners[:-1]) | (epochs[1:] != epochs[:-1])
+        firsts = np.concatenate([_ZERO, new.nonzero()[0] + 1])
+        if firsts.size == len(many):  # one epoch each
+            _add_each(many, epochs[firsts], transits_ns, times_ns, passed, firsts)
+            return
+        for first, end in pairwise([*firsts.tolist(), len(owners)]):
+            some = slice(first, end)
+            _add_each([many[owners[first]]], epochs[[first]], transits_ns[some], times_ns[some], passed[some], ONE)
+
+    def _begin(self, epoch: int) -> int | None:
+        """What comes now is of that epoch; the interval that is expected.
+
+        What lies between two epochs is the camera's affair: neither delay nor interval.
+        """
+        if epoch != self._epoch:
+            self._transit.reset()
+            self._interval.reset()
+            self._arrivals.reset()
+            self._epoch = epoch
+        intervals = self._arrivals.histogram.count
+        if intervals >= self._look_at:
+            self._expected_ns, self._look_at = self.nominal_ns, intervals + intervals // 16 + 1
+        return self._expected_ns
 
     def as_dict(self) -> dict[str, Any]:
         """``{part: {"transit_ms", "transit_added_ms", "interval_ms", "interval_added_ms", "largest_gap_ms",
@@ -81,6 +101,21 @@ class Exits:
             }
             before = transit_ns, interval_ns
         return found
+
+
+def _add_each(
+    many: Sequence[Exits],
+    epochs: Int64Array,
+    transits_ns: Int64Array,
+    times_ns: Int64Array,
+    passed: BoolArray,
+    firsts: Int64Array,
+) -> None:
+    """Frames of each of ``many``, of one epoch each."""
+    nominal_ns = [each._begin(epoch) for each, epoch in zip(many, epochs.tolist(), strict=True)]
+    SmoothedChange.add_each([each._transit for each in many], transits_ns, passed, firsts)
+    IntervalJitter.add_each([each._interval for each in many], times_ns, passed, firsts, nominal_ns)
+    Intervals.add_each([each._arrivals for each in many], times_ns[:, 0], firsts)
 
 
 def added_by_stage(exits: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -144,12 +144,12 @@ class LateFrames:
         """How many there were so far; any thread may ask."""
         return self.parts.total()
 
-    def add(self, block: Block, latency: Latency) -> None:
-        """Frames that were finished after those before; ``latency`` holds them already."""
-        if self.limit_ns is not None:
-            rows = np.flatnonzero(block.durations[:, -1] > self.limit_ns)
-            if rows.size:
-                self._blame(block, rows, self.limit_ns, latency)
+    def add(self, block: Block, stream: int, latency: Latency) -> None:
+        """Frames of one of the block's streams that were finished after those before, and are in ``latency``."""
+        if self.limit_ns is not None and block.tallies[stream].maxima[-1] > self.limit_ns:
+            own = block.rows(stream)
+            rows = own.start + np.flatnonzero(block.durations[own, -1] > self.limit_ns)
+            self._blame(block, rows, self.limit_ns, latency)
         frames = latency.frames
         if self._budget_ns is None and frames >= self._measure_at:
             self.limit_ns = _limit_ns(latency.end_to_end.histogram)
@@ -204,8 +204,9 @@ def _unusual_ns(usual_ns: int) -> int:
 
 def _medians(latency: Latency) -> dict[str, int]:
     """By part."""
-    found = ((part, latency[part].histogram.percentile(50)) for part in BLAMED)
-    return {part: median for part, median in found if median is not None}
+    counts, medians = latency.histograms.counts, latency.histograms.percentiles((50,))[:, 0]
+    each = zip(BLAMED, counts[_COLUMNS].tolist(), medians[_COLUMNS].tolist(), strict=True)
+    return {part: median for part, count, median in each if count}
 
 
 def _somewhat_more(frames: int) -> int:

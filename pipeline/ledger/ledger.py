@@ -17,6 +17,7 @@ from pipeline.ledger.busy import Busy
 from pipeline.ledger.cost import marking_ns
 from pipeline.ledger.course import Course
 from pipeline.ledger.folding import MOST_NAMES, folded
+from pipeline.ledger.holding import held
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Lately
 from pipeline.ledger.measured import Measured
 from pipeline.ledger.shape import shape
@@ -187,7 +188,13 @@ class Ledger:
         until_ns = at_ns if running else self.end_ns
         wall_s = max(0, until_ns - self.start_ns) / 1e9
         first_ns = min((s.first_result_ns for s in streams.values() if s.first_result_ns), default=0)
-        measured = {name: stream.times.measured(until_ns) for name, stream in streams.items()}
+        with held(list(streams.values())):
+            measured = {name: stream.times.measured(until_ns) for name, stream in streams.items()}
+            told = {
+                name: stream.as_dict(self.start_ns, final=bool(self.end_ns), at_ns=until_ns, measured=measured[name])
+                | stream.shape(self.start_ns, measured[name])
+                for name, stream in streams.items()
+            }
         sizes = self.batches()
         batches = sum(sizes.values())
         items = sum(size * count for size, count in sizes.items())
@@ -207,11 +214,7 @@ class Ledger:
                 "workers": self._busy.as_dict(),
                 "sinks": {name: round(sink.busy_ns / 1e9, 6) for name, sink in self.sinks.items()},
             },
-            "streams": {
-                name: stream.as_dict(self.start_ns, final=bool(self.end_ns), at_ns=until_ns, measured=measured[name])
-                | stream.shape(self.start_ns, measured[name])
-                for name, stream in streams.items()
-            },
+            "streams": told,
             "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
             "total": self._total([(stream, measured[name]) for name, stream in streams.items()]),
             "tracker": self.tracker(until_ns),
@@ -220,7 +223,9 @@ class Ledger:
     def recent(self, now_ns: int, span_s: int = 60) -> dict[str, Any]:
         """What all streams together were like within the last ``span_s`` seconds (10 or 60) up to ``now_ns``; see
         :meth:`pipeline.ledger.streams.StreamLedger.recent`. It costs about 1 ms per 10 streams: ask once a second."""
-        return of_tally(together(stream.times.recent(span_s, now_ns) for stream in list(self.streams.values())))
+        accounts = list(self.streams.values())
+        with held(accounts):
+            return of_tally(together(account.times.recent(span_s, now_ns) for account in accounts))
 
     def tracker(self, until_ns: int) -> dict[str, Any]:
         """What all this measuring costs, by its own account, up to ``until_ns``: ``tracker`` in ``report.json``.

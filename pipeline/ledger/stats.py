@@ -9,9 +9,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pipeline.ledger.blocks import SERIES, Block, Int64Array, Tally
-from pipeline.measures import BUCKETS, Histogram, SmoothedChange, last_buckets, middles_of, ranks_of
+from pipeline.ledger.histograms import Histograms
+from pipeline.ledger.windows import Whole
+from pipeline.measures import BUCKETS, Histogram, SmoothedChange, middles_of, ranks_of
 from pipeline.timing import STAGES, WAITS
 
+_NO_BUCKETS: Final = np.zeros(0, np.uint16)
 _PERCENTS: Final = (50, 90, 95, 99, 99.9)
 ENOUGH: Final = 1000
 """A percentile of 99.9 needs so many values: of fewer it would be the maximum under another name."""
@@ -57,6 +60,20 @@ def of_tally(tally: Tally, only: str | None = None) -> dict[str, Any]:
     return by_kind(_of_series(tally.counts, tally.totals.tolist(), tally.maxima, values))
 
 
+def of_whole(many: Sequence[Whole]) -> list[dict[str, Any] | None]:
+    """STATS of each, without jitter; None where nothing was recorded."""
+    counts = np.array([sum(map(len, each.buckets)) for each in many], np.int64)
+    buckets = np.concatenate([_NO_BUCKETS, *(piece for each in many for piece in each.buckets)]).astype(np.int64)
+    places = np.sort(np.repeat(np.arange(len(many)), counts) * BUCKETS + buckets)
+    at = (counts.cumsum() - counts)[:, None] + ranks_of(counts, _PERCENTS) - 1
+    found = middles_of(places[np.minimum(at, places.size - 1)] % BUCKETS) if places.size else np.zeros(at.shape)
+    values = np.minimum(found, np.array([each.maximum for each in many])[:, None]).tolist()
+    return [
+        _stats(count, each.total, each.maximum, own) if count else None
+        for each, count, own in zip(many, counts.tolist(), values, strict=True)
+    ]
+
+
 def _of_series(
     counts: Int64Array, totals: list[int], maxima: Int64Array, percentiles: Int64Array
 ) -> dict[str, dict[str, Any]]:
@@ -80,98 +97,6 @@ def by_kind(series: Mapping[str, Any]) -> dict[str, Any]:
         "waits": {place: series[place] for place in WAITS if place in series},
         "end_to_end": series.get("end_to_end"),
     }
-
-
-_ZERO: Final = np.zeros(1, np.int64)
-_ROW: Final = 64
-"""Buckets that are looked at together; as many as an octave has."""
-assert BUCKETS % _ROW == 0
-
-
-class Histograms:
-    """The histograms of all series (:data:`pipeline.ledger.blocks.SERIES`) side by side, to be added to at once.
-
-    Attributes:
-        counts: (len(SERIES),) int64, how many durations each has.
-        totals: their sums, nanoseconds.
-    """
-
-    def __init__(self) -> None:
-        self.counts: Int64Array = np.zeros(len(SERIES), np.int64)
-        self.totals = [0] * len(SERIES)  # of any size: many streams' nanoseconds of a year are too many for an int64
-        self._maxima: Int64Array = np.zeros(len(SERIES), np.int64)
-        self._buckets: Int64Array = np.zeros(0, np.int64)  # no memory before there is something to count
-        self._rows = np.zeros(len(SERIES) * BUCKETS // _ROW, np.bool_)  # where that is: most of it is empty
-
-    def add(self, tally: Tally) -> None:
-        """Add the durations of some frames."""
-        self._make_room()
-        np.add.at(self._buckets, tally.places, 1)
-        self._rows[tally.places // _ROW] = True
-        self._sum_up(tally.counts, tally.totals.tolist(), tally.maxima)
-
-    def merge(self, other: Histograms) -> None:
-        """Add all that is in ``other``."""
-        if other._buckets.size:
-            self._make_room()
-            rows = np.flatnonzero(other._rows)
-            self._buckets.reshape(-1, _ROW)[rows] += other._buckets.reshape(-1, _ROW)[rows]
-            self._rows |= other._rows
-        self._sum_up(other.counts, other.totals, other._maxima)
-
-    def _make_room(self) -> None:
-        if not self._buckets.size:
-            self._buckets = np.zeros(len(SERIES) * BUCKETS, np.int64)
-
-    def _used(self) -> tuple[Int64Array, Int64Array]:
-        """The places in use, ascending, and how many durations lie in each."""
-        rows = np.flatnonzero(self._rows)
-        counts = self._buckets.reshape(-1, _ROW)[rows].ravel()
-        used = np.flatnonzero(counts)
-        return rows[used // _ROW] * _ROW + used % _ROW, counts[used]
-
-    def _sum_up(self, counts: Int64Array, totals: list[int], maxima: Int64Array) -> None:
-        self.counts += counts
-        self.totals = [one + more for one, more in zip(self.totals, totals, strict=True)]
-        np.maximum(self._maxima, maxima, out=self._maxima)
-
-    def __getitem__(self, series: str) -> Histogram:
-        """One of them, as long as nothing is added."""
-        number = SERIES.index(series)
-        buckets = self._buckets[number * BUCKETS : (number + 1) * BUCKETS]
-        return Histogram.of(buckets, self.totals[number], int(self._maxima[number]))
-
-    def percentiles(self, percents: Sequence[float]) -> Int64Array:
-        """(len(SERIES), len(percents)) nanoseconds, 0 where a series has no durations."""
-        used, counts = self._used()
-        if not used.size:
-            return np.zeros((len(SERIES), len(percents)), np.int64)
-        sums = counts.cumsum()
-        ranks = (self.counts.cumsum() - self.counts)[:, None] + ranks_of(self.counts, percents)
-        places = used[np.minimum(np.searchsorted(sums, ranks), used.size - 1)]
-        return np.minimum(middles_of(places % BUCKETS), self._maxima[:, None])
-
-    def at_most(self, bounds_ns: tuple[int, ...]) -> Int64Array:
-        """(len(SERIES), len(bounds_ns)), how many durations lie at or below each bound. One counts as its bucket's
-        middle."""
-        used, counts = self._used()
-        sums = np.concatenate([_ZERO, counts.cumsum()])
-        firsts = np.arange(len(SERIES))[:, None] * BUCKETS
-        below = np.searchsorted(used, firsts + last_buckets(bounds_ns), side="right")
-        found: Int64Array = sums[below] - (self.counts.cumsum() - self.counts)[:, None]
-        return found
-
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """STATS without jitter, by series."""
-        return _of_series(self.counts, self.totals, self._maxima, self.percentiles(_PERCENTS))
-
-    def sparse(self) -> dict[str, tuple[list[int], list[int]]]:
-        """The buckets in use, ascending, and how many values lie in each, by series."""
-        used, frames = self._used()
-        ends = np.searchsorted(used, np.arange(1, len(SERIES) + 1) * BUCKETS).tolist()
-        buckets, counts = (used % BUCKETS).tolist(), frames.tolist()
-        slices = [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
-        return {name: (buckets[own], counts[own]) for name, own in zip(SERIES, slices, strict=True) if buckets[own]}
 
 
 class Distribution(NamedTuple):
@@ -206,12 +131,14 @@ class Latency:
         """How many there were."""
         return int(self.histograms.counts[-1])
 
-    def add(self, block: Block) -> None:
-        """Add finished frames."""
-        for _, tally in block.seconds:
-            self.histograms.add(tally)
-        self._change.add(block.durations, block.passed)
-        self.jitter_ns = self._change.value_ns
+    @staticmethod
+    def add_each(many: Sequence[Latency], block: Block) -> None:
+        """Add finished frames of each of ``many``, the block's streams."""
+        for each, tally in zip(many, block.tallies, strict=True):
+            each.histograms.add(tally)
+        SmoothedChange.add_each([each._change for each in many], block.durations, block.passed, block.firsts)
+        for each in many:
+            each.jitter_ns = each._change.value_ns
 
     def merge(self, other: Latency) -> None:
         """Add another stream's frames; jitter becomes the mean weighted by count."""
@@ -230,7 +157,8 @@ class Latency:
 
     def as_dict(self) -> dict[str, Any]:
         """``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``."""
-        told = self.histograms.stats()
+        histograms = self.histograms
+        told = _of_series(histograms.counts, histograms.totals, histograms.maxima, histograms.percentiles(_PERCENTS))
         for series, jitter_ns in zip(SERIES, self.jitter_ns.tolist(), strict=True):
             if series in told:
                 told[series]["jitter_ms"] = milliseconds(jitter_ns)

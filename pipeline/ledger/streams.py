@@ -17,7 +17,7 @@ from pipeline.ledger.exits import added_by_stage
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.measured import Measured
 from pipeline.ledger.shape import pack, shape, unpack
-from pipeline.ledger.stats import Latency, of_tally, stats
+from pipeline.ledger.stats import of_tally, stats
 from pipeline.ledger.times import StreamTimes
 from pipeline.timing import SYSTEM, Clock, Mark, ended_in
 
@@ -58,7 +58,7 @@ class StreamLedger:
         self.corrupt = 0
         self.opened_ns = 0
         self.last_frame_ns = 0
-        self._arrivals = Arrivals()
+        self.arrivals = Arrivals()
         # Written by the follow loop
         self.processed = 0
         self._lost: Counter[tuple[str, str]] = Counter()  # by reason, and by the stage or wait where it happened
@@ -156,7 +156,7 @@ class StreamLedger:
             self._reconnects = self.counters.reconnects
             self.times.reconnected(read_ns)
         if self.paced:
-            self._arrivals.add(read_ns, round(pts_s * 1e9), epoch)
+            self.arrivals.add(read_ns, round(pts_s * 1e9), epoch)
 
     def numbered(self, capture: Capture) -> Capture:
         """The capture as this program counts: also a stream that was begun anew goes on."""
@@ -240,7 +240,7 @@ class StreamLedger:
     @property
     def arrival_jitter_ns(self) -> float | None:
         """Jitter of the arrivals (RFC 3550, section 6.4.1), or None where frames are not paced."""
-        return self._arrivals.jitter_ns if self.paced else None
+        return self.arrivals.jitter_ns if self.paced else None
 
     @property
     def departure_jitter_ns(self) -> float | None:
@@ -255,11 +255,7 @@ class StreamLedger:
     @property
     def measuring_ns(self) -> int:
         """CPU time that was spent, beside the way of the frames, on working all this out."""
-        return self.times.cpu_ns + self._arrivals.cpu_ns
-
-    def latency(self) -> Latency:
-        """A copy of the distributions so far; empty once settled."""
-        return self.times.latency()
+        return self.times.cpu_ns + self.arrivals.cpu_ns
 
     def recent(self, now_ns: int, span_s: int = 60) -> dict[str, Any]:
         """What the last ``span_s`` seconds (10 or 60) up to ``now_ns`` (monotonic) were like.
@@ -309,7 +305,6 @@ class StreamLedger:
             "stalls": self.life.stalls,
             "fps": round(self.processed / span_s, 3) if span_s > 0 else None,
             "steady_fps": steady_fps(self.processed, self.first_result_ns, self.last_result_ns),
-            "camera": self._camera() if self.info.live else None,
             "first_result_ms": ms_since(start_ns, self.first_result_ns),
         }
 
@@ -318,7 +313,7 @@ class StreamLedger:
         looks."""
         looked = bool(self.counters.still_since_ns) or self.lives > 1
         return {
-            **self._arrivals.as_dict(self.info.fps),
+            **self.arrivals.as_dict(self.info.fps),
             **self.times.capture(),
             "duplicates": self.counters.duplicates if looked else None,
         }
@@ -336,6 +331,7 @@ class StreamLedger:
         late = self.times.lateness()
         return {
             **self.counts(start_ns, final=final),
+            "camera": self._camera() if self.info.live else None,
             **(self._settled or _figures(measured)),
             "windows": {f"{span_s}s": of_tally(tally) for span_s, tally in measured.windows.items()} if at_ns else {},
             "dropped_after": self.times.dropped_after(),

@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.ledger.late import Around, Late, LateFrames
 from pipeline.ledger.measured import Measured
 from pipeline.ledger.stats import Latency, stats
 from pipeline.ledger.whole import WholeRun
-from pipeline.ledger.windows import SPANS, Window
+from pipeline.ledger.windows import SPANS, Whole, Window
 from pipeline.measures import Histogram, IntervalJitter
 from pipeline.timing import Mark, elapsed, thread_cpu_ns
 
@@ -30,6 +31,7 @@ BLOCK: Final = 64
 
 T = TypeVar("T")
 
+_HOLDING: Final = threading.Lock()
 _READ, _DONE, _MARKS = int(Mark.READ), int(Mark.DONE), len(Mark)
 
 
@@ -54,8 +56,9 @@ class Lateness(NamedTuple):
 class StreamTimes:
     """Distributions of one stream, over its whole life and lately.
 
-    :meth:`finished` is all that the way of a frame sees of it: the trace is appended to a list. Whoever appends a
-    block's last trace, or asks for figures, does the work, under this stream's own lock.
+    :meth:`finished` and :meth:`lost` are all that the way of a frame sees of it: the trace is appended to a list.
+    Whoever appends a block's last trace, or asks for figures, does the work, under this stream's own lock; who is on
+    the way of a frame never waits for that, but leaves the work to whoever has it.
 
     Attributes:
         late: the frames that were late so far.
@@ -64,8 +67,12 @@ class StreamTimes:
 
     def __init__(self, stream: str = "", *, looks_back: bool) -> None:
         """``looks_back``: frames come at a pace of their own, so they have jitter, and there is a "lately"."""
+        # What others leave behind
         self._finished: list[list[int]] = []
-        self._lock = threading.Lock()
+        self._gone: list[list[int]] = []
+        self._reconnects_ns: list[int] = []
+        self._lock = threading.RLock()
+        self._held = False  # all was taken apart for a set of questions that belong together
         self._latency = Latency()
         self._course = Course()
         self._window = Window() if looks_back else None
@@ -84,20 +91,19 @@ class StreamTimes:
         """A published frame has left its last sink; nobody changes its trace any more."""
         self._finished.append(trace)
         if len(self._finished) >= BLOCK:
-            with self._lock:
-                self._fold()
+            self._try_to_fold()
 
     def lost(self, trace: list[int]) -> None:
-        """A frame was dropped; its journey ends where that happened."""
-        with self._lock:
-            self._lost.record(elapsed(trace))
-            self._course.lost(_ended_ns(trace))
-            self._remember([trace])
+        """A frame was dropped; its journey ends where that happened, and nobody changes its trace any more."""
+        self._gone.append(trace)
+        if len(self._gone) >= BLOCK:
+            self._try_to_fold()
 
     def reconnected(self, at_ns: int) -> None:
         """The first frame of a new connection came."""
-        with self._lock:
-            self._course.reconnected(at_ns)
+        self._reconnects_ns.append(at_ns)
+        if len(self._reconnects_ns) >= BLOCK:
+            self._try_to_fold()
 
     def measured(self, now_ns: int) -> Measured:
         """A copy of all distributions; ``now_ns``: when the windows end (monotonic)."""
@@ -117,13 +123,27 @@ class StreamTimes:
             self._fold()
             return question(self._latency)
 
-    def latency(self) -> Latency:
-        """A copy of the distributions so far."""
-        copy = Latency()
-        with self._lock:
-            self._fold()
-            copy.merge(self._latency)
-        return copy
+    @staticmethod
+    @contextmanager
+    def held(many: Sequence[StreamTimes]) -> Iterator[None]:
+        """For questions to ``many`` that belong together: what they have is taken apart at once, at a tenth of what it
+        costs one by one, and nothing comes to it until the block ends."""
+        with _HOLDING, ExitStack() as locks:  # one thread at a time: no two wait for each other's streams
+            for each in many:
+                locks.enter_context(each._lock)
+            _take_apart(many)
+            try:
+                for each in many:
+                    each._held = True
+                yield
+            finally:
+                for each in many:
+                    each._held = False
+
+    @staticmethod
+    def ask_all(many: Sequence[StreamTimes], question: Callable[[Sequence[Latency]], T]) -> T:
+        """The same of ``many``, which are held."""
+        return question([each._latency for each in many])
 
     def keep_in(self, whole: WholeRun) -> None:
         """Journeys are to be written into a file: remember them there, too. Before the first frame."""
@@ -163,8 +183,10 @@ class StreamTimes:
 
     def glance(self, since_ns: int) -> list[list[int]]:
         """Roughly :meth:`newest`, for whoever takes another stream's times apart: it waits for nobody."""
-        finished = tail(self._finished.copy(), _ended_ns, since_ns)  # these first: they may be taken apart meanwhile
-        return [*tail(self._journeys.copy(), _ended_ns, since_ns), *finished]
+        # These first: they may be taken apart meanwhile.
+        left = [*self._finished.copy(), *self._gone.copy()]
+        left.sort(key=_ended_ns)
+        return [*tail(self._journeys.copy(), _ended_ns, since_ns), *tail(left, _ended_ns, since_ns)]
 
     def newest(self, since_ns: int) -> list[list[int]]:
         """The traces of frames that ended after ``since_ns``, dropped ones too, by the time of their end."""
@@ -189,6 +211,12 @@ class StreamTimes:
         with self._lock:
             self._fold()
             return self._recent(span_s, now_ns)
+
+    def recent_whole(self, span_s: int, now_ns: int) -> Whole:
+        """The same of the whole way only."""
+        with self._lock:
+            self._fold()
+            return Whole([], 0, 0) if self._window is None else self._window.whole(span_s, now_ns)
 
     def _recent(self, span_s: int, now_ns: int) -> Tally:
         return NOTHING if self._window is None else self._window.tally(span_s, now_ns)
@@ -242,29 +270,36 @@ class StreamTimes:
     def dropped_after(self) -> dict[str, Any] | None:
         """STATS of the journeys of dropped frames."""
         with self._lock:
+            self._fold()
             return stats(self._lost)
 
+    def _try_to_fold(self) -> None:
+        """Take apart what there is, unless somebody else is at it."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._fold()
+            finally:
+                self._lock.release()
+
     def _fold(self) -> None:
-        """Take apart what has finished; under the lock."""
-        count = len(self._finished)
-        if not count:
-            return
-        began_ns = thread_cpu_ns()
-        finished = self._finished[:count]
-        block = Block(finished)
-        self._remember(finished)
-        del self._finished[:count]  # others may have appended meanwhile
-        self._latency.add(block)
-        self._course.add(block)
-        self.late.add(block, self._latency)
-        if self._window is not None:
-            self._window.add(block)
-        if self._exits is not None:
-            self._exits.add(block)
-            self._capture.add(block)
-        self._departure.add(np.sort(block.marks[:, Mark.FOLLOWED])[:, None])
-        self.frames += count
-        self.cpu_ns += thread_cpu_ns() - began_ns
+        """Take apart what there is; under the lock."""
+        if not self._held and (self._finished or self._gone or self._reconnects_ns):
+            _take_apart([self])
+
+    def _give(self) -> list[list[int]]:
+        """What has finished since, to be taken apart with that of others; the rest is counted at once."""
+        # Others may append meanwhile.
+        finished, gone = self._finished[: len(self._finished)], self._gone[: len(self._gone)]
+        reconnects_ns = self._reconnects_ns[: len(self._reconnects_ns)]
+        if gone:
+            self._lost.record_all(np.array([elapsed(trace) for trace in gone]))
+            self._course.lost([_ended_ns(trace) for trace in gone])
+        if reconnects_ns:
+            self._course.reconnected(reconnects_ns)
+        if finished or gone:
+            self._remember(sorted([*finished, *gone], key=_ended_ns) if gone else finished)
+        del self._finished[: len(finished)], self._gone[: len(gone)], self._reconnects_ns[: len(reconnects_ns)]
+        return finished
 
     def _remember(self, traces: list[list[int]]) -> None:
         """Keep journeys that ended last, and forget those that are too old; under the lock."""
@@ -274,3 +309,37 @@ class StreamTimes:
         too_old_ns = _ended_ns(traces[-1]) - LATELY_NS
         while self._journeys and _ended_ns(self._journeys[0]) < too_old_ns:
             self._journeys.popleft()
+
+
+def _take_apart(many: Sequence[StreamTimes]) -> None:
+    """What has finished of all of ``many``, together; under their locks."""
+    given = [(each, traces) for each in many if (traces := each._give())]
+    for paced in (True, False):
+        alike = [(each, traces) for each, traces in given if (each._exits is not None) == paced]
+        if alike:
+            _add([each for each, _ in alike], [traces for _, traces in alike])
+
+
+def _add(many: Sequence[StreamTimes], traces: Sequence[list[list[int]]]) -> None:
+    """``traces`` of each of ``many``: all of them have exits, or none has."""
+    began_ns = thread_cpu_ns()
+    block = Block(*traces)
+    Latency.add_each([each._latency for each in many], block)
+    for number, each in enumerate(many):
+        each._course.add(block, number)
+        each.late.add(block, number, each._latency)
+        if each._window is not None:
+            each._window.add(block.seconds[number])
+    published_ns = block.marks[block.published, Mark.FOLLOWED]
+    departures = [each._departure for each in many]
+    IntervalJitter.add_each(departures, published_ns[:, None], None, block.firsts, [None] * len(many))
+    exits = [each._exits for each in many if each._exits is not None]
+    if exits:
+        Exits.add_each(exits, block)
+        if block.ages_ns.any():
+            for number, each in enumerate(many):
+                each._capture.add(block, number)
+    spent_ns = thread_cpu_ns() - began_ns
+    for each, frames in zip(many, block.counts.tolist(), strict=True):
+        each.frames += frames
+        each.cpu_ns += spent_ns * frames // len(block.traces)

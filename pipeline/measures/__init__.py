@@ -11,12 +11,16 @@ from pipeline.measures.histogram import (
     middles_of,
     ranks_of,
 )
+from pipeline.measures.intervals import Intervals
 from pipeline.measures.jitter import IntervalJitter, SmoothedChange
+from pipeline.measures.steps import ONE
 
 __all__ = [
     "BUCKETS",
+    "ONE",
     "Histogram",
     "IntervalJitter",
+    "Intervals",
     "SmoothedChange",
     "bucket_of",
     "bucket_start",

@@ -113,11 +113,15 @@ class Histogram:
     def record_all(self, values: Int64Array) -> None:
         """Add many values at once, none of which is negative."""
         if values.size:
-            self._make_room()
-            np.add.at(self._counts, buckets_of(values), 1)
-            self.count += values.size
-            self.total += int(values.sum())
-            self.maximum = max(self.maximum, int(values.max()))
+            self.record_counted(buckets_of(values), int(values.sum()), int(values.max()))
+
+    def record_counted(self, buckets: Int64Array, total: int, maximum: int) -> None:
+        """Add values of which it is known where each is counted, their sum and the largest."""
+        self._make_room()
+        np.add.at(self._counts, buckets, 1)
+        self.count += buckets.size
+        self.total += total
+        self.maximum = max(self.maximum, maximum)
 
     def merge(self, other: Histogram) -> None:
         """Add all values of ``other``; merging is associative and commutative."""

@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two measures of unsteadiness. Each keeps several series side by side and takes many values of each at once: what they
-cost is mostly paid per call."""
+"""Two measures of unsteadiness. Each keeps several series side by side and takes many values of each at once, also of
+many owners: what they cost is mostly paid per call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-Int64Array = npt.NDArray[np.int64]
+from pipeline.measures.steps import ONE, BoolArray, Int64Array, Steps
+
 FloatArray = npt.NDArray[np.float64]
-Columns = slice | npt.NDArray[np.intp]
 
 _KEPT: Final = 15 / 16
+_POWERS: Final[FloatArray] = np.power(_KEPT, np.arange(1024))
+"""What is left of a change after so many others; after more than these it is nothing (1e-29)."""
 _FREEZE_NS: Final = 150_000_000
+_NO_LIMIT: Final = 1 << 62
+_LARGEST, _FREEZES = range(2)
+_MEAN, _SQUARES = range(2)
 
 
 class SmoothedChange:
@@ -28,23 +33,39 @@ class SmoothedChange:
         value_ns: (series,) J; 0 before the second value.
     """
 
+    __slots__ = ("_steps", "value_ns")
+
     def __init__(self, series: int = 1) -> None:
         self.value_ns: FloatArray = np.zeros(series)
-        self._steps = _Steps(series)
+        self._steps = Steps(series)
 
-    def add(self, values_ns: Int64Array, passed: npt.NDArray[np.bool_] | None = None) -> None:
+    def add(self, values_ns: Int64Array, passed: BoolArray | None = None) -> None:
         """Successive values, (n, series) nanoseconds; ``passed``, of the same shape: which are there (None: all)."""
-        for columns, steps, fresh in self._steps.add(values_ns, passed):
-            count = len(steps)
-            weights = _KEPT ** np.arange(count - 1, -1, -1) / 16
-            self.value_ns[columns] = self.value_ns[columns] * _KEPT ** (count - fresh) + weights @ np.abs(steps)
+        if len(values_ns):
+            self.add_each([self], values_ns, passed, ONE)
+
+    @staticmethod
+    def add_each(
+        many: Sequence[SmoothedChange], values_ns: Int64Array, passed: BoolArray | None, firsts: Int64Array
+    ) -> None:
+        """Those of each of ``many``: see :meth:`pipeline.measures.steps.Steps.add_each`."""
+        runs = Steps.add_each([each._steps for each in many], values_ns, passed, firsts)
+        if not runs.steps.size:
+            return
+        later = np.repeat(runs.starts + runs.lengths - 1, runs.lengths) - np.arange(runs.steps.size)
+        weights = _powers(later) / 16
+        values = np.concatenate([each.value_ns for each in many]).reshape(len(many), -1)
+        values[runs.owners, runs.series] *= _powers(runs.lengths - runs.fresh)
+        values[runs.owners, runs.series] += np.add.reduceat(weights * np.abs(runs.steps), runs.starts)
+        for each, own in zip(many, values, strict=True):
+            each.value_ns = own.copy()
 
     def reset(self) -> None:
         """Forget the last values, not J: what comes next is compared with nothing."""
         self._steps.reset()
 
     @property
-    def known(self) -> npt.NDArray[np.bool_]:
+    def known(self) -> BoolArray:
         """(series,) whether there were two values to compare."""
         return self._steps.counts > 0
 
@@ -54,91 +75,76 @@ class IntervalJitter:
 
     The running variance is merged block by block (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
     for computing sample variances", 1979).
-
-    Attributes:
-        largest_ns: (series,) the longest interval.
-        freezes: (series,) intervals above ``max(3 * nominal, nominal + 150 ms)``, the rule of WebRTC's ``freezeCount``.
     """
 
-    def __init__(self, series: int = 1) -> None:
-        self.largest_ns: Int64Array = np.zeros(series, np.int64)
-        self.freezes: Int64Array = np.zeros(series, np.int64)
-        self._steps = _Steps(series)
-        self._mean: FloatArray = np.zeros(series)
-        self._squares: FloatArray = np.zeros(series)
+    __slots__ = ("_gaps", "_moments", "_steps")
 
-    def add(
-        self, times_ns: Int64Array, passed: npt.NDArray[np.bool_] | None = None, nominal_ns: int | None = None
-    ) -> None:
+    def __init__(self, series: int = 1) -> None:
+        self._gaps: Int64Array = np.zeros((2, series), np.int64)
+        self._moments: FloatArray = np.zeros((2, series))
+        self._steps = Steps(series)
+
+    def add(self, times_ns: Int64Array, passed: BoolArray | None = None, nominal_ns: int | None = None) -> None:
         """Successive moments, (n, series) monotonic nanoseconds; ``passed``, of the same shape: which are there (None:
         all). ``nominal_ns``: the interval that is no freeze; None: what is one cannot be said."""
-        for columns, steps, fresh in self._steps.add(times_ns, passed):
-            self.largest_ns[columns] = np.maximum(self.largest_ns[columns], steps.max(axis=0))
-            if nominal_ns is not None:
-                limit_ns = max(3 * nominal_ns, nominal_ns + _FREEZE_NS)
-                self.freezes[columns] += (steps > limit_ns).sum(axis=0)
-            new = len(steps) - fresh
-            count = self._steps.counts[columns]
-            mean = steps.sum(axis=0) / np.maximum(new, 1)
-            off = steps - mean
-            off[0] *= ~fresh  # no interval ends at the very first moment
-            further = mean - self._mean[columns]
-            share = new / np.maximum(count, 1)
-            self._mean[columns] += further * share
-            self._squares[columns] += (off * off).sum(axis=0) + further * further * share * (count - new)
+        if len(times_ns):
+            self.add_each([self], times_ns, passed, ONE, [nominal_ns])
+
+    @staticmethod
+    def add_each(
+        many: Sequence[IntervalJitter],
+        times_ns: Int64Array,
+        passed: BoolArray | None,
+        firsts: Int64Array,
+        nominal_ns: Sequence[int | None],
+    ) -> None:
+        """Those of each of ``many``: see :meth:`pipeline.measures.steps.Steps.add_each`."""
+        runs = Steps.add_each([each._steps for each in many], times_ns, passed, firsts)
+        if not runs.steps.size:
+            return
+        steps, starts, lengths, at = runs.steps, runs.starts, runs.lengths, (runs.owners, runs.series)
+        gaps = np.concatenate([each._gaps for each in many]).reshape(len(many), 2, -1)
+        largest, freezes = gaps[:, _LARGEST], gaps[:, _FREEZES]
+        largest[at] = np.maximum(largest[at], np.maximum.reduceat(steps, starts))
+        limits = np.array([_NO_LIMIT if each is None else max(3 * each, each + _FREEZE_NS) for each in nominal_ns])
+        freezes[at] += np.add.reduceat(steps > np.repeat(limits[runs.owners], lengths), starts, dtype=np.int64)
+        moments = np.concatenate([each._moments for each in many]).reshape(len(many), 2, -1)
+        means, squares = moments[:, _MEAN], moments[:, _SQUARES]
+        new = lengths - runs.fresh
+        mean = np.add.reduceat(steps, starts) / np.maximum(new, 1)
+        off = steps - np.repeat(mean, lengths)
+        off[starts] *= ~runs.fresh  # no interval ends at the very first moment
+        further = mean - means[at]
+        share = new / np.maximum(runs.counts, 1)
+        means[at] += further * share
+        squares[at] += np.add.reduceat(off * off, starts) + further * further * share * (runs.counts - new)
+        for each, own_gaps, own_moments in zip(many, gaps, moments, strict=True):
+            each._gaps, each._moments = own_gaps.copy(), own_moments.copy()
 
     def reset(self) -> None:
         """Forget the last moments, not the values: what comes next ends no interval."""
         self._steps.reset()
 
     @property
+    def largest_ns(self) -> Int64Array:
+        """(series,) the longest interval."""
+        largest: Int64Array = self._gaps[_LARGEST]
+        return largest
+
+    @property
+    def freezes(self) -> Int64Array:
+        """(series,) intervals above ``max(3 * nominal, nominal + 150 ms)``, the rule of WebRTC's ``freezeCount``."""
+        freezes: Int64Array = self._gaps[_FREEZES]
+        return freezes
+
+    @property
     def value_ns(self) -> FloatArray:
         """(series,) standard deviation in nanoseconds; NaN before the second interval."""
         counts = self._steps.counts
-        deviation: FloatArray = np.sqrt(self._squares / np.maximum(counts, 1))
+        deviation: FloatArray = np.sqrt(self._moments[_SQUARES] / np.maximum(counts, 1))
         return np.where(counts > 1, deviation, np.nan)
 
 
-class _Steps:
-    """Differences between successive values of series side by side.
-
-    Attributes:
-        counts: (series,) how many there were.
-    """
-
-    def __init__(self, series: int) -> None:
-        self.counts: Int64Array = np.zeros(series, np.int64)
-        self._before: Int64Array = np.zeros(series, np.int64)
-        self._fresh = np.ones(series, np.bool_)
-
-    def add(
-        self, values: Int64Array, passed: npt.NDArray[np.bool_] | None
-    ) -> Iterator[tuple[Columns, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
-        """``(columns, steps, fresh)`` of series that go together: the (n, columns) steps to their n values, and of
-        which of them the first value is the very first: its step is 0 and counts for nothing."""
-        for columns, rows in _together(values.shape, passed):
-            new, fresh = values[rows][:, columns], self._fresh[columns].copy()
-            before = np.where(fresh, new[0], self._before[columns])
-            self._before[columns] = new[-1]
-            self._fresh[columns] = False
-            self.counts[columns] += len(new) - fresh
-            yield columns, new - np.concatenate([before[None], new[:-1]]), fresh
-
-    def reset(self) -> None:
-        """The next values are the very first again."""
-        self._fresh[:] = True
-
-
-def _together(shape: tuple[int, ...], passed: npt.NDArray[np.bool_] | None) -> Iterator[tuple[Columns, Columns]]:
-    """``(columns, rows)`` such that each of these columns has values in exactly these rows; few where frames go one of
-    a few ways. Columns without any are left out."""
-    if passed is None or passed.all():
-        if shape[0]:
-            yield slice(None), slice(None)
-        return
-    alike: dict[bytes, list[int]] = {}
-    for number, column in enumerate(np.ascontiguousarray(passed.T)):
-        if column.any():
-            alike.setdefault(column.tobytes(), []).append(number)
-    for numbers in alike.values():
-        yield np.array(numbers), np.flatnonzero(passed[:, numbers[0]])
+def _powers(exponents: Int64Array) -> FloatArray:
+    powers: FloatArray = _POWERS[np.minimum(exponents, _POWERS.size - 1)]
+    return powers

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, get_args
 
 from pipeline.frame import DropReason
-from pipeline.ledger import BLAMED, SERIES, Latency, Ledger, StreamLedger, StreamState
+from pipeline.ledger import BLAMED, SERIES, Latency, Ledger, Snapshot, StreamLedger, StreamState, StreamTimes, held
 from pipeline.metrics.exemplars import Shown, exemplars
 from pipeline.metrics.text import Family, Histograms
 from pipeline.metrics.times import BOUNDS_NS, times
 from pipeline.timing import WAITS
 
-_STATES: tuple[str, ...] = get_args(StreamState)
-_REASONS: tuple[str, ...] = get_args(DropReason)
+_OUTCOMES: Final = (("decoded",), ("processed",), ("corrupt",), ("decimated",))
+_STATES: Final[list[tuple[str]]] = [(state,) for state in get_args(StreamState)]
+_REASONS: Final[list[tuple[str]]] = [(reason,) for reason in get_args(DropReason)]
+_BLAMED: Final = [(part,) for part in BLAMED]
 
 
 def stream_metrics(
@@ -25,9 +27,10 @@ def stream_metrics(
     With ``late``, histograms show frames that were late.
     """
     streams = [account for name, account in list(ledger.streams.items()) if name == account.name]
-    yield from _counts(streams)
-    yield from _states(streams, waiting, ledger.start_ns, now_ns)
-    yield from _times(streams, late)
+    with held(streams):
+        yield from _counts(streams)
+        yield from _states(streams, waiting, ledger.start_ns, now_ns)
+        yield from _times(streams, late)
 
 
 def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
@@ -60,16 +63,9 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
     )
     for account in streams:
         name = account.name
-        for outcome, count in (
-            ("decoded", account.decoded),
-            ("processed", account.processed),
-            ("corrupt", account.corrupt),
-            ("decimated", account.decimated),
-        ):
-            frames.add([name, outcome], count)
-        lost = dict(account.dropped)
-        for reason in _REASONS:
-            drops.add([name, reason], lost.get(reason, 0))
+        frames.add_all(name, _OUTCOMES, (account.decoded, account.processed, account.corrupt, account.decimated))
+        lost = account.dropped
+        drops.add_all(name, _REASONS, [lost[reason] for (reason,) in _REASONS])
         for cause, count in dict(account.counters.reconnects_by_cause).items():
             reconnects.add([name, cause], count)
         errors.add([name], account.counters.decode_errors)
@@ -80,8 +76,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
         for (kind, why), count in dict(account.life.told).items():
             events.add([name, kind, why], count)
         blamed = account.times.blamed()
-        for part in BLAMED:
-            late.add([name, part], blamed[part])
+        late.add_all(name, _BLAMED, [blamed[part] for (part,) in _BLAMED])
     yield from (frames, drops, reconnects, errors, stalls, params, breaks, again, events, late)
 
 
@@ -100,8 +95,8 @@ def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: i
     queue = Family("gauge", "pipeline_queue_frames", "Frames that wait for the detector", ["stream"])
     for account in streams:
         up.add([account.name], float(account.state == "live"))
-        for each in _STATES:
-            state.add([account.name, each], float(account.state == each))
+        now = account.state
+        state.add_all(account.name, _STATES, [float(now == each) for (each,) in _STATES])
         since_ns = account.last_result_ns or max(start_ns, account.awaited_ns)
         age.add([account.name], max(0, now_ns - since_ns) / 1e9)
         still.add([account.name], account.still_ns / 1e9)
@@ -122,23 +117,32 @@ def _times(streams: list[StreamLedger], late: Shown | None) -> Iterator[Family |
         "transit and interval at the exit of each part, and what the part added to those of the exit before",
         ["stream", "stage", "kind"],
     )
-    for account in streams:
+    all_told = StreamTimes.ask_all([account.times for account in streams], _told) if streams else []
+    for account, each in zip(streams, all_told, strict=True):
         name = account.name
-        if account.arrival_jitter_ns is not None:
-            jitter.add([name, "decode", "arrival"], account.arrival_jitter_ns / 1e9)
-        if account.departure_jitter_ns is not None:
-            jitter.add([name, "follow", "departure"], account.departure_jitter_ns / 1e9)
+        kinds: list[tuple[str, str]] = []
+        values_s: list[float] = []
+        arrival_ns, departure_ns = account.arrival_jitter_ns, account.departure_jitter_ns
+        if arrival_ns is not None:
+            kinds.append(("decode", "arrival"))
+            values_s.append(arrival_ns / 1e9)
+        if departure_ns is not None:
+            kinds.append(("follow", "departure"))
+            values_s.append(departure_ns / 1e9)
         for part, figures in account.times.exits().items():
             for kind in ("transit", "transit_added", "interval", "interval_added"):
-                if figures[f"{kind}_ms"] is not None:
-                    jitter.add([name, part, kind], figures[f"{kind}_ms"] / 1e3)
+                value_ms = figures[f"{kind}_ms"]
+                if value_ms is not None:
+                    kinds.append((part, kind))
+                    values_s.append(value_ms / 1e3)
         shown = {} if late is None else exemplars(account.times.lateness().newest, late)
-        for told in account.times.ask(_told):
+        for told in each:
             if told.frames and told.series not in WAITS:
                 family, labels = (whole, [name]) if told.series == "end_to_end" else (stages, [name, told.series])
                 family.add(labels, told.at_most, told.frames, told.total_ns / 1e9, shown.get(told.series, ()))
-                jitter.add([name, told.series, "duration"], told.jitter_ns / 1e9)
-                jitter.add([name, told.series, "delay_variation"], (told.p50_p99_ns[1] - told.p50_p99_ns[0]) / 1e9)
+                kinds += ((told.series, "duration"), (told.series, "delay_variation"))
+                values_s += (told.jitter_ns / 1e9, (told.p50_p99_ns[1] - told.p50_p99_ns[0]) / 1e9)
+        jitter.add_all(name, kinds, values_s)
         glass = account.times.capture_to_result()
         if glass.count:
             glass_to_result.add([name], glass.at_most(BOUNDS_NS), glass.count, glass.total / 1e9)
@@ -156,15 +160,22 @@ class _Told(NamedTuple):
     jitter_ns: float
 
 
-def _told(latency: Latency) -> list[_Told]:
-    histograms = latency.histograms
-    each = zip(
-        SERIES,
-        histograms.counts.tolist(),
-        histograms.totals,
-        histograms.at_most(BOUNDS_NS).tolist(),
-        histograms.percentiles((50, 99)).tolist(),
-        latency.jitter_ns.tolist(),
+def _told(latencies: Sequence[Latency]) -> list[list[_Told]]:
+    """By stream and series."""
+    snapshot = Snapshot([each.histograms for each in latencies])
+    by_stream = zip(
+        latencies,
+        snapshot.counts.tolist(),
+        snapshot.at_most(BOUNDS_NS).tolist(),
+        snapshot.percentiles((50, 99)).tolist(),
         strict=True,
     )
-    return [_Told(*one) for one in each]
+    return [
+        [
+            _Told(*one)
+            for one in zip(
+                SERIES, counts, each.histograms.totals, at_most, percentiles, each.jitter_ns.tolist(), strict=True
+            )
+        ]
+        for each, counts, at_most, percentiles in by_stream
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -43,13 +44,21 @@ class Family:
         self.kind = kind
         self.name = name
         self.documentation = documentation
-        self.lines: list[str] = []
-        suffix = "_total" if kind == "counter" else ""
-        self._template = name + suffix + _braced([f'{label}="%s"' for label in labels]) + " %s"
+        self.lines: list[str] = []  # or several lines in one
+        self._sample = name + ("_total" if kind == "counter" else "")
+        self._labels = tuple(labels)
 
     def add(self, values: Sequence[str], value: float) -> None:
         """One sample: values of the labels, and its own."""
-        self.lines.append(self._template % (*map(_escaped, values), _number(value)))
+        labels = [f'{label}="{_escaped(own)}"' for label, own in zip(self._labels, values, strict=True)]
+        self.lines.append(f"{self._sample}{_braced(labels)} {_number(value)}")
+
+    def add_all(self, first: str, others: Sequence[tuple[str, ...]], values: Iterable[float]) -> None:
+        """Samples that share the value of their first label: those of the others, each with its value. Of constants,
+        or much the same each time: the text of what does not change is kept."""
+        if others:
+            numbers = _template(self._sample, self._labels, tuple(others)) % tuple(map(_number, values))
+            self.lines.append(numbers.replace(_LABELS, _escaped(first)))
 
 
 class Histograms:
@@ -85,10 +94,14 @@ class Histograms:
             exemplars: single observations, of which each bucket shows the last one; OpenMetrics has them only.
         """
         numbers = self._template % (*at_most, count, total, count)
-        lines = numbers.replace(_LABELS, self._labels % tuple(map(_escaped, values))).split("\n")
-        for bucket, shown in {bisect_left(self._bounds, one.value): one for one in exemplars}.items():
-            lines[bucket] += shown.text()
-        self.lines += lines
+        lines = numbers.replace(_LABELS, self._labels % tuple(map(_escaped, values)))
+        shown = {bisect_left(self._bounds, one.value): one for one in exemplars}
+        if shown:
+            each = lines.split("\n")
+            for bucket, one in shown.items():
+                each[bucket] += one.text()
+            lines = "\n".join(each)
+        self.lines.append(lines)
 
 
 def text(families: Iterable[Family | Histograms], *, openmetrics: bool = False) -> bytes:
@@ -104,7 +117,18 @@ def text(families: Iterable[Family | Histograms], *, openmetrics: bool = False) 
 
 
 _LABELS: Final = "\0"
-"""Stands for the labels of a histogram in its template."""
+"""Stands in a template for labels that are filled in after the numbers."""
+
+
+@lru_cache(1024)
+def _template(sample: str, labels: tuple[str, ...], others: tuple[tuple[str, ...], ...]) -> str:
+    first, *rest = labels
+    lines = []
+    for values in others:
+        own = [f'{label}="{_escaped(value)}"' for label, value in zip(rest, values, strict=True)]
+        line = sample + _braced([f'{first}="{_LABELS}"', *own])
+        lines.append(line.replace("%", "%%") + " %s")
+    return "\n".join(lines)
 
 
 def _braced(labels: Sequence[str]) -> str:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pipeline.ledger import SERIES, Latency, Ledger, StreamLedger, of_tally
+import numpy as np
+
+from pipeline.ledger import SERIES, Latency, Ledger, Snapshot, StreamLedger, StreamTimes, held, of_whole
 from pipeline.redact import scrub
 from pipeline.timing import STAGES
 from pipeline.web.history import STEP_S, History
@@ -38,9 +40,15 @@ def overview(
     """
     streams: dict[str, Any] = {}
     if ledger is not None:
-        for name, account in list(ledger.streams.items()):
-            if name == account.name:
-                streams[name] = _brief(ledger, account, waiting, history, now_ns)
+        present = [account for name, account in list(ledger.streams.items()) if name == account.name]
+        with held(present):
+            times = [account.times for account in present]
+            so_far = StreamTimes.ask_all(times, _so_far) if times else []
+            lately = of_whole([each.recent_whole(SPAN_S, now_ns) for each in times])
+            streams = {
+                account.name: _brief(ledger, account, figures, window, waiting, history, now_ns)
+                for account, figures, window in zip(present, so_far, lately, strict=True)
+            }
     return {
         "uptime_s": round((now_ns - ledger.start_ns) / 1e9, 1) if ledger is not None and ledger.start_ns else 0.0,
         "model": model(facts),
@@ -56,8 +64,9 @@ def stream(
     ledger: Ledger, account: StreamLedger, waiting: Mapping[str, int], history: History, now_ns: int
 ) -> dict[str, Any]:
     """One stream: what the report says of it, and how it is at this moment. ``/api/streams/{name}``."""
-    figures = account.as_dict(ledger.start_ns, final=False, at_ns=now_ns)
-    _, newest, slowest = account.times.lateness()
+    with held([account]):
+        figures = account.as_dict(ledger.start_ns, final=False, at_ns=now_ns)
+        _, newest, slowest = account.times.lateness()
     return {
         **_present(account, figures, waiting, history, now_ns),
         "stages": {stage: _rounded(stats) for stage, stats in figures["stages"].items()},
@@ -81,16 +90,21 @@ def stream(
 
 
 def _brief(
-    ledger: Ledger, account: StreamLedger, waiting: Mapping[str, int], history: History, now_ns: int
+    ledger: Ledger,
+    account: StreamLedger,
+    so_far: Mapping[str, Any],
+    lately: Mapping[str, Any] | None,
+    waiting: Mapping[str, int],
+    history: History,
+    now_ns: int,
 ) -> dict[str, Any]:
-    told = _settled(account.settled) or account.times.ask(_so_far)
-    lately = of_tally(account.times.recent(SPAN_S, now_ns), "end_to_end")
+    told = _settled(account.settled) or so_far
     jitter = {"arrival_ms": account.arrival_jitter_ns, "departure_ms": account.departure_jitter_ns}
     return {
         **_present(account, account.counts(ledger.start_ns, final=False), waiting, history, now_ns),
         "stages": {stage: told[stage] for stage in STAGES if stage in told},
         "end_to_end": told.get("end_to_end"),
-        "windows": {f"{SPAN_S}s": {"end_to_end": _rounded(lately["end_to_end"])}},
+        "windows": {f"{SPAN_S}s": {"end_to_end": _rounded(lately)}},
         "jitter": {key: None if value is None else round(value / 1e6, 3) for key, value in jitter.items()},
     }
 
@@ -100,7 +114,7 @@ def _present(
 ) -> dict[str, Any]:
     """How it is at this moment, and its counts."""
     figures = _scrubbed(figures)
-    next_ns = account.life.next_try_ns
+    info, next_ns = account.info, account.life.next_try_ns
     age_ns = now_ns - account.last_result_ns if account.last_result_ns else None
     return {
         "name": account.name,
@@ -110,10 +124,10 @@ def _present(
         "since_s": _seconds(now_ns - account.life.since_ns),
         "attempts": account.life.attempts,
         "next_try_s": None if next_ns is None else _seconds(next_ns - now_ns),
-        "live": account.info.live,
-        "width": account.info.width,
-        "height": account.info.height,
-        "codec": account.info.codec,
+        "live": info.live,
+        "width": info.width,
+        "height": info.height,
+        "codec": info.codec,
         "rate_fps": history.rate(account.name),
         "age_s": None if age_ns is None else _seconds(age_ns),
         "still_s": round(account.still_ns / 1e9, 1),
@@ -147,15 +161,19 @@ def _window(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _so_far(latency: Latency) -> dict[str, Any]:
-    """The brief figures of each series that has any."""
-    counts, percentiles = latency.histograms.counts.tolist(), latency.histograms.percentiles((50, 99)).tolist()
-    each = zip(SERIES, counts, percentiles, latency.jitter_ns.tolist(), strict=True)
-    return {
-        series: {key: round(value / 1e6, 3) for key, value in zip(_BRIEF, (*values, jitter_ns), strict=True)}
-        for series, count, values, jitter_ns in each
-        if count
-    }
+def _so_far(latencies: Sequence[Latency]) -> list[dict[str, Any]]:
+    """Of each stream the brief figures of each series that has any."""
+    snapshot = Snapshot([each.histograms for each in latencies])
+    jitter_ns = np.array([each.jitter_ns for each in latencies])
+    figures = np.round(np.dstack([snapshot.percentiles((50, 99)), jitter_ns]) / 1e6, 3).tolist()
+    return [
+        {
+            series: dict(zip(_BRIEF, values, strict=True))
+            for series, count, values in zip(SERIES, counts, own, strict=True)
+            if count
+        }
+        for counts, own in zip(snapshot.counts.tolist(), figures, strict=True)
+    ]
 
 
 def _settled(figures: Mapping[str, Any] | None) -> dict[str, Any]:

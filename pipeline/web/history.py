@@ -44,5 +44,8 @@ class History:
 
     def rate(self, name: str) -> float | None:
         """Results per second over the last steps, or None before there are any."""
-        newest = self.fps(name)[-_RATE_POINTS:]
-        return round(sum(newest) / len(newest), 2) if newest else None
+        points = self._points.get(name)
+        if not points:
+            return None
+        newest = [points[-number] for number in range(1, min(len(points), _RATE_POINTS) + 1)]
+        return round(sum(newest) / len(newest), 2)

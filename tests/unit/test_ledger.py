@@ -23,7 +23,7 @@ def latency(*durations_ns: int) -> Latency:
     """Of frames that took so long."""
     filled = Latency()
     if durations_ns:
-        filled.add(Block([trace(S, duration_ns) for duration_ns in durations_ns]))
+        Latency.add_each([filled], Block([trace(S, duration_ns) for duration_ns in durations_ns]))
     return filled
 
 
@@ -61,7 +61,7 @@ class TestLatency:
         first, second = Latency(), latency(1, 2, 3)
         before = second.as_dict()
         first.merge(second)
-        first.add(Block([trace(S, 99)]))
+        Latency.add_each([first], Block([trace(S, 99)]))
         assert second.as_dict() == before
 
     def test_figures_are_milliseconds(self) -> None:
@@ -79,8 +79,8 @@ class TestLatency:
         traces = [trace(0, *range(1, 11)), trace(5, *[3] * 10), trace(7, *[2] * 6)]
         one, two, both = Latency(), Latency(), Latency()
         for number, marks in enumerate(traces):
-            (one, two)[number % 2].add(Block([marks]))
-        both.add(Block(traces))
+            Latency.add_each([(one, two)[number % 2]], Block([marks]))
+        Latency.add_each([both], Block(traces))
         one.merge(two)
         assert list(one.as_dict()["stages"]) == list(both.as_dict()["stages"])
         for series in SERIES:
@@ -195,7 +195,7 @@ class TestSettling:
         ledger = self.run()
         merged = Latency()
         for account in ledger.streams.values():
-            merged.merge(account.latency())
+            merged.merge(account.times.measured(0).latency)
         total = ledger.as_dict()["total"]
         assert {kind: total[kind] for kind in ("stages", "waits", "end_to_end")} == merged.as_dict()
         assert total["end_to_end"]["count"] == 6
@@ -226,7 +226,7 @@ class TestSettling:
         assert figures["end_to_end"]["count"] == 4
         ledger.settle(account)
         assert account.as_dict(0) == figures
-        assert account.latency().end_to_end.histogram.count == 0
+        assert account.times.measured(0).latency.end_to_end.histogram.count == 0
 
     def test_while_the_run_goes_on_a_recording_is_live_until_its_last_sink_has_finished_it(self) -> None:
         ledger = self.run()
@@ -241,9 +241,9 @@ class TestSettling:
 
     def test_a_copy_is_a_copy(self) -> None:
         account = self.run().streams["a"]
-        copy = account.latency()
-        copy.add(Block([trace(0, 1, 2)]))
-        assert account.latency().end_to_end.histogram.count == 4
+        copy = account.times.measured(0).latency
+        Latency.add_each([copy], Block([trace(0, 1, 2)]))
+        assert account.times.measured(0).latency.end_to_end.histogram.count == 4
 
     @given(st.lists(st.lists(st.integers(0, 10**9), min_size=1, max_size=5), min_size=1, max_size=4), st.data())
     def test_whoever_has_settled_counts_and_sums_are_the_same(

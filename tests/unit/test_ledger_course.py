@@ -64,7 +64,7 @@ def test_every_slot_agrees_with_numpy(ended: list[tuple[int, int]]) -> None:
         for key, percent in (("p50_ms", 50), ("p99_ms", 99)):
             exact = float(np.percentile(here, percent, method="inverted_cdf")) / MS
             if exact > 0.2:  # below, all is in the first bucket
-                assert shown[key][slot] == pytest.approx(exact, rel=1 / 16)
+                assert shown[key][slot] == pytest.approx(exact, rel=1 / 16 + 1e-6)  # figures are rounded
 
 
 @given(st.lists(frames, min_size=3, max_size=3))
@@ -91,6 +91,7 @@ def test_it_is_what_it_was_when_it_is_merged_into_another() -> None:
 
 def test_memory_does_not_grow_with_time() -> None:
     found = course((S, MS))
+    figures(found)
     sizes = {name: value.nbytes for name, value in vars(found).items() if isinstance(value, np.ndarray)}
     for second in range(2, 90_000, 7):
         found.add(Block([whole_way(second * S, MS)]))
@@ -105,7 +106,7 @@ def test_memory_does_not_grow_with_time() -> None:
 def test_what_is_told_late_has_its_own_slot() -> None:
     """Finished frames are taken apart many at a time, a loss is told at once."""
     found = course((100 * S, MS))
-    found.lost(99 * S + 500 * MS)
+    found.lost([99 * S + 500 * MS])
     shown = figures(found)
     assert (shown["start_s"], shown["dropped"], shown["results"]) == (99.5, [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1])
 

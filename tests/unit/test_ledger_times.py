@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.blocks import SERIES, Block, together
-from pipeline.ledger.stats import ENOUGH, Histograms, Latency, by_kind, of_tally, stats
+from pipeline.ledger.histograms import Histograms
+from pipeline.ledger.stats import ENOUGH, Latency, by_kind, of_tally, stats
 from pipeline.ledger.times import BLOCK, StreamTimes
 from pipeline.ledger.windows import SPANS
 from pipeline.measures import Histogram, bucket_of, bucket_start, buckets_of
@@ -57,9 +58,9 @@ def test_a_block_is_its_frames_one_by_one(some: list[list[int]]) -> None:
 @given(st.lists(traces(), min_size=1, max_size=30))
 def test_its_tallies_hold_every_duration_once_in_the_second_of_its_end(some: list[list[int]]) -> None:
     block = Block(some)
-    seconds = [second for second, _ in block.seconds]
+    seconds = [second for second, _ in block.seconds[0]]
     assert seconds == sorted({max(trace[: len(Mark)]) // S for trace in some})
-    for second, tally in block.seconds:
+    for second, tally in block.seconds[0]:
         rows = [number for number, trace in enumerate(some) if max(trace[: len(Mark)]) // S == second]
         for number, series in enumerate(SERIES):
             alone = Histogram()
@@ -76,10 +77,10 @@ def test_its_tallies_hold_every_duration_once_in_the_second_of_its_end(some: lis
 @given(st.lists(traces(), min_size=1, max_size=30), st.lists(st.integers(0, 2**40), min_size=1, max_size=10))
 def test_figures_of_all_series_are_those_of_each(some: list[list[int]], bounds: list[int]) -> None:
     latency, block = Latency(), Block(some)
-    latency.add(block)
+    Latency.add_each([latency], block)
     histograms, limits = latency.histograms, tuple(sorted(bounds))
     percentiles, at_most = histograms.percentiles((50, 99)).tolist(), histograms.at_most(limits).tolist()
-    lately = together(tally for _, tally in block.seconds)
+    lately = together(tally for _, tally in block.seconds[0])
     told, of_window = latency.as_dict(), of_tally(lately)
     for number, series in enumerate(SERIES):
         alone = histograms[series]
@@ -114,7 +115,7 @@ def test_buckets_worked_out_together_are_those_worked_out_alone(took: list[int])
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=300))
 def test_statistics_agree_with_numpy(took: list[int]) -> None:
     latency = Latency()
-    latency.add(Block([whole_way(10**13, value) for value in took]))
+    Latency.add_each([latency], Block([whole_way(10**13, value) for value in took]))
     figures = latency.end_to_end.as_dict()
     assert figures is not None
     for key, percent in (("p50_ms", 50), ("p90_ms", 90), ("p95_ms", 95), ("p99_ms", 99)):
@@ -177,10 +178,10 @@ class TestWindows:
         times = StreamTimes(looks_back=True)
         for second in range(2000):
             times.finished(whole_way(second * S + 100 * MS, 40 * MS + second % 50))
-        times.latency()
+        times.measured(0)
         assert times._window is not None
         held = [len(places) for row in times._window._places for places in row]
-        assert held == [len(Block([whole_way(S, MS)]).seconds[0][1].places)] * 60
+        assert held == [len(Block([whole_way(S, MS)]).tallies[0].places)] * 60
         assert len(times._finished) == 0
 
     def test_recordings_as_fast_as_possible_have_no_lately(self) -> None:
@@ -274,10 +275,10 @@ def test_whoever_finishes_and_whoever_asks_lose_nothing() -> None:
     for thread in threads:
         thread.start()
     go.wait()
-    seen = [times.latency().end_to_end.histogram.count for _ in range(50)]
+    seen = [times.measured(0).latency.end_to_end.histogram.count for _ in range(50)]
     for thread in threads:
         thread.join(10)
     assert seen == sorted(seen)
-    histogram = times.latency().end_to_end.histogram
+    histogram = times.measured(0).latency.end_to_end.histogram
     assert (histogram.count, histogram.total) == (40 * BLOCK, 4 * sum(range(1, 10 * BLOCK + 1)))
     assert times.frames == 40 * BLOCK

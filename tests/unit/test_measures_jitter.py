@@ -8,7 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.measures import IntervalJitter, SmoothedChange
@@ -94,3 +94,31 @@ def test_whatever_comes_together_it_is_the_same_as_one_by_one(
         assert interval.freezes[series] == sum(step > 3 * 10**9 for step in steps)
         expected = np.std(steps) if len(steps) > 1 else math.nan
         assert interval.value_ns[series] == pytest.approx(expected, rel=1e-6, abs=1e-3, nan_ok=True)
+
+
+some_frames = st.lists(st.tuples(*[st.none() | st.integers(0, 10**12)] * 3), min_size=1, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(some_frames, some_frames, some_frames), max_size=4))
+def test_many_owners_at_once_are_each_alone(rounds: list[tuple[list[tuple[int | None, ...]], ...]]) -> None:
+    alone = [(SmoothedChange(3), IntervalJitter(3)) for _ in range(3)]
+    many = [(SmoothedChange(3), IntervalJitter(3)) for _ in range(3)]
+    nominal_ns = [None, 10**9, 10**10]
+    for blocks in rounds:
+        values = [np.array([[value or 0 for value in row] for row in block], np.int64) for block in blocks]
+        passed = [np.array([[value is not None for value in row] for row in block], bool) for block in blocks]
+        firsts = np.cumsum([0, len(values[0]), len(values[1])])
+        SmoothedChange.add_each([change for change, _ in many], np.concatenate(values), np.concatenate(passed), firsts)
+        IntervalJitter.add_each(
+            [interval for _, interval in many], np.concatenate(values), np.concatenate(passed), firsts, nominal_ns
+        )
+        for number, (change, interval) in enumerate(alone):
+            change.add(values[number], passed[number])
+            interval.add(values[number], passed[number], nominal_ns[number])
+    for (change, interval), (own_change, own_interval) in zip(many, alone, strict=True):
+        assert change.value_ns == pytest.approx(own_change.value_ns)
+        assert (change.known == own_change.known).all()
+        assert interval.value_ns == pytest.approx(own_interval.value_ns, nan_ok=True)
+        assert (interval.largest_ns == own_interval.largest_ns).all()
+        assert (interval.freezes == own_interval.freezes).all()

@@ -33,7 +33,7 @@ def delivery(frame: int = 0, account: StreamLedger | None = None, outlets: int =
 
 
 def finished(account: StreamLedger) -> int:
-    return account.latency().end_to_end.histogram.count
+    return account.times.measured(0).latency.end_to_end.histogram.count
 
 
 class TestDelivery:
@@ -49,7 +49,7 @@ class TestDelivery:
         trace = one.result.trace
         assert (trace[Mark.SINK], trace[Mark.DONE]) == (60, 90)
         assert finished(account) == 1
-        assert account.latency().end_to_end.histogram.total == 89
+        assert account.times.measured(0).latency.end_to_end.histogram.total == 89
 
     @pytest.mark.parametrize("lost_at", [0, 1])
     def test_a_sink_that_lost_it_is_no_part_of_its_way(self, lost_at: int) -> None:
@@ -70,8 +70,8 @@ class TestDelivery:
         one.done()
         one.done()
         assert (one.result.trace[Mark.SINK], one.result.trace[Mark.DONE]) == (0, 0)
-        assert account.latency().end_to_end.histogram.total == PUBLISHED_NS - 1
-        assert "sink" not in account.latency().as_dict()["stages"]
+        assert account.times.measured(0).latency.end_to_end.histogram.total == PUBLISHED_NS - 1
+        assert "sink" not in account.times.measured(0).latency.as_dict()["stages"]
 
     def test_without_sinks_it_ends_at_once(self) -> None:
         account = StreamLedger("a")

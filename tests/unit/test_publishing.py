@@ -115,9 +115,9 @@ def test_a_stream_is_settled_when_the_sinks_have_closed_it() -> None:
     assert isinstance(ended, Ended)
     for _ in range(2):
         delivery.done(1500, 2000)
-        assert stream.account.latency().end_to_end.histogram.count == _
+        assert stream.account.times.measured(0).latency.end_to_end.histogram.count == _
         ended.done()
-    assert stream.account.latency().end_to_end.histogram.count == 0  # given away
+    assert stream.account.times.measured(0).latency.end_to_end.histogram.count == 0  # given away
     assert stream.account.as_dict(0)["end_to_end"]["count"] == 1
     assert bench.ledger.as_dict()["total"]["end_to_end"]["count"] == 1
 
