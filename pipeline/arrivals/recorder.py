@@ -22,6 +22,7 @@ from pipeline.arrivals.about import settings_of, without_secrets
 from pipeline.arrivals.backlog import Backlog, Job
 from pipeline.arrivals.layout import ABOUT, FORMAT, SERVICES
 from pipeline.arrivals.services import ServiceLog
+from pipeline.arrivals.stream_files import StreamFiles
 from pipeline.arrivals.stream_recorder import StreamRecorder
 from pipeline.config import Config
 from pipeline.errors import UsageError
@@ -83,7 +84,7 @@ class Recorder:
         self._services = ServiceLog()
         self._backlog = Backlog(backlog_bytes, BACKLOG_JOBS)
         self._lock = threading.Lock()
-        self._streams: dict[str, StreamRecorder] = {}
+        self._streams: dict[str, StreamFiles] = {}
         self._about: dict[str, Any] = {"format": FORMAT, "began": rfc3339(clock.wall_ns()), "wall_ns": clock.wall_ns()}
         self._thread = threading.Thread(target=self._work, name="record", daemon=True)
         self._left_alone = False
@@ -117,12 +118,12 @@ class Recorder:
         ledger.on_batch = self._batch
 
     def stream(self, name: str, kind: str) -> StreamRecorder:
-        """The recorder of a stream; the same one when it is begun anew. ``kind``: see :class:`StreamRecorder`."""
+        """The recorder of a stream, or of its next life. ``kind``: see :class:`StreamRecorder`."""
         with self._lock:
-            known = self._streams.get(name)
-            if known is None:
-                known = self._streams[name] = StreamRecorder(self.folder / name, self, kind)
-            return known
+            files = self._streams.get(name)
+            if files is None:
+                files = self._streams[name] = StreamFiles(self.folder / name, self)
+        return StreamRecorder(files, self, kind)
 
     def _batch(self, run: BatchRun) -> None:
         self._services.add(run.items, run.inferred_ns - run.began_ns, run.parsed_ns - run.inferred_ns)
@@ -237,10 +238,12 @@ class Recorder:
     def _finish(self) -> None:
         for stream in self._known():
             stream.close()
-        self._save(SERVICES, self._services.as_dict())
-        self._save(ABOUT, self._about | {"ended": self.facts() | {"folder": None}})
+        try:
+            self._save(SERVICES, self._services.as_dict())
+        finally:  # a disk that is full for the one may have room for the other
+            self._save(ABOUT, self._about | {"ended": self.facts() | {"folder": None}})
 
-    def _known(self) -> list[StreamRecorder]:
+    def _known(self) -> list[StreamFiles]:
         with self._lock:
             return list(self._streams.values())
 

@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from io import BufferedWriter
-from pathlib import Path
 from typing import Any, Protocol
 
 import av
-import orjson
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.arrivals.layout import ARRIVALS, FRAMES, segment
+from pipeline.arrivals.layout import ARRIVALS, FRAMES
 from pipeline.arrivals.segment import Segment
+from pipeline.arrivals.stream_files import StreamFiles
 from pipeline.events import Condition
 from pipeline.frame import DropReason
 from pipeline.redact import scrub
@@ -54,47 +51,45 @@ class Desk(Protocol):
 
 
 class StreamRecorder:
-    """Watches one stream. Its reader calls :meth:`begin`, :meth:`packet` and :meth:`at`, the follow loop
-    :meth:`outcome`; none of them waits. What is called ``write`` and below is the writing thread's.
+    """Watches one life of a stream. Its reader calls :meth:`begin`, :meth:`packet` and :meth:`at`, the follow loop
+    :meth:`outcome`; none of them waits.
+
+    Once the next life's reader has begun, nothing more is kept of this one's: it may have hung, been left behind, and
+    come back with a packet that nobody is given.
 
     Args:
-        folder: of the stream; is made with the first thing that is written.
+        files: of the stream.
         desk: who writes.
         kind: ``camera``, whose packets come when they come, or ``recording``, whose frames are given out at a pace.
     """
 
-    def __init__(self, folder: Path, desk: Desk, kind: str) -> None:
-        self._folder = folder
+    def __init__(self, files: StreamFiles, desk: Desk, kind: str) -> None:
+        self._files = files
         self._desk = desk
         self._kind = kind
-        self._connections = 0
+        self._begun = False
+        self._connection = 0
         self._segment: Segment | None = None  # the reader's view: where its packets go
         self._pending: tuple[Segment, dict[str, Any]] | None = None  # a connection that nobody was told of yet
         self._gap = 0  # packets lost since the last one that was not
-        # The writing thread's
-        self._open: Segment | None = None
-        self._files: dict[str, BufferedWriter] = {}
-        self._held: Counter[str] = Counter()  # lines since a file was last flushed
-        self._written = 0  # bytes, but for the segment that is open
-        self.packets = 0
 
     # The reader's thread
 
     def begin(self, opened: Opened) -> None:
         """A connection, or a lap of a recording, is open."""
         at_ns = self._at(self._desk.now_ns())
-        self._connections += 1
         self._segment = self._pending = None
-        if self._desk.ended is not None:
+        if not self._is_reader() or self._desk.ended is not None:
             return
+        self._connection, path = self._files.next_connection()
         try:
-            new = Segment(segment(self._folder, self._connections), opened)
+            new = Segment(path, opened)
         except (av.FFmpegError, ValueError) as error:  # the camera is read all the same
-            log.warning("%s: cannot be recorded: %s", self._folder.name, scrub(str(error)))
+            log.warning("%s: cannot be recorded: %s", self._files.folder.name, scrub(str(error)))
             return
         context = opened.stream.codec_context
         facts: dict[str, Any] = {
-            "opened": self._connections,
+            "opened": self._connection,
             "at": at_ns,
             "kind": self._kind,
             "codec": opened.codec,
@@ -109,13 +104,20 @@ class StreamRecorder:
         self._pending = new, facts
         self._tell_opened()
 
+    def _is_reader(self) -> bool:
+        if not self._begun:
+            self._begun, self._files.reader = True, self
+        return self._files.reader is self
+
     def _tell_opened(self) -> None:
         """Hand the connection in, if there is room for it now: without it none of its packets can be kept."""
-        if self._pending is not None and self._desk.put(partial(self._write_opened, *self._pending)):
+        if self._pending is not None and self._desk.put(partial(self._files.write_opened, *self._pending)):
             self._segment, self._pending = self._pending[0], None
 
     def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
         """A packet was read at ``read_ns``; what the decoder makes of it comes later."""
+        if not self._is_reader():
+            return
         self._tell_opened()
         into = self._segment
         if into is None:
@@ -124,7 +126,7 @@ class StreamRecorder:
             return
         data = bytes(packet)
         line: dict[str, Any] = {
-            "packet": self._connections,
+            "packet": self._connection,
             "at": self._at(read_ns),
             "pts": packet.pts,
             "key": packet.is_keyframe,
@@ -132,18 +134,20 @@ class StreamRecorder:
         }
         if self._gap:
             line["gap"] = self._gap
-        if self._desk.put(partial(self._write_packet, into, data, line), len(data), packets=1):
+        if self._desk.put(partial(self._files.write_packet, into, data, line), len(data), packets=1):
             self._gap = 0
         else:
             self._gap += 1
 
     def at(self, condition: Condition) -> None:
         """The source says how it is."""
+        if not self._is_reader():
+            return
         line: dict[str, Any] = {"state": condition.state, "at": self._at(self._desk.now_ns())}
         if condition.cause is not None:
             line["cause"] = condition.cause
         self._tell_opened()
-        self._desk.put(partial(self.write_line, ARRIVALS, line), lines=1)
+        self._desk.put(partial(self._files.write_line, ARRIVALS, line), lines=1)
 
     # The follow loop
 
@@ -160,58 +164,7 @@ class StreamRecorder:
             if trace[mark]:
                 line[mark.name.lower()] = self._at(trace[mark])
         line["ended"] = self._at(max(trace[: Mark.FOLLOWED + 1]))
-        self._desk.put(partial(self.write_line, FRAMES, line), lines=1)
+        self._desk.put(partial(self._files.write_line, FRAMES, line), lines=1)
 
     def _at(self, at_ns: int) -> int:
         return at_ns - self._desk.origin_ns
-
-    # The writing thread
-
-    @property
-    def size(self) -> int:
-        """Bytes so far; any thread may ask."""
-        under_way = self._open
-        return self._written + (0 if under_way is None else under_way.size)
-
-    def write_line(self, name: str, line: dict[str, Any]) -> None:
-        """Append a line to one of the stream's files; raises OSError."""
-        file = self._files.get(name)
-        if file is None:
-            self._folder.mkdir(exist_ok=True)
-            file = self._files[name] = (self._folder / name).open("ab")
-        self._written += file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        self._held[name] += 1
-
-    def _write_opened(self, new: Segment, facts: dict[str, Any]) -> None:
-        self._close_segment()
-        self._open = new
-        self.write_line(ARRIVALS, facts)
-
-    def _write_packet(self, into: Segment, data: bytes, line: dict[str, Any]) -> None:
-        into.write(data, line["at"], key=line["key"])
-        self.write_line(ARRIVALS, line)  # after its packet, so that a line without one is torn and nothing else
-        self.packets += 1
-
-    def flush(self) -> None:
-        """Hand what is buffered to the system; raises OSError."""
-        for name, file in self._files.items():
-            file.flush()
-            self._held[name] = 0
-
-    def close(self) -> None:
-        """Close all files; what cannot be written any more is lost with the disk that refused it."""
-        self._close_segment()
-        for name, file in self._files.items():
-            try:
-                file.close()
-            except OSError:
-                file.raw.close()
-                self._desk.lose(0, self._held[name])
-        self._files.clear()
-        self._held.clear()
-
-    def _close_segment(self) -> None:
-        if self._open is not None:
-            ended, self._open = self._open, None
-            ended.close()
-            self._written += ended.size

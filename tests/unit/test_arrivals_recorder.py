@@ -15,6 +15,7 @@ import pytest
 from pipeline.arrivals import Recorder, StreamRecorder, Tape
 from pipeline.arrivals import recorder as recording
 from pipeline.arrivals.backlog import HANDFUL, Backlog, Job
+from pipeline.arrivals.stream_files import StreamFiles
 from pipeline.events import Condition
 from pipeline.sources.file import FileSource
 from pipeline.threads import StopFlag
@@ -134,7 +135,7 @@ def test_a_stream_that_comes_while_the_backlog_is_full_is_recorded_later(
         assert not recorder.put(nothing)
         late = recorder.stream("late", "camera")
     until(lambda: recorder.put(nothing), "room")
-    until(lambda: recorder.put(lambda: late.write_line("frames.jsonl", {"frame": 0})), "room")
+    until(lambda: recorder.put(lambda: late._files.write_line("frames.jsonl", {"frame": 0})), "room")
     recorder.close()
     assert recorder.ended is None
     assert lines(tmp_path / "rec" / "late" / "frames.jsonl") == [{"frame": 0}]
@@ -193,7 +194,8 @@ def test_a_disk_that_hangs_at_the_end_is_no_complete_recording(tmp_path: Path, m
 def test_a_connection_that_opens_while_there_is_no_room_is_recorded_from_then_on(media: Media, tmp_path: Path) -> None:
     desk = OwnDesk()
     source = FileSource(media.clip("mkv", count=8))
-    recorder = StreamRecorder(tmp_path / "clip", desk, "recording")
+    files = StreamFiles(tmp_path / "clip", desk)
+    recorder = StreamRecorder(files, desk, "recording")
     source.watch(recorder)
     desk.room = False
     source.open(StopFlag())
@@ -203,7 +205,7 @@ def test_a_connection_that_opens_while_there_is_no_room_is_recorded_from_then_on
     while source.read() is not None:
         pass
     source.close()
-    recorder.close()
+    files.close()
     log = lines(tmp_path / "clip" / "arrivals.jsonl")
     assert lost >= 1
     assert "opened" in log[0]
@@ -225,3 +227,45 @@ def test_lines_that_find_no_room_are_counted(tmp_path: Path, monkeypatch: pytest
     recorder.close()
     assert recorder.facts() | {"folder": None} == document(tmp_path / "rec" / "recording.json")["ended"]
     assert (recorder.lost, recorder.lines_lost, recorder.ended) == (0, 2, None)
+
+
+def test_a_reader_that_was_left_behind_writes_nothing_into_the_next_ones_connection(
+    media: Media, tmp_path: Path
+) -> None:
+    """It hung, its stream was begun anew, and then it came back with a packet."""
+    recorder = opened(tmp_path / "rec")
+    sources = []
+    for kind, count in (("camera", 8), ("recording", 5)):
+        source = FileSource(media.clip("mkv", count=count))
+        watcher = recorder.stream("gate", kind)
+        source.watch(watcher)
+        sources.append((source, watcher))
+    (hung, its), (new, _) = sources
+    hung.open(StopFlag())
+    hung.read()
+    new.open(StopFlag())
+    new.read()
+    while hung.read() is not None:
+        pass
+    its.at(Condition("backoff", "hung", "hung"))
+    its.outcome(TRACE, "shutdown")  # its frames are still accounted for
+    while new.read() is not None:
+        pass
+    for source, _ in sources:
+        source.close()
+    recorder.close()
+    log = lines(tmp_path / "rec" / "gate" / "arrivals.jsonl")
+    opens = [line for line in log if "opened" in line]
+    assert [(line["opened"], line["kind"]) for line in opens] == [(1, "camera"), (2, "recording")]
+    after = log[log.index(opens[1]) + 1 :]
+    assert [line["packet"] for line in after] == [2] * 5
+    assert [line["outcome"] for line in lines(tmp_path / "rec" / "gate" / "frames.jsonl")] == ["shutdown"]
+    assert recorder.facts()["state"] == "complete"
+
+
+def test_a_disk_that_takes_no_service_times_still_takes_how_it_ended(tmp_path: Path) -> None:
+    recorder = opened(tmp_path / "rec")
+    (tmp_path / "rec" / "services.json").mkdir()  # nothing can be put in its place
+    recorder.close()
+    assert "ended" in document(tmp_path / "rec" / "recording.json")
+    assert recorder.ended is not None
