@@ -15,6 +15,7 @@ import pytest
 from pipeline.arrivals import Recorder
 from pipeline.cli import main
 from pipeline.errors import UsageError
+from pipeline.events import Condition
 from pipeline.testing import FakeDetector
 from tests.arrivals import lines, processed, record
 from tests.background import Background, until
@@ -148,9 +149,10 @@ def test_a_stream_that_is_added_after_the_recording_ended_is_held_up_by_nothing(
     recorder = Recorder(tmp_path / "rec", reserve_bytes=0, limit_mb=0)
     recorder.open()
     until(lambda: recorder.ended is not None, "the end of the recording")
-    late = Background(lambda: recorder.stream("late", "camera")).result()
-    assert recorder.stream("late", "camera") is late
+    Background(lambda: recorder.stream("late", "camera").at(Condition("connecting"))).result()
     recorder.close()
+    assert recorder.lines_lost == 1
+    assert not (tmp_path / "rec" / "late").exists()
 
 
 def test_a_disk_that_hangs_holds_nobody_up(media: Media, tmp_path: Path) -> None:
