@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 
 # One intra-op thread: the tests are about results, and the pipeline's own threads are the parallelism.
 export OMP_NUM_THREADS ?= 1
+# The program is started a hundred times by the tests: Python is to compile it once, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy live live-long tracker observer schedule clean

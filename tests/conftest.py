@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from pipeline import redact
+from pipeline import footprint, redact
 
 # How long an example takes says more about the machine than about the program.
 settings.register_profile("any machine", deadline=None)
@@ -28,6 +30,18 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["XDG_CACHE_HOME"]
     else:
         os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_heap() -> Iterator[None]:
+    """The tests themselves are half a million objects, which the garbage collector need not look through again: each
+    daemon has it look through everything once it is warm, and most daemons of the tests run in this process."""
+    gc.collect()
+    gc.freeze()
+    kept = SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(footprint, "gc", kept)
+        yield
 
 
 @pytest.fixture(autouse=True)

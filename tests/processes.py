@@ -28,6 +28,20 @@ TRACES = ("Traceback", "unaccounted", "please report")
 """What no log of a sound run holds."""
 
 
+def hurried(status_every_s: float = 0.2, grace_s: float = 10.0) -> str:
+    """The command with a shorter pause between status lines, as a ``program`` of :class:`Running`.
+
+    Args:
+        status_every_s: seconds between two of them.
+        grace_s: how long a stop may take to serve what is under way.
+    """
+    return (
+        "import sys; from functools import partial; from pipeline import daemon; from pipeline.cli import main\n"
+        f"daemon.Daemon = partial(daemon.Daemon, status_every_s={status_every_s}, grace_s={grace_s})\n"
+        "sys.exit(main(['run', *sys.argv[1:]]))"
+    )
+
+
 def awaited(condition: Callable[[], Any], what: str | Callable[[], str], patience_s: float = PATIENCE_S) -> Any:
     """The first true value of ``condition``; fails when there is none in time. ``what`` is asked only then."""
     pause = threading.Event()
@@ -204,8 +218,8 @@ def daemon() -> Iterator[Callable[..., Running]]:
     """Start daemons that do not outlive the test."""
     running: list[Running] = []
 
-    def start(path: Path, *options: str, program: str | None = None) -> Running:
-        running.append(Running(path, *options, program=program))
+    def start(path: Path, *options: str, **more: Any) -> Running:
+        running.append(Running(path, *options, **more))
         return running[-1]
 
     yield start

@@ -4,38 +4,36 @@
 from __future__ import annotations
 
 import json
-import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.cli import main
 from tests.background import until
-from tests.daemons import JSONL, Running, config
+from tests.daemons import JSONL, config
 from tests.faults.camera import Camera, HangsUp, Healthy, serving
 from tests.faults.feeds import landscape
 from tests.media import Media, media
 from tests.models import Cells, save
+from tests.processes import Running, daemon, hurried
 
-__all__ = ["media"]
+__all__ = ["daemon", "media"]
 
 
 @pytest.mark.slow
 def test_what_a_killed_daemon_recorded_is_played(
-    media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    daemon: Callable[..., Running], media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = save(Cells(), tmp_path / "cells.pt")
     camera = Camera("gate", landscape(media), fps=30, faults=[HangsUp(25), Healthy()])
     frames = tmp_path / "rec" / "gate" / "frames.jsonl"
     with serving(camera) as cameras:
         path = config(tmp_path, model, [f"name: gate, source: '{cameras.url('gate')}'"], [JSONL])
-        daemon = Running(path, "--record-arrivals", str(tmp_path / "rec"))
-        try:
-            daemon.until("gate: live")
-            until(lambda: frames.exists() and frames.read_bytes().count(b"\n") >= 45)
-        finally:
-            daemon.process.send_signal(signal.SIGKILL)
-            daemon.process.communicate()
+        recording = daemon(path, "--record-arrivals", str(tmp_path / "rec"), program=hurried())
+        recording.until("gate: live")
+        until(lambda: frames.exists() and frames.read_bytes().count(b"\n") >= 45)
+        recording.kill()
     reports = []
     for out in ("one", "two"):
         assert main(["replay", "--arrivals", str(tmp_path / "rec"), "--out", str(tmp_path / out), "--json"]) == 0

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,12 @@ from torch import Tensor
 
 import pipeline
 from pipeline.errors import ModelHung
-from tests.daemons import Running
 from tests.media import Media, media
 from tests.models import Cells, HangsOnGrey, save, ultralytics_metadata
+from tests.processes import Running, daemon
 
-__all__ = ["media"]
+__all__ = ["daemon", "media"]
 
-COMMAND = [sys.executable, "-m", "pipeline"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
 PATIENCE_S = 90  # importing torch on a busy machine
 FILES = ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"})
@@ -55,26 +55,26 @@ def config(media: Media, tmp_path: Path) -> Path:
     model = save(HangsOnGrey(), tmp_path / "hangs.pt", FILES)
     path = tmp_path / "streams.yaml"
     path.write_text(
-        f"model: {{path: {model}, timeout_s: 1, device: cpu}}\n"
+        f"model: {{path: {model}, timeout_s: 1, device: cpu}}\nbatch: {{workers: 1}}\n"
         f"streams: [{{name: grey, source: {media.clip()}}}]\n"
         f"sinks: [{{type: jsonl, path: '{tmp_path}/out/{{stream}}.jsonl'}}]\n"
     )
     return path
 
 
-def test_run_leaves_with_the_reason_so_that_a_supervisor_can_start_anew(config: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, "run", config], capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=ENVIRONMENT
-    )
-    assert done.returncode == 1, done.stderr
-    assert "the model has not answered for" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_run_leaves_with_the_reason_so_that_a_supervisor_can_start_anew(
+    daemon: Callable[..., Running], config: Path
+) -> None:
+    code, log = daemon(config).end(None, PATIENCE_S)
+    assert code == 1, log
+    assert "the model has not answered for" in log
+    assert "Traceback" not in log
 
 
 def test_replay_leaves_a_report_that_names_the_reason(config: Path, media: Media, tmp_path: Path) -> None:
     out = tmp_path / "replayed"
     done = subprocess.run(
-        [*COMMAND, "replay", media.clip(), "--config", config, "--out", out],
+        [sys.executable, "-m", "pipeline", "replay", media.clip(), "--config", config, "--out", out],
         capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=ENVIRONMENT,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
@@ -103,27 +103,20 @@ def test_from_python_it_is_an_exception(config: Path, media: Media) -> None:
     assert issubclass(ModelHung, pipeline.errors.ModelError)
 
 
-def test_a_signal_is_heard_while_a_model_hangs_in_its_first_run(tmp_path: Path, media: Media) -> None:
+def test_a_signal_is_heard_while_a_model_hangs_in_its_first_run(
+    daemon: Callable[..., Running], tmp_path: Path, media: Media
+) -> None:
     model = save(NeverAnswers(), tmp_path / "never.pt", FILES)
     path = tmp_path / "streams.yaml"
     path.write_text(
         f"model: {{path: {model}, device: cpu}}\nstreams: [{{name: a, source: {media.clip()}}}]\n"
         f"sinks: [{{type: jsonl, path: '{tmp_path}/out/{{stream}}.jsonl'}}]\n"
     )
-    with subprocess.Popen([*COMMAND, "run", path], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
-        try:
-            assert process.stderr is not None
-            said = ""
-            while "loading the model" not in said:
-                line = process.stderr.readline()
-                assert line, said
-                said += line
-            process.send_signal(signal.SIGTERM)
-            said += process.communicate(timeout=PATIENCE_S)[1]
-        finally:
-            process.kill()  # a model that hangs would keep a core busy for ever
-    assert process.returncode == 0, said
-    assert "stopped before anything ran" in said
+    running = daemon(path)
+    running.until("loading the model")
+    code, log = running.end()
+    assert code == 0, log
+    assert "stopped before anything ran" in log
 
 
 @pytest.mark.slow  # tests/unit/test_daemon_swap.py has the same in short
@@ -136,7 +129,7 @@ def test_a_signal_is_heard_while_a_model_hangs_in_its_first_run(tmp_path: Path, 
     ids=["hangs", "raises"],
 )
 def test_a_model_that_fails_on_live_frames_is_not_put_in(
-    module: Cells, reason: str, media: Media, tmp_path: Path
+    daemon: Callable[..., Running], module: Cells, reason: str, media: Media, tmp_path: Path
 ) -> None:
     """It did well with all that it was tried with; the one in use goes on, and a stop is heard."""
     for name, model in (("first.pt", Cells()), ("bad.pt", module)):
@@ -150,17 +143,13 @@ def test_a_model_that_fails_on_live_frames_is_not_put_in(
         )
 
     write("first.pt")
-    daemon = Running(tmp_path / "streams.yaml")
-    try:
-        daemon.until("detector ready")
-        write("bad.pt")
-        daemon.process.send_signal(signal.SIGHUP)
-        said = daemon.until("model swap 1: refused").string
-        assert f"first.pt stays in use: {reason}" in said
-        daemon.until("grey: live, [1-9]")
-        daemon.process.send_signal(signal.SIGTERM)
-        code, log = daemon.end()
-    finally:
-        daemon.process.kill()  # a model that hangs would keep a core busy for ever
+    running = daemon(tmp_path / "streams.yaml")
+    running.until("detector ready")
+    write("bad.pt")
+    running.send(signal.SIGHUP)
+    said = running.until("model swap 1: refused").string
+    assert f"first.pt stays in use: {reason}" in said
+    running.until("grey: live, [1-9]")
+    code, log = running.end()
     assert code == 0, log
     assert "Traceback" not in log

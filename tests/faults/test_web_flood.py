@@ -155,13 +155,13 @@ def what_streams_noticed(folder: Path, running: Daemon, pause: threading.Event) 
 
 @pytest.mark.slow
 def test_analytics_do_not_notice_a_flood(tmp_path: Path) -> None:
-    """What else runs on this machine may slow down one of two times that are compared; a flood would each time."""
+    """What else runs on this machine may slow down one of two times that are compared: two floods of three count."""
     with daemon(tmp_path) as running:
         pause = threading.Event()
         pause.wait(1.0)
-        noticed = ["not tried"]
-        for _ in range(3):
-            noticed = noticed and what_streams_noticed(tmp_path, running, pause)
-        assert not noticed
+        rounds = [what_streams_noticed(tmp_path, running, pause) for _ in range(2)]
+        if rounds.count([]) == 1:
+            rounds.append(what_streams_noticed(tmp_path, running, pause))
+        assert rounds.count([]) == 2, rounds
         told = json.loads(until_let_in(running, "/api/streams"))["streams"]
     assert all(stream["state"] == "live" for stream in told.values())

@@ -267,6 +267,7 @@ def test_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "read back and compared with the original on 10 pictures" in said
 
 
+@pytest.mark.slow  # its smaller sibling is scripted above
 def test_a_detector_of_torchvision_runs_in_replay(export: Any, media: Media, tmp_path: Path) -> None:
     run = export("ssdlite320_mobilenet_v3_large", "--weights", "none", "--num-classes", 3, "-o", "m.pt")
     assert (run.code, run.err) == (0, "")

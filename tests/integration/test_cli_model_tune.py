@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.cli import main
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.tuned import digest_of
 from pipeline.errors import PipelineError
+from pipeline.workshop.tuning import space
 from pipeline.workshop.tuning.nursery import Lost, Nursery
 from tests.learned import fitted
 from tests.models import save, ultralytics_metadata
@@ -59,7 +61,10 @@ def test_a_candidate_that_crashes_hangs_or_refuses_is_told_of_and_takes_nothing_
     good.close()
 
 
-def test_the_choice_is_kept_and_a_replay_names_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_choice_is_kept_and_a_replay_names_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "QUICK", replace(space.QUICK, window_s=0.04, batches=(1, 4), budget_s=2.0))
     model = save(fitted("resnet", width=8), tmp_path / "m.pt", FACTS)
     assert main(["model", "tune", str(model), "--quick", "--json", "--frames", CLIP]) == 0
     said, complaints = capfd.readouterr()
@@ -75,14 +80,14 @@ def test_the_choice_is_kept_and_a_replay_names_it(tmp_path: Path, capfd: pytest.
     assert report["left_out"]["frozen channels_last int8"] == "--quick makes no copies"
     assert Path(report["entry"]).is_file()
 
-    def replay(name: str, *more: str) -> tuple[dict[str, Any], bytes]:
+    def replayed(name: str, *more: str) -> tuple[dict[str, Any], bytes]:
         out = tmp_path / name
         assert main(["replay", CLIP, "--model", str(model), "--out", str(out), "--quiet", *more]) == 0
         facts = json.loads((out / "report.json").read_text())["model"]
         (lines,) = out.glob("*.jsonl")
         return facts, lines.read_bytes()
 
-    facts, lines = replay("tuned")
+    facts, lines = replayed("tuned")
     assert facts["tuned"]["entry"] == report["entry"]
     assert facts["tuned"]["created"] == report["created"]
     assert facts["tuned"]["choice"].startswith(choice["name"])
@@ -90,12 +95,12 @@ def test_the_choice_is_kept_and_a_replay_names_it(tmp_path: Path, capfd: pytest.
     assert ran == {
         "precision": choice["recipe"]["precision"], "max_batch": choice["batch"], "workers": choice["workers"]
     }  # fmt: skip
-    assert replay("inline", "--inline")[1] == lines
-    facts, _ = replay("untuned", "--no-tuned")
+    assert replayed("inline", "--inline")[1] == lines
+    facts, _ = replayed("untuned", "--no-tuned")
     assert (facts["tuned"], facts["precision"], facts["max_batch"]) == (None, "fp32", 4)
-    facts, _ = replay("explicit", "--batch", "3")
+    facts, _ = replayed("explicit", "--batch", "3")
     assert (facts["tuned"], facts["max_batch"]) == (None, 3)
-    facts, _ = replay("fp32", "--precision", "fp32")
+    facts, _ = replayed("fp32", "--precision", "fp32")
     assert facts["precision"] == "fp32"
     assert facts["tuned"] is None or facts["tuned"]["recipe"]["precision"] == "fp32"
 

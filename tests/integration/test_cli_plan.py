@@ -48,6 +48,14 @@ class Slow(Cells):
         return torch.cat((boxes, scores + 0.0 * square[0, 0]), 1)
 
 
+@pytest.fixture(autouse=True)
+def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less is simulated than for users, and less waited: these tests are not about how near a plan comes."""
+    monkeypatch.setattr("pipeline.plan.run.SIMULATED_S", 6.0)
+    for module in ("simulation", "proof"):
+        monkeypatch.setattr(f"pipeline.plan.{module}.WARM_S", 0.5)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(Cells(), tmp_path_factory.mktemp("model") / "cells.pt", ultralytics_metadata((64, 64), NAMES))

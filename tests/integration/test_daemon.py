@@ -8,87 +8,27 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.orphans import no_orphan
 from tests.daemons import GOP_OF_A_SECOND, JSONL, config, records
 from tests.media import Media, media
 from tests.models import Cells, save
+from tests.processes import Running, daemon, hurried
 
-__all__ = ["media"]
+__all__ = ["daemon", "media"]
 
 LIVE_KEYS = ["stream", "frame", "pts", "time", "width", "height", "detections"]
 LIVE_KEYS += ["run", "epoch", "latency_ms", "dropped_before"]
 SHIPPED = Path(__file__).parents[2] / "streams.yaml"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
-RUN = """
-import sys
-from functools import partial
-from pipeline import daemon
-from pipeline.cli import main
-daemon.Daemon = partial(daemon.Daemon, status_every_s=0.2, grace_s=float(sys.argv[2]))
-sys.exit(main(["run", sys.argv[1]]))
-"""
-"""The command, with a shorter pause between status lines."""
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(Cells(), tmp_path_factory.mktemp("model") / "cells.pt")
-
-
-class Process:
-    """A daemon in a process of its own, whose log can be waited for."""
-
-    def __init__(self, config: Path, grace_s: float = 10.0) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, str(config), str(grace_s)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=no_orphan(),
-        )
-        self.lines: list[str] = []
-
-    def until(self, pattern: str) -> str:
-        """Read the log up to a line with ``pattern``."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-            if re.search(pattern, line):
-                return line
-        raise AssertionError(f"{pattern!r} was never said: {''.join(self.lines)}")
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def end(self) -> tuple[int, str, str]:
-        """Exit code, stdout and the whole log."""
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, "".join(self.lines) + err
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Process]]:
-    running: list[Process] = []
-
-    def starter(config: Path, grace_s: float = 10.0) -> Process:
-        running.append(Process(config, grace_s))
-        return running[-1]
-
-    yield starter
-    for one in running:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
 
 
 @pytest.fixture
@@ -98,7 +38,7 @@ def closed_port() -> int:
 
 
 def test_a_whole_life(
-    start: Callable[..., Process], media: Media, model: Path, tmp_path: Path, closed_port: int
+    daemon: Callable[..., Running], media: Media, model: Path, tmp_path: Path, closed_port: int
 ) -> None:
     """Two good streams, one camera that is not there, one faulty entry and one full disk; then SIGTERM."""
     clip = media.clip("mkv", count=40, options=GOP_OF_A_SECOND)
@@ -116,12 +56,11 @@ def test_a_whole_life(
     (tmp_path / "out").mkdir()
     whole = b'{"stream":"clip","frame":7,"pts":0.28}\n'
     (tmp_path / "out" / "clip.jsonl").write_bytes(whole + b'{"stream":"clip","fra')
-    run = start(path)
+    run = daemon(path, program=hurried())
     run.until(r"clip: live, \d+ results?, [3-9]\d in all")
     run.until(r"bars: live, \d+ results?, [2-9]\d in all")
-    run.signal(signal.SIGTERM)
-    code, out, err = run.end()
-    assert (code, out) == (0, ""), err
+    code, err = run.end()
+    assert (code, run.out) == (0, ""), err
 
     assert re.search(r"warning: .*streams\[3\]\.source: sources of this kind are not allowed", err)
     assert re.search(r"warning: gone: rtsp://127\.0\.0\.1:\d+/stream: cannot open: connection refused", err)
@@ -159,38 +98,41 @@ def test_a_whole_life(
     assert not any("hunter2" in text for text in left)
 
 
-def test_the_second_signal_leaves_at_once(start: Callable[..., Process], model: Path, tmp_path: Path) -> None:
+def test_the_second_signal_leaves_at_once(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     """A sink that is stuck in the operating system: nobody reads the pipe that it opens."""
     os.mkfifo(tmp_path / "pipe")
-    run = start(config(tmp_path, model, ["name: bars, source: 'pattern:?fps=30'"], ["type: jsonl, path: pipe"]))
+    run = daemon(
+        config(tmp_path, model, ["name: bars, source: 'pattern:?fps=30'"], ["type: jsonl, path: pipe"]),
+        program=hurried(),
+    )
     run.until("bars: live, [1-9]")
-    run.signal(signal.SIGINT)
+    run.send(signal.SIGINT)
     run.until("stopping")
-    run.signal(signal.SIGTERM)
-    assert run.end()[0] == 128 + signal.SIGTERM
+    assert run.end(signal.SIGTERM)[0] == 128 + signal.SIGTERM
 
 
-def test_what_cannot_be_drained_is_given_up(start: Callable[..., Process], model: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_drained_is_given_up(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    run = start(config(tmp_path, model, ["name: bars, source: 'pattern:?fps=30'"], ["type: jsonl, path: pipe"]), 0.5)
+    run = daemon(
+        config(tmp_path, model, ["name: bars, source: 'pattern:?fps=30'"], ["type: jsonl, path: pipe"]),
+        program=hurried(grace_s=0.5),
+    )
     run.until("bars: live, [1-9]")
-    run.signal(signal.SIGTERM)
-    code, _, err = run.end()
+    code, err = run.end()
     assert code == 1
     assert "not drained within 0.5 s: write:jsonl" in err
 
 
 def test_a_camera_that_never_answers_does_not_hold_the_stop_up(
-    start: Callable[..., Process], model: Path, tmp_path: Path
+    daemon: Callable[..., Running], model: Path, tmp_path: Path
 ) -> None:
     """libav waits out its time limit, here 60 s, and cannot be woken: the thread is left behind, nothing is lost."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"rtsp://127.0.0.1:{deaf.getsockname()[1]}/stream"
         streams = [f"name: deaf, source: '{url}', open_timeout_s: 60", "name: bars, source: 'pattern:?fps=30'"]
-        run = start(config(tmp_path, model, streams, [JSONL]))
+        run = daemon(config(tmp_path, model, streams, [JSONL]), program=hurried())
         run.until(r"bars: live, \d+ results?, [1-9]")
-        run.signal(signal.SIGTERM)
-        code, _, err = run.end()
+        code, err = run.end()
     assert code == 0
     assert "left behind: read:deaf\n" in err
     assert re.search(r"^bars +stopped +[1-9]", err, re.MULTILINE), "the tables come all the same"
@@ -199,15 +141,14 @@ def test_a_camera_that_never_answers_does_not_hold_the_stop_up(
     assert len(records(tmp_path / "out" / "bars.jsonl")) == int(in_all[-1])
 
 
-def test_the_shipped_configuration_runs_as_it_stands(start: Callable[..., Process], tmp_path: Path) -> None:
+def test_the_shipped_configuration_runs_as_it_stands(daemon: Callable[..., Running], tmp_path: Path) -> None:
     """Results and counted drops together are the five frames a second that it asks for."""
     (tmp_path / "sample_videos").symlink_to(SHIPPED.parent / "sample_videos")
     (tmp_path / "streams.yaml").write_text(SHIPPED.read_text())
-    run = start(tmp_path / "streams.yaml")
+    run = daemon(tmp_path / "streams.yaml", program=hurried())
     for stream in ("plaza", "lobby"):
-        run.until(rf"{stream}: live, \d+ results?, (1\d|[2-9]\d) in all")
-    run.signal(signal.SIGTERM)
-    code, _, err = run.end()
+        run.until(rf"{stream}: live, \d+ results?, ([5-9]|[1-9]\d) in all")
+    code, err = run.end()
     assert code == 0, err
     for stream in ("plaza", "lobby"):
         found = records(tmp_path / "out" / f"{stream}.jsonl")
@@ -219,29 +160,28 @@ def test_the_shipped_configuration_runs_as_it_stands(start: Callable[..., Proces
         )
 
 
-def test_sighup_takes_the_changed_file(start: Callable[..., Process], model: Path, tmp_path: Path) -> None:
+def test_sighup_takes_the_changed_file(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     still = "name: still, source: 'pattern:?size=64x48&fps=20', policy: every_frame"
     other = "name: other, source: 'pattern:?size=64x48&fps=20', fps: 2"
     path = config(tmp_path, model, [still, other], [JSONL])
-    run = start(path)
+    run = daemon(path, program=hurried())
     run.until(r"still: live, \d+ results?, [1-9]\d* in all")
     config(tmp_path, model, [still, other.replace("fps: 2", "fps: 4"), still.replace("still", "new")], [JSONL])
-    run.signal(signal.SIGUSR1)
+    run.send(signal.SIGUSR1)
     run.until(r'File ".*flow\.py", line \d+ in _follow')
     run.until(r"thread 0x[0-9a-f]{16} is read:still")
-    run.signal(signal.SIGHUP)
-    assert "1 added, 1 changed, 0 removed, 1 untouched" in run.until("reloaded")
+    run.send(signal.SIGHUP)
+    assert "1 added, 1 changed, 0 removed, 1 untouched" in run.until("reloaded").string
     run.until(r"new: live, \d+ results?, [1-9]\d* in all")
     path.write_text("streams: [")
-    run.signal(signal.SIGHUP)
+    run.send(signal.SIGHUP)
     run.until("reload refused, nothing was changed")
-    assert re.search(r"streams\.yaml:1:\d+:", run.until("streams.yaml:1"))
+    assert re.search(r"streams\.yaml:1:\d+:", run.until("streams.yaml:1").string)
     path.unlink()
     config(tmp_path, model, [still], [JSONL])  # noticed without a signal
-    assert "0 added, 0 changed, 2 removed, 1 untouched" in run.until("reloaded")
+    assert "0 added, 0 changed, 2 removed, 1 untouched" in run.until("reloaded").string
     run.until(r"still: live, [1-9]\d* results?")
-    run.signal(signal.SIGTERM)
-    code, _, log = run.end()
+    code, log = run.end()
     assert code == 0, log
     frames = [record["frame"] for record in records(tmp_path / "out" / "still.jsonl")]
     assert frames == list(range(len(frames)))

@@ -243,6 +243,7 @@ def test_a_signal_while_the_detector_warms(
     no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The main thread waits for the workers then; they may take as long as they like."""
+    monkeypatch.setattr("pipeline.daemon.run.STOPPED_LOADING_S", 0.2)
     warming = threading.Event()
 
     def warm(sizes: Sequence[int]) -> None:

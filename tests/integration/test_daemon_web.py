@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import re
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +17,17 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import tests.daemons
+from tests.commands import cli
 from tests.daemons import JSONL, config, records
 from tests.models import Cells, save
+from tests.processes import Running, daemon
+
+__all__ = ["cli", "daemon"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(Cells(), tmp_path_factory.mktemp("model") / "cells.pt")
-
-
-class Running(tests.daemons.Running):
-    """A daemon that is looked at."""
-
-    def web(self) -> httpx.Client:
-        url = self.until(r"serving (http://\S+/)")[1]
-        return httpx.Client(base_url=url, trust_env=False, timeout=20)
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Running]]:
-    running: list[Running] = []
-
-    def starter(path: Path, *options: str) -> Running:
-        running.append(Running(path, *options))
-        return running[-1]
-
-    yield starter
-    for one in running:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
 
 
 def served(folder: Path, model: Path, streams: list[str], server: str) -> Path:
@@ -70,7 +49,7 @@ def awaited(http: httpx.Client, stream: str, good: Callable[[dict[str, Any]], bo
     raise AssertionError(told)
 
 
-def test_a_daemon_that_is_looked_at(start: Callable[..., Running], model: Path, tmp_path: Path) -> None:
+def test_a_daemon_that_is_looked_at(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     path = served(
@@ -82,8 +61,8 @@ def test_a_daemon_that_is_looked_at(start: Callable[..., Running], model: Path, 
         ],
         "listen: '127.0.0.1:0'",
     )
-    run = start(path)
-    with run.web() as http:
+    run = daemon(path)
+    with run.web as http:
         assert http.get("/live").status_code == 200, "while the model is being loaded, too"
         run.until("detector ready")
         bars = awaited(http, "bars", lambda told: told["state"] == "live" and told["frames"]["processed"] > 5)
@@ -117,7 +96,6 @@ def test_a_daemon_that_is_looked_at(start: Callable[..., Running], model: Path, 
 
         with http.stream("GET", "/api/streams/bars/video.mjpg") as video:
             assert next(video.iter_bytes()).startswith(b"--frame")
-            run.process.send_signal(signal.SIGTERM)
             code, log = run.end()
     assert code == 0, log
     assert "hunter2" not in log
@@ -141,18 +119,15 @@ def test_a_daemon_that_is_looked_at(start: Callable[..., Running], model: Path, 
         ("token_file: nowhere", 2, r"server\.token_file: the file that this key names cannot be read"),
     ],
 )
-def test_a_server_that_cannot_be(
-    start: Callable[..., Running], model: Path, tmp_path: Path, server: str, expected: int, told: str
-) -> None:
+def test_a_server_that_cannot_be(cli: Any, model: Path, tmp_path: Path, server: str, expected: int, told: str) -> None:
     """What may be cured by waiting ends with 1, which supervisors restart; what is refused ends with 2."""
     (tmp_path / "token").write_text("a token of some length\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = server.replace("PORT", str(taken.getsockname()[1]))
-        run = start(served(tmp_path, model, ["name: bars, source: 'pattern:?size=128x96&fps=20'"], server))
-        code, log = run.end()
-    assert code == expected, log
-    assert re.search(told, log), log
-    assert len(log.splitlines()) == 1, log
+        done = cli("run", served(tmp_path, model, ["name: bars, source: 'pattern:?size=128x96&fps=20'"], server))
+    assert done.code == expected, done.err
+    assert re.search(told, done.err), done.err
+    assert len(done.err.splitlines()) == 1, done.err
 
 
 @pytest.mark.parametrize(
@@ -163,29 +138,24 @@ def test_a_server_that_cannot_be(
         ("tls: {cert_file: nowhere, key_file: token}", 2, "server.tls.cert_file: .* cannot be read"),
     ],
 )
-def test_check_says_it_before(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], server: str, code: int, told: str
-) -> None:
-    from pipeline.cli import main
-
+def test_check_says_it_before(cli: Any, model: Path, tmp_path: Path, server: str, code: int, told: str) -> None:
     (tmp_path / "token").write_text("a token of some length\n")
     path = served(tmp_path, model, ["name: bars, source: 'pattern:?size=128x96&fps=20'"], server)
-    assert main(["check", str(path), "--offline"]) == code
-    out, err = capsys.readouterr()
-    assert re.search(told, out + err), out + err
+    done = cli("check", path, "--offline")
+    assert done.code == code, done.err
+    assert re.search(told, done.out + done.err), done
 
 
-def test_insecure_is_a_word_that_must_be_said(start: Callable[..., Running], model: Path, tmp_path: Path) -> None:
+def test_insecure_is_a_word_that_must_be_said(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a token of some length\n")
     (tmp_path / "token").chmod(0o600)
     path = served(
         tmp_path, model, ["name: bars, source: 'pattern:?size=128x96&fps=20'"], "listen: '0.0.0.0:0', token_file: token"
     )
-    run = start(path, "--insecure")
-    url = run.until(r"serving (http://\S+/)")[1].replace("0.0.0.0", "127.0.0.1")
+    run = daemon(path, "--insecure")
+    url = run.address.replace("0.0.0.0", "127.0.0.1")
     with httpx.Client(base_url=url, trust_env=False, timeout=20) as http:
         assert http.get("/api/streams").status_code == 401
         assert http.get("/api/streams", headers={"authorization": "Bearer a token of some length"}).status_code == 200
     run.until("detector ready")
-    run.process.send_signal(signal.SIGTERM)
     assert run.end()[0] == 0

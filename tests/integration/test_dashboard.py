@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.ledger import StreamLedger
 from pipeline.timing import now_ns
-from pipeline.web import WebServer
+from pipeline.web import WebServer, api
 from tests.boards import TOKEN, FakeBoard, Feeder, serving, token_file
 from tests.chromium import CHROMIUM, Page, browser
 from tests.journeys import World
@@ -26,8 +26,11 @@ def board() -> FakeBoard:
 
 @pytest.fixture(scope="module")
 def server(board: FakeBoard) -> Iterator[WebServer]:
-    with serving(board) as server, Feeder(server, 0.05):
-        yield server
+    """Its answers are made anew more often than for users, so that nobody waits for them here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "_FRESH_S", 0.05)
+        with serving(board) as server, Feeder(server, 0.05):
+            yield server
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture
-def page(chromium: Page, server: WebServer, board: FakeBoard) -> Iterator[Page]:
+def patient_page(chromium: Page, server: WebServer, board: FakeBoard) -> Iterator[Page]:
+    """As users have it: it asks every two seconds."""
     chromium.events.clear()
     chromium.look(1280, 800)
     chromium.go("about:blank")
@@ -45,6 +49,13 @@ def page(chromium: Page, server: WebServer, board: FakeBoard) -> Iterator[Page]:
     chromium.until(f"{ROWS} === 2")
     yield chromium
     assert chromium.complaints() == []
+
+
+@pytest.fixture
+def page(patient_page: Page) -> Page:
+    """It asks more often."""
+    patient_page.run("setInterval(ask, 100)")
+    return patient_page
 
 
 def text(page: Page, selector: str) -> str:
@@ -273,13 +284,13 @@ def test_pause_and_a_change_of_state_that_is_told(page: Page, board: FakeBoard) 
         board.books.streams["gate"].state = "live"
 
 
-def test_a_cause_is_text_and_nothing_else(page: Page, board: FakeBoard) -> None:
+def test_a_cause_is_text_and_nothing_else(patient_page: Page, board: FakeBoard) -> None:
     assert board.books is not None
     gone = board.books.streams["gone"]
     before, gone.error = gone.error, "<img src=x onerror=alert(1)><b>bold</b>"
     try:
-        page.until("document.querySelectorAll('.cause')[1].innerText.includes('<b>bold</b>')")
-        assert page.run("document.querySelectorAll('#rows img, #rows b').length") == 0
+        patient_page.until("document.querySelectorAll('.cause')[1].innerText.includes('<b>bold</b>')")
+        assert patient_page.run("document.querySelectorAll('#rows img, #rows b').length") == 0
     finally:
         gone.error = before
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemons import JSONL, Running, records
+from tests.daemons import JSONL, records
 from tests.models import Cells, CellsAsRows, NanWhereRed, save, ultralytics_metadata
+from tests.processes import Running, hurried
 
 NAMES = {0: "red", 1: "green", 2: "blue"}
 STREAMS = (
@@ -28,7 +29,7 @@ class Daemon(Running):
         self.folder = folder
         self.path = folder / "streams.yaml"
         self.write(model)
-        super().__init__(self.path, "--out", str(folder / "report"))
+        super().__init__(self.path, "--out", str(folder / "report"), program=hurried())
         self.until("detector ready")
 
     def write(self, model: str, streams: tuple[str, ...] = STREAMS) -> None:
@@ -42,12 +43,11 @@ class Daemon(Running):
     def swap(self, model: str, until: str) -> str:
         """Write another model, ask for it, and wait for a line of the log."""
         self.write(model)
-        self.process.send_signal(signal.SIGHUP)
+        self.send(signal.SIGHUP)
         return self.until(until).string
 
     def report(self) -> dict[str, Any]:
         """The end: nothing is lost, and everything is accounted for."""
-        self.process.send_signal(signal.SIGTERM)
         code, log = self.end()
         assert code == 0, log
         assert "Traceback" not in log
@@ -67,9 +67,7 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
     save(Cells(), tmp_path / "first.pt", ultralytics_metadata((64, 64), NAMES))
     one = Daemon(tmp_path, "path: first.pt")
     yield one
-    if one.process.poll() is None:
-        one.process.kill()
-    one.process.communicate()
+    one.kill()
 
 
 def test_models_of_another_size_classes_and_family_come_and_nothing_is_lost(daemon: Daemon) -> None:
@@ -114,11 +112,11 @@ def test_what_is_not_fit_is_refused_and_the_old_one_runs_on(daemon: Daemon) -> N
 
 def test_the_same_path_with_other_weights(daemon: Daemon) -> None:
     before = (daemon.folder / "first.pt").read_bytes()
-    daemon.process.send_signal(signal.SIGHUP)
+    daemon.send(signal.SIGHUP)
     daemon.until("2 untouched")
     save(Cells(grow=0.5), daemon.folder / "new.pt", ultralytics_metadata((64, 64), NAMES))
     (daemon.folder / "new.pt").replace(daemon.folder / "first.pt")
-    daemon.process.send_signal(signal.SIGHUP)
+    daemon.send(signal.SIGHUP)
     daemon.until("first.pt is in use from here on")
     (daemon.folder / "old.pt").write_bytes(before)
     report = daemon.report()

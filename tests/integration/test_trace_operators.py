@@ -18,11 +18,12 @@ from pipeline.ledger import BatchRun, Ledger
 from pipeline.report import operators
 from pipeline.report.operators import MOMENT, MOMENTS, Operators, Span, slices
 from pipeline.timing import now_ns
-from tests.daemons import JSONL, Running, config
+from tests.daemons import JSONL, config
 from tests.media import Media, media
 from tests.models import Cells, save, ultralytics_metadata
+from tests.processes import Running, daemon
 
-__all__ = ["media"]
+__all__ = ["daemon", "media"]
 
 MS = 1_000_000
 
@@ -196,16 +197,17 @@ def test_a_replay(model: Path, media: Media, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.slow
-def test_a_daemon_writes_it_when_it_has_seen_enough(model: Path, tmp_path: Path) -> None:
+def test_a_daemon_writes_it_when_it_has_seen_enough(
+    daemon: Callable[..., Running], model: Path, tmp_path: Path
+) -> None:
     bars = "name: bars, source: 'pattern:?size=64x48&fps=400', pace: realtime"
     path = config(tmp_path, model, [bars], [JSONL])
-    running = Running(path, "--trace", str(tmp_path / "t.json"), "--profile")
+    running = daemon(path, "--trace", str(tmp_path / "t.json"), "--profile")
     running.until(r"t\.json: written, with torch's operators")
     on = by_track(tmp_path / "t.json")
     assert any(each["name"].startswith("infer") for each in on["detect:0"])
     assert any(each["name"].startswith("aten::") for each in on["detect:0 operators"])
     written_ns = (tmp_path / "t.json").stat().st_mtime_ns
-    running.process.terminate()
     code, log = running.end()
     assert (code, "t.json" in log.split("outputs")[-1]) == (0, True)
     assert (tmp_path / "t.json").stat().st_mtime_ns == written_ns

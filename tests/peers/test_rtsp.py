@@ -22,7 +22,7 @@ from pipeline.errors import SourceUnavailable
 from pipeline.flow import Pipeline
 from pipeline.frame import Capture, Result
 from pipeline.redact import SourceUrl
-from pipeline.sources import AutoSkip, CameraSource, Reconnecting, probe
+from pipeline.sources import AutoSkip, CameraSource, Reconnecting, auto_skip, probe
 from pipeline.stream import FlowOptions
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
@@ -225,13 +225,14 @@ def test_key_frames_only_come_at_once(serve: Serve, clip: Path) -> None:
     assert max(capture.decoded_ns - capture.read_ns for capture in captures) < 0.5e9, "not held until the next one"
 
 
-def test_skip_auto_learns_from_a_feed(serve: Serve, clip: Path) -> None:
+def test_skip_auto_learns_from_a_feed(serve: Serve, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_skip, "LOOK_S", 2.0)
     skip = AutoSkip(1.0, "gate")
     source = camera(f"rtsp://127.0.0.1:{serve(clip)[1]}/stream", skip=skip)
-    _, captures = play(source, limit=103)
+    _, captures = play(source, limit=53)
     assert skip.mode == "nonkey"
     assert source.counters.skipped == 48
-    assert captures[-1].pts_s == pytest.approx(6.0, abs=0.01)
+    assert captures[-1].pts_s == pytest.approx(4.0, abs=0.01)
 
 
 class Enough(ListSink):

@@ -125,13 +125,13 @@ def test_motmetrics_reads_the_truth(name: str) -> None:
 
 
 def small(name: str) -> Clip:
-    """The clip at a quarter of its size: everything is the same but the number of rays."""
+    """The clip at an eighth of its size: everything is the same but the number of rays."""
     clip = load(name)
     camera = clip.camera
     shrunk = Camera(
-        camera.width // 4,
-        camera.height // 4 // 2 * 2,
-        camera.focal_px / 4,
+        camera.width // 8 // 2 * 2,
+        camera.height // 8 // 2 * 2,
+        camera.focal_px / 8,
         camera.position,
         camera.yaw_deg,
         camera.pitch_deg,

@@ -92,12 +92,14 @@ class Node:
 
 
 @pytest.fixture
-def thawed() -> Iterator[None]:
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With all that the tests keep, too."""
+    monkeypatch.setattr(module, "gc", gc)
     yield
-    gc.unfreeze()
+    keep_for_good()
 
 
-@pytest.mark.usefixtures("thawed")
+@pytest.mark.usefixtures("unhurried")
 def test_what_is_kept_for_good_is_not_looked_through_until_it_is_said_anew() -> None:
     node = Node()
     gone = weakref.ref(node)

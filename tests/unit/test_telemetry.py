@@ -356,7 +356,11 @@ def test_a_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, capl
 @needs_otel
 @pytest.mark.parametrize("section", [True, False])
 def test_a_variable_that_the_library_refuses_costs_no_run_that_did_not_ask_for_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], section: bool
+    no_network: object,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    section: bool,
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")

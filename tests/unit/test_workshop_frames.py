@@ -17,6 +17,7 @@ from pipeline.testing import FakeDetector
 from pipeline.threads import StopFlag
 from pipeline.workshop import frames
 from tests.media import Media, media
+from tests.models import Cells, save, ultralytics_metadata
 
 __all__ = ["media"]
 
@@ -97,7 +98,9 @@ def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
         frames.sample(tmp_path / "text.mp4", 2)
 
 
-def test_a_comparison_of_many_frames_holds_few_inputs(media: Media, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_of_many_frames_holds_few_inputs(
+    media: Media, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from pipeline.workshop import compare
 
     captures = frames.sample(media.clip(count=25), 25)
@@ -110,7 +113,8 @@ def test_a_comparison_of_many_frames_holds_few_inputs(media: Media, monkeypatch:
 
     monkeypatch.setattr(compare, "items", counted)
     monkeypatch.setattr(frames, "items", counted)
-    detectors = [compare.open_detector("builtin:people", compare.Limits(), "cpu", probe=False) for _ in range(2)]
+    model = save(Cells(), tmp_path / "cells.pt", ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
+    detectors = [compare.open_detector(str(model), compare.Limits(), "cpu", probe=False) for _ in range(2)]
     compare.compare(*detectors, captures, rounds=3)
     assert max(most) == 16
 
