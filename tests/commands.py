@@ -20,6 +20,12 @@ class Run(NamedTuple):
 
 
 @pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports as where matplotlib cannot be used: drawing takes longer than the run of a tiny clip."""
+    monkeypatch.setattr("pipeline.report.plotting.why_not", lambda: "nobody looks at them here")
+
+
+@pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """``cli("check", path)``, in a folder of its own."""
     monkeypatch.chdir(tmp_path)

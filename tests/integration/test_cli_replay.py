@@ -15,10 +15,13 @@ from pipeline.errors import SinkError
 from pipeline.frame import Result
 from pipeline.replaying import Replay
 from pipeline.sinks import JsonlSink
+from tests.commands import no_pictures
 from tests.media import Media, filled, media
 from tests.models import Cells, RaisesOnWhite, save, ultralytics_metadata
 
-__all__ = ["media"]
+__all__ = ["media", "no_pictures"]
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 NAMES = {0: "red", 1: "green", 2: "blue"}
 

@@ -186,7 +186,7 @@ def test_a_collection_of_garbage(play: Play) -> None:
     ballast = [[number] for number in range(200_000)]  # to be looked through: some 20 ms at least
     slow = of(play(SYSTEM, stage=Collecting(), budget_ns=5 * MS), FAULTY)
     assert slow["part"] == "preprocess"
-    assert "ms: garbage collection (generation 2) took" in slow["verdict"]
+    assert "s: garbage collection (generation 2) took" in slow["verdict"]
     assert slow["beside"]["pause"]["generation"] == 2
     assert ballast
 
