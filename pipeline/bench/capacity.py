@@ -57,6 +57,11 @@ class Capacity:
     batch_size: int
 
     @property
+    def cores(self) -> float:
+        """How many were busy with it."""
+        return self.fps * self.cpu_ms_per_frame / 1e3
+
+    @property
     def batch_service_ms(self) -> float:
         """Of the batch that most frames are in."""
         return self.service_ms[min(self.service_ms, key=lambda size: abs(size - self.mean_batch))]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 from pipeline import build
 from pipeline.bench.capacity import Capacity, measure_capacity
@@ -32,6 +32,10 @@ from pipeline.timing import now_ns
 Say = Callable[[str], None]
 SIMULATED_S = 20.0
 """Of what was asked for; of what else might fit a quarter."""
+
+
+OVERRUN: Final = 1.05
+"""So many times as many frames read as processed are more than the workers can take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +150,20 @@ def _measured(
         parts.network,
         sinks,
         overhead_ms,
-        cores if on_device else min(cores, max(cores * parts.free, whole.fps * whole.cpu_ms_per_frame / 1e3)),
+        cores if on_device else _cores(cores, parts.free, whole, overrun, len(copies)),
         cores,
         parts.free,
         (now_ns() - began_ns) / 1e9,
         _lost_ms(parts, whole, overrun, overhead_ms),
     )
     return costs, with_outlets(loaded.options, build.sinks(config.sinks, run_id="plan"), len(copies))
+
+
+def _cores(allowed: int, free: float, whole: Capacity, overrun: Capacity, streams: int) -> float:
+    """How many this program gets when it wants all. Less than were free where its threads wait for the interpreter: it
+    shows where nothing holds the readers up, if there are threads for all cores, and too much to do for them."""
+    wants_all = streams + overrun.workers >= allowed and overrun.read_fps > OVERRUN * overrun.fps
+    return min(allowed, overrun.cores if wants_all else max(allowed * free, whole.cores))
 
 
 def _known_ms(parts: Measured, sinks: dict[str, dict[str, float]], whole: Capacity) -> float:
@@ -173,8 +184,7 @@ def _lost_ms(parts: Measured, whole: Capacity, overrun: Capacity, overhead_ms: f
     lost_fps = overrun.read_fps - overrun.fps
     if lost_fps <= 0 or overrun.fps >= whole.fps:
         return 0.0
-    cores = whole.fps * whole.cpu_ms_per_frame / 1e3
-    each_ms = cores * 1e3 * (1 - overrun.fps / whole.fps) / lost_fps
+    each_ms = whole.cores * 1e3 * (1 - overrun.fps / whole.fps) / lost_fps
     read_ms = fmean(costs.decode_ms + costs.prepare_ms for costs in parts.streams.values())
     return max(0.0, each_ms - read_ms - overhead_ms)
 
