@@ -235,6 +235,14 @@ def test_options_reach_the_run(replay: Any, clip: Path, tmp_path: Path) -> None:
     assert {row.split(",")[7] for row in rows[1:]} <= {"green"}
 
 
+def test_an_adapter_is_named_on_the_command_line(replay: Any, clip: Path) -> None:
+    done = replay(clip, "--adapter", "ultralytics", "--json")
+    assert (done.code, done.report["model"]["adapter"]) == (0, "ultralytics")
+    refused = replay(clip, "--adapter", "no_such:thing")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "'no_such:thing' cannot be imported" in refused.err
+
+
 def test_sources_and_options_may_mix(replay: Any, clip: Path, media: Media) -> None:
     other = media.clip(count=9, texture=True)
     run = replay(clip, "--limit", 3, other, "--json")
