@@ -32,9 +32,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bench")
 
 
-def test_everybody_finds_the_same_and_is_measured(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """A whole benchmark in one round of batches of two: its report, and what it said."""
     said: list[str] = []
-    report = run_bench(BenchOptions(folder, TINY, rounds=1, batch=2), said.append, measure=here)
+    return run_bench(BenchOptions(folder, TINY, rounds=1, batch=2), said.append, measure=here), said
+
+
+def test_everybody_finds_the_same_and_is_measured(measured: tuple[dict[str, Any], list[str]]) -> None:
+    report, said = measured
     assert list(report["candidates"]) == ["pipeline", "pool", "loop"]
     frames = TINY.files * TINY.frames
     for figures in report["candidates"].values():
@@ -125,14 +131,17 @@ def test_what_cannot_be_read_has_no_capacity(folder: Path, tmp_path: Path) -> No
 
 
 def test_the_command_prints_and_writes_the_same_json(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+    measured: tuple[dict[str, Any], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     def little(options: BenchOptions, say: object) -> dict[str, Any]:
-        assert options.rounds == 1
+        assert (options.rounds, options.batch) == (1, 2)
         assert options.material.seconds == 0.5
         assert options.material.files == 2
         assert options.folder == tmp_path / "cache" / "video-pipeline" / "bench"
-        return run_bench(BenchOptions(folder, TINY, options.rounds, options.batch), measure=here)
+        return measured[0]
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("pipeline.bench.run.run_bench", little)
