@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, Final
 
 import numpy as np
@@ -93,8 +94,7 @@ class Course:
         if self._first is None:
             self._take(other)
             return
-        same = Course()
-        same._take(other)
+        same = copy(other)  # what is changed in it is made anew
         while True:
             assert self._first is not None
             assert same._first is not None
@@ -123,7 +123,8 @@ class Course:
             return None
         used = slice(self._last - self._first + 1)
         results, dropped, reconnects, took_ns = self._sums[used].T
-        sums = np.cumsum(self._buckets[used], axis=1, dtype=np.int64)
+        places = self._buckets[used].ravel().nonzero()[0]  # most are empty
+        sums, before = self._buckets.ravel()[places].cumsum(dtype=np.int64), results.cumsum() - results
         found: dict[str, Any] = {
             "start_s": round((self._first * self.width_ns - start_ns) / 1e9, 3),
             "step_s": self.width_ns / 1e9,
@@ -134,8 +135,9 @@ class Course:
         }
         for name, percent in (("p50_ms", 50), ("p99_ms", 99)):
             ranks = np.maximum(np.ceil(results * (percent / 100)), 1).astype(np.int64)
-            places = np.minimum((sums < ranks[:, None]).sum(axis=1), _BUCKETS - 1)
-            found[name] = _ms(np.minimum(_MIDDLES[places], self._largest[used]), results)
+            at = np.minimum(np.searchsorted(sums, before + ranks), places.size - 1)
+            middles = _MIDDLES[places[at] % _BUCKETS] if places.size else np.zeros_like(results)
+            found[name] = _ms(np.minimum(middles, self._largest[used]), results)
         found["max_ms"] = _ms(self._largest[used], results)
         return found
 

@@ -24,6 +24,7 @@ from pipeline.ledger.shape import shape
 from pipeline.ledger.sinks import SinkLedger
 from pipeline.ledger.stats import Latency, of_tally, stats
 from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
+from pipeline.ledger.times import StreamTimes
 from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS
 from pipeline.measures import Histogram
@@ -188,13 +189,16 @@ class Ledger:
         until_ns = at_ns if running else self.end_ns
         wall_s = max(0, until_ns - self.start_ns) / 1e9
         first_ns = min((s.first_result_ns for s in streams.values() if s.first_result_ns), default=0)
-        with held(list(streams.values())):
-            measured = {name: stream.times.measured(until_ns) for name, stream in streams.items()}
+        accounts = list(streams.values())
+        with held(accounts):
+            found = StreamTimes.measured_of([account.times for account in accounts], until_ns)
+            measured = dict(zip(streams, found, strict=True))
             told = {
                 name: stream.as_dict(self.start_ns, final=bool(self.end_ns), at_ns=until_ns, measured=measured[name])
                 | stream.shape(self.start_ns, measured[name])
                 for name, stream in streams.items()
             }
+            total = self._total(list(zip(accounts, found, strict=True)))
         sizes = self.batches()
         batches = sum(sizes.values())
         items = sum(size * count for size, count in sizes.items())
@@ -216,7 +220,7 @@ class Ledger:
             },
             "streams": told,
             "sinks": {name: sink.as_dict() for name, sink in self.sinks.items()},
-            "total": self._total([(stream, measured[name]) for name, stream in streams.items()]),
+            "total": total,
             "tracker": self.tracker(until_ns),
         }
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that was measured of one stream up to a moment: copied once, for the stream's figures and for those of all."""
+"""All that was measured of one stream up to a moment: looked up once, for the stream's figures and for those of all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from pipeline.ledger.blocks import Tally
 from pipeline.ledger.course import Course
@@ -14,18 +15,22 @@ from pipeline.measures import Histogram
 
 @dataclass(frozen=True)
 class Measured:
-    """Copies, which nobody changes any more.
+    """What a stream has, which nobody changes any more, or for as long as the stream is held.
 
     Attributes:
         latency: the distributions so far; empty once settled.
         course: how it went over time; likewise.
         windows: what finished lately, by seconds looked back on; empty where there is no lately.
+        figures: those of ``latency``, as :func:`pipeline.ledger.stats.of_latencies` has them.
+        lately: those of ``windows``, as :func:`pipeline.ledger.stats.of_tallies` has them.
         nominal_ns: how often a frame is expected, or None.
     """
 
     latency: Latency
     course: Course
     windows: dict[int, Tally]
+    figures: dict[str, Any]
+    lately: dict[int, dict[str, Any]]
     nominal_ns: int | None
 
     @cached_property

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from pipeline.ledger.blocks import SERIES, Block, Int64Array, Tally
-from pipeline.ledger.histograms import Histograms
+from pipeline.ledger.blocks import NOTHING, SERIES, Block, Int64Array, Tally
+from pipeline.ledger.histograms import Histograms, Snapshot
 from pipeline.ledger.windows import Whole
 from pipeline.measures import BUCKETS, Histogram, SmoothedChange, middles_of, ranks_of
 from pipeline.timing import STAGES, WAITS
@@ -46,18 +46,32 @@ def _stats(count: int, total_ns: int, maximum_ns: int, percentiles_ns: list[int]
     }
 
 
-def of_tally(tally: Tally, only: str | None = None) -> dict[str, Any]:
-    """``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``, STATS without jitter; of all
-    series, or of one at a tenth of the work."""
-    if only is not None:
-        return by_kind({only: stats(tally.histogram(only))})
-    if not tally.places.size:
-        return by_kind({})
-    places = np.sort(tally.places)  # by series, and then by bucket: a percentile is the one at its rank
-    before = tally.counts.cumsum() - tally.counts
-    at = np.minimum(before[:, None] + ranks_of(tally.counts, _PERCENTS) - 1, places.size - 1)
-    values = np.minimum(middles_of(places[at].astype(np.int64) % BUCKETS), tally.maxima[:, None])
-    return by_kind(_of_series(tally.counts, tally.totals.tolist(), tally.maxima, values))
+def of_tally(tally: Tally) -> dict[str, Any]:
+    """``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``, STATS without jitter."""
+    return of_tallies([tally])[0]
+
+
+def of_tallies(many: Sequence[Tally]) -> list[dict[str, Any]]:
+    """The same of each."""
+    # By series, and then by bucket: a percentile is the one at its rank. Sorted together it would take longer.
+    places = np.concatenate([np.sort(tally.places) for tally in (NOTHING, *many)])
+    counts, maxima = _stacked([tally.counts for tally in many]), _stacked([tally.maxima for tally in many])
+    before = (counts.ravel().cumsum() - counts.ravel()).reshape(counts.shape)
+    at = np.minimum(before[..., None] + ranks_of(counts, _PERCENTS) - 1, places.size - 1)
+    middles = middles_of(places[at].astype(np.int64) % BUCKETS) if places.size else np.zeros(at.shape, np.int64)
+    return _of_series(counts, [tally.totals.tolist() for tally in many], maxima, np.minimum(middles, maxima[..., None]))
+
+
+def of_latencies(many: Sequence[Latency]) -> list[dict[str, Any]]:
+    """The same of each, with jitter."""
+    histograms = [each.histograms for each in many]
+    return _of_series(
+        _stacked([each.counts for each in histograms]),
+        [each.totals for each in histograms],
+        _stacked([each.maxima for each in histograms]),
+        Snapshot(histograms).percentiles(_PERCENTS) if many else np.zeros((0, len(SERIES), len(_PERCENTS)), np.int64),
+        [each.jitter_ns.tolist() for each in many],
+    )
 
 
 def of_whole(many: Sequence[Whole]) -> list[dict[str, Any] | None]:
@@ -75,10 +89,27 @@ def of_whole(many: Sequence[Whole]) -> list[dict[str, Any] | None]:
 
 
 def _of_series(
-    counts: Int64Array, totals: list[int], maxima: Int64Array, percentiles: Int64Array
-) -> dict[str, dict[str, Any]]:
-    each = zip(SERIES, counts.tolist(), totals, maxima.tolist(), percentiles.tolist(), strict=True)
-    return {series: _stats(count, *others) for series, count, *others in each if count}
+    counts: Int64Array,
+    totals: Sequence[Sequence[int]],
+    maxima: Int64Array,
+    percentiles: Int64Array,
+    jitter_ns: Sequence[Sequence[float]] | None = None,
+) -> list[dict[str, Any]]:
+    """By stream (the first axis) and series (the second), nanoseconds."""
+    found = []
+    for number, own in enumerate(counts.tolist()):
+        each = zip(SERIES, own, totals[number], maxima[number].tolist(), percentiles[number].tolist(), strict=True)
+        told = {series: _stats(count, *others) for series, count, *others in each if count}
+        if jitter_ns is not None:
+            for series, value_ns in zip(SERIES, jitter_ns[number], strict=True):
+                if series in told:
+                    told[series]["jitter_ms"] = milliseconds(value_ns)
+        found.append(by_kind(told))
+    return found
+
+
+def _stacked(rows: Sequence[Int64Array]) -> Int64Array:
+    return np.array(rows, np.int64).reshape(len(rows), len(SERIES))
 
 
 def milliseconds(value_ns: float) -> float:
@@ -157,12 +188,7 @@ class Latency:
 
     def as_dict(self) -> dict[str, Any]:
         """``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``."""
-        histograms = self.histograms
-        told = _of_series(histograms.counts, histograms.totals, histograms.maxima, histograms.percentiles(_PERCENTS))
-        for series, jitter_ns in zip(SERIES, self.jitter_ns.tolist(), strict=True):
-            if series in told:
-                told[series]["jitter_ms"] = milliseconds(jitter_ns)
-        return by_kind(told)
+        return of_latencies([self])[0]
 
     def distributions(self) -> dict[str, dict[str, list[int]]]:
         """``{series: {"buckets", "counts"}}``: what :func:`pipeline.measures.bucket_start` tells the limits of, and how

@@ -333,7 +333,7 @@ class StreamLedger:
             **self.counts(start_ns, final=final),
             "camera": self._camera() if self.info.live else None,
             **(self._settled or _figures(measured)),
-            "windows": {f"{span_s}s": of_tally(tally) for span_s, tally in measured.windows.items()} if at_ns else {},
+            "windows": {f"{span_s}s": told for span_s, told in measured.lately.items()} if at_ns else {},
             "dropped_after": self.times.dropped_after(),
             "late": late.counts,
             "slow_frames": [one.as_dict(start_ns) for one in late.slowest],
@@ -353,7 +353,7 @@ class StreamLedger:
 
 def _figures(measured: Measured) -> dict[str, Any]:
     corrected = measured.corrected
-    return measured.latency.as_dict() | {
+    return measured.figures | {
         "end_to_end_corrected": None
         if corrected is None
         else {"interval_ms": _ms(measured.nominal_ns), **(stats(corrected) or {})}

@@ -8,6 +8,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline.ledger.exits import Exits
 from pipeline.ledger.journal import LATELY_NS, MOST, tail
 from pipeline.ledger.late import Around, Late, LateFrames
 from pipeline.ledger.measured import Measured
-from pipeline.ledger.stats import Latency, stats
+from pipeline.ledger.stats import Latency, of_latencies, of_tallies, stats
 from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS, Whole, Window
 from pipeline.measures import Histogram, IntervalJitter
@@ -106,15 +107,24 @@ class StreamTimes:
             self._try_to_fold()
 
     def measured(self, now_ns: int) -> Measured:
-        """A copy of all distributions; ``now_ns``: when the windows end (monotonic)."""
+        """A copy of all distributions, and their figures; ``now_ns``: when the windows end (monotonic)."""
         latency, course = Latency(), Course()
         with self._lock:
             self._fold()
             latency.merge(self._latency)
             course.merge(self._course)
-            return Measured(
-                latency, course, {span_s: self._recent(span_s, now_ns) for span_s in SPANS}, self._nominal_ns
-            )
+            return replace(self.measured_of([self], now_ns)[0], latency=latency, course=course)
+
+    @staticmethod
+    def measured_of(many: Sequence[StreamTimes], now_ns: int) -> list[Measured]:
+        """The same of ``many``, which are held: for as long as they are, since nothing is copied."""
+        figures = of_latencies([each._latency for each in many])
+        windows = [{span_s: each._recent(span_s, now_ns) for span_s in SPANS} for each in many]
+        lately = iter(of_tallies([tally for each in windows for tally in each.values()]))
+        return [
+            Measured(each._latency, each._course, own, told, {span_s: next(lately) for span_s in own}, each._nominal_ns)
+            for each, own, told in zip(many, windows, figures, strict=True)
+        ]
 
     def ask(self, question: Callable[[Latency], T]) -> T:
         """What ``question`` finds in the distributions so far. It keeps none of them: half a megabyte per stream need
@@ -203,7 +213,7 @@ class StreamTimes:
             course, self._course = self._course, Course()
             if self._exits is None:  # there may be thousands of such, and nobody looks at them lately
                 self.late.newest.clear()
-            return Measured(latency, course, {}, self._nominal_ns)
+            return Measured(latency, course, {}, latency.as_dict(), {}, self._nominal_ns)
 
     def recent(self, span_s: int, now_ns: int) -> Tally:
         """What finished in the last ``span_s`` (one of :data:`pipeline.ledger.windows.SPANS`) up to ``now_ns``; nothing

@@ -22,9 +22,14 @@ HEADERS: Final = {
 """On every answer, unless the answer says otherwise."""
 
 
-def json_answer(content: Any, status: int = 200) -> Response:
-    """``content`` as JSON."""
-    return Response(orjson.dumps(content), status, media_type="application/json")
+def written(content: Any) -> bytes:
+    """``content`` as JSON: a report is some megabytes, which are not written in the server's loop."""
+    return orjson.dumps(content)
+
+
+def json_answer(content: bytes, status: int = 200) -> Response:
+    """JSON that is written already."""
+    return Response(content, status, media_type="application/json")
 
 
 def undrawable() -> Response:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from pipeline.errors import StageError
 from pipeline.ledger import ENDED, StreamLedger
 from pipeline.timing import now_ns
-from pipeline.web.answers import json_answer, refusal, undrawable
+from pipeline.web.answers import json_answer, refusal, undrawable, written
 from pipeline.web.board import Board
 from pipeline.web.describe import overview, stream
 from pipeline.web.fresh import Fresh
@@ -54,18 +54,11 @@ class Api:
         self._view = view
         forms = {metrics_type: metrics, **metrics_in}
         self._metrics = {kind: Fresh(make, executor, _FRESH_S) for kind, make in forms.items()}
-        self._report = Fresh(report, executor, _FRESH_S)
+        self._report = Fresh(lambda: None if (found := report()) is None else written(found), executor, _FRESH_S)
         self._trace = Fresh(trace, executor, _FRESH_S)
         self._executor = executor
-        self._each: dict[str, Fresh[dict[str, Any] | None]] = {}
-        self._overview = Fresh(
-            lambda: {
-                "token_needed": token_needed,
-                **overview(board.ledger, board.facts(), board.waiting(), history, now_ns()),
-            },
-            executor,
-            _FRESH_S,
-        )
+        self._each: dict[str, Fresh[bytes | None]] = {}
+        self._overview = Fresh(partial(self._all_streams, token_needed), executor, _FRESH_S)
 
     async def live(self, request: Request) -> Response:
         """The process turns; says nothing more."""
@@ -145,7 +138,12 @@ class Api:
         """Let it go on."""
         return self._hold(request, False)
 
-    def _figures_of(self, name: str) -> Fresh[dict[str, Any] | None]:
+    def _all_streams(self, token_needed: bool) -> bytes:
+        board = self._board
+        told = overview(board.ledger, board.facts(), board.waiting(), self._history, now_ns())
+        return written({"token_needed": token_needed, **told})
+
+    def _figures_of(self, name: str) -> Fresh[bytes | None]:
         """For names that the ledger has: there are as many at most, whatever clients ask for."""
         if name not in self._each:
             ledger = self._board.ledger
@@ -154,12 +152,12 @@ class Api:
             self._each[name] = Fresh(partial(self._figures, name), self._executor, _FRESH_S)
         return self._each[name]
 
-    def _figures(self, name: str) -> dict[str, Any] | None:
+    def _figures(self, name: str) -> bytes | None:
         ledger = self._board.ledger
         account = None if ledger is None else ledger.streams.get(name)
         if ledger is None or account is None:
             return None
-        return stream(ledger, account, self._board.waiting(), self._history, now_ns())
+        return written(stream(ledger, account, self._board.waiting(), self._history, now_ns()))
 
     def _hold(self, request: Request, paused: bool) -> Response:
         account = self._account(request)
@@ -169,7 +167,7 @@ class Api:
             return refusal(409, "Ended", f"this stream is {account.state}")
         if not self._board.pause(account.name, paused):
             return refusal(409, "Ended", "this stream has ended, or cannot be paused")
-        return json_answer({"stream": account.name, "paused": paused}, 202)
+        return json_answer(written({"stream": account.name, "paused": paused}), 202)
 
     def _account(self, request: Request) -> StreamLedger | None:
         ledger = self._board.ledger

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.blocks import SERIES, Block, together
 from pipeline.ledger.histograms import Histograms
-from pipeline.ledger.stats import ENOUGH, Latency, by_kind, of_tally, stats
+from pipeline.ledger.stats import ENOUGH, Latency, of_tally, stats
 from pipeline.ledger.times import BLOCK, StreamTimes
 from pipeline.ledger.windows import SPANS
 from pipeline.measures import Histogram, bucket_of, bucket_start, buckets_of
@@ -98,7 +98,6 @@ def test_figures_of_all_series_are_those_of_each(some: list[list[int]], bounds: 
         assert {**of_window["stages"], **of_window["waits"], "end_to_end": of_window["end_to_end"]}[series] == stats(
             alone
         )
-        assert of_tally(lately, series) == by_kind({series: stats(alone)})
 
 
 def middle_of(bucket: int) -> int:
