@@ -163,13 +163,14 @@ class Arrivals:
 
     @staticmethod
     @contextmanager
-    def held(many: Sequence[Arrivals]) -> Iterator[None]:
+    def held(many: Sequence[Arrivals], *, anew: bool = True) -> Iterator[None]:
         """For questions to ``many`` that belong together: see :meth:`pipeline.ledger.times.StreamTimes.held`, by which
         one thread at a time does this."""
         with ExitStack() as locks:
             for each in many:
                 locks.enter_context(each._lock)
-            _take_apart(many)
+            if anew:
+                _take_apart(many)
             try:
                 for each in many:
                     each._held = True

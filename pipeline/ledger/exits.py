@@ -23,13 +23,13 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.ledger.blocks import Block, BoolArray, Int64Array
-from pipeline.ledger.stats import milliseconds
 from pipeline.measures import ONE, IntervalJitter, Intervals, SmoothedChange
 from pipeline.timing import PARTS, STAGES, WAITS, Mark
 
 EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {part: mark for mark, part in enumerate(PARTS) if part}
 """Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first."""
 _MARKS: Final = list(EXITS.values())
+_PARTS: Final = list(EXITS)
 _ZERO: Final = np.zeros(1, np.int64)
 
 
@@ -84,22 +84,22 @@ class Exits:
         "freezes"}}``, from ``arrival``, which adds nothing, to ``sink``; parts that no two frames passed are left out.
         """
         found: dict[str, Any] = {}
-        before: tuple[float, float] | None = None
         intervals_ns = self._interval.value_ns
-        known = self._transit.known & ~np.isnan(intervals_ns)
-        for number, part in enumerate(EXITS):
-            if not known[number]:
-                continue
-            transit_ns, interval_ns = float(self._transit.value_ns[number]), float(intervals_ns[number])
-            found[part] = {
-                "transit_ms": milliseconds(transit_ns),
-                "transit_added_ms": None if before is None else milliseconds(transit_ns - before[0]),
-                "interval_ms": milliseconds(interval_ns),
-                "interval_added_ms": None if before is None else milliseconds(interval_ns - before[1]),
-                "largest_gap_ms": milliseconds(int(self._interval.largest_ns[number])),
-                "freezes": int(self._interval.freezes[number]),
+        known = (self._transit.known & ~np.isnan(intervals_ns)).nonzero()[0]
+        measured_ns = np.array([self._transit.value_ns[known], intervals_ns[known]])
+        added_ms = np.round(np.diff(measured_ns) / 1e6, 9).T.tolist()
+        measured_ms = np.round(measured_ns / 1e6, 9).T.tolist()
+        gaps_ms, freezes = np.round(self._interval.largest_ns / 1e6, 9).tolist(), self._interval.freezes.tolist()
+        added: tuple[float | None, float | None]
+        for number, measured, added in zip(known.tolist(), measured_ms, [(None, None), *added_ms], strict=False):
+            found[_PARTS[number]] = {
+                "transit_ms": measured[0],
+                "transit_added_ms": added[0],
+                "interval_ms": measured[1],
+                "interval_added_ms": added[1],
+                "largest_gap_ms": gaps_ms[number],
+                "freezes": freezes[number],
             }
-            before = transit_ns, interval_ns
         return found
 
 

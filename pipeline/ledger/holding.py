@@ -12,12 +12,13 @@ from pipeline.ledger.times import StreamTimes
 
 
 @contextmanager
-def held(accounts: Sequence[StreamLedger]) -> Iterator[None]:
+def held(accounts: Sequence[StreamLedger], *, anew: bool = True) -> Iterator[None]:
     """For an answer about all of ``accounts``.
 
     What the streams left behind is taken apart before, of all of them at once, which costs a sixth of what it does one
-    by one. What comes meanwhile is left for later, and holds nobody up. One thread at a time; not to be nested.
+    by one; not so where this was done lately (not ``anew``). What comes meanwhile is left for later, and holds nobody
+    up. One thread at a time; not to be nested.
     """
     times, arrivals = [one.times for one in accounts], [one.arrivals for one in accounts]
-    with StreamTimes.held(times), Arrivals.held(arrivals):
+    with StreamTimes.held(times, anew=anew), Arrivals.held(arrivals, anew=anew):
         yield

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Final
 
 from pipeline.ledger.blocks import together
 from pipeline.ledger.busy import Busy
@@ -29,6 +30,9 @@ from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS
 from pipeline.measures import Histogram
 from pipeline.timing import GC_PAUSES, Pause, Pauses, cpu_ns
+
+KEPT_UP_NS: Final = 2_500_000_000
+"""How old distributions may be where somebody keeps them up."""
 
 
 class Ledger:
@@ -50,6 +54,7 @@ class Ledger:
         self.on_batch: Callable[[BatchRun], None] = lambda run: None  # told of each batch, by its worker
         self._reached: dict[str, tuple[int, int]] = {}  # by name: its next frame and epoch, if it is begun anew
         self._ended: deque[StreamLedger] = deque()  # lately
+        self._kept_up_ns: int | None = None
         # Of the streams that have ended: a run over thousands of files stays small.
         self._settled = Latency()
         self._corrected = Histogram()
@@ -190,7 +195,7 @@ class Ledger:
         wall_s = max(0, until_ns - self.start_ns) / 1e9
         first_ns = min((s.first_result_ns for s in streams.values() if s.first_result_ns), default=0)
         accounts = list(streams.values())
-        with held(accounts):
+        with self.held(accounts, at_ns) if running else held(accounts):
             found = StreamTimes.measured_of([account.times for account in accounts], until_ns)
             measured = dict(zip(streams, found, strict=True))
             told = {
@@ -223,6 +228,16 @@ class Ledger:
             "total": total,
             "tracker": self.tracker(until_ns),
         }
+
+    def keep_up(self, now_ns: int) -> None:
+        """Take apart what all streams left behind, so that who asks within :data:`KEPT_UP_NS` need not."""
+        with held(list(self.streams.values())):
+            self._kept_up_ns = now_ns
+
+    def held(self, accounts: Sequence[StreamLedger], now_ns: int) -> AbstractContextManager[None]:
+        """For an answer at ``now_ns`` about ``accounts``: see :func:`pipeline.ledger.holding.held`. Counts, states and
+        ages are as they are; distributions may be :data:`KEPT_UP_NS` old where they are kept up."""
+        return held(accounts, anew=self._kept_up_ns is None or now_ns - self._kept_up_ns > KEPT_UP_NS)
 
     def recent(self, now_ns: int, span_s: int = 60) -> dict[str, Any]:
         """What all streams together were like within the last ``span_s`` seconds (10 or 60) up to ``now_ns``; see

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, get_args
 
 from pipeline.frame import DropReason
-from pipeline.ledger import BLAMED, SERIES, Latency, Ledger, Snapshot, StreamLedger, StreamState, StreamTimes, held
+from pipeline.ledger import BLAMED, SERIES, Latency, Ledger, Snapshot, StreamLedger, StreamState, StreamTimes
 from pipeline.metrics.exemplars import Shown, exemplars
 from pipeline.metrics.text import Family, Histograms
 from pipeline.metrics.times import BOUNDS_NS, times
@@ -27,7 +27,7 @@ def stream_metrics(
     With ``late``, histograms show frames that were late.
     """
     streams = [account for name, account in list(ledger.streams.items()) if name == account.name]
-    with held(streams):
+    with ledger.held(streams, now_ns):
         yield from _counts(streams)
         yield from _states(streams, waiting, ledger.start_ns, now_ns)
         yield from _times(streams, late)

@@ -25,6 +25,7 @@ from pipeline.web.live import LiveView, TooManyViewers
 from pipeline.web.mjpeg import Mjpeg
 from pipeline.web.negotiation import preferred
 from pipeline.web.trouble import no_picture, none_came
+from pipeline.web.upkeep import Upkeep
 
 _PICTURE_S: Final = 5.0
 _LONGEST_S: Final = 20.0
@@ -33,7 +34,12 @@ NO_OTHERS: Final[Mapping[str, Callable[[], bytes]]] = {}
 
 
 class Api:
-    """Handlers by route. Figures are at most a second old, pictures are new."""
+    """Handlers by route. Counts, states and ages are at most a second old for who asks for the first time, or three for
+    who asks again and again; distributions may be two and a half seconds older. Pictures are new.
+
+    Attributes:
+        upkeep: to be run beside.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class Api:
         self._report = Fresh(lambda: None if (found := report()) is None else written(found), executor, _FRESH_S)
         self._trace = Fresh(trace, executor, _FRESH_S)
         self._executor = executor
+        self.upkeep = Upkeep(board, executor)
         self._each: dict[str, Fresh[bytes | None]] = {}
         self._overview = Fresh(partial(self._all_streams, token_needed), executor, _FRESH_S)
 
@@ -75,21 +82,25 @@ class Api:
 
     async def metrics(self, request: Request) -> Response:
         """All metrics, in the form that the client would rather have."""
+        self.upkeep.asked()
         kind = preferred(request.headers.get("accept"), list(self._metrics))
         return Response(await self._metrics[kind].get(), headers={"content-type": kind, "vary": "accept"})
 
     async def streams(self, request: Request) -> Response:
         """All streams, briefly."""
+        self.upkeep.asked()
         return json_answer(await self._overview.get())
 
     async def stream(self, request: Request) -> Response:
         """One stream, with all distributions."""
+        self.upkeep.asked()
         account = self._account(request)
         found = None if account is None else await self._figures_of(request.path_params["name"]).get()
         return _unknown() if found is None else json_answer(found)
 
     async def report(self, request: Request) -> Response:
         """The report so far."""
+        self.upkeep.asked()
         found = await self._report.get()
         return _not_ready() if found is None else json_answer(found)
 

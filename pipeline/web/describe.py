@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.ledger import SERIES, Latency, Ledger, Snapshot, StreamLedger, StreamTimes, held, of_whole
+from pipeline.ledger import SERIES, Latency, Ledger, Snapshot, StreamLedger, StreamTimes, of_whole
 from pipeline.redact import scrub
 from pipeline.timing import STAGES
 from pipeline.web.history import STEP_S, History
@@ -41,7 +41,7 @@ def overview(
     streams: dict[str, Any] = {}
     if ledger is not None:
         present = [account for name, account in list(ledger.streams.items()) if name == account.name]
-        with held(present):
+        with ledger.held(present, now_ns):
             times = [account.times for account in present]
             so_far = StreamTimes.ask_all(times, _so_far) if times else []
             lately = of_whole([each.recent_whole(SPAN_S, now_ns) for each in times])
@@ -64,7 +64,7 @@ def stream(
     ledger: Ledger, account: StreamLedger, waiting: Mapping[str, int], history: History, now_ns: int
 ) -> dict[str, Any]:
     """One stream: what the report says of it, and how it is at this moment. ``/api/streams/{name}``."""
-    with held([account]):
+    with ledger.held([account], now_ns):
         figures = account.as_dict(ledger.start_ns, final=False, at_ns=now_ns)
         _, newest, slowest = account.times.lateness()
     return {

@@ -82,7 +82,7 @@ class WebServer:
         # One thread makes answers and pictures: whoever looks on takes at most this much from the pipeline.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="web:answer", initializer=show_name)
         self.tap = LiveView(_draw, self._executor)
-        api = Api(
+        self._api = api = Api(
             board,
             self._history,
             self.tap,
@@ -144,10 +144,11 @@ class WebServer:
     async def _serve(self) -> None:
         sampler = asyncio.ensure_future(self._sample())
         closer = asyncio.ensure_future(self._close_view())
+        upkeep = asyncio.ensure_future(self._api.upkeep.run())
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
-            for task in (sampler, closer):
+            for task in (sampler, closer, upkeep):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
