@@ -199,7 +199,7 @@ def test_check_says_what_a_camera_answered(cli: Any, model: Path, tmp_path: Path
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         path = written(tmp_path / "s.yaml", model, f"name: gate, source: 'http://127.0.0.1:{server.server_port}/live'")
         run = cli("check", path)
         server.shutdown()
