@@ -18,6 +18,10 @@ EXAMPLES = """\
 """
 
 
+_NO_EDGE = 160
+"""Columns of a pipe or file, for rich."""
+
+
 def configure(parser: Parser) -> None:
     """Add the options of this command."""
     parser.usage = "pipeline report DIR... [options]"
@@ -78,7 +82,8 @@ def _compare(options: argparse.Namespace, reports: list[tuple[str, dict[str, Any
 
     from pipeline.report.side_by_side import comparison
 
-    console = Console(highlight=False, emoji=False)
+    # A pipe or file has no edge: rich's 80 columns would cut off the last figures of slow runs.
+    console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _NO_EDGE)
     for part in comparison(found):
         console.print(part, soft_wrap=not hasattr(part, "columns"))
     return 0

@@ -99,7 +99,7 @@ def _parts_table(title: str, parts: Mapping[str, Sequence[Mapping[str, Any] | No
 
 def _table(first: str) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(first, min_width=13, max_width=20, overflow="fold")
+    table.add_column(first, min_width=11, max_width=20, overflow="fold")
     return table
 
 

@@ -62,8 +62,9 @@ def _local(text: str) -> list[Path]:
         if videos:
             return videos
         deeper = any(_is_video(name) for _, _, names in os.walk(path) for name in names)
-        remedy = f"; there are some in folders below, try '{path}/**/*'" if deeper else ""
-        raise UsageError(f"{path}: no videos in this folder (looked for {_suffixes()}){remedy}")
+        if deeper:
+            raise UsageError(f"{path}: no videos in this folder, but in folders below it: try '{path}/**/*'")
+        raise UsageError(f"{path}: no videos in this folder (looked for {_suffixes()})")
     if os.path.lexists(path):
         return [path]
     if glob.has_magic(text):

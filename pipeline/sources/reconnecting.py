@@ -11,6 +11,7 @@ from typing import Final
 
 from pipeline.errors import Cause, SourceError, SourceInvalid
 from pipeline.events import Condition, StreamState
+from pipeline.figures import duration
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
 from pipeline.sources.gate import Gate
@@ -225,5 +226,5 @@ class Reconnecting:
             if state == "live":
                 extra["ends"] = self._told_as  # or the beginning
             self._told_as = extra["same"]
-            then = "" if condition.pause_s is None else f" (next try in {condition.pause_s:.1f} s)"
+            then = "" if condition.pause_s is None else f" (next try in {duration(condition.pause_s)})"
             log.log(level, "%s: %s%s", self._name, condition.detail or state, then, extra=extra)

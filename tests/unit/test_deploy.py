@@ -101,6 +101,22 @@ def test_the_unit_leaves_the_last_word_to_the_daemon() -> None:
     assert unit["RestartPreventExitStatus"] == "2"
 
 
+def test_what_the_head_of_the_unit_installs_is_what_it_starts() -> None:
+    head, unit = (ROOT / "deploy/pipeline.service").read_text().split("[Unit]")
+    start = re.search(r"^ExecStart=(\S+) run (\S+)$", unit, re.MULTILINE)
+    assert start is not None
+    program, config = start.groups()
+    pip = Path(program).with_name("pip")
+    assert f"python3 -m venv {pip.parents[1]} && {pip} install -c constraints.txt ." in head
+    assert f"{program} check {config}\n" in head
+    results = re.search(r"path: (\S+)", head)
+    state = re.search(r"^WorkingDirectory=(\S+)$", unit, re.MULTILINE)
+    assert results is not None
+    assert state is not None
+    assert results[1].startswith(f"{state[1]}/")  # beside the configuration nothing can be written
+    assert "Documentation=file:" not in unit  # the wheel brings no README
+
+
 def let_in(path: str) -> bool:
     """Whether the build sees a path: the last line of .dockerignore that fits it, or a folder above it, decides."""
     seen = True

@@ -32,6 +32,14 @@ def slower(report: dict[str, Any], by: float) -> dict[str, Any]:
     return changed
 
 
+def slow(report: dict[str, Any]) -> dict[str, Any]:
+    """The same with a p99 of many seconds, in the total."""
+    changed = deepcopy(report)
+    for stage in changed["total"]["stages"].values():
+        stage["p99_ms"] = 40_533.75
+    return changed
+
+
 def shown(found: dict[str, Any], width: int = 80) -> list[str]:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     for part in comparison(found):
@@ -101,6 +109,14 @@ def test_a_run_without_a_frame_has_no_figures_to_compare() -> None:
 
 def test_ratios_of_nothing_are_nothing() -> None:
     assert (ratio(1.0, 0), ratio(None, 1.0), ratio(1.0, None), ratio(3.0, 2.0)) == (None, None, None, 1.5)
+
+
+def test_the_verdict_is_whole_beside_figures_of_many_seconds() -> None:
+    report = slow(a_report("a"))
+    found = compare([("x", report), ("y", slower(report, 1.5))])
+    verdicts = [line for line in shown(found) if "differs" in line]
+    assert any(f"{1.5 * 40_533.75:,.2f}" in line for line in verdicts)
+    assert all(line.endswith("(D=1.00)") for line in verdicts)
 
 
 @pytest.mark.parametrize("streams", [1, 3, 9])
