@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser, folder, one_of, whole_number
 from pipeline.cli.running import leave, logging_to_stderr
+from pipeline.cli.signals import around_a_daemon
 from pipeline.cli.telling import print_json_report, print_report
 from pipeline.cli.tracing import Tracing
 from pipeline.cli.tracing import add_options as add_trace_options
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pipeline.daemon.board import Board
     from pipeline.telemetry import Telemetry
     from pipeline.web import WebServer
+
+log = logging.getLogger("pipeline")
 
 SWITCH_S = 0.001
 """How long a thread may keep the interpreter from the others. With the 5 ms that are usual, an answer waits for each of
@@ -87,6 +90,11 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run until stopped, then tell how it went."""
+    with around_a_daemon():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     from pipeline.cli.folder import output_folder
     from pipeline.daemon import Daemon
     from pipeline.daemon.shard import WHOLE, Shard
@@ -96,8 +104,8 @@ def run(options: argparse.Namespace) -> int:
 
     sys.setswitchinterval(SWITCH_S)
     level = logging.WARNING if options.quiet else logging.INFO
-    log = logging_to_stderr(level, debug=options.debug, as_json=options.log == "json", folded=True)
-    with log, ExitStack() as stack:
+    logged = logging_to_stderr(level, debug=options.debug, as_json=options.log == "json", folded=True)
+    with logged, ExitStack() as stack:
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         if out is not None:
             refuse_foreign(out, REPORTS)
@@ -115,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
         except Exception as failure:
             if not daemon.ready:
                 raise
-            logging.getLogger("pipeline").debug("the run failed", exc_info=True)
+            log.debug("the run failed", exc_info=True)
             error, code = str(failure) or type(failure).__name__, 1
         if recorder is not None:
             recorder.close()
@@ -185,7 +193,7 @@ def _beside(tracing: Tracing, telemetry: Telemetry, config: Config, board: Board
     except ConfigError as refused:
         if config.telemetry is not None:
             raise
-        logging.getLogger("pipeline").warning("%s; no collector is told anything", refused)
+        log.warning("%s; no collector is told anything", refused)
     tracing.begin_run(lambda: board.ledger, lambda: str(board.facts()["model"]["device"]))
     try:
         yield
@@ -218,11 +226,11 @@ def _report(
         files += tracing.save(lambda: daemon.ledger.journal(daemon.ledger.end_ns - LATELY_NS))
     except SinkError as failure:
         written = False
-        print(f"pipeline: {failure}", file=sys.stderr)
+        log.error("%s", failure)
     if not options.quiet and options.log == "text":
         print_report(report, files, to_stderr=True)
     elif error is not None:
-        print(f"pipeline: {error}", file=sys.stderr)
+        log.error("%s", error)
     if options.json:
         print_json_report(report)
     return written

@@ -1,19 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM in a run that ends by itself: the first drains, the second gives up."""
+"""Signals of a run that ends by itself: the first drains, the second gives up; and those around a daemon."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
 from pipeline.cli.running import Stopped
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def around_a_daemon() -> Iterator[None]:
+    """For as long as a daemon does not listen itself: while it is imported and made, and while its report is written.
+
+    What asks a daemon for something (SIGHUP, SIGUSR1) is passed over and does not end the program, as the system would.
+    SIGTERM raises Stopped: the first process of a container is ended by no signal that it has no handler for.
+    """
+
+    def stopped(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    handlers: dict[int, Any] = {signal.SIGHUP: signal.SIG_IGN, signal.SIGUSR1: signal.SIG_IGN, signal.SIGTERM: stopped}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 class StopRequests:

@@ -51,6 +51,8 @@ log = logging.getLogger("pipeline")
 
 FIRST_STATUS_S = 5.0
 """After so long the first status line of each stream is due: whoever started it by hand is still watching."""
+RELOADS_APART_NS = 1_000_000_000
+"""A signal that asks for a reload so soon after another one is heard after that time: a hundred of them are two."""
 CONNECTING = 8
 """Cameras that connect at the same time: a hundred at once would be a storm for the network, and for this machine."""
 LOADING_TOO_LONG_NS = 60_000_000_000
@@ -104,6 +106,7 @@ class Daemon:
         self._notify = Notifier(clock.now_ns)
         self._signals: list[int] = []
         self._reload_asked = False
+        self._may_reload_ns = 0
         self._reloader: Reloader | None = None
         self._supervisor: Supervisor | None = None
         self._swapper: Swapper | None = None
@@ -184,12 +187,12 @@ class Daemon:
         self._reload_asked = True
 
     def _begun(self, loaded: LoadedConfig) -> Pipeline | None:
-        """:meth:`_begin` in a thread of its own; None when a signal came first.
+        """:meth:`_begin` in a thread of its own; None when a signal came before anything ran.
 
         A model file is a program: its first run may never end, and in the main thread no signal would be heard.
         Raises ModelHung when it takes longer than :func:`loading_limit_s`.
         """
-        outcome: list[Pipeline | BaseException] = []
+        outcome: list[Pipeline | BaseException | None] = []
 
         def work() -> None:
             try:
@@ -214,13 +217,15 @@ class Daemon:
         if self._signals:
             loader.join(STOPPED_LOADING_S)
             self.stuck = loader.is_alive()
-            return None
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
+        begun = outcome[0] if outcome else None
+        if isinstance(begun, BaseException):
+            if self._signals:
+                return None
+            raise begun
+        return begun  # what runs by now is stopped as it is at any other time
 
-    def _begin(self, loaded: LoadedConfig) -> Pipeline:
-        """Load and warm the detector, open the sinks, start the streams."""
+    def _begin(self, loaded: LoadedConfig) -> Pipeline | None:
+        """Load and warm the detector, open the sinks, start the streams; None where a signal came while it loaded."""
         for text in (*loaded.warnings, *(fault for stream in loaded.quarantined for fault in stream.faults)):
             log.warning("%s", text)
         from pipeline import build
@@ -236,6 +241,8 @@ class Daemon:
         wanted = Wanted.of(config)
         with placing_model_faults(loaded.document):
             model = load(wanted)
+        if self._signals:
+            return None
         self._startup_s = dict(model.detector.startup_s)
         run_id = secrets.token_hex(8)
         sinks = build.sinks(config.sinks, run_id)
@@ -347,8 +354,9 @@ class Daemon:
         assert supervisor is not None, "_begin made it"
         assert swapper is not None, "_begin made it"
         supervisor.look()
-        asked, self._reload_asked = self._reload_asked, False
+        asked = self._reload_asked and self._now() >= self._may_reload_ns
         if asked:
+            self._reload_asked, self._may_reload_ns = False, self._now() + RELOADS_APART_NS
             self._notify.reloading()
             reloader.ask()
         reloader.look()

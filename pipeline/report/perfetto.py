@@ -7,6 +7,7 @@ The format: Google, Trace Event Format, https://docs.google.com/document/d/1CvAC
 from __future__ import annotations
 
 import logging
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -28,6 +29,7 @@ Event = dict[str, Any]
 _PID: Final = 1
 _WORK: Final = {Mark.DECODED: "decode", Mark.PREPARED: "preprocess", Mark.FOLLOWED: "follow"}
 """What a frame's own marks tell of the threads; batches and writes are told by whoever made them."""
+_BESIDE: Final = re.compile(r" \((\d+)\)$")
 _ORDER: Final = ("read", "wait", "detect", "gpu", "follow", "write", "gc")
 
 
@@ -177,6 +179,7 @@ def _meta(name: str, number: int, arguments: dict[str, Any]) -> Event:
 
 def _place(track: str) -> tuple[int, str, int]:
     """By kind and name, and then, of those that lie side by side, by their row."""
-    name, _, row = track.partition(" (")
+    beside = _BESIDE.search(track)
+    name = track if beside is None else track[: beside.start()]
     kind = name.partition(":")[0].partition(" ")[0]
-    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER), name, int(row.rstrip(")") or 1)
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER), name, 1 if beside is None else int(beside[1])

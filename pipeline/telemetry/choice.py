@@ -6,9 +6,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
+from urllib.parse import unquote
 
 from pipeline.config import TelemetryConfig
 from pipeline.errors import ConfigError
+from pipeline.redact import register_secret
 
 log = logging.getLogger("pipeline")
 
@@ -22,6 +24,13 @@ _PROTOCOLS = (
     "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
 )
 _SPOKEN = "http/protobuf"
+_HEADERS = (
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+)
+_LEAST_VALUE = 8
+"""Characters of a header's value from which it is held to be a secret: ``eu`` or ``prod`` is a word of other lines."""
 
 
 def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> TelemetryConfig | None:
@@ -51,9 +60,21 @@ def wanted(config: TelemetryConfig | None, environ: Mapping[str, str]) -> Teleme
     return None
 
 
+def hide_headers(environ: Mapping[str, str]) -> None:
+    """A collector's tokens are in no log: OpenTelemetry complains of an entry that is not ``name=value`` by repeating
+    it."""
+    for name in _HEADERS:
+        for entry in environ.get(name, "").split(","):
+            value = entry.partition("=")[2].strip()
+            for secret in (entry.strip(), value if len(value) >= _LEAST_VALUE else ""):
+                if secret:
+                    register_secret(unquote(secret))
+
+
 def _is_told(kind: str, environ: Mapping[str, str]) -> bool:
     address = environ.get(_VARIABLE.format("")) or environ.get(_VARIABLE.format(f"_{kind.upper()}"))
-    return bool(address) and environ.get(f"OTEL_{kind.upper()}_EXPORTER", "otlp").strip().lower() == "otlp"
+    exporters = environ.get(f"OTEL_{kind.upper()}_EXPORTER", "").strip().lower() or "otlp"
+    return bool(address) and "otlp" in map(str.strip, exporters.split(","))
 
 
 def _warn_of_protocols(environ: Mapping[str, str]) -> None:

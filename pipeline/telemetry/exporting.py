@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.config import TelemetryConfig
 from pipeline.errors import ConfigError
 from pipeline.ledger import Late, Ledger, StreamLedger
+from pipeline.telemetry.choice import hide_headers
 from pipeline.telemetry.identity import trace_id
 from pipeline.threads import WorkerGroup
 from pipeline.timing import Anchor, now_ns
@@ -58,6 +59,7 @@ class Telemetry:
         """Tell from now on; ``ledger`` says None until something runs. Raises ConfigError where a variable of
         OpenTelemetry's has a value that it does not take."""
         self._ledger = ledger
+        hide_headers(os.environ)
         try:
             resource = _resource()
             tell_traces = self._traces(config, resource) if config.traces else None
@@ -75,7 +77,8 @@ class Telemetry:
         if self._group.join(END_S):
             for shutdown in self._shutdown:
                 shutdown()  # wakes it from the pause before its next try
-            self._group.join(END_S / 3)
+            if self._group.join(END_S / 3):  # a collector that does not answer: nobody else will look at these
+                self._lose_the_rest()
         _LIBRARY.setLevel(logging.NOTSET)
 
     def trace_id(self, late: Late) -> str | None:
@@ -172,9 +175,15 @@ class Telemetry:
         self.frames_lost += len(found[MOST:])
         return found[:MOST]
 
+    def _lose_the_rest(self) -> None:
+        ledger = self._ledger()
+        if ledger is not None and self._config is not None and self._config.traces:
+            untold = self._late(ledger)  # first: it counts what is lost already
+            self.frames_lost += len(untold)
+
     def _complain(self, kind: str) -> None:
-        text = "telemetry: the collector did not take %s; traces of %d frames are lost so far"
-        log.warning(text, kind, self.frames_lost, extra={"same": "telemetry"})
+        text = "telemetry: the collector did not take %s; traces lost so far: %d"
+        log.warning(text, kind, self.frames_lost, extra={"same": f"telemetry: {kind}"})
 
 
 def _taken(export: Callable[[], Any]) -> bool:

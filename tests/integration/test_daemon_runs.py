@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from typing import Any
 import pytest
 
 from pipeline import build
+from pipeline import report as reports
 from pipeline.cli import main
+from pipeline.config import LoadedConfig
 from pipeline.daemon import Daemon
+from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.testing import FakeDetector, ManualClock
 from tests.daemons import GOP_OF_A_SECOND, JSONL, config, no_network, records
 from tests.media import Media, media
@@ -237,6 +241,89 @@ def test_a_signal_while_the_detector_is_loaded(
     assert "SIGTERM: stopped before anything ran" in caplog.messages
     assert signal.getsignal(signal.SIGTERM) is before
     assert not (tmp_path / "out").exists()
+
+
+def stop_and_wait_until_it_is_heard(daemon: Daemon) -> None:
+    """In another thread than the main one, which hears it."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    pause, deadline = threading.Event(), time.monotonic() + 20
+    while not daemon._signals:
+        assert time.monotonic() < deadline
+        pause.wait(0.01)
+
+
+def test_a_signal_that_comes_when_all_has_begun_stops_it_as_ever(
+    no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The main thread has not seen yet that the model is loaded."""
+    begin = Daemon._begin
+
+    def begun(daemon: Daemon, loaded: LoadedConfig) -> Any:
+        pipeline = begin(daemon, loaded)
+        stop_and_wait_until_it_is_heard(daemon)
+        return pipeline
+
+    monkeypatch.setattr(Daemon, "_begin", begun)
+    daemon = Daemon(config(tmp_path, tmp_path / "none.pt", ["name: bars, source: 'pattern:?fps=30'"], [JSONL]))
+    with caplog.at_level(logging.INFO):
+        assert daemon.run() == 0
+    assert "SIGTERM: stopping; once more to leave at once" in caplog.messages
+    assert not any("before anything ran" in text for text in caplog.messages)
+    assert (daemon.stuck, no_network.closed) == (False, 1)
+    frames = daemon.accounts()["streams"]["bars"]["frames"]
+    assert frames["decoded"] == frames["processed"] + sum(frames["dropped"].values())
+
+
+def test_a_signal_while_the_model_is_loaded_begins_nothing_once_it_is(
+    no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(model: object, max_batch: int, tuned: object) -> FakeDetector:
+        stop_and_wait_until_it_is_heard(daemon)
+        return no_network
+
+    monkeypatch.setattr(build, "detector", load)
+    daemon = Daemon(config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL]))
+    assert daemon.run() == 0
+    assert (daemon.ready, daemon.stuck) == (False, False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_asks_a_daemon_for_something_ends_it_neither_before_it_listens_nor_while_its_report_is_written(
+    no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ask() -> None:
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+            asked.append(number)
+
+    def parse(text: str) -> Shard:
+        ask()
+        return WHOLE
+
+    def saved(report: object, folder: Path) -> Path:
+        ask()
+        return save_json(report, folder)
+
+    monkeypatch.setattr(Shard, "parse", parse)
+    save_json = reports.save_json
+    monkeypatch.setattr(reports, "save_json", saved)
+    numbers = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    path = config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])
+    assert main(["run", str(path), "--shard", "0/1", "--out", str(tmp_path)]) == 0
+    assert len(asked) == 4
+    assert json.loads((tmp_path / "report.json").read_text())["frames"] == 40
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_sigterm_before_it_listens_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Shard, "parse", lambda text: signal.raise_signal(signal.SIGTERM))
+    assert main(["run", str(tmp_path / "streams.yaml"), "--shard", "0/1"]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "pipeline: stopped\n"
 
 
 def test_a_signal_while_the_detector_warms(

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import torch
 from torch.profiler import record_function
 
 from pipeline.cli import main
-from pipeline.ledger import BatchRun, Ledger
-from pipeline.report import operators
+from pipeline.ledger import BatchRun, Journal, Ledger
+from pipeline.report import operators, trace
 from pipeline.report.operators import MOMENT, MOMENTS, Operators, Span, slices
+from pipeline.report.perfetto import Slice
 from pipeline.timing import now_ns
 from tests.daemons import JSONL, config
 from tests.media import Media, media
@@ -71,6 +73,16 @@ def test_a_range_that_our_clock_knows_is_where_our_clock_says() -> None:
     # A thread may be put aside between a mark of ours and one of torch's, but not each time.
     assert sorted(apart_ns)[len(apart_ns) // 2] < MS
     assert {each.track for each in found.values()} == {"worker operators"}
+
+
+def test_a_thread_may_be_called_as_python_calls_it() -> None:
+    """What looks like the number of a row is one only where it is a number."""
+    names = ["Thread-7 (_work) operators", "read:gate (2)", "read:gate (10)", "read:gate"]
+    document = orjson.loads(trace(Journal({}, [], {}, []), [Slice(name, "aten::mm", 1000, 2000, {}) for name in names]))
+    shown = [each for each in document["traceEvents"] if each["name"] == "thread_name"]
+    assert [each["args"]["name"] for each in sorted(shown, key=lambda each: each["tid"])] == [
+        "read:gate", "read:gate (2)", "read:gate (10)", "Thread-7 (_work) operators"
+    ]  # fmt: skip
 
 
 def test_operators_lie_within_each_other() -> None:
