@@ -85,7 +85,7 @@ def _tell(found: list[Finding], *, quiet: bool) -> None:
             if finding.severity != "note":
                 print(f"pipeline: {finding.severity}: {finding.found}; remedy: {finding.remedy}", file=sys.stderr)
         return
-    console = Console(highlight=False, emoji=False)
+    console = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
     for finding in found:
         style = _STYLES[finding.severity]
         console.print(Text.assemble((f"{finding.severity:<8}", style), (finding.name, "bold"), f"  {finding.found}"))

@@ -30,9 +30,12 @@ def test_a_warning_is_told_with_its_remedy_and_is_no_failure(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", str(processors() + 3))
     assert main(["doctor"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "warning threads" in said
+    said = capsys.readouterr().out
+    assert "warning threads" in " ".join(said.split())
     assert "remedy: unset OMP_NUM_THREADS" in said
+    assert all(
+        line.startswith(("        remedy: ", "warning ", "note ")) for line in said.splitlines()
+    )  # in a pipe whole
     assert main(["doctor", "--quiet"]) == 0
     out, err = capsys.readouterr()
     assert out == ""

@@ -61,6 +61,20 @@ def test_two_runs_are_compared(folders: tuple[Path, Path], capsys: pytest.Captur
     assert not (folders[0] / "report.html").exists()
 
 
+def test_a_pipe_cuts_nothing_off(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, slower in zip(folders, (1.0, 10_000.0), strict=True):
+        report = json.loads((folder / "report.json").read_text())
+        for figure in ("mean_ms", "p50_ms", "p99_ms"):
+            report["total"]["stages"]["queue"][figure] = 1_234.56 * slower
+        (folder / "report.json").write_text(json.dumps(report))
+    code, out, _ = spoken(capsys, *folders)
+    assert code == 0
+    long = next(line for line in out.splitlines() if "12,345,600" in line)
+    assert len(long.rstrip()) > 80
+    assert long.split()[1:7] == ["12,345,600.00"] * 3 + ["10,000"] * 3
+    assert long.rstrip().endswith("same")
+
+
 def test_json_of_two_runs_is_the_comparison(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = spoken(capsys, *folders, "--json")
     found = json.loads(out)
