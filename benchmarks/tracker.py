@@ -40,7 +40,7 @@ def marked() -> list[int]:
     trace[Mark.PREPARE] = now_ns()
     trace[PTS] = round(0.04 * 1e9)
     trace[Mark.PREPARED] = now_ns()
-    marks = (now_ns(), max(now_ns(), 0), now_ns(), now_ns(), now_ns(), now_ns())
+    marks = (now_ns(), max(now_ns(), 0), now_ns(), 0, 0, now_ns(), now_ns(), now_ns())
     trace[Mark.QUEUED : Mark.QUEUED + len(marks)] = marks
     trace[Mark.FOLLOW] = now_ns()
     trace[Mark.FOLLOWED] = now_ns()

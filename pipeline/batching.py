@@ -16,7 +16,8 @@ A batch holds one input spec. With ``fixed``, the spec that fills a batch goes f
 ``PATIENCE`` times at most: then it goes in a padded batch.
 
 **What happens when a lane is full.** ``every_frame`` blocks its producer; ``freshest`` pushes its oldest frame out and
-hands it back to the producer, who accounts for it. Blocking cannot deadlock: a lane takes an item as long as all lanes
+hands it back to the producer, who accounts for it; where frames cost nothing yet (``fresh``) it holds half as many, so
+that they are younger. Blocking cannot deadlock: a lane takes an item as long as all lanes
 together hold less than one batch of its spec.
 """
 
@@ -91,6 +92,11 @@ class BatchScheduler:
             self._weights += terms.weight
             self._lanes[key] = self._known[key] = Lane(key, terms, threading.Condition(self._lock))
 
+    def loses(self, key: StreamKey) -> bool:
+        """Whether frames of this stream have been lost lately, so that the next one may well be lost, too."""
+        with self._lock:
+            return self._lanes[key].loses
+
     def turns_away(self, key: StreamKey, parts: int = 1) -> bool:
         """Whether a frame of ``parts`` items is lost before it was prepared, for its reader is behind.
 
@@ -107,8 +113,11 @@ class BatchScheduler:
             lane.lost = True
             return True
 
-    def offer(self, key: StreamKey, items: Sequence[Item]) -> list[Item]:
+    def offer(self, key: StreamKey, items: Sequence[Item], *, fresh: bool = False) -> list[Item]:
         """Queue the items of one frame; blocks while an ``every_frame`` lane is full.
+
+        ``fresh``: what waits is to be younger than usual; a lane of ``freshest`` then holds half as much. For frames
+        that have cost nothing yet but their decoding.
 
         Returns the items that ``freshest`` pushed out (whole frames, oldest first). Raises Closed once aborted; the
         offered items then remain the caller's.
@@ -124,7 +133,8 @@ class BatchScheduler:
                     lane.space.wait()
                 lane.blocked = None
             else:
-                while len(lane.items) >= self._room(lane) * len(items):
+                room = max(1, self._room(lane) // 2) if fresh else self._room(lane)
+                while len(lane.items) >= room * len(items):
                     pushed_out += self._taken(lane.pop_frame())
             if self._aborted:
                 raise Closed

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
-from pipeline.frame import Item, Outcome, StreamKey
+from pipeline.frame import Batch, Item, Outcome, StreamKey
 from pipeline.inference import BatchRunner
 from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool, aligned
 from pipeline.protocols import Detector
 from pipeline.stream import FlowOptions, Stream
-from pipeline.threads import Channel, WorkerGroup
+from pipeline.threads import Channel, Put, WorkerGroup
 from pipeline.timing import Clock
 
 
@@ -45,7 +45,7 @@ class Deployment:
         detector: Detector,
         options: FlowOptions,
         ledger: Ledger,
-        emit: Callable[[Outcome], object],
+        emit: Put[Outcome],
         clock: Clock,
         complaints: Complaints,
         serve: Callable[[Deployment], None],
@@ -74,6 +74,8 @@ class Deployment:
         self.inline = inline
         self._go = threading.Event()
         self._wanted = False
+        # A worker that computes by itself may as well prepare; one that feeds a device must not let it wait.
+        self._prepares = detector.depth == 1 and not options.fixed_batch
 
     def warm(self, *, in_turn: bool = False) -> None:
         """Start the workers: each makes the detector ready for itself and waits for :meth:`begin` or :meth:`dismiss`.
@@ -129,6 +131,10 @@ class Deployment:
         """No more frames of this stream will come; what is queued is still served."""
         self.scheduler.close(key)
 
+    def prepares(self, key: StreamKey) -> bool:
+        """Whether a worker prepares the next frame of this stream, when it takes it: it may well be lost before."""
+        return self._prepares and self.scheduler.loses(key)
+
     def turns_away(self, key: StreamKey, parts: int) -> bool:
         """Whether a frame that comes late is lost before it is prepared, see :meth:`BatchScheduler.turns_away`."""
         return self.scheduler.turns_away(key, parts)
@@ -138,7 +144,12 @@ class Deployment:
         if self.inline:
             while not self.scheduler.has_space(key, items[0].spec):  # nobody else could make some
                 self.runner.serve(self.scheduler.poll(partial=True))
-        return self.scheduler.offer(key, items)
+        fresh = items[0].make is not None
+        if fresh and self.inline:  # no worker will: who reads is who serves
+            items = [item for item in items if self.runner.prepare(item, Batch((item,), 1, 0))]
+            for item in items:
+                item.made_ns = (0, 0)  # not behind its wait
+        return self.scheduler.offer(key, items, fresh=fresh) if items else []
 
     def close(self) -> None:
         """Let go of the detector and of the memory for its inputs."""
@@ -148,7 +159,8 @@ class Deployment:
 
     def _shed(self, item: Item) -> None:
         """It has become too old while it waited."""
-        self.buffers.release(item.input)
+        if item.make is None:
+            self.buffers.release(item.input)
         marks = (item.queued_ns, self._now())
         self._emit(Outcome(item.frame, dropped="stale", part=item.part, of=item.of, marks=marks))
 

@@ -39,7 +39,7 @@ from pipeline.protocols import Detector, Sink
 from pipeline.publishing import Closing, Inbound, Opened, Publisher, tell
 from pipeline.roster import Roster
 from pipeline.stream import FlowOptions, Pictures, Stream
-from pipeline.threads import Channel, Closed, WorkerGroup
+from pipeline.threads import Channel, Closed, Put, WorkerGroup
 from pipeline.timing import SYSTEM, Clock
 from pipeline.turns import Drive, Readers, take_turns
 
@@ -73,12 +73,12 @@ class Pipeline:
         self.pause, self.wake = self._roster.pause, self._roster.wake
         self._group = WorkerGroup()
         self._inline = False
-        self._wire(detector, self._inbox.put, Outlet.put, self._read_in_thread)
+        self._wire(detector, self._inbox.put_all, Outlet.put, self._read_in_thread)
 
     def _wire(
         self,
         detector: Detector,
-        emit: Callable[[Inbound], object] | None,
+        emit: Put[Inbound] | None,
         deliver: Callable[[Outlet, Event], None],
         start_reader: Callable[[Stream], None],
     ) -> None:
@@ -94,7 +94,7 @@ class Pipeline:
         )
         self._tell = self._inbox.put_now if emit else self._publisher.handle
         self._emit = emit or self._publisher.handle
-        self._preparer = Preparer(self._emit, self._now, self._complaints, self._pictures)
+        self._preparer = Preparer(self._emit, self._now, self._pictures)
         self.models = Lineup(detector, self.options, self._deployment, self._preparer, self._inbox.close)
         self.waiting = self.models.waiting
 
@@ -193,7 +193,7 @@ class Pipeline:
         """Outcomes -> in order -> published."""
         try:
             while True:
-                self._publisher.handle(self._inbox.get())
+                self._publisher.handle(*self._inbox.get_all())
         except Closed:
             for outlet in self._outlets:
                 outlet.channel.close()

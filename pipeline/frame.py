@@ -280,9 +280,10 @@ class Item:
         frame: where it comes from.
         part, of: it is part ``part`` of ``of``.
         spec: the input specification that ``input`` was made for. A batch holds one spec only.
-        input: uint8 (height, width, 3), a pooled buffer.
-        geometry: how to get from ``input`` back to the frame.
+        input, geometry: uint8 (height, width, 3), a pooled buffer, and how to get from it back to the frame.
         queued_ns: monotonic time at which its lane took it.
+        made_ns: from when to when whoever took it made them; 0 where its reader did.
+        make: makes them, as long as they are not there, and may raise anything.
     """
 
     frame: Frame
@@ -292,6 +293,8 @@ class Item:
     part: int = 0
     of: int = 1
     queued_ns: int = 0
+    made_ns: tuple[int, int] = (0, 0)
+    make: Callable[[Item], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +305,7 @@ class Batch:
         items: 1 to ``size`` of them.
         size: how many pictures the network is to see; the detector pads when there are fewer items.
         number: running number within the run.
-        collected_ns: monotonic time from which a worker was free to take it.
-        sealed_ns: monotonic time at which it was complete.
+        collected_ns, sealed_ns: monotonic times from which a worker was free to take it, and when it was complete.
     """
 
     items: tuple[Item, ...]
@@ -347,8 +349,7 @@ class StreamInfo:
         name: fits ``[A-Za-z0-9_-]{1,64}``.
         width, height: pixels as displayed; 0 if not known yet.
         fps: declared frame rate, or None.
-        frames: declared number of frames, or None (live feeds, containers that do not say).
-        duration_s: declared duration, or None.
+        frames, duration_s: declared length, or None (live feeds, containers that do not say).
         live: a feed without an end.
         labels: class names by class_id of the model in use.
     """

@@ -18,17 +18,20 @@ from pipeline.frame import Batch, Detections, Item, Outcome
 from pipeline.ledger import BatchRun, Ledger
 from pipeline.memory import BufferPool
 from pipeline.protocols import Detector, Pending
+from pipeline.threads import Put
 
 _QUEUED = attrgetter("queued_ns")
 
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """A batch that was submitted, or what came of trying."""
+    """A batch that was submitted, or what came of trying; None: none of its inputs could be made. ``making_ns``: how
+    long those took that its worker made."""
 
     batch: Batch
-    pending: Pending | InferenceError
+    pending: Pending | InferenceError | None
     began_ns: int
+    making_ns: int = 0
 
 
 class BatchRunner:
@@ -40,7 +43,7 @@ class BatchRunner:
         scheduler: BatchScheduler,
         buffers: BufferPool,
         ledger: Ledger,
-        emit: Callable[[Outcome], object],
+        emit: Put[Outcome],
         now: Callable[[], int],
         complaints: Complaints,
     ) -> None:
@@ -74,16 +77,39 @@ class BatchRunner:
         return batch is not None
 
     def submit(self, batch: Batch) -> UnderWay:
-        """Start a batch; never raises InferenceError."""
+        """Prepare what readers have left to whoever takes it, and start a batch; never raises InferenceError."""
+        making_ns = 0
+        if any(item.make is not None for item in batch.items):
+            taken_ns = self._now()
+            made = tuple(item for item in batch.items if self.prepare(item, batch))
+            batch, making_ns = replace(batch, items=made, size=len(made)), self._now() - taken_ns
         with self._watched() as began_ns:
             try:
-                return UnderWay(batch, self._detector.submit(batch), began_ns)
+                pending = self._detector.submit(batch) if batch.items else None
+                return UnderWay(batch, pending, began_ns, making_ns)
             except InferenceError as error:
-                return UnderWay(batch, error, began_ns)
+                return UnderWay(batch, error, began_ns, making_ns)
+
+    def prepare(self, item: Item, batch: Batch) -> bool:
+        """See to it that the item of a batch has its input; False where that failed, and its frame is dropped."""
+        if item.make is None:
+            return True
+        began_ns = self._now()
+        try:
+            item.make(item)
+        except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
+            marks = (*_waited(item, batch)[:3], began_ns, self._now())
+            why = str(error) or type(error).__name__
+            self._emit(Outcome(item.frame, dropped="stage_error", part=item.part, of=item.of, marks=marks, why=why))
+            return False
+        item.make, item.made_ns = None, (began_ns, self._now())
+        return True
 
     def complete(self, under_way: UnderWay) -> None:
         """Wait for a batch and emit its outcomes. A failing batch is split until the bad item is alone."""
         batch, pending = under_way.batch, under_way.pending
+        if pending is None:
+            return
         try:
             if isinstance(pending, InferenceError):
                 raise pending
@@ -108,13 +134,17 @@ class BatchRunner:
         self._ledger.batch(
             BatchRun(
                 self.worker(), batch.number, len(batch.items), under_way.began_ns, inferred_ns,
-                parsed_ns, last.frame.stream.name, last.queued_ns,
+                parsed_ns, last.frame.stream.name, last.queued_ns, under_way.making_ns,
             )
         )  # fmt: skip
-        self._scheduler.served(len(batch.items), parsed_ns - under_way.began_ns)
-        for item, detections in zip(batch.items, in_source, strict=True):
-            marks = (*_waited(item, batch), under_way.began_ns, inferred_ns, parsed_ns)
-            self._emit(Outcome(item.frame, detections, part=item.part, of=item.of, marks=marks))
+        self._scheduler.served(len(batch.items), parsed_ns - under_way.began_ns + under_way.making_ns)
+        times = (under_way.began_ns, inferred_ns, parsed_ns)
+        self._emit(
+            *(
+                Outcome(item.frame, detections, part=item.part, of=item.of, marks=(*_waited(item, batch), *times))
+                for item, detections in zip(batch.items, in_source, strict=True)
+            )
+        )
 
     def _split(self, under_way: UnderWay, error: InferenceError) -> None:
         batch = under_way.batch
@@ -148,9 +178,9 @@ class BatchRunner:
             self._buffers.release(item.input)
 
 
-def _waited(item: Item, batch: Batch) -> tuple[int, int, int]:
-    """QUEUED, COLLECT and SEALED of an item: it cannot have waited for others before it was there itself."""
-    return item.queued_ns, max(item.queued_ns, batch.collected_ns), batch.sealed_ns
+def _waited(item: Item, batch: Batch) -> tuple[int, ...]:
+    """QUEUED to MADE of an item: it cannot have waited for others before it was there itself."""
+    return item.queued_ns, max(item.queued_ns, batch.collected_ns), batch.sealed_ns, *item.made_ns
 
 
 def in_source_pixels(detections: Detections, item: Item) -> Detections:

@@ -73,6 +73,11 @@ class Lane:
         """It delivered within two of its own intervals."""
         return bool(self.interval_ns) and now_ns - self.last_ns <= 2 * self.interval_ns
 
+    @property
+    def loses(self) -> bool:
+        """Frames of it have been lost lately: it is given more than can be served. Never of ``every_frame``."""
+        return self.terms.policy != "every_frame" and (self.lost or self.is_owed)
+
     def due_ns(self, service_ns: float) -> int:
         """When the oldest item has to be sent off to be done within the budget, by the time that a batch takes."""
         if self.terms.budget_ns is None:

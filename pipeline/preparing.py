@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 
-from pipeline.complaints import Complaints
-from pipeline.frame import Capture, Frame, Item, Outcome, Picture, Uint8Array
-from pipeline.protocols import Model
+import numpy as np
+
+from pipeline.frame import Capture, Frame, Geometry, Item, Outcome, Picture, Uint8Array
+from pipeline.protocols import Model, Stage
 from pipeline.shadow import Shadow
 from pipeline.stream import Pictures, Stream
 from pipeline.timing import AGE, EPOCH, FRAME, PTS, Mark, new_trace
+
+_NONE: Final = np.empty((0, 0, 3), np.uint8)
+_NOWHERE: Final = Geometry(1, 1, 1, 1)
 
 
 class Preparer:
@@ -25,14 +30,12 @@ class Preparer:
         self,
         emit: Callable[[Outcome], object],
         now: Callable[[], int],
-        complaints: Complaints,
         pictures: Pictures,
     ) -> None:
         """``pictures``: who wants the source's picture with its results."""
         self.shadow: Shadow | None = None
         self._emit = emit
         self._now = now
-        self._complaints = complaints
         self._pictures = pictures
 
     def missed(self, stream: Stream, capture: Capture) -> None:
@@ -67,22 +70,17 @@ class Preparer:
         if not wanted:
             self._emit(Outcome(frame))
             return
-        if (
-            stream.account.paced
-            and stream.lag.is_behind(trace[Mark.PREPARE], trace[PTS], capture.epoch)
-            and model.turns_away(stream.key, len(stream.stages))
-        ):
+        behind = stream.account.paced and stream.lag.is_behind(trace[Mark.PREPARE], trace[PTS], capture.epoch)
+        later = model.prepares(stream.key)
+        if behind and not later and model.turns_away(stream.key, len(stream.stages)):
             trace[Mark.PREPARE], trace[Mark.QUEUED] = 0, trace[Mark.PREPARE]
             self._emit(Outcome(frame, dropped="overflow"))
             return
         try:
-            items = _inputs(stream, model, frame, picture)
+            items = (_left if later else _inputs)(stream, model, frame, picture)
         except Exception as error:  # noqa: BLE001 - StageError, or whatever a plug-in raises; it costs this frame only
-            text = f"frame {frame.index} is dropped: {error}"
-            self._complaints.say(logging.WARNING, stream.account.name, "stage", text)
-            stream.account.life.fails(str(error))
             trace[Mark.PREPARED] = self._now()
-            self._emit(Outcome(frame, dropped="stage_error"))
+            self._emit(Outcome(frame, dropped="stage_error", why=str(error) or type(error).__name__))
             return
         shadow = self.shadow
         if shadow is not None and shadow.claim(stream.account.name):
@@ -90,9 +88,11 @@ class Preparer:
                 shadow.take(_inputs(stream, shadow.model, frame, picture))
             except Exception as error:  # noqa: BLE001 - likewise; it is the second model's fault, not the frame's
                 shadow.fail(error)
-        trace[Mark.PREPARED] = self._now()
+        if not later:
+            trace[Mark.PREPARED] = self._now()
         for item in model.offer(stream.key, items):
-            model.buffers.release(item.input)
+            if item.make is None:
+                model.buffers.release(item.input)
             marks = (item.queued_ns, self._now())
             self._emit(Outcome(item.frame, dropped="overflow", part=item.part, of=item.of, marks=marks))
 
@@ -105,10 +105,33 @@ def _inputs(stream: Stream, model: Model, frame: Frame, picture: Picture) -> lis
         for part, stage in enumerate(stream.stages):
             spec = stage.spec_for(picture, model.spec)
             inputs.append(model.buffers.acquire(spec.shape))
-            geometry = stage.prepare(picture, spec, inputs[part])
+            with stream.preparing:
+                geometry = stage.prepare(picture, spec, inputs[part])
             items.append(Item(frame, spec, inputs[part], geometry, part, len(stream.stages)))
     except Exception:
         for out in inputs:
             model.buffers.release(out)
         raise
     return items
+
+
+def _left(stream: Stream, model: Model, frame: Frame, picture: Picture) -> list[Item]:
+    """The same, to be made by whoever takes them: nothing is spent on what gives way before."""
+    return [
+        Item(
+            frame, stage.spec_for(picture, model.spec), _NONE, _NOWHERE, part, len(stream.stages),
+            make=partial(_make, stream, stage, model, picture),
+        )
+        for part, stage in enumerate(stream.stages)
+    ]  # fmt: skip
+
+
+def _make(stream: Stream, stage: Stage, model: Model, picture: Picture, item: Item) -> None:
+    out = model.buffers.acquire(item.spec.shape)
+    try:
+        with stream.preparing:
+            item.geometry = stage.prepare(picture, item.spec, out)
+    except Exception:
+        model.buffers.release(out)
+        raise
+    item.input = out

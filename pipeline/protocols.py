@@ -122,6 +122,10 @@ class Model(Protocol):
     labels: dict[int, str]
     buffers: BufferPool
 
+    def prepares(self, key: StreamKey) -> bool:
+        """Whether the inputs of the next frame of this stream are made by whoever takes it."""
+        ...
+
     def turns_away(self, key: StreamKey, parts: int) -> bool:
         """Whether a frame that comes late is lost before it is prepared, since others of its stream wait."""
         ...

@@ -85,8 +85,12 @@ class Publisher:
         self._pictures = pictures
         self._following: dict[StreamKey, _Following] = {}
 
-    def handle(self, event: Inbound) -> None:
-        """Take one event and publish what is ready."""
+    def handle(self, *events: Inbound) -> None:
+        """Take events, one after the other, and publish what is ready."""
+        for event in events:
+            self._take(event)
+
+    def _take(self, event: Inbound) -> None:
         if isinstance(event, Told):
             waiting = self._following.get(event.stream.key)
             if waiting is None:  # it has not opened yet
@@ -127,6 +131,10 @@ class Publisher:
         if joined.dropped is not None:
             if joined.dropped == "inference_error":
                 stream.account.life.fails(joined.why, "inference")
+            elif joined.dropped == "stage_error":
+                text = f"frame {frame.index} is dropped: {joined.why}"
+                self._complaints.say(logging.WARNING, frame.stream.name, "stage", text)
+                stream.account.life.fails(joined.why)
             self._lose(following, frame, joined.dropped)
             return
         frame.trace[Mark.FOLLOW] = self._now()

@@ -63,6 +63,8 @@ class Stream:
     stop: StopFlag = field(default_factory=StopFlag)
     fence: threading.Lock = field(default_factory=threading.Lock)
     """Held while a frame is in the read loop's hands; free while the loop waits for its source."""
+    preparing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a stage prepares: its reader does, or a worker."""
     lag: Lag = field(default_factory=Lag)
     opened: bool = False
     ended: bool = False

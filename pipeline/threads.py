@@ -8,11 +8,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from pipeline.timing import now_ns
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 Policy = Literal["every_frame", "freshest"]
 """What a full meeting point does: block the producer, or drop the oldest."""
@@ -56,6 +57,13 @@ class Closed(Exception):
     """A meeting point will deliver nothing more, or takes nothing more. Private to the flow."""
 
 
+class Put(Protocol[T_contra]):
+    """Hands on what belongs together, in this order: to a channel, or to whoever takes it here and now."""
+
+    def __call__(self, *items: T_contra) -> object:
+        """Raises Closed when nobody will take them any more."""
+
+
 class Channel(Generic[T]):
     """A bounded queue with one policy, closable from both ends.
 
@@ -93,6 +101,17 @@ class Channel(Generic[T]):
             self._readable.notify()
             return pushed_out
 
+    def put_all(self, *items: T) -> None:
+        """Add elements that belong together, all at once: whoever reads wakes up once for them. Waits, whatever the
+        policy, until there is room for one; the others go above capacity. Raises Closed as ``put`` does."""
+        with self._writable:
+            while len(self._items) >= self.capacity and not (self._aborted or self._closed):
+                self._writable.wait()
+            if self._aborted or self._closed:
+                raise Closed
+            self._items.extend(items)
+            self._readable.notify()
+
     def put_now(self, item: T) -> None:
         """Add an element without waiting, even above capacity: for what is rare. Raises Closed as ``put`` does."""
         with self._readable:
@@ -126,6 +145,18 @@ class Channel(Generic[T]):
                 raise Closed
             self._writable.notify()
             return self._items.popleft()
+
+    def get_all(self) -> list[T]:
+        """Take all that is there, the oldest first; waits for one. Raises Closed at the end."""
+        with self._readable:
+            while not self._items and not self._closed and not self._aborted:
+                self._readable.wait()
+            if self._aborted or not self._items:
+                raise Closed
+            items = list(self._items)
+            self._items.clear()
+            self._writable.notify_all()
+            return items
 
     def close(self) -> None:
         """No more elements will come."""

@@ -12,6 +12,8 @@ USUAL_MS = {
     "follow": 1, "outlet": 1, "sink": 1,
 }  # fmt: skip
 EVERY_MS = 100
+BY_ITS_READER = [mark for mark in Mark if mark not in (Mark.MAKE, Mark.MADE)]
+"""The marks of a frame that its reader prepared."""
 
 
 class World:
@@ -34,7 +36,7 @@ class World:
         at = (1000 + EVERY_MS * number) * MS
         trace[Mark.READ], trace[FRAME] = at, number
         given = set()
-        for mark in list(Mark)[1:]:
+        for mark in BY_ITS_READER[1:]:
             part = PARTS[mark]
             if part not in given:  # a wait of two intervals is in the first of them
                 at += round((USUAL_MS | parts_ms)[part] * MS)

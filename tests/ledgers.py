@@ -9,7 +9,7 @@ from pipeline.ledger import BatchRun, Ledger, SinkLedger, StreamLedger
 from pipeline.timing import Mark, new_trace
 
 MS = 1_000_000
-_AT_MS = (0, 1, 2, 3, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10)
+_AT_MS = (0, 1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10)
 FACTS: dict[str, Any] = {
     "command": "replay",
     "model": {

@@ -126,7 +126,7 @@ class Recorder:
         return StreamRecorder(files, self, kind)
 
     def _batch(self, run: BatchRun) -> None:
-        self._services.add(run.items, run.inferred_ns - run.began_ns, run.parsed_ns - run.inferred_ns)
+        self._services.add(run.items, run.inferred_ns - run.taken_ns, run.parsed_ns - run.inferred_ns)
 
     def put(self, job: Callable[[], None], size: int = 0, packets: int = 0, lines: int = 0) -> bool:
         """See :class:`pipeline.arrivals.stream_recorder.Desk`."""

@@ -22,7 +22,7 @@ class Busy:
     def add(self, run: BatchRun) -> None:
         """A batch is done; each worker's come in the order in which they ended."""
         worker = run.worker.partition("@")[0]
-        since_ns = max(run.began_ns, self._until_ns.get(worker, 0))
+        since_ns = max(run.taken_ns, self._until_ns.get(worker, 0))
         self.spent_ns[worker] += max(0, run.parsed_ns - since_ns)
         self._until_ns[worker] = run.parsed_ns
 

@@ -57,7 +57,7 @@ class Case:
 
     def neighbours(self) -> list[BatchRun]:
         """Of the other batches those that overlap its time from the lane to the detections, longest overlap first."""
-        began_ns, ended_ns = self.trace[Mark.PREPARED], self.trace[Mark.PARSED]
+        began_ns, ended_ns = self.trace[Mark.PREPARED] or self.trace[Mark.QUEUED], self.trace[Mark.PARSED]
         found = [
             (overlap(each.began_ns, each.parsed_ns, began_ns, ended_ns), each)
             for each in self.journal.batches
@@ -162,6 +162,8 @@ def _batch(case: Case) -> str:
         return ""
     company_ns = trace[Mark.SEALED] - trace[Mark.COLLECT]
     if trace[Mark.INFER] - trace[Mark.SEALED] > company_ns:
+        if 2 * batch.making_ns >= trace[Mark.INFER] - trace[Mark.SEALED]:
+            return f"{batch.worker} prepared what is in batch {batch.number} for {as_time(batch.making_ns)}"
         before = _longest(
             _Busy(case.shared(each.began_ns, each.parsed_ns), f"behind {_called(each, case)} of {each.worker}")
             for each in case.journal.batches

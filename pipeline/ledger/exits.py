@@ -26,8 +26,11 @@ from pipeline.ledger.blocks import Block, BoolArray, Int64Array
 from pipeline.measures import ONE, IntervalJitter, Intervals, SmoothedChange
 from pipeline.timing import PARTS, STAGES, WAITS, Mark
 
-EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {part: mark for mark, part in enumerate(PARTS) if part}
-"""Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first."""
+EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {
+    part: mark for mark, part in enumerate(PARTS) if part and mark != Mark.MADE
+}
+"""Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first. Of a
+frame that its worker prepared nothing is known at the exit of ``preprocess``, which it left after ``scheduler``."""
 _MARKS: Final = list(EXITS.values())
 _PARTS: Final = list(EXITS)
 _ZERO: Final = np.zeros(1, np.int64)

@@ -46,6 +46,7 @@ class BatchRun(NamedTuple):
         began_ns: as ``Mark.INFER`` of its frames, which tells them.
         inferred_ns, parsed_ns: when the network's outputs and the detections were there.
         awaited, complete_ns: the stream of the input that was queued last, and when that was.
+        making_ns: how long its worker, before that, made inputs that readers had left to it.
     """
 
     worker: str
@@ -56,6 +57,12 @@ class BatchRun(NamedTuple):
     parsed_ns: int
     awaited: str = ""
     complete_ns: int = 0
+    making_ns: int = 0
+
+    @property
+    def taken_ns(self) -> int:
+        """Since when its worker has been busy with it."""
+        return self.began_ns - self.making_ns
 
     @property
     def ended_ns(self) -> int:

@@ -185,7 +185,7 @@ def _lost_ms(parts: Measured, whole: Capacity, overrun: Capacity, overhead_ms: f
     if lost_fps <= 0 or overrun.fps >= whole.fps:
         return 0.0
     each_ms = whole.cores * 1e3 * (1 - overrun.fps / whole.fps) / lost_fps
-    read_ms = fmean(costs.decode_ms + costs.prepare_ms for costs in parts.streams.values())
+    read_ms = fmean(costs.decode_ms for costs in parts.streams.values())  # nothing is prepared that gives way
     return max(0.0, each_ms - read_ms - overhead_ms)
 
 

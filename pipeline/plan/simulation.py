@@ -90,6 +90,7 @@ class _Run:
             shed=self._shed.append,
         )
         self._free = options.workers * depth
+        self.workers_prepare = depth == 1  # see Deployment
         self._turns = Server(self.machine) if exclusive else None
         self._device = Server(self.machine, cores=False)
         self._follow = Server(self.machine)
@@ -147,6 +148,8 @@ class _Run:
         self.batches[size] += 1
         cost = self._network.draw(batch.spec, size, self._rng)
         self.use_ns["network"] += cost.cpu_ns * self._network.threads
+        left_ns = sum(self.readers[item.frame.stream.name].left_ns.pop(item.frame.sequence, 0) for item in batch.items)
+        self.use_ns["preprocess"] += left_ns
         began_ns = self.machine.now_ns()
 
         def done() -> None:
@@ -165,10 +168,16 @@ class _Run:
             else:
                 stalled()
 
-        if self._turns is not None:
-            self._turns.give(cost.cpu_ns, computed)
+        def prepared() -> None:
+            if self._turns is not None:
+                self._turns.give(cost.cpu_ns, computed)
+            else:
+                self.machine.work(cost.cpu_ns, computed, self._network.threads)
+
+        if left_ns:
+            self.machine.work(left_ns, prepared)
         else:
-            self.machine.work(cost.cpu_ns, computed, self._network.threads)
+            prepared()
 
     def _account_for_shed(self) -> None:
         shed = self._shed.copy()
@@ -226,6 +235,7 @@ class _Reader:
         self._turn = 0
         self._over: dict[int, Frame | None] = {}  # detected, or lost (None), before its turn
         self._within: dict[int, bool] = {}  # by sequence number: whether it was due within the window
+        self.left_ns: dict[int, int] = {}  # likewise: what preparing costs that was left to whoever takes it
 
     def open(self) -> None:
         run, costs = self._run, self.load.costs
@@ -280,6 +290,10 @@ class _Reader:
         self._sequence += 1
         run.use_ns["other"] += run.overhead_ns
         reading_ns = (1 - FOLLOWING) * run.overhead_ns
+        if run.workers_prepare and run.scheduler.loses(self._key):
+            self.left_ns[frame.sequence] = cost.prepare_ns
+            run.machine.work(reading_ns, lambda: self._offer(frame))
+            return
         is_behind = run.machine.now_ns() - due_ns > self.load.costs.interval_s / run.speed * 1e9
         if is_behind and run.scheduler.turns_away(self._key):
             self._gave_way([frame], reading_ns)
@@ -297,7 +311,8 @@ class _Reader:
             self._blocked = frame
             run.blocked.append(self)
             return
-        pushed_out = run.scheduler.offer(self._key, [Item(frame, self._spec, _PIXELS, _GEOMETRY)])
+        items = [Item(frame, self._spec, _PIXELS, _GEOMETRY)]
+        pushed_out = run.scheduler.offer(self._key, items, fresh=frame.sequence in self.left_ns)
         run.serve()
         self._gave_way([item.frame for item in pushed_out])
 
@@ -321,6 +336,7 @@ class _Reader:
         self._settle(frame.sequence, frame)
 
     def lost(self, frame: Frame, reason: str) -> None:
+        self.left_ns.pop(frame.sequence, None)
         if self._within.pop(frame.sequence):
             self.predicted.lost[reason] += 1
         self._settle(frame.sequence, None)

@@ -164,6 +164,8 @@ class Ahead:
             if "prepared" in line:
                 self._took_ns = line["prepared"] + VIRTUAL_NS - begins_ns
             ready_ns = begins_ns + self._took_ns
+            if "prepare" in line and "prepared" not in line and "queued" in line:  # it was left to whoever took it
+                ready_ns = line["queued"] + VIRTUAL_NS
         self.begins_ns = max(begins_ns, self.ready_ns)  # its reader is one thread: one frame after the other
         self.ready_ns = max(ready_ns, self.begins_ns)
         return capture

@@ -27,7 +27,9 @@ log = logging.getLogger("pipeline")
 Event = dict[str, Any]
 
 _PID: Final = 1
-_WORK: Final = {Mark.DECODED: "decode", Mark.PREPARED: "preprocess", Mark.FOLLOWED: "follow"}
+_WORK: Final = {
+    Mark.DECODED: "decode", Mark.PREPARED: "preprocess", Mark.MADE: "preprocess", Mark.FOLLOWED: "follow",
+}  # fmt: skip
 """What a frame's own marks tell of the threads; batches and writes are told by whoever made them."""
 _BESIDE: Final = re.compile(r" \((\d+)\)$")
 _ORDER: Final = ("read", "wait", "detect", "gpu", "follow", "write", "gc")
@@ -103,9 +105,10 @@ def save_trace(journal: Journal, path: Path, operators: Sequence[Slice] = ()) ->
 
 
 def _slices(journal: Journal) -> Iterator[Slice]:
+    workers = {batch.began_ns: batch.worker for batch in journal.batches}
     for stream, journeys in journal.journeys.items():
         for marks in journeys:
-            yield from _journey(stream, marks)
+            yield from _journey(stream, marks, workers.get(marks[Mark.INFER], ""))
     frames: dict[int, list[str]] = {}
     for stream, journeys in journal.journeys.items():
         for marks in journeys:
@@ -123,7 +126,7 @@ def _slices(journal: Journal) -> Iterator[Slice]:
         yield Slice("gc", f"generation {pause.generation}", pause.began_ns, pause.ended_ns, {})
 
 
-def _journey(stream: str, marks: list[int]) -> Iterator[Slice]:
+def _journey(stream: str, marks: list[int], worker: str) -> Iterator[Slice]:
     facts: dict[str, Any] = {"stream": stream, "frame": marks[FRAME], "pts_s": marks[PTS] / 1e9}
     if not marks[Mark.FOLLOWED]:
         facts["lost_in"] = ended_in(marks)
@@ -133,7 +136,7 @@ def _journey(stream: str, marks: list[int]) -> Iterator[Slice]:
         if not at_ns:
             continue
         if mark in _WORK:
-            thread = "follow" if mark is Mark.FOLLOWED else f"read:{stream}"
+            thread = {Mark.FOLLOWED: "follow", Mark.MADE: worker}.get(mark) or f"read:{stream}"
             yield Slice(thread, _WORK[mark], before_ns, at_ns, facts)
         elif PARTS[mark] in WAITS and at_ns > before_ns:
             yield Slice(f"wait:{stream}", PARTS[mark], before_ns, at_ns, facts)

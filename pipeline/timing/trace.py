@@ -24,13 +24,15 @@ class Mark(IntEnum):
     QUEUED = 4  # its lane had room for it
     COLLECT = 5  # a worker was free to take it: what it waits for from now on is company
     SEALED = 6  # its batch was complete
-    INFER = 7  # its batch was handed to the network
-    INFERRED = 8  # the network's outputs are there
-    PARSED = 9  # detections are there, in source pixels
-    FOLLOW = 10  # its turn in stream order has come
-    FOLLOWED = 11  # published: the record enters the outlets of the sinks
-    SINK = 12  # the sink that finished last began to write it
-    DONE = 13  # that sink finished
+    MAKE = 7  # its worker began to prepare it, which its reader had left to whoever takes it
+    MADE = 8  # and was done
+    INFER = 9  # its batch was handed to the network
+    INFERRED = 10  # the network's outputs are there
+    PARSED = 11  # detections are there, in source pixels
+    FOLLOW = 12  # its turn in stream order has come
+    FOLLOWED = 13  # published: the record enters the outlets of the sinks
+    SINK = 14  # the sink that finished last began to write it
+    DONE = 15  # that sink finished
 
 
 STAGES: Final = ("decode", "preprocess", "queue", "infer", "postprocess", "follow", "sink")
@@ -38,7 +40,7 @@ STAGES: Final = ("decode", "preprocess", "queue", "infer", "postprocess", "follo
 
 WAITS: Final = ("decoder", "scheduler", "batch", "reorder", "outlet")
 """The places of which ``queue`` is the sum: in the decoder until its turn to be shown, in its lane until a worker is
-free, for the others of its batch, for the frames before it, for a sink."""
+free, for the others of its batch (to come, to be prepared), for the frames before it, for a sink."""
 
 PARTS: Final[tuple[str, ...]] = (
     "",  # READ starts the journey
@@ -48,6 +50,8 @@ PARTS: Final[tuple[str, ...]] = (
     "scheduler",
     "scheduler",
     "batch",
+    "batch",
+    "preprocess",
     "batch",
     "infer",
     "postprocess",

@@ -18,7 +18,8 @@ from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
-from pipeline.timing import Mark, elapsed, stage_times
+from pipeline.timing import Mark, elapsed, part_times, stage_times
+from tests.journeys import BY_ITS_READER
 
 
 def stream(name: str, script: Sequence[Any] | ScriptedSource = (), **options: Any) -> Stream:
@@ -154,10 +155,12 @@ class Picky(CopyStage):
     def __init__(self, refused: set[int], error: Exception) -> None:
         self.refused = refused
         self.error = error
+        self.prepared = 0
 
     def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
         if int(picture.planes[0][0, 0]) in self.refused:
             raise self.error
+        self.prepared += 1
         return super().prepare(picture, spec, out)
 
 
@@ -172,18 +175,12 @@ def test_a_failing_stage_costs_its_frame_only(run: Any, error: Exception) -> Non
 
 
 def test_a_stream_of_which_every_frame_fails_says_why(run: Any, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[tuple[str, str | None, str | None]] = []
+    told: list[tuple[str, str]] = []
     failing = stream("a", seconds(4), stages=[Picky(set(range(4)), StageError("the region ends at (9, 9)"))])
-    life = failing.account.life
-
-    def look(capture: Capture) -> bool:  # before each frame
-        told.append((life.state, life.cause, life.detail))
-        return True
-
-    failing.keep = look
+    failing.account.life.fails = lambda detail, cause="stage": told.append((cause, detail))  # type: ignore[method-assign]
     with caplog.at_level(logging.WARNING, "pipeline"):
         pipeline = run([failing], [ListSink()])
-    assert told == [("live", None, None)] + [("live", "stage", "the region ends at (9, 9)")] * 3
+    assert told == [("stage", "the region ends at (9, 9)")] * 4
     assert "a: frame 0 is dropped: the region ends at (9, 9)" in caplog.messages
     assert pipeline.ledger.streams["a"].dropped == {"stage_error": 4}
 
@@ -346,10 +343,11 @@ class TestTime:
         sinks = [ListSink("one"), ListSink("two")]
         pipeline = run([stream("a", seconds(30)), stream("b", seconds(5))], sinks, batch_size=4, workers=2)
         for result in sinks[0].results:
-            marks = result.trace[: len(Mark)]
+            marks = [result.trace[mark] for mark in BY_ITS_READER]
             assert all(marks), "every mark was passed"
             assert marks == sorted(marks)
-            assert sum(stage_times(marks).values()) == elapsed(marks) == marks[Mark.DONE] - marks[Mark.READ]
+            whole = result.trace
+            assert sum(stage_times(whole).values()) == elapsed(whole) == whole[Mark.DONE] - whole[Mark.READ]
         report = pipeline.ledger.as_dict()["streams"]["a"]
         assert report["end_to_end"]["count"] == 30
         mean = sum(stats["mean_ms"] for stats in report["stages"].values())
@@ -440,15 +438,23 @@ class TestThreaded:
         gate = threading.Event()
         sink = ListSink()
         pipeline = self.pipeline([sink], FakeDetector(gate=gate), batch_size=1, fixed_batch=False)
-        pipeline.add(stream("a", seconds(200), terms=Terms(policy="freshest")))
+        stage = Picky(set(), ValueError())
+        pipeline.add(stream("a", seconds(200), stages=[stage], terms=Terms(policy="freshest")))
         pipeline.finish()
         while pipeline.ledger.streams["a"].decoded < 200:
             gate.wait(0.001)
         gate.set()
         assert pipeline.join(10)
         account = pipeline.ledger.streams["a"]
+        # Those that the reader prepared before it lost one; then the worker, the one that it took.
+        assert stage.prepared <= account.processed + 3
+        by_worker = [result for result in sink.results if result.trace[Mark.MADE]]
+        assert by_worker[-1] is sink.results[-1]
+        for result in by_worker:
+            assert sum(stage_times(result.trace).values()) == elapsed(result.trace)
+            assert [part_times(result.trace)[part] >= 0 for part in ("preprocess", "scheduler", "batch")] == [True] * 3
         assert account.dropped["overflow"] == 200 - account.processed
-        assert sink.frames("a")[-2:] == [198, 199]  # the newest survive
+        assert sink.frames("a")[-1] == 199  # the newest survives
         assert sum(result.dropped_before for result in sink.results) == account.dropped["overflow"]
         assert_balanced(pipeline)
 

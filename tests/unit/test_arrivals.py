@@ -207,20 +207,30 @@ def simulate(
 
 
 def by_hand(at_ms: Sequence[float], service_ms: float, lane: int = 2) -> tuple[list[int], list[int]]:
-    """One stream, one worker, batches of one, the freshest two wait: which frames are served, and which are not."""
+    """One stream, one worker, batches of one, the freshest two wait, and only the freshest of a stream that has lost
+    frames before the latest one that was served, or since: which frames are served, and which are not."""
     waiting: list[int] = []
     served: list[int] = []
     lost: list[int] = []
     free_at = 0.0
+    loses = lost_before = False
+
+    def serve() -> None:
+        nonlocal loses, lost_before
+        served.append(waiting.pop(0))
+        loses, lost_before = False, loses
+
     for number, at in enumerate(at_ms):
         while waiting and free_at <= at:  # a batch that ends now is before a frame that comes now
-            served.append(waiting.pop(0))
+            serve()
             free_at += service_ms
-        if len(waiting) == lane:
+        room = lane // 2 if loses or lost_before else lane
+        while len(waiting) >= room:
             lost.append(waiting.pop(0))
+            loses = True
         waiting.append(number)
         if free_at <= at:
-            served.append(waiting.pop(0))
+            serve()
             free_at = at + service_ms
     return served + waiting, lost
 
@@ -271,9 +281,9 @@ class TestSimulation:
     def test_what_would_come_too_late_is_shed(self) -> None:
         terms = Terms(policy="freshest", staleness_ns=50 * MS)
         _, pipeline, outcomes = simulate({"gate": [10, 20, 21, 22, 23, 90]}, {1: 30}, terms=terms)
-        # 20 is lost to 22, 21 to 23; when the first is done, at 40, one can be done by 70: 22 is in time, 23 is not.
+        # 20 is lost to 22, 21 and 22 to 23, since one was lost; when the first is done, at 40, 23 can be done by 70.
         assert dict(outcomes["gate"]) == {
-            0: "processed", 1: "overflow", 2: "overflow", 3: "processed", 4: "stale", 5: "processed"
+            0: "processed", 1: "overflow", 2: "overflow", 3: "overflow", 4: "processed", 5: "processed"
         }  # fmt: skip
         assert pipeline.ledger.unbalanced() == {}
 
@@ -349,9 +359,9 @@ class TestSimulation:
         stream = Stream(ahead, stages, StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
         pipeline.run_inline([stream], Simulation(clock, 1))
         assert detector.rest()
-        assert stream.account.dropped == {"overflow": 27}
-        assert [result.frame for result in sink.results] == [0, 28, 29]
-        assert stage.prepared == [0, 28, 29]
+        assert stream.account.dropped == {"overflow": 28}
+        assert [result.frame for result in sink.results] == [0, 29]
+        assert stage.prepared == [0, 29]
         assert [float(result.detections.confidence[0]) for result in sink.results] == pytest.approx(
             [number / 255 for number in stage.prepared], abs=1e-6
         )

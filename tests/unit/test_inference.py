@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
-from pipeline.errors import InferenceError
+from pipeline.errors import InferenceError, StageError
 from pipeline.frame import Batch, Detections, Frame, Geometry, InputSpec, Item, Outcome, StreamKey
 from pipeline.inference import BatchRunner
 from pipeline.ledger import Ledger
@@ -101,8 +101,8 @@ class Bench:
             Complaints(logging.getLogger("pipeline"), self.clock),
         )  # fmt: skip
 
-    def emit(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def emit(self, *outcomes: Outcome) -> None:
+        self.outcomes += outcomes
         self.on_loan.append(self.buffers.stats.in_use)
 
     def batch(self, *frames: int, geometry: Geometry | None = None, part: int = 0, of: int = 1) -> Batch:
@@ -124,7 +124,7 @@ class Bench:
 def test_every_item_gets_the_times_of_its_batch() -> None:
     bench = Bench()
     outcomes = bench.run(bench.batch(0, 1, 2))
-    assert [outcome.marks for outcome in outcomes.values()] == [(997, 998, 999, 1000, 1011, 1111)] * 3
+    assert [outcome.marks for outcome in outcomes.values()] == [(997, 998, 999, 0, 0, 1000, 1011, 1111)] * 3
     assert bench.detector.calls == [("submit", [0, 1, 2]), ("wait", [0, 1, 2]), ("result", [0, 1, 2])]
 
 
@@ -172,7 +172,7 @@ def test_nothing_found_is_a_result() -> None:
 def test_the_inputs_are_given_back_before_the_results_go_on() -> None:
     bench = Bench()
     bench.run(bench.batch(0, 1))
-    assert bench.on_loan == [0, 0]
+    assert bench.on_loan == [0]  # asked once: they go on together
 
 
 @pytest.mark.parametrize("step", ["submit", "wait", "result"])
@@ -268,3 +268,48 @@ def test_to_wait_for_ones_turn_is_no_hanging(exclusive: bool, expected: int) -> 
     turn.release()
     second.join(30.0)
     assert seen == [expected]
+
+
+class TestWhatReadersLeave:
+    """Inputs that are made by the worker that takes them."""
+
+    def left(self, bench: Bench, *frames: int, broken: frozenset[int] = frozenset()) -> Batch:
+        def make(item: Item) -> None:
+            bench.clock.advance(20)
+            if item.frame.index in broken:
+                raise StageError(f"no plane in {item.frame.index}")
+            item.input = bench.buffers.acquire(SPEC.shape)
+            item.geometry = Geometry(64, 64, 0.5, 0.5)
+
+        frame = [Frame(StreamKey("a", 1), n, n, 0.0, None, 0, 64, 64, None, new_trace()) for n in frames]
+        nothing, nowhere = np.empty((0, 0, 3), np.uint8), Geometry(1, 1, 1, 1)
+        items = tuple(Item(each, SPEC, nothing, nowhere, queued_ns=997, make=make) for each in frame)
+        return Batch(items, len(items), 1, 998, 999)
+
+    def test_they_are_made_one_after_the_other_and_then_go_together(self) -> None:
+        bench = Bench()
+        outcomes = bench.run(self.left(bench, 0, 1))
+        assert [outcomes[frame].marks for frame in (0, 1)] == [
+            (997, 998, 999, 1000, 1020, 1040, 1051, 1151),
+            (997, 998, 999, 1020, 1040, 1040, 1051, 1151),
+        ]
+        np.testing.assert_allclose(outcomes[0].detections.xyxy[0], one_box(0).xyxy[0] * 2)  # type: ignore[union-attr]
+        (run,) = bench.ledger.journal(0).batches
+        assert (run.taken_ns, run.began_ns, run.making_ns) == (1000, 1040, 40)
+        assert bench.scheduler.durations == [151]  # so long the worker was busy with it
+
+    def test_what_cannot_be_made_costs_its_frame_only(self) -> None:
+        bench = Bench()
+        outcomes = bench.run(self.left(bench, 0, 1, 2, broken=frozenset({1})))
+        assert {frame: outcome.dropped for frame, outcome in outcomes.items()} == {0: None, 1: "stage_error", 2: None}
+        assert outcomes[1].why == "no plane in 1"
+        assert outcomes[1].marks == (997, 998, 999, 1020, 1040)
+        assert bench.detector.calls[0] == ("submit", [0, 2])
+        assert bench.detector.sizes == [2]
+
+    def test_where_none_can_be_made_the_network_sees_nothing(self) -> None:
+        bench = Bench()
+        outcomes = bench.run(self.left(bench, 0, 1, broken=frozenset({0, 1})))
+        assert {outcome.dropped for outcome in outcomes.values()} == {"stage_error"}
+        assert bench.detector.calls == []
+        assert bench.runner.longest_ns() == 0

@@ -14,6 +14,7 @@ from pipeline.frame import Capture, Picture, SourceCounters, StreamInfo
 from pipeline.ledger import ENDED, BatchRun, Latency, Ledger, SinkLedger, StreamLedger
 from pipeline.ledger.blocks import SERIES, Block
 from pipeline.timing import Mark, new_trace
+from tests.journeys import BY_ITS_READER
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -30,7 +31,7 @@ def latency(*durations_ns: int) -> Latency:
 def trace(start_ns: int, *gaps_ns: int) -> list[int]:
     """A frame read at ``start_ns``; each further mark comes a gap later, those beyond the gaps were not passed."""
     marks = new_trace()
-    for mark, gap_ns in zip(Mark, (0, *gaps_ns), strict=False):
+    for mark, gap_ns in zip(BY_ITS_READER, (0, *gaps_ns), strict=False):
         start_ns += gap_ns
         marks[mark] = start_ns
     return marks

@@ -64,7 +64,7 @@ def test_every_slot_agrees_with_numpy(ended: list[tuple[int, int]]) -> None:
         for key, percent in (("p50_ms", 50), ("p99_ms", 99)):
             exact = float(np.percentile(here, percent, method="inverted_cdf")) / MS
             if exact > 0.2:  # below, all is in the first bucket
-                assert shown[key][slot] == pytest.approx(exact, rel=1 / 16 + 1e-6)  # figures are rounded
+                assert abs(shown[key][slot] - exact) <= exact / 16 + 5e-4  # figures are rounded
 
 
 @given(st.lists(frames, min_size=3, max_size=3))

@@ -20,7 +20,7 @@ from pipeline.ledger import BLAMED, BatchRun, Ledger, SinkLedger, StreamLedger
 from pipeline.metrics import exposition
 from pipeline.metrics.text import Family, Histograms, text
 from pipeline.timing import Mark, new_trace
-from tests.journeys import World
+from tests.journeys import BY_ITS_READER, World
 
 SECOND = 1_000_000_000
 NAMES = {
@@ -63,10 +63,10 @@ class Running:
 
 
 def trace(start_ns: int, *durations_ms: float) -> list[int]:
-    """A frame that passed every mark, with these times between them."""
+    """A frame that its reader prepared, with these times between them."""
     marks = new_trace()
     marks[Mark.READ] = at = start_ns
-    for mark, duration in zip(list(Mark)[1:], durations_ms, strict=True):
+    for mark, duration in zip(BY_ITS_READER[1:], durations_ms, strict=True):
         marks[mark] = at = at + round(duration * 1e6)
     return marks
 

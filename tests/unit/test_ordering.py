@@ -60,13 +60,17 @@ class TestJoin:
         # The later a part was ready, the earlier it began: only the last mark tells which one held the frame up.
         parts = [
             Outcome(
-                whole, found(number), part=number, of=3, marks=(1, 2, 3, 2000 - ready_ns, 2050 - ready_ns, ready_ns)
+                whole,
+                found(number),
+                part=number,
+                of=3,
+                marks=(1, 2, 3, 4, 5, 2000 - ready_ns, 2050 - ready_ns, ready_ns),
             )
             for number, ready_ns in enumerate(ready)
         ]
         join(parts)
         assert [whole.trace[mark] for mark in (Mark.INFER, Mark.INFERRED, Mark.PARSED)] == [700, 750, 1300]
-        assert [at for mark, at in enumerate(whole.trace) if mark not in range(4, 10)] == [0] * (SLOTS - 6)
+        assert [at for mark, at in enumerate(whole.trace) if mark not in range(4, 12)] == [0] * (SLOTS - 8)
 
     @pytest.mark.parametrize("lost", [0, 1, 2])
     def test_a_lost_part_loses_the_frame(self, lost: int) -> None:

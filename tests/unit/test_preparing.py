@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pytest
 
 from pipeline.batching import BatchScheduler
-from pipeline.complaints import Complaints
+from pipeline.errors import StageError
 from pipeline.frame import Capture, Geometry, InputSpec, Item, Outcome, Picture, StreamKey, Uint8Array
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
@@ -29,8 +27,11 @@ class CountingStage(CopyStage):
     def __init__(self) -> None:
         super().__init__()
         self.made = 0
+        self.broken = False
 
     def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
+        if self.broken:
+            raise StageError("no such plane")
         self.made += 1
         return super().prepare(picture, spec, out)
 
@@ -41,13 +42,17 @@ class Model:
     spec = InputSpec(48, 64)
     labels: dict[int, str] = {}  # noqa: RUF012
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: ManualClock, *, prepares: bool) -> None:
         self.buffers = BufferPool()
         self.scheduler = BatchScheduler(8, clock=clock)
         self.turns_away = self.scheduler.turns_away
+        self._prepares = prepares
+
+    def prepares(self, key: StreamKey) -> bool:
+        return self._prepares and self.scheduler.loses(key)
 
     def offer(self, key: StreamKey, items: list[Item]) -> list[Item]:
-        return self.scheduler.offer(key, items)
+        return self.scheduler.offer(key, items, fresh=items[0].make is not None)
 
     def leave(self, key: StreamKey) -> None:
         self.scheduler.close(key)
@@ -56,15 +61,14 @@ class Model:
 class Reader:
     """Prepares the frames of one stream, one each 40 ms of its own time."""
 
-    def __init__(self, terms: Terms, *, paced: bool = True) -> None:
+    def __init__(self, terms: Terms, *, paced: bool = True, workers_prepare: bool = False, parts: int = 1) -> None:
         self.clock = ManualClock()
         self.outcomes: list[Outcome] = []
         self.stage = CountingStage()
-        complaints = Complaints(logging.getLogger("pipeline"), self.clock)
-        self._preparer = Preparer(self.outcomes.append, self.clock.now_ns, complaints, TO_SINKS)
-        self.stream = Stream(ScriptedSource([]), [self.stage], StreamLedger("a", paced=paced), terms=terms)
+        self._preparer = Preparer(self.outcomes.append, self.clock.now_ns, TO_SINKS)
+        self.stream = Stream(ScriptedSource([]), [self.stage] * parts, StreamLedger("a", paced=paced), terms=terms)
         self.stream.key = StreamKey("a", 1)
-        self.stream.model = self.model = Model(self.clock)
+        self.stream.model = self.model = Model(self.clock, prepares=workers_prepare)
         self.model.scheduler.open(self.stream.key, terms)
         self._frames = 0
 
@@ -117,3 +121,64 @@ def test_a_recording_that_is_read_as_fast_as_it_is_used_is_never_behind(paced: b
     for _ in range(10):
         reader.frame(3 * EVERY)
     assert reader.stage.made == (2 if paced else 10)
+
+
+def test_a_stream_that_loses_frames_leaves_the_work_to_whoever_takes_them() -> None:
+    reader = Reader(FRESHEST, workers_prepare=True)
+    for _ in range(10):
+        reader.frame(EVERY)
+    assert reader.stage.made == 3  # two wait, and for the third the first gives way: from then on it loses
+    assert [outcome.frame.index for outcome in reader.outcomes] == list(range(9))
+    assert {outcome.dropped for outcome in reader.outcomes} == {"overflow"}
+    assert reader.model.buffers.stats.in_use == 0  # what waits has none
+    batch = reader.model.scheduler.poll(partial=True)
+    assert batch is not None
+    (item,) = batch.items
+    assert item.frame.index == 9  # nothing older waits beside it
+    assert item.frame.trace[Mark.PREPARED] == 0
+    assert item.make is not None
+    item.make(item)
+    assert (reader.stage.made, item.input.shape) == (4, Model.spec.shape)
+    assert item.geometry.source_width == 64
+
+
+def test_once_nothing_is_lost_between_two_that_are_taken_the_reader_prepares_again() -> None:
+    reader = Reader(FRESHEST, workers_prepare=True)
+    for _ in range(4):
+        reader.frame(EVERY)
+    for _ in range(3):
+        assert reader.model.scheduler.poll(partial=True) is not None
+        reader.frame(EVERY)
+    assert (
+        reader.stage.made == 3 + 2
+    )  # the first of the three came while the latest one taken had been preceded by a loss
+
+
+def test_the_parts_of_a_frame_are_left_together_and_give_way_together() -> None:
+    reader = Reader(FRESHEST, workers_prepare=True, parts=2)
+    for _ in range(6):
+        reader.frame(EVERY)
+    assert reader.stage.made == 3 * 2
+    lost = [(outcome.frame.index, outcome.part, outcome.of) for outcome in reader.outcomes]
+    assert lost == [(frame, part, 2) for frame in range(5) for part in range(2)]
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_stage_that_fails_leaves_no_memory_on_loan(left: bool) -> None:
+    reader = Reader(FRESHEST, workers_prepare=left)
+    for _ in range(4):
+        reader.frame(EVERY)
+    on_loan = reader.model.buffers.stats.in_use
+    reader.stage.broken = True
+    reader.frame(EVERY)
+    if left:
+        batch = reader.model.scheduler.poll(partial=True)
+        assert batch is not None
+        (item,) = batch.items
+        assert item.make is not None
+        with pytest.raises(StageError, match="no such plane"):
+            item.make(item)
+    else:
+        assert (reader.outcomes[-1].dropped, reader.outcomes[-1].why) == ("stage_error", "no such plane")
+        assert ended_in(reader.outcomes[-1].frame.trace) == "preprocess"
+    assert reader.model.buffers.stats.in_use == on_loan

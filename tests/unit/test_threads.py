@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,26 @@ class TestBound:
         consumer = Background(channel.get).parked()
         channel.put("a")
         assert consumer.result() == "a"
+
+    def test_what_belongs_together_goes_in_at_once_as_soon_as_there_is_room_for_one(self) -> None:
+        channel: Channel[int] = Channel(2)
+        channel.put_all(0, 1)
+        producer = Background(lambda: channel.put_all(2, 3, 4)).parked()
+        assert channel.get() == 0
+        producer.result()
+        assert channel.get_all() == [1, 2, 3, 4]
+
+    def test_all_that_is_there_is_taken_at_once(self) -> None:
+        channel: Channel[int] = Channel(2)
+        consumer = Background(channel.get_all).parked()
+        channel.put(0)
+        assert consumer.result() == [0]
+        channel.put_all(1, 2)
+        producers = [Background(lambda number=number: channel.put(number)).parked() for number in (3, 4)]
+        assert channel.get_all() == [1, 2]  # and all that it held up go on
+        for producer in producers:
+            assert producer.result() is None
+        assert sorted(channel.get_all()) == [3, 4]
 
     @pytest.mark.parametrize("capacity", [0, -1])
     def test_a_channel_without_room_is_refused(self, capacity: int) -> None:
@@ -74,10 +95,10 @@ class TestEnds:
         channel.put(0)
         channel.put(1)
         channel.close()
-        assert [channel.get(), channel.get()] == [0, 1]
-        for _ in range(2):
+        assert [channel.get(), channel.get_all()] == [0, [1]]
+        for take in (channel.get, channel.get_all):
             with pytest.raises(Closed):
-                channel.get()
+                take()
 
     def test_an_abort_delivers_nothing_but_to_the_drain(self) -> None:
         channel: Channel[int] = Channel(3)
@@ -87,7 +108,10 @@ class TestEnds:
         with pytest.raises(Closed):
             channel.get()
         with pytest.raises(Closed):
-            channel.put(2)
+            channel.get_all()
+        for put in (channel.put, channel.put_all):
+            with pytest.raises(Closed):
+                put(2)
         assert channel.drain() == [0, 1]
         assert len(channel) == 0
         with pytest.raises(Closed):
@@ -96,7 +120,7 @@ class TestEnds:
     @pytest.mark.parametrize("end", ["close", "abort"])
     def test_the_end_wakes_every_waiting_consumer(self, end: str) -> None:
         channel: Channel[int] = Channel(1)
-        consumers = [Background(channel.get).parked() for _ in range(2)]
+        consumers: list[Background[Any]] = [Background(take).parked() for take in (channel.get, channel.get_all)]
         getattr(channel, end)()
         for consumer in consumers:
             with pytest.raises(Closed):
@@ -106,7 +130,9 @@ class TestEnds:
     def test_the_end_wakes_every_waiting_producer(self, end: str) -> None:
         channel: Channel[int] = Channel(1)
         channel.put(0)
-        producers = [Background(lambda number=number: channel.put(number)).parked() for number in (1, 2)]
+        producers: list[Background[Any]] = [
+            Background(lambda put=put: put(1)).parked() for put in (channel.put, channel.put_all)
+        ]
         getattr(channel, end)()
         for producer in producers:
             with pytest.raises(Closed):
