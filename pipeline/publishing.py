@@ -171,7 +171,7 @@ class Publisher:
                 result = replace(result, picture=None)
         # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
         self._deliver(Delivery(result, stream.account, self._outlets))
-        stream.account.published(frame.trace)
+        stream.account.published(frame.trace, len(result.detections))
         stream.witness(frame.trace, None)
 
     def _lose(self, following: _Following, frame: Frame, reason: DropReason) -> None:

@@ -41,7 +41,7 @@ def a_run(*names: str, frames: int = 5) -> Ledger:
             for mark in Mark:
                 trace[mark] = (1000 + 20 * index + _AT_MS[mark]) * MS
             account.decoded += 1
-            account.published(trace)
+            account.published(trace, 2)
             account.finished(trace)
         if frames:
             began_ns = (1000 + _AT_MS[Mark.INFER]) * MS

@@ -61,6 +61,7 @@ class StreamLedger:
         self.arrivals = Arrivals()
         # Written by the follow loop
         self.processed = 0
+        self.detections = 0
         self._lost: Counter[tuple[str, str]] = Counter()  # by reason, and by the stage or wait where it happened
         self.first_result_ns = 0
         self.last_result_ns = 0
@@ -119,7 +120,7 @@ class StreamLedger:
         """
         both = cls(first.name, source=later.source, live=later.info.live, paced=later.paced)
         both.lives = first.lives + later.lives
-        for name in ("decoded", "decimated", "corrupt", "processed"):
+        for name in ("decoded", "decimated", "corrupt", "processed", "detections"):
             setattr(both, name, getattr(first, name) + getattr(later, name))
         both._lost = first._lost + later._lost
         both.counters = summed(first.counters, later.counters)
@@ -182,10 +183,11 @@ class StreamLedger:
         self.life.end("stopped")
         self.life.closed = True
 
-    def published(self, trace: list[int]) -> None:
-        """The follow loop made a result of a frame."""
+    def published(self, trace: list[int], detections: int = 0) -> None:
+        """The follow loop made a result of a frame, with so many detections."""
         at_ns = trace[Mark.FOLLOWED]
         self.processed += 1
+        self.detections += detections
         self.first_result_ns = self.first_result_ns or at_ns
         self.last_result_ns = at_ns
         self.life.works()
@@ -298,6 +300,7 @@ class StreamLedger:
                 "decode_errors": self.counters.decode_errors,
                 "skipped": self.counters.skipped,
             },
+            "detections": self.detections,
             "decoder": self.counters.decoder or None,
             "reconnects": self.counters.reconnects,
             "discontinuities": self.counters.discontinuities,

@@ -37,6 +37,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
     frames = Family(
         "counter", "pipeline_frames", "Frames delivered by the decoder, and what came of them", ["stream", "outcome"]
     )
+    found = Family("counter", "pipeline_detections", "Detections in all results", ["stream"])
     drops = Family("counter", "pipeline_drops", "Frames lost, by reason", ["stream", "reason"])
     reconnects = Family(
         "counter",
@@ -64,6 +65,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
     for account in streams:
         name = account.name
         frames.add_all(name, _OUTCOMES, (account.decoded, account.processed, account.corrupt, account.decimated))
+        found.add([name], account.detections)
         lost = account.dropped
         drops.add_all(name, _REASONS, [lost[reason] for (reason,) in _REASONS])
         for cause, count in dict(account.counters.reconnects_by_cause).items():
@@ -77,7 +79,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
             events.add([name, kind, why], count)
         blamed = account.times.blamed()
         late.add_all(name, _BLAMED, [blamed[part] for (part,) in _BLAMED])
-    yield from (frames, drops, reconnects, errors, stalls, params, breaks, again, events, late)
+    yield from (frames, found, drops, reconnects, errors, stalls, params, breaks, again, events, late)
 
 
 def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: int, now_ns: int) -> Iterator[Family]:

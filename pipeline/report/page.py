@@ -144,6 +144,7 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool, pictures: str) ->
     error = f'<p class="error">{escape(stream["error"])}</p>' if stream.get("error") else ""
     figures = [
         ("frames", f"{frames['processed']:,}"),
+        ("detections", f"{stream.get('detections', 0):,}"),
         ("fps", rate(stream["fps"])),
         ("p95, ms", milliseconds(whole["p95_ms"]) if whole else NOTHING),
         ("first, ms", milliseconds(stream["first_result_ms"])),

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.figures import NOTHING, aligned, count, duration, milliseconds, rate
 from pipeline.report import lives
-from pipeline.report.verdict import dropped, findings, reasons
+from pipeline.report.verdict import detections, dropped, findings, reasons
 
 WHOLE_TABLES = 4
 """Of up to so many streams each has a table of its stages; of more, a row."""
@@ -104,6 +104,7 @@ def _summary(report: Mapping[str, Any]) -> str:
         parts.append(f"{rate(report['fps'])} fps")
         first_ms = report["first_result_ms"]
         parts.append(f"first result after {duration(None if first_ms is None else first_ms / 1e3)}")
+        parts.append(count(detections(report), "detection"))
     size = report["batches"]["mean_size"]
     if size is not None:
         parts.append(f"mean batch {size:.3g}")

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.figures import count
 
 Severity = Literal["error", "warning", "note"]
+
+MANY = 100
+"""In so many frames of what is filmed there should be something."""
 
 # Reasons that mean that something broke; the others are what the user asked for or what a stop costs.
 _BROKEN = ("inference_error", "stage_error")
@@ -83,6 +86,7 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
         found.extend(_about_state(name, stream))
     for name, stream in report["streams"].items():
         found.extend(_about_frames(name, stream))
+    found.extend(_about_detections(report["streams"].values()))
     weight = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda finding: weight[finding.severity])
 
@@ -96,6 +100,11 @@ def dropped(report: Mapping[str, Any]) -> Counter[str]:
     return total
 
 
+def detections(report: Mapping[str, Any]) -> int:
+    """Detections of all streams of this run."""
+    return sum(stream.get("detections", 0) for stream in report["streams"].values() if not stream.get("resumed"))
+
+
 def reasons(counts: Mapping[str, int]) -> str:
     """``stale 12, overflow 3``: most frequent first."""
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
@@ -103,6 +112,16 @@ def reasons(counts: Mapping[str, int]) -> str:
 
 def _lost_data(sink: Mapping[str, Any]) -> bool:
     return bool(sink["lost"] or sink.get("faults")) or sink["state"] == "failed"
+
+
+def _about_detections(streams: Collection[Mapping[str, Any]]) -> list[Finding]:
+    """Of a run that found nothing at all."""
+    counted = [stream for stream in streams if "detections" in stream and not stream.get("resumed")]
+    frames = sum(stream["frames"]["processed"] for stream in counted)
+    if frames < MANY or any(stream["detections"] for stream in counted):
+        return []
+    what = f"nothing was found in {count(frames, 'frame')}"
+    return [Finding("note", "", f"{what}; if there is something to be seen, look at confidence and classes")]
 
 
 def _about_model(model: Mapping[str, Any]) -> list[Finding]:

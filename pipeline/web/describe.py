@@ -20,6 +20,7 @@ _COUNTS: Final = (
     "source",
     "decoder",
     "frames",
+    "detections",
     "reconnects",
     "discontinuities",
     "param_changes",

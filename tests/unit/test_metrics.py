@@ -25,6 +25,7 @@ from tests.journeys import BY_ITS_READER, World
 SECOND = 1_000_000_000
 NAMES = {
     "pipeline_frames_total",
+    "pipeline_detections_total",
     "pipeline_drops_total",
     "pipeline_late_frames_total",
     "pipeline_stage_seconds_bucket",

@@ -148,7 +148,7 @@ def test_the_end_names_failures_drops_and_outputs(tmp_path: Path) -> None:
         "cut: 2 frames dropped (inference_error 2)",
         "cut: truncated: it ends 2 s early",
         "source-bound: frames come no faster; the decoder of good was busy 11 % of the time",
-        "15 frames of 3 streams in 200 ms, 75.0 fps, first result after 8.00 ms, mean batch 5",
+        "15 frames of 3 streams in 200 ms, 75.0 fps, first result after 8.00 ms, 30 detections, mean batch 5",
         "2 frames dropped: inference_error 2",
         f"outputs in {tmp_path}/: a.jsonl, b.jsonl, c.jsonl, d.jsonl, report.json, report.html",
     ]

@@ -132,3 +132,15 @@ def test_damage_is_a_warning() -> None:
 )
 def test_what_a_recording_lost_is_said(lost: dict[str, Any], said: list[str]) -> None:
     assert [finding.text for finding in findings(report(FINISHED) | {"recording": {"folder": "rec"} | lost})] == said
+
+
+@pytest.mark.parametrize(("frames", "detections", "told"), [(100, 0, True), (99, 0, False), (100, 1, False)])
+def test_a_run_that_found_nothing_in_many_frames_says_so(frames: int, detections: int, told: bool) -> None:
+    run = report(stream(decoded=frames) | {"detections": detections}, stream(decoded=0) | {"detections": 0})
+    said = "nothing was found in 100 frames; if there is something to be seen, look at confidence and classes"
+    assert [(found.severity, found.text) for found in findings(run)] == ([("note", said)] if told else [])
+    assert exit_code(run) == 0
+
+
+def test_of_a_report_that_counts_no_detections_nothing_is_said() -> None:
+    assert findings(report(stream(decoded=1000))) == []
