@@ -113,7 +113,8 @@ def added(page: Page, board: FakeBoard) -> Iterator[Callable[..., StreamLedger]]
     # A page that still asks for one of them would find it gone, and say so in its console.
     page.run("document.getElementById('view').open && document.getElementById('close').click()")
     page.until("!document.getElementById('view').open")
-    page.run("fetch('/live').then((answer) => answer.status)")  # whatever was asked before has been answered by then
+    for name in names:  # answers are made one after the other: whatever was asked before has been answered by then
+        page.run(f"fetch('/api/streams/{name}', {{ cache: 'no-store' }}).then((answer) => answer.text())")
     assert board.books is not None
     for name in names:
         del board.books.streams[name]
