@@ -9,7 +9,8 @@
     write (one per sink)         outlet -> sink
 
 The detector can be swapped meanwhile: each model has a scheduler and workers of its own (:mod:`pipeline.deployment`),
-and a reader changes from one model to the next between two frames (:mod:`pipeline.lineup`).
+and a reader changes from one model to the next between two frames (:mod:`pipeline.lineup`). A reader whose stream
+loses frames leaves the stages to the worker that takes the frame (:mod:`pipeline.preparing`).
 
 Every frame that a reader keeps gets the stream's next sequence number and ends in exactly one outcome: detections,
 nobody looked, or dropped for a reason. Stopping flows the way frames flow: readers end their lanes, the scheduler sends

@@ -60,7 +60,8 @@ class BatchRunner:
         self._ended_ns = 0  # when the latest call ended, of whichever thread
 
     def longest_ns(self) -> int:
-        """How long the call has taken so far that has been in the detector for longest; 0 when there is none.
+        """How long the call has taken so far that has been in the detector, or in a stage, for longest; 0 when there is
+        none.
 
         Where calls take turns, the one whose turn it is began when the latest one ended, at the earliest: to wait for
         one's turn is no hanging.
@@ -80,8 +81,8 @@ class BatchRunner:
         """Prepare what readers have left to whoever takes it, and start a batch; never raises InferenceError."""
         making_ns = 0
         if any(item.make is not None for item in batch.items):
-            taken_ns = self._now()
-            made = tuple(item for item in batch.items if self.prepare(item, batch))
+            with self._watched() as taken_ns:  # a stage may hang as well
+                made = tuple(item for item in batch.items if self.prepare(item, batch))
             batch, making_ns = replace(batch, items=made, size=len(made)), self._now() - taken_ns
         with self._watched() as began_ns:
             try:

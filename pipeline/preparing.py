@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The body of the read loop: a decoded frame goes in, its network inputs are queued, or it has an outcome already."""
+"""The body of the read loop: a decoded frame goes in, its network inputs are queued, made or to be made by the worker
+that takes them, or it has an outcome already."""
 
 from __future__ import annotations
 
@@ -103,9 +104,9 @@ def _inputs(stream: Stream, model: Model, frame: Frame, picture: Picture) -> lis
     inputs: list[Uint8Array] = []
     try:
         for part, stage in enumerate(stream.stages):
-            spec = stage.spec_for(picture, model.spec)
-            inputs.append(model.buffers.acquire(spec.shape))
             with stream.preparing:
+                spec = stage.spec_for(picture, model.spec)
+                inputs.append(model.buffers.acquire(spec.shape))
                 geometry = stage.prepare(picture, spec, inputs[part])
             items.append(Item(frame, spec, inputs[part], geometry, part, len(stream.stages)))
     except Exception:
@@ -117,13 +118,12 @@ def _inputs(stream: Stream, model: Model, frame: Frame, picture: Picture) -> lis
 
 def _left(stream: Stream, model: Model, frame: Frame, picture: Picture) -> list[Item]:
     """The same, to be made by whoever takes them: nothing is spent on what gives way before."""
+    with stream.preparing:
+        specs = [stage.spec_for(picture, model.spec) for stage in stream.stages]
     return [
-        Item(
-            frame, stage.spec_for(picture, model.spec), _NONE, _NOWHERE, part, len(stream.stages),
-            make=partial(_make, stream, stage, model, picture),
-        )
-        for part, stage in enumerate(stream.stages)
-    ]  # fmt: skip
+        Item(frame, spec, _NONE, _NOWHERE, part, len(stream.stages), make=partial(_make, stream, stage, model, picture))
+        for part, (stage, spec) in enumerate(zip(stream.stages, specs, strict=True))
+    ]
 
 
 def _make(stream: Stream, stage: Stage, model: Model, picture: Picture, item: Item) -> None:

@@ -54,7 +54,8 @@ class Source(Protocol):
 
 
 class Stage(Protocol):
-    """Turns a picture into a network input. One instance per stream; called by that stream's reading thread only."""
+    """Turns a picture into a network input. One instance per stream, called by one thread at a time: the stream's
+    reading thread, or a detect worker where the stream loses frames."""
 
     def spec_for(self, picture: Picture, spec: InputSpec) -> InputSpec:
         """What this picture gets: ``spec``, or less of it (:meth:`InputSpec.trimmed`); raises StageError."""
