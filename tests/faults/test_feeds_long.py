@@ -246,6 +246,8 @@ def test_a_camera_that_is_away_for_a_minute(media: Media, tmp_path: Path, make: 
             gone.vanish()
             down_s = daemon.wait_for("gate", lambda told: told["state"] != "live", 10, "another state")
             settle(daemon, 60.0)
+            # In the middle of a pause: a camera that returns while it is being called turns that call away.
+            daemon.wait_for("gate", lambda told: (told["next_try_s"] or 0.0) > 1.0, 40, "a pause")
             told = daemon.streams()["gate"]
             count, step_s = told["frames"]["processed"], told["next_try_s"] or 0.0
             gone.come_back()

@@ -78,7 +78,7 @@ def killed(folder: Path, first: int, after_s: float) -> int:
 def in_order(folder: Path, name: str) -> list[Path]:
     """A file and those that it was rotated into, oldest first."""
     rotated = sorted(folder.glob(f"{name}.*"), key=lambda path: -int(path.suffix[1:]))
-    return [*rotated, folder / name]
+    return [path for path in (*rotated, folder / name) if path.exists()]  # it may have been killed between two files
 
 
 def whole_lines(data: bytes) -> list[bytes]:
