@@ -20,6 +20,7 @@ from pipeline.cli.parser import Parser
 from pipeline.config import ModelConfig, ServerConfig, load_config_quarantining
 from pipeline.daemon.run import loading_limit_s
 from pipeline.daemon.shard import Shard
+from pipeline.web.hosts import Hosts
 from tests.boards import FakeBoard, serving, token_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,31 +91,43 @@ def test_the_health_check_knows_the_usual_address(tmp_path: Path) -> None:
     assert 'CMD ["python", "/opt/pipeline/health.py"]' in (ROOT / "deploy/Dockerfile").read_text()
 
 
+def unit() -> dict[str, str]:
+    """What the systemd unit sets; of what it sets twice the last."""
+    text = (ROOT / "deploy/pipeline.service").read_text()
+    return dict(line.split("=", 1) for line in text.splitlines() if line[:1].isupper())
+
+
 def test_the_unit_leaves_the_last_word_to_the_daemon() -> None:
-    unit = dict(
-        line.split("=", 1) for line in (ROOT / "deploy/pipeline.service").read_text().splitlines() if line[:1].isupper()
-    )
-    minutes = re.fullmatch(r"(\d+)min", unit["TimeoutStartSec"])
+    minutes = re.fullmatch(r"(\d+)min", unit()["TimeoutStartSec"])
     assert minutes is not None
     assert int(minutes[1]) * 60 >= loading_limit_s(ModelConfig(path="builtin:people").timeout_s) + 60
-    assert unit["Restart"] == "on-failure"
-    assert unit["RestartPreventExitStatus"] == "2"
+    assert unit()["Restart"] == "on-failure"
+    assert unit()["RestartPreventExitStatus"] == "2"
+
+
+def test_the_unit_leaves_the_processes_of_cameras_to_the_daemon() -> None:
+    """They know no signal, and one that the kernel ends for memory takes only its own camera along."""
+    assert unit()["KillMode"] == "mixed"
+    assert unit()["OOMPolicy"] == "continue"
+    kills = re.findall(r"systemctl kill .*", (ROOT / "deploy/pipeline.service").read_text())
+    assert kills
+    assert all("--kill-whom=main" in each for each in kills)
 
 
 def test_what_the_head_of_the_unit_installs_is_what_it_starts() -> None:
-    head, unit = (ROOT / "deploy/pipeline.service").read_text().split("[Unit]")
-    start = re.search(r"^ExecStart=(\S+) run (\S+)$", unit, re.MULTILINE)
+    head, body = (ROOT / "deploy/pipeline.service").read_text().split("[Unit]")
+    start = re.search(r"^ExecStart=(\S+) run (\S+)$", body, re.MULTILINE)
     assert start is not None
     program, config = start.groups()
     pip = Path(program).with_name("pip")
     assert f"python3 -m venv {pip.parents[1]} && {pip} install -c constraints.txt ." in head
     assert f"{program} check {config}\n" in head
     results = re.search(r"path: (\S+)", head)
-    state = re.search(r"^WorkingDirectory=(\S+)$", unit, re.MULTILINE)
+    state = re.search(r"^WorkingDirectory=(\S+)$", body, re.MULTILINE)
     assert results is not None
     assert state is not None
     assert results[1].startswith(f"{state[1]}/")  # beside the configuration nothing can be written
-    assert "Documentation=file:" not in unit  # the wheel brings no README
+    assert "Documentation=file:" not in body  # the wheel brings no README
 
 
 def let_in(path: str) -> bool:
@@ -219,7 +232,10 @@ def test_the_manifest_fits_its_own_example(tmp_path: Path) -> None:
     (port,) = container["ports"]
     assert server.port == port["containerPort"]
     assert manifest()["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
-    assert server.hosts == (manifest()["Service"]["metadata"]["name"],)
+    service, pods = manifest()["Service"]["metadata"]["name"], manifest()["StatefulSet"]["spec"]["replicas"]
+    names = Hosts(loopback_only=False, names=server.hosts)
+    assert names.served(f"{service}:8080")
+    assert all(names.served(f"{service}-{number}.{service}:8080") for number in range(pods))
     folders = [mount["mountPath"] for mount in container["volumeMounts"]]
     assert server.tls is not None
     for used in (server.token_file, server.tls.cert_file, server.tls.key_file, "/data/out", container["args"][1]):
