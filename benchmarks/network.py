@@ -34,8 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import networks
-from pipeline.build import processors
 from pipeline.caches import cache_folder
+from pipeline.cores import allowed_cores
 from pipeline.detectors import build_detector
 from pipeline.detectors.capacity import parts, pictures_per_call
 from pipeline.detectors.loading.preparing import Specialised, prepare
@@ -233,7 +233,7 @@ def compiled(case: Case, precision: str, batch: int) -> Any:
 
 def measure(name: str, rounds: int, seconds: float, wanted: Sequence[str]) -> dict[str, Any]:
     """All figures of one network."""
-    cores = processors()
+    cores = allowed_cores()
     case = Case(name, cores)
     module = prepare(case.load(), DEFAULT)
     programs = {"plain": case.plain(), "pool": case.pool()}
@@ -286,7 +286,7 @@ def measure(name: str, rounds: int, seconds: float, wanted: Sequence[str]) -> di
 
 def sides(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     """Time per picture as a multiple of that of single ones: a batch in one call, and divided as the detector does."""
-    cores = processors()
+    cores = allowed_cores()
     module = prepare(Case(name, cores).load(), DEFAULT)
     table: dict[str, Any] = {}
     for side in (160, 224, 320, 480, 640):

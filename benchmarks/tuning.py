@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import networks
-from pipeline.build import processors
 from pipeline.caches import cache_folder
+from pipeline.cores import allowed_cores
 from pipeline.workshop.frames import sample
 from pipeline.workshop.tuning.contender import Contender
 from pipeline.workshop.tuning.contest import Tuner, Tuning
@@ -41,7 +41,7 @@ def subject_of(name: str, folder: Path) -> Subject:
         networks.save_ssdlite(folder) if name == "ssdlite" else networks.save(name, folder)
     )  # fmt: skip
     given: dict[str, Any] = {"confidence": 0.4, "iou": 0.5}
-    return Subject(model, "cpu", given, {}, str(video), processors())
+    return Subject(model, "cpu", given, {}, str(video), allowed_cores())
 
 
 def contest(subject: Subject, sizes: tuple[int, ...], *, every: bool, invited: tuple[Setting, ...] = ()) -> Tuning:

@@ -87,7 +87,8 @@ def _effort(options: argparse.Namespace) -> Effort:
 
 def _subject(options: argparse.Namespace) -> Subject:
     """What is tuned, by the configuration's model section and by options; raises UsageError, ConfigError."""
-    from pipeline.build import detector_arguments, processors, tuned_key
+    from pipeline.build import detector_arguments, tuned_key
+    from pipeline.cores import allowed_cores
     from pipeline.workshop.tuning.space import Subject
 
     model = model_config(options, options.file)
@@ -99,7 +100,7 @@ def _subject(options: argparse.Namespace) -> Subject:
         given=detector_arguments(model),
         key=tuned_key(model),
         video=options.frames,
-        cores=processors(),
+        cores=allowed_cores(),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pipeline import build
 from pipeline.bench.capacity import Capacity, measure_capacity
 from pipeline.config import Config, StreamConfig
+from pipeline.cores import allowed_cores
 from pipeline.daemon.model import Loaded, Wanted, load
 from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import SourceUnavailable
@@ -132,7 +133,7 @@ def _measured(
     config: Config, copies: Sequence[Copy], loaded: Loaded, options: PlanOptions, stop: StopFlag, say: Say
 ) -> tuple[Costs, FlowOptions]:
     began_ns = now_ns()
-    cores = build.processors()
+    cores = allowed_cores()
     parts = measure(copies, loaded, cores, options.measure_s, config.model.timeout_s, stop, say)
     say("measuring: the sinks")
     rates = {name: costs.fps * costs.kept for name, costs in parts.streams.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.models import Config
+from pipeline.cores import allowed_cores
 from pipeline.naming import resolve
 from pipeline.replaying import earlier
 from pipeline.replaying.options import ReplayOptions, sections
@@ -99,7 +100,7 @@ class Replay:
         usual = CPU_BATCH if info["device"] == "cpu" else detector.max_batch
         batch_size = min(build.batch_size(wanted_batch, tuned, usual), detector.max_batch)
         workers = 1 if self.options.inline else build.workers(wanted, info["device"], tuned)
-        self._parallel = self.options.parallel or max(4, 2 * build.processors())
+        self._parallel = self.options.parallel or max(4, 2 * allowed_cores())
         self._model_info = info | {"max_batch": batch_size, "workers": workers} | build.tuned_facts(tuned)
 
         sinks: list[Sink] = list(self._extra_sinks)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pipeline import build
+from pipeline.build import feeds
 from pipeline.config import StreamConfig
 from pipeline.errors import SourceError
 from pipeline.flow import Pipeline
@@ -59,8 +60,8 @@ def camera(home: Isolation | None, url: str, **entry: Any) -> Source:
         {"name": "gate", "source": url, "open_timeout_s": 5.0, "read_timeout_s": 0.5, **entry}
     )
     if home is None:
-        return build._camera(config, config.source, "none")
-    return build._isolated(home, config, config.source, "none")
+        return feeds._camera(config, config.source, "none")
+    return feeds._isolated(home, config, config.source, "none")
 
 
 def gone(pid: int) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.build import processors
 from pipeline.cli import main
+from pipeline.cores import allowed_cores
 from tests.models import Cells, save, ultralytics_metadata
 
 
@@ -28,7 +28,7 @@ def test_this_environment_has_no_fault(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_warning_is_told_with_its_remedy_and_is_no_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", str(processors() + 3))
+    monkeypatch.setenv("OMP_NUM_THREADS", str(allowed_cores() + 3))
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "warning threads" in " ".join(said.split())

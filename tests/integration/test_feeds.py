@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline import build
+from pipeline.build import feeds
 from pipeline.config import StreamConfig
 from pipeline.flow import Pipeline
 from pipeline.frame import Result
@@ -114,7 +115,7 @@ def test_who_gets_skip_auto(monkeypatch: pytest.MonkeyPatch) -> None:
         given.append(skip)
         return Absent("not needed")
 
-    monkeypatch.setattr(build, "_file", file)
+    monkeypatch.setattr(feeds, "_file", file)
     entry = {"name": "a", "source": "a.mp4", "skip": "auto"}
     for more in ({"fps": 2.0}, {"fps": 2.0, "pace": "realtime"}, {}, {"fps": 2.0, "stride": 2}, {"skip": "nonkey"}):
         feed(**(entry | more))

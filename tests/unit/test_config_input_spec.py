@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline import build
+from pipeline.build import detection
 from pipeline.config import parse_config
 from pipeline.errors import ConfigError
 
@@ -57,7 +58,7 @@ def test_refused_with_the_key(text: str, said: str) -> None:
 
 def test_they_reach_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(build, "build_detector", lambda path, **options: seen.update(options))
+    monkeypatch.setattr(detection, "build_detector", lambda path, **options: seen.update(options))
     build.detector(model("adapter: heatmap, adapter_options: {box: [3, 4]}, input_spec: {colour: bgr}"), max_batch=2)
     assert seen["adapter"] == "heatmap"
     assert list(seen["adapter_options"]["box"]) == [3, 4]

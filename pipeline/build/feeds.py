@@ -1,33 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From configuration to objects: the only place that names concrete classes."""
+"""The streams that the configuration asks for: a source, its wrappers and its stages."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import cv2
-
 from pipeline.arrivals import Recorder, told_to, watched, watching
 from pipeline.config.credentials import resolve_source
-from pipeline.config.models import ModelConfig, StreamConfig, StreamSettings
-from pipeline.cores import allowed_cores
-from pipeline.detectors import build_detector
-from pipeline.detectors.adapter import Limits
-from pipeline.detectors.engine import TorchScriptDetector
-from pipeline.detectors.names import choose_classes
-from pipeline.detectors.tuned import Fixed, Tuned, recall
+from pipeline.config.models import StreamConfig, StreamSettings
 from pipeline.errors import ConfigError, SourceUnavailable
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.naming import shown
 from pipeline.protocols import Source
 from pipeline.redact import SourceUrl
-from pipeline.sinks.making import required_sinks as required_sinks
-from pipeline.sinks.making import saved as saved
-from pipeline.sinks.making import sinks as sinks
 from pipeline.sources import (
     FILE_CODECS,
     Absent,
@@ -48,107 +35,10 @@ from pipeline.sources import (
     local_path,
     looks_live,
 )
-from pipeline.sources.opening import Limits as DecoderLimits
+from pipeline.sources.opening import Limits
 from pipeline.stages import Letterbox, Region
 from pipeline.stream import Stream, Witness, unwatched
 from pipeline.threads import Policy
-
-_log = logging.getLogger(__name__)
-
-USUAL_BATCH = 8
-"""Most frames in one batch of the daemon, where nobody set or measured it."""
-
-
-def processors() -> int:
-    """CPU cores that this process may use, see :func:`pipeline.cores.allowed_cores`."""
-    return allowed_cores()
-
-
-def detector(model: ModelConfig, *, max_batch: int, tuned: Tuned | None = None) -> TorchScriptDetector:
-    """Load the model and make it ready to be warmed, as was measured to be fastest where that is given.
-
-    Raises ModelLoadError or ConfigError.
-    """
-    # The pipeline's own threads are the parallelism: OpenCV's pool would fight with them for the cores.
-    cv2.setNumThreads(1)
-    return build_detector(
-        model.path,
-        **detector_arguments(model),
-        device=model.device,
-        precision=model.precision if tuned is None else tuned.recipe.precision,
-        max_batch=max_batch,
-        recipe=None if tuned is None else tuned.recipe,
-        whole_batches=tuned is not None,
-        threads=1 if tuned is None else tuned.threads,
-    )
-
-
-def detector_arguments(model: ModelConfig) -> dict[str, Any]:
-    """What the configuration says of the model, but for how it is to be run; fit for JSON."""
-    return {
-        "adapter": model.adapter,
-        "adapter_options": model.adapter_options,
-        "input_spec": None if model.input_spec is None else model.input_spec.model_dump(exclude_none=True),
-        "input_size": model.input,
-        "trim": model.trim,
-        "confidence": model.confidence,
-        "iou": model.iou,
-        "classes": model.classes,
-        "names": model.names,
-        "sha256": model.sha256,
-        "max_detections": model.max_detections,
-    }
-
-
-def limits(model: ModelConfig, labels: Mapping[int, str]) -> Limits:
-    """What counts as a detection; raises ConfigError for a class that is not among ``labels``."""
-    return Limits(model.confidence, model.iou, choose_classes(model.classes, labels), model.max_detections)
-
-
-def tuned_key(model: ModelConfig) -> dict[str, Any]:
-    """Of the configuration, what a measurement depends on."""
-    names = ("adapter", "adapter_options", "input_spec", "input_size", "trim")
-    arguments = detector_arguments(model)
-    return {name: arguments[name] for name in names}
-
-
-def tuned(model: ModelConfig, *, batch: int | str, workers: int | str) -> Tuned | None:
-    """What ``model tune`` found to be fastest here, within what is set explicitly; None where nobody measured.
-
-    Raises ModelLoadError where there is no such device.
-    """
-    if not model.tuned:
-        return None
-    fixed = Fixed(
-        None if model.precision == "auto" else model.precision,
-        batch if isinstance(batch, int) else None,
-        workers if isinstance(workers, int) else None,
-    )
-    found = recall(model.path, model.device, tuned_key(model), fixed)
-    if found is not None:
-        _log.info("%s: run as measured on %s: %s (%s)", model.path, found.created, found.name, found.entry)
-    return found
-
-
-def tuned_facts(tuned: Tuned | None) -> dict[str, Any]:
-    """For the model's section of a report: which measured choice changed what."""
-    return {"tuned": None if tuned is None else tuned.as_dict()}
-
-
-def batch_size(wanted: int | str, tuned: Tuned | None, usual: int) -> int:
-    """Frames per batch: as set, else as measured, else ``usual``."""
-    if isinstance(wanted, int):
-        return wanted
-    return usual if tuned is None else tuned.batch
-
-
-def workers(wanted: int | str, device: str, tuned: Tuned | None = None) -> int:
-    """Detect threads: as measured, else on a CPU one per core with one intra-op thread each, on a GPU one."""
-    if isinstance(wanted, int):
-        return wanted
-    if tuned is not None:
-        return tuned.workers
-    return processors() if device == "cpu" else 1
 
 
 def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: int | None = None) -> Stream:
@@ -287,10 +177,10 @@ def budget_ns(settings: StreamSettings) -> int | None:
     return _nanoseconds(settings.latency_budget_ms)
 
 
-def decoder_limits(settings: StreamSettings, usual: frozenset[str]) -> DecoderLimits:
+def decoder_limits(settings: StreamSettings, usual: frozenset[str]) -> Limits:
     """What a stream's decoder may do; ``usual``: the codecs of sources of its kind."""
     codecs = usual if settings.codecs is None else frozenset(settings.codecs)
-    return DecoderLimits(settings.max_pixels, codecs, hwaccel=settings.hwaccel, low_delay=settings.low_delay)
+    return Limits(settings.max_pixels, codecs, hwaccel=settings.hwaccel, low_delay=settings.low_delay)
 
 
 def _terms(config: StreamSettings, policy: Policy) -> Terms:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From configuration to sinks."""
+"""The sinks that the configuration, or ``--save``, asks for."""
 
 from __future__ import annotations
 
