@@ -83,10 +83,28 @@ def test_prometheus_understands_every_query(tmp_path: Path) -> None:
 
 
 GATE = 'instance="a:8080",stream="gate"'
+BACKING_OFF = {
+    f'pipeline_stream_state{{{GATE},state="backoff"}}': "1+0x10",
+    f'pipeline_stream_state{{{GATE},state="paused"}}': "0+0x10",
+}
+PAUSED = {
+    f'pipeline_stream_state{{{GATE},state="backoff"}}': "0+0x10",
+    f'pipeline_stream_state{{{GATE},state="paused"}}': "1+0x10",
+}
+FINISHED = {f'pipeline_stream_state{{{GATE},state="finished"}}': "1+0x10"}
+DOWN = {f"pipeline_stream_up{{{GATE}}}": "0+0x10"}
+STALE = {f"pipeline_result_age_seconds{{{GATE}}}": "50+60x10"}
 STORIES = {
-    "PipelineStreamDown": ({f"pipeline_stream_up{{{GATE}}}": "0+0x10"}, {f"pipeline_stream_up{{{GATE}}}": "1+0x10"}),
+    "PipelineStreamDown": (
+        DOWN | BACKING_OFF,
+        DOWN | PAUSED,
+        DOWN | FINISHED,
+        {f"pipeline_stream_up{{{GATE}}}": "1+0x10"},
+    ),
     "PipelineResultsStale": (
-        {f"pipeline_result_age_seconds{{{GATE}}}": "50+60x10"},
+        STALE | BACKING_OFF,
+        STALE | PAUSED,
+        STALE | FINISHED,
         {f"pipeline_result_age_seconds{{{GATE}}}": "0.2+0x10"},
     ),
     "PipelineFramesLost": (
@@ -115,7 +133,8 @@ STORIES = {
     ),
     "PipelineGone": (
         {'up{instance="a:8080"}': "0+0x20"},
-        {'pipeline_build_info{instance="a:8080"}': "1+0x20"},
+        {'pipeline_build_info{instance="a:8080"}': "1+0x20", 'up{instance="a:8080"}': "1+0x20"},
+        {'pipeline_build_info{instance="a:8080"}': "1+0x20", 'up{instance="another-program:9100"}': "0+0x20"},
     ),
 }
 """Of each alert: what makes it fire, and what does not, as samples once a minute."""
@@ -129,12 +148,35 @@ def test_every_alert_has_a_story() -> None:
 @pytest.mark.parametrize("alert", STORIES)
 def test_alerts_fire_when_they_should_and_only_then(alert: str, tmp_path: Path) -> None:
     tests = []
-    for samples, fires in zip(STORIES[alert], (True, False), strict=True):
+    for number, samples in enumerate(STORIES[alert]):
         series = [{"series": name, "values": values} for name, values in samples.items()]
         counted = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)'
-        expected = [{"labels": "{}", "value": int(fires)}]
+        expected = [{"labels": "{}", "value": int(number == 0)}]
         question = {"expr": counted, "eval_time": "18m" if "x20" in str(samples) else "9m", "exp_samples": expected}
         tests.append({"interval": "1m", "input_series": series, "promql_expr_test": [question]})
     path = tmp_path / "stories.yml"
     path.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}))
+    promtool("test", "rules", str(path))
+
+
+@needs_promtool
+def test_one_daemon_of_two_that_is_gone_is_named(tmp_path: Path) -> None:
+    series = {
+        'up{instance="a:8080"}': "1 1 1 0+0x17",
+        'pipeline_build_info{instance="a:8080"}': "1 1 1 stale",
+        'up{instance="b:8080"}': "1+0x20",
+        'pipeline_build_info{instance="b:8080"}': "1+0x20",
+    }
+    (rule,) = [rule for rule in alerts() if rule["alert"] == "PipelineGone"]
+    alert = {
+        "exp_labels": {"instance": "a:8080", **rule["labels"]},
+        "exp_annotations": {"summary": "a:8080 does not answer"},
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [{"eval_time": "10m", "alertname": "PipelineGone", "exp_alerts": [alert]}],
+    }
+    path = tmp_path / "gone.yml"
+    path.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [test]}))
     promtool("test", "rules", str(path))
