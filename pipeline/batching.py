@@ -215,7 +215,7 @@ class BatchScheduler:
         return batch
 
     def look(self, free_ns: int, free: int = 1) -> tuple[Batch | None, int | None]:
-        """What :meth:`take` does, for a simulation, whose workers are no threads: a batch, or in how many nanoseconds
+        """What :meth:`take` does, for a simulation, whose workers are not threads: a batch, or in how many nanoseconds
         one is due (None: once more comes). ``free_ns``: since when the worker that asks has been free; ``free``: how
         many are, that one included.
 

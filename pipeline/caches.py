@@ -54,7 +54,7 @@ def distrusted(path: Path) -> str:
 
 
 def read_cached(path: Path) -> dict[str, Any] | None:
-    """A JSON object that :func:`write_cached` left, or None: a cache that is missing or damaged is no error.
+    """A JSON object that :func:`write_cached` left, or None: a cache that is missing or damaged is not an error.
 
     One that others may have written (:func:`distrusted`) is as good as none, and is told of.
     """
@@ -69,7 +69,7 @@ def read_cached(path: Path) -> dict[str, Any] | None:
 
 
 def write_cached(path: Path, facts: dict[str, Any]) -> None:
-    """Keep a JSON object; readers see the old file or the whole new one. It is no error when that cannot be done."""
+    """Keep a JSON object; readers see the old file or the whole new one. Failing to is not an error."""
     with suppress(OSError):
         make_private(path.parent)
         with replacing(path, private=True) as partial:

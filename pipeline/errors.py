@@ -83,7 +83,7 @@ class SourceTimeout(SourceError):
 
 
 class SourceInvalid(SourceError):
-    """What was opened is no usable video (wrong data, no video track, forbidden codec or size): final."""
+    """What was opened is not a usable video (wrong data, no video track, forbidden codec or size): final."""
 
     def __init__(self, message: str, *, cause: Cause = "invalid_data") -> None:
         super().__init__(message, cause=cause)

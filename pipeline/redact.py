@@ -56,7 +56,7 @@ class Scrubber:
         self._lock = threading.Lock()
 
     def register(self, secret: str) -> None:
-        """Remember a text that must never be shown. Empty texts and mere asterisks are no secrets."""
+        """Remember a text that must never be shown. Empty texts and mere asterisks are not secrets."""
         if not secret.strip("*"):
             return
         with self._lock:
@@ -337,7 +337,7 @@ def _check_authority(text: str) -> None:
                 "the user info of the URL holds a character that must be percent-encoded there (such as / ? #); "
                 "giving user name and password apart from the URL avoids that"
             )
-        raise ValueError("the port of the URL is no number from 1 to 65535")
+        raise ValueError("the port of the URL is not a number from 1 to 65535")
     if not name:
         raise ValueError("the URL names no host")
     if any(character.isspace() for character in text):
@@ -353,7 +353,7 @@ class ScrubbingFilter(logging.Filter):
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-            message = f"{record.msg!r} with unfitting arguments {record.args!r}"
+            message = f"{record.msg!r} with arguments that do not fit {record.args!r}"
         record.msg, record.args = scrub(message), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)

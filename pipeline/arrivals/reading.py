@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording of arrivals, opened to be played: what it is of, and its lines one after the other.
 
-It may be anybody's, or damaged: what is no plain file is not opened, what is too long to be true is not read, and a
+It may be anybody's, or damaged: what is not a plain file is not opened, what is too long to be true is not read, and a
 folder whose name no stream can have is none of a stream.
 """
 

@@ -71,7 +71,7 @@ def _refuse(name: str, arguments: list[str]) -> None:
         parser.error(f"unknown option {name}{did_you_mean(name, ('--help', '--version'))}")
     if "." in name or "/" in name:
         verb = "run" if name.endswith((".yaml", ".yml")) else "replay"
-        parser.error(f"{name!r} is no command; for a file: pipeline {verb} {name}")
+        parser.error(f"{name!r} is not a command; for a file: pipeline {verb} {name}")
     remedy = did_you_mean(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
     parser.error(f"unknown command {name!r}{remedy}")
 

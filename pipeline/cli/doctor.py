@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     """Look and tell."""
     with logging_to_stderr(logging.CRITICAL, debug=options.debug):
         if options.adapter is not None and options.file is None and options.config is None:
-            raise UsageError("--adapter is of a model: give its FILE too")
+            raise UsageError("--adapter belongs to a model: give its FILE too")
         model = model_config(options, options.file) if options.file is not None or options.config is not None else None
         from pipeline.workshop.doctor import examine_environment, examine_model
 

@@ -47,7 +47,7 @@ def _refuse(verb: str, words: list[str]) -> None:
     if verb.startswith("-"):
         parser.error(f"options follow the verb: pipeline model {named or 'VERB'} {verb} ...")
     if "." in verb or "/" in verb:
-        parser.error(f"{verb!r} is no verb; to look into a file: pipeline model inspect {verb}")
+        parser.error(f"{verb!r} is not a verb; to look into a file: pipeline model inspect {verb}")
     remedy = did_you_mean(verb, VERBS) or f"; expected one of {', '.join(VERBS)}"
     parser.error(f"unknown verb {verb!r}{remedy}")
 

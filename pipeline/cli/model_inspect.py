@@ -38,7 +38,7 @@ def configure(parser: Parser) -> None:
         "Without --probe the file is read as data: nothing of it is run, imported or unpickled, and what is read is\n"
         "bounded, so that any file may be looked at. --config and --adapter are for --probe.\n\n"
         "exit codes: 0 described; 2 no such file, damaged, or something else than a model (it is said what), or\n"
-        "described, but --probe found that it is no detector that runs here"
+        "described, but --probe found that it is not a detector that runs here"
     )
 
 

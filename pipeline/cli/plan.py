@@ -106,7 +106,7 @@ def _refuse_foreign(out: Path) -> None:
         ours = False
     for name in FILES:
         if not ours and (out / name).exists():
-            raise UsageError(f"{out / name}: is there already and not from an earlier plan; give another --out")
+            raise UsageError(f"{out / name}: already exists and is not from an earlier plan; give another --out")
 
 
 def _plan(options: argparse.Namespace, config: Config) -> tuple[dict[str, Any], int]:

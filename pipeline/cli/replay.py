@@ -88,7 +88,7 @@ def configure(parser: Parser) -> None:
         "of its own, as fast as frames can be computed, with the service times that were recorded: every time the same "
         "results and the same drops",
     )
-    work.add_argument("--fps", type=positive, metavar="F", help="process at most so many frames a second of video")
+    work.add_argument("--fps", type=positive, metavar="F", help="process at most this many frames per second of video")
     work.add_argument(
         "--limit", type=whole_number, metavar="N", help="stop each stream after N decoded frames, before --fps thins"
     )
@@ -210,7 +210,7 @@ def _refuse_beside_arrivals(options: argparse.Namespace) -> None:
     beside = {"resume": "--resume", "parallel": "--parallel", "inline": "--inline", "config": "--config"}
     given = [option for name, option in beside.items() if getattr(options, name)]
     if given:
-        raise UsageError(f"{given[0]} says nothing to recorded arrivals; leave it out")
+        raise UsageError(f"{given[0]} has no meaning for recorded arrivals; leave it out")
     if options.show and options.pace != "realtime":
         raise UsageError("--show needs the main thread, which a virtual clock occupies; --pace realtime leaves it free")
 

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         wrong = ", ".join(name for name, _ in reports)
         raise UsageError(
-            f"{wrong}: is no report that this version understands: {type(error).__name__}: {error}"
+            f"{wrong}: is not a report that this version understands: {type(error).__name__}: {error}"
         ) from error
 
 

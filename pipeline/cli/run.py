@@ -62,7 +62,7 @@ def configure(parser: Parser) -> None:
         "--record-limit",
         type=whole_number,
         metavar="MB",
-        help="the recording ends, and the run goes on, when it has so many megabytes (default 20000)",
+        help="the recording ends, and the run goes on, when it has this many megabytes (default 20000)",
     )
     parser.add_argument("--shard", metavar="I/N", help="run the I-th of N parts of the streams (from 0)")
     parser.add_argument(
@@ -73,7 +73,7 @@ def configure(parser: Parser) -> None:
         type=one_of("text", "json"),
         default="text",
         metavar="F",
-        help="text (default), or json: a document a line",
+        help="text (default), or json: one document per line",
     )
     parser.epilog = (
         "SIGHUP, or a change of the file: streams are added, changed and removed, the others go on. SIGUSR1: the\n"
@@ -193,7 +193,7 @@ def _beside(tracing: Tracing, telemetry: Telemetry, config: Config, board: Board
     except ConfigError as refused:
         if config.telemetry is not None:
             raise
-        log.warning("%s; no collector is told anything", refused)
+        log.warning("%s; nothing is sent to a collector", refused)
     tracing.begin_run(lambda: board.ledger, lambda: str(board.facts()["model"]["device"]))
     try:
         yield

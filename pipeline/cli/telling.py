@@ -11,7 +11,7 @@ from typing import Any
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """One JSON document on stdout, in ASCII: it may hold the name of a file that is no valid text."""
+    """One JSON document on stdout, in ASCII: it may hold the name of a file that is not valid text."""
     print(json.dumps(document, indent=2))
 
 

@@ -114,7 +114,7 @@ class DaemonClient:
         answer = connection.getresponse()
         body = answer.read(_MOST_BYTES)
         if answer.status in (401, 403):
-            word = "the token is not the right one" if token is not None else "it wants a token: --token-file FILE"
+            word = "the token is not the right one" if token is not None else "it needs a token: --token-file FILE"
             raise Refused(f"{self.address}: {word} (HTTP {answer.status})")
         if answer.status in (400, 404, 421) or answer.status in range(300, 400):
             raise Refused(f"{self.address}: no pipeline daemon answers here (HTTP {answer.status})")

@@ -49,6 +49,8 @@ def _fault(folder: Path) -> str | None:
                 return None
         os.rmdir(tempfile.mkdtemp(prefix=".check-", dir=there))
     except OSError as error:
-        reason = "it is no folder" if os.path.lexists(there) and not there.is_dir() else (error.strerror or str(error))
+        reason = (
+            "it is not a folder" if os.path.lexists(there) and not there.is_dir() else (error.strerror or str(error))
+        )
         return f"{there} cannot be written to: {reason[:1].lower()}{reason[1:]}"
     return None

@@ -173,11 +173,11 @@ def _content(path: str | Path) -> tuple[bytes, bool]:
     except FileNotFoundError:
         raise ConfigError([Fault.at(file, NOWHERE, (), "no such file")]) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "this is no usable path"
+        reason = getattr(error, "strerror", None) or "this is not a usable path"
         raise ConfigError([Fault.at(file, NOWHERE, (), f"cannot be read: {reason}")]) from None
     if b"\0" in data[:_HEAD]:  # which no YAML in UTF-8 holds, and every container of video does
         message = (
-            "this is no text; expected a streams.yaml. A video is looked at with 'pipeline probe', processed with "
+            "this is not text; expected a streams.yaml. A video is looked at with 'pipeline probe', processed with "
             "'pipeline replay'"
         )
         raise ConfigError([Fault.at(file, NOWHERE, (), message)])

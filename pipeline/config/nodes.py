@@ -44,7 +44,7 @@ def compose(data: bytes, file: str) -> tuple[yaml.Node | None, dict[int, str]]:
         raise ConfigError([Fault.at(file, mark_of(mark), (), _syntax_message(error))]) from None
     except (ValueError, OverflowError):
         # PyYAML hands the numbers of \U escapes to chr() unchecked.
-        raise ConfigError([Fault.at(file, mark_of(loader.get_mark()), (), "this escape is no character")]) from None
+        raise ConfigError([Fault.at(file, mark_of(loader.get_mark()), (), "this escape is not a character")]) from None
     finally:
         loader.dispose()
 

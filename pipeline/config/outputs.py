@@ -44,7 +44,7 @@ def _fixed_folder(text: str, info: ValidationInfo) -> str:
 def events_beside(results: str) -> str | None:
     """Where the events of a results file go: ``out/gate.events.jsonl`` beside ``out/gate.jsonl``.
 
-    None beside what is no file (a pipe, ``/dev/stdout``): nothing can be laid there.
+    None beside what is not a file (a pipe, ``/dev/stdout``): nothing can be laid there.
     """
     if results.startswith("/dev/") or (os.path.exists(results) and not os.path.isfile(results)):
         return None

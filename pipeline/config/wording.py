@@ -39,7 +39,7 @@ def kind_of(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, bool):
-        return "a truth value (YAML reads yes, no, on, off, true and false so)"
+        return "a truth value (YAML reads yes, no, on, off, true and false as one)"
     if isinstance(value, (int, float)):
         return "a number"
     if isinstance(value, str):

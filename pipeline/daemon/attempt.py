@@ -224,7 +224,7 @@ class Attempt:
         self._say("%s", compared)
         least = settings.min_agreement
         if compared.agreement.count_a and compared.share < HARDLY and least is None:
-            text = "model swap %d: it finds hardly anything of what %s finds; model.swap.min_agreement would refuse it"
+            text = "model swap %d: it finds hardly any of what %s finds; model.swap.min_agreement would refuse it"
             log.warning(text, self.number, self._before.path, extra=EVENT)
         if least is not None and not compared.agreement.frames:
             raise Refused(f"{compared}, and model.swap.min_agreement asks for that")

@@ -92,13 +92,13 @@ class Supervisor:
         self._say_frozen(live)
         stale = [one for one in live if now_ns - self._watched[one].moved_ns > self._limit_ns(one)]
         if late:
-            log.warning("this look came late: suspecting this machine; nothing is done for a moment")
+            log.warning("this check came late: suspecting this machine; doing nothing for a moment")
             for watched in self._watched.values():  # nobody could have moved: their time begins anew
                 watched.first_frames, watched.first_ns, watched.moved_ns = watched.frames, now_ns, now_ns
             return
         if len(live) > 1 and 2 * len(stale) > len(live) and not self._suspecting:  # once: the next look acts
             self._suspecting = True
-            text = "%d of %d feeds went stale at once: suspecting this machine; nothing is done for a moment"
+            text = "%d of %d feeds went stale at once: suspecting this machine; doing nothing for a moment"
             log.warning(text, len(stale), len(live))
             return
         self._suspecting = False

@@ -94,7 +94,7 @@ class Swapper:
         elif asked or wanted != self._tried:  # what was refused is tried again only when something about it is new
             self._next = self._tried = wanted
             if attempt is not None:
-                attempt.drop("superseded", "the file asks for another model by now")
+                attempt.drop("superseded", "the file now asks for another model")
 
     def look(self) -> None:
         """See how far an attempt is, and begin the next one."""

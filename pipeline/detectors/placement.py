@@ -50,7 +50,7 @@ def choose_precision(wanted: str, device: torch.device, quantized: bool) -> Prec
         quantized: the file computes in int8 already; then it runs as it is.
 
     Raises:
-        ModelLoadError: another word, or a precision that is not to be had here.
+        ModelLoadError: another word, or a precision that is not available here.
     """
     if wanted not in PRECISIONS:
         near = difflib.get_close_matches(wanted, PRECISIONS, n=1)

@@ -36,7 +36,7 @@ def load_plugin(name: str, options: Options) -> Family | None:
         options: keyword arguments of the factory.
 
     Raises:
-        ModelLoadError: it cannot be imported or called, or what it returns is no adapter.
+        ModelLoadError: it cannot be imported or called, or what it returns is not an adapter.
     """
     point = installed().get(name)
     if point is None and ":" not in name:
@@ -85,9 +85,9 @@ def _find(name: str) -> Any:
 def _family(name: str, adapter: Any) -> Family:
     missing = [each for each in _NEEDED if not hasattr(adapter, each)]
     if missing or not isinstance(adapter.preprocessing, Preprocessing):
-        lacks = f"it has no {', '.join(missing)}" if missing else "its preprocessing is no Preprocessing"
+        lacks = f"it has no {', '.join(missing)}" if missing else "its preprocessing is not a Preprocessing"
         raise ModelLoadError(
-            f"model.adapter: {name!r} made a {type(adapter).__name__}, which is no adapter: {lacks}; see the class "
+            f"model.adapter: {name!r} made a {type(adapter).__name__}, which is not an adapter: {lacks}; see the class "
             "Adapter in pipeline.detectors.adapter"
         )
 

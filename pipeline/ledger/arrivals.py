@@ -120,7 +120,7 @@ class Camera:
     def add(self, frames: Int64Array) -> None:
         """Add frames, (n, 3): when each was read, its pts, and its epoch."""
         for epoch, rows in by_epoch(frames[:, 2]):
-            if epoch != self._epoch:  # what lies between two epochs is no interval of the camera's
+            if epoch != self._epoch:  # what lies between two epochs is not an interval of the camera's
                 self.intervals.reset()
                 self.behind.reset()
                 self.drift = Drift()
@@ -238,7 +238,7 @@ class Arrivals:
             self._look_at_what_was_left()
 
     def _begin(self, epoch: int) -> SmoothedChange:
-        if epoch != self._epoch:  # what lies between two epochs is no jitter of the camera's
+        if epoch != self._epoch:  # what lies between two epochs is not jitter of the camera's
             self._transit.reset()
             self._epoch = epoch
         return self._transit

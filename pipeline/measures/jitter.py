@@ -86,7 +86,7 @@ class IntervalJitter:
 
     def add(self, times_ns: Int64Array, passed: BoolArray | None = None, nominal_ns: int | None = None) -> None:
         """Successive moments, (n, series) monotonic nanoseconds; ``passed``, of the same shape: which are there (None:
-        all). ``nominal_ns``: the interval that is no freeze; None: what is one cannot be said."""
+        all). ``nominal_ns``: the interval that is not a freeze; None: what is one cannot be said."""
         if len(times_ns):
             self.add_each([self], times_ns, passed, ONE, [nominal_ns])
 

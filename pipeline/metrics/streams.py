@@ -49,7 +49,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
     stalls = Family("counter", "pipeline_stalls", "Times that the stream stood still", ["stream"])
     params = Family("counter", "pipeline_param_changes", "Changes of picture size or codec", ["stream"])
     breaks = Family("counter", "pipeline_discontinuities", "Breaks in the time stamps", ["stream"])
-    again = Family("counter", "pipeline_duplicate_pictures", "Pictures that were the one before once more", ["stream"])
+    again = Family("counter", "pipeline_duplicate_pictures", "Pictures identical to the one before", ["stream"])
     events = Family(
         "counter",
         "pipeline_stream_events",

@@ -34,7 +34,7 @@ class Copy:
     Attributes:
         stream: as it was asked for.
         config: as it is run: a recording at the pace of its time stamps, again and again, with all that was asked for.
-        seconds: how much of a camera was kept; None of what is no camera.
+        seconds: how much of a camera was kept; None of what is not a camera.
     """
 
     stream: StreamConfig

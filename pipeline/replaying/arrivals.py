@@ -74,7 +74,7 @@ class ArrivalsReplay(Replay):
             )
             self._of_stream = {name: _settings(recording, name, options) for name in recording.streams}
         except (ValidationError, KeyError, TypeError) as error:
-            raise UsageError(f"{folder}: is damaged: its settings are none that this program knows") from error
+            raise UsageError(f"{folder}: is damaged: its settings are not those of this program") from error
         _refuse_what_it_brought(folder, model, options)
         self._model, self._settings = sections(self.options, Config(model=model))
         self.streams = list(recording.streams)

@@ -77,7 +77,7 @@ def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if name not in ours and os.path.lexists(folder / name):
             raise UsageError(
-                f"{folder / name}: is there already and not from an earlier run here, by its report.json; it would be "
+                f"{folder / name}: already exists and is not from an earlier run here, by its report.json; it would be "
                 "replaced: give another --out, or move it away"
             )
 

@@ -23,7 +23,7 @@ def camera_facts(camera: Mapping[str, Any] | None) -> list[tuple[str, str | None
         ("frames behind the promptest, p99", f"{milliseconds(behind['p99_ms'])} ms" if behind else None),
         ("lens to result, p50 and p99", _both(glass) if glass else None),
         ("its wall clock and this one's differ by", f"{-apart_s:+,.1f} s" if apart_s else None),
-        ("pictures that came once more", f"{known['duplicates']:,}" if known.get("duplicates") else None),
+        ("pictures identical to the one before", f"{known['duplicates']:,}" if known.get("duplicates") else None),
     ]
 
 

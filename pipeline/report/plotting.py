@@ -32,7 +32,7 @@ _NAMES: Final = {code: f"var(--{name})" for name, code in _CODES.items()}
 _SETTINGS: Final[Any] = {
     "svg.fonttype": "none",  # letters stay letters: the page's font, and they can be searched and copied
     "svg.hashsalt": "",
-    "text.parse_math": False,  # a name with two dollar signs is no formula
+    "text.parse_math": False,  # a name with two dollar signs is not a formula
     "font.size": 11,
     "path.simplify": True,
     "lines.solid_capstyle": "round",

@@ -44,7 +44,7 @@ def read_report(path: Path) -> dict[str, Any]:
     try:
         report = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"{file}: is no JSON: {error}") from error
+        raise UsageError(f"{file}: is not JSON: {error}") from error
     if not isinstance(report, dict) or report.get("command") not in ("replay", "run"):
         raise UsageError(f"{file}: is not the report of a replay or a run")
     missing = [key for key in _KEYS if key not in report]
@@ -53,5 +53,5 @@ def read_report(path: Path) -> dict[str, Any]:
             f"streams.{name}.{key}" for key in _OF_A_STREAM if not isinstance(stream, dict) or key not in stream
         ]
     if missing:
-        raise UsageError(f"{file}: is no report that this version understands: without {', '.join(missing[:3])}")
+        raise UsageError(f"{file}: is not a report that this version understands: without {', '.join(missing[:3])}")
     return report

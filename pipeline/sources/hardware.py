@@ -75,7 +75,7 @@ class Hardware:
             reason = _tried(word)
             self._tried[word] = _Tried(now_ns(), reason)
         if reason and said and (known is None or known.reason != reason):
-            _log.warning("hwaccel: %s is not to be had here (%s); the CPU decodes", word, reason)
+            _log.warning("hwaccel: %s is not available here (%s); the CPU decodes", word, reason)
         elif not reason and (known is None or known.reason):
             _log.info("hwaccel: %s decodes what it can", word)
         return reason

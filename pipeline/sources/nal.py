@@ -38,7 +38,7 @@ def unneeded_by(codec: str, extradata: bytes | None) -> Unneeded | None:
 
 
 def _h264(header: int) -> bool | None:
-    """By the first byte of a NAL unit; None where it is no slice."""
+    """By the first byte of a NAL unit; None where it is not a slice."""
     return not header & 0x60 if 1 <= header & 0x1F <= 5 else None
 
 

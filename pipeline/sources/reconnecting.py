@@ -34,9 +34,9 @@ class Reconnecting:
     - The n-th pause in a row is drawn from [0, min(max_backoff_s, first_backoff_s * 2**n)], "full jitter", so that
       cameras that failed together do not return together (M. Brooker, Exponential Backoff And Jitter, 2015).
     - Pauses start small again once a connection delivered frames for ``healthy_s``.
-    - Wrong credentials, a missing path and what is no usable video (SourceInvalid: a camera in the middle of a restart
-      or of a change of its settings looks like that too) wait ``slow_lane_s``; their states are ``auth_failed`` for the
-      first and ``failed`` for the others. :meth:`wake` ends that wait.
+    - Wrong credentials, a missing path and what is not a usable video (SourceInvalid: a camera in the middle of a
+      restart or of a change of its settings looks like that too) wait ``slow_lane_s``; their states are ``auth_failed``
+      for the first and ``failed`` for the others. :meth:`wake` ends that wait.
     - Index and pts go on over a reconnect; the gap in pts is the time that really passed; the epoch grows.
 
     Each change between live and one of the others is logged once, however often the camera is tried in between.

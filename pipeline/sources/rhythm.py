@@ -51,7 +51,7 @@ def same_beginning(frames: Sequence[Moment], packets: Sequence[Moment]) -> bool:
 
 
 def intervals(moments: Sequence[Moment]) -> Intervals:
-    """How far apart the frames are; what lies between two epochs is no interval."""
+    """How far apart the frames are; what lies between two epochs is not an interval."""
     gaps = [after - before for (epoch, before), (next_epoch, after) in pairwise(moments) if epoch == next_epoch]
     if not gaps:
         return Intervals(0.0, 0.0, 0.0)

@@ -85,7 +85,7 @@ class _Answering:
             await self._app(scope, receive, send)
             return
         except HTTPException as error:
-            names = {404: ("NotFound", "there is nothing here"), 405: ("Method", "this method is not for this path")}
+            names = {404: ("NotFound", "there is nothing here"), 405: ("Method", "this path does not take this method")}
             kind, message = names.get(error.status_code, ("Refused", "refused"))
             answer = refusal(error.status_code, kind, message, dict(error.headers or {}))
         await answer(scope, receive, send)

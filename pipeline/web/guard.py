@@ -70,7 +70,7 @@ class Guard:
             log.error("http: %s: %s", type(error).__name__, error, exc_info=log.isEnabledFor(logging.DEBUG))
             if began:
                 raise
-            await refusal(500, "InternalError", "internal error; the log knows more")(scope, receive, send_with_headers)
+            await refusal(500, "InternalError", "internal error; see the log")(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         # The protocol bounds a head that is still coming; one that came at once may be longer.
@@ -86,7 +86,7 @@ class Guard:
         # Following a link to a page is harmless; a foreign page that sends, or embeds what is here, is not.
         visit = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
         if not visit and foreign_page(given_hosts[0], headers.get("origin"), fetch_site):
-            return refusal(403, "Origin", "requests by pages of other sites are refused")
+            return refusal(403, "Origin", "requests from pages of other sites are refused")
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal() and len(length) < 12 and int(length) <= MOST_BODY_BYTES):
             return refusal(413, "TooLarge", f"at most {MOST_BODY_BYTES} bytes are taken", {"connection": "close"})

@@ -14,7 +14,7 @@ def split_host(header: str) -> str | None:
         return None
     try:
         parts = urlsplit(f"//{header}")
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises where it is not a number
         return parts.hostname
     except ValueError:
         return None
@@ -24,7 +24,7 @@ class Hosts:
     """A page of another site can make its own name point to this machine (DNS rebinding): it then asks for that name.
 
     Served are ``localhost``, the configured names, and loopback addresses; where others can reach the server, any
-    address, since an address is no name that somebody could have repointed.
+    address, since an address is not a name that somebody could have repointed.
     """
 
     def __init__(self, *, loopback_only: bool, names: Iterable[str] = ()) -> None:

@@ -71,7 +71,7 @@ def tls_context(config: ServerConfig) -> ssl.SSLContext | None:
         # An encrypted key would make OpenSSL ask for its passphrase on the terminal.
         context.load_cert_chain(config.tls.cert_file, config.tls.key_file, password=lambda: b"")
     except (ssl.SSLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or "it is no PEM file"
+        reason = getattr(error, "reason", None) or "it is not a PEM file"
         raise ConfigError(
             f"server.tls: certificate and key cannot be used ({reason}); expected a PEM certificate and its PEM key, "
             "not encrypted"

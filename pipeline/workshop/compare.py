@@ -86,7 +86,7 @@ class Comparison:
         return self.a.ms / self.b.ms
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; ``size_ratio`` is None where one of them is no file."""
+        """For JSON; ``size_ratio`` is None where one of them is not a file."""
         sizes = (self.a.size_bytes, self.b.size_bytes)
         return {
             "a": self.a.as_dict(),

@@ -55,7 +55,7 @@ def lines(folder: Path, stream: str) -> dict[int, bytes]:
 
 
 def refuse(word: str) -> Any:
-    raise AssertionError(f"{word} is no JSON")
+    raise AssertionError(f"{word} is not JSON")
 
 
 @pytest.mark.parametrize("way", [(), ("--inline",)], ids=["threads", "inline"])

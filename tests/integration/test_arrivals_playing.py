@@ -248,7 +248,7 @@ def test_what_cannot_be_played_is_refused_in_a_line(
         (["a.mp4", "--pace", "virtual"], "it needs --arrivals DIR"),
         (["a.mp4", "--arrivals", "rec"], "leave out the SOURCE"),
         (["--arrivals", "rec", "--pace", "asap"], "virtual (default) or realtime"),
-        (["--arrivals", "rec", "--resume"], "--resume says nothing to recorded arrivals"),
+        (["--arrivals", "rec", "--resume"], "--resume has no meaning for recorded arrivals"),
         (["--arrivals", "rec", "--show"], "--pace realtime leaves it free"),
     ],
 )

@@ -131,7 +131,7 @@ def test_check_says_that_nothing_behind_broken_yaml_was_checked(cli: Any, tmp_pa
 def test_a_video_is_no_configuration(command: str, cli: Any, media: Media) -> None:
     run = cli(command, media.clip())
     assert run.code == 2
-    assert "this is no text; expected a streams.yaml. A video is looked at with 'pipeline probe'" in run.err
+    assert "this is not text; expected a streams.yaml. A video is looked at with 'pipeline probe'" in run.err
 
 
 def test_check_refuses_a_model_that_is_none(cli: Any, media: Media, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_check_sees_a_sink_that_could_not_write(cli: Any, model: Path, media: Me
     (tmp_path / "out").write_text("a file where a folder must be")
     run = cli("check", path, "--offline")
     assert run.code == 2
-    assert f"sinks[0].path: {tmp_path / 'out'} cannot be written to: it is no folder" in run.err
+    assert f"sinks[0].path: {tmp_path / 'out'} cannot be written to: it is not a folder" in run.err
 
 
 @pytest.mark.parametrize(

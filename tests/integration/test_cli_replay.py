@@ -271,7 +271,7 @@ def test_a_file_of_somebody_else_is_not_replaced(name: str, replay: Any, clip: P
         run = replay(clip, option)
         assert (run.code, run.out, mine.read_text()) == (2, "", "mine")
         assert run.err == (
-            f"pipeline: out/{mine.name}: is there already and not from an earlier run here, by its report.json; "
+            f"pipeline: out/{mine.name}: already exists and is not from an earlier run here, by its report.json; "
             "it would be replaced: give another --out, or move it away\n"
         )
     assert [path.name for path in mine.parent.iterdir()] == [mine.name]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pipeline report``: a run told again, runs side by side, and what is no report."""
+"""``pipeline report``: a run told again, runs side by side, and what is not a report."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def without(report: dict[str, Any], *path: str) -> dict[str, Any]:
     ("text", "expected"),
     [
         (None, "there is no report.json in this folder"),
-        ("", "is no JSON"),
+        ("", "is not JSON"),
         ("[]", "is not the report of a replay or a run"),
         ('{"command": "bench"}', "is not the report of a replay or a run"),
         ('{"command": "replay"}', "without machine, model, startup_s"),

@@ -109,8 +109,8 @@ class Half:
         ("faulty:missing", "cannot be imported: module 'faulty' has no attribute 'missing'"),
         (":f", "cannot be imported"),
         ("faulty:raises", "failed when it was called: no luck"),
-        ("faulty:nothing", "made a NoneType, which is no adapter: it has no name, preprocessing, check, parse"),
-        ("faulty:Half", "its preprocessing is no Preprocessing"),
+        ("faulty:nothing", "made a NoneType, which is not an adapter: it has no name, preprocessing, check, parse"),
+        ("faulty:Half", "its preprocessing is not a Preprocessing"),
     ],
 )
 def test_what_is_no_adapter_is_refused_in_one_line(adapter: str, said: str, folder: Path, tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ STREAM_FAULTS = [
     (" {name: b, source: §'rtsp:///x'}", "streams[1].source: the URL names no host"),
     (
         " {name: b, source: §'rtsp://cam:99999/x'}",
-        "streams[1].source: the port of the URL is no number from 1 to 65535",
+        "streams[1].source: the port of the URL is not a number from 1 to 65535",
     ),
     (" {name: b, source: b.mp4, fps: §0}", "streams[1].fps: expected a number above 0, found 0"),
     (" {name: b, source: b.mp4, fps: §12:30}", "streams[1].fps: YAML reads this as a number in an unusual notation"),

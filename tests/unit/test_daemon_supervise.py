@@ -87,7 +87,7 @@ def test_when_more_than_half_stand_still_at_once_this_machine_is_suspected(caplo
     for _ in range(4):
         feeds.second("a")
     assert {feeds.state(name) for name in "abc"} == {"live"}
-    assert caplog.messages == ["2 of 3 feeds went stale at once: suspecting this machine; nothing is done for a moment"]
+    assert caplog.messages == ["2 of 3 feeds went stale at once: suspecting this machine; doing nothing for a moment"]
     feeds.second("a")
     assert [feeds.state(name) for name in "abc"] == ["live", "stalled", "stalled"], "one look later it is them"
     feeds.second("a", "b", "c")
@@ -101,7 +101,7 @@ def test_after_the_machine_stood_still_nobody_is_blamed(caplog: pytest.LogCaptur
     feeds.supervisor.look()
     assert {feeds.state(name) for name in "abc"} == {"live"}
     assert feeds.given_up == []
-    assert caplog.messages == ["this look came late: suspecting this machine; nothing is done for a moment"]
+    assert caplog.messages == ["this check came late: suspecting this machine; doing nothing for a moment"]
     for _ in range(4):
         feeds.second("a", "b")
     assert feeds.state("c") == "stalled", "its time began anew"

@@ -157,7 +157,7 @@ def test_the_course_of_a_swap(bench: Bench, caplog: pytest.LogCaptureFixture) ->
     assert len(said) == 5
     assert said[0].endswith("first.pt")
     assert "compared on 32 live frames of 2 streams" in said[1]
-    assert "finds hardly anything of what first.pt finds" in said[2], "which is for somebody to know, and no refusal"
+    assert "finds hardly any of what first.pt finds" in said[2], "which is for somebody to know, and no refusal"
     assert said[3].endswith("other.pt is in use from here on")
     assert said[4].endswith("has served what was queued for it and is let go")
 

@@ -239,12 +239,12 @@ def test_an_archive_that_was_packed_again_is_loaded(cells: bytes, build: Any) ->
 
 PROGRAM = "models/model.json"
 EVIL: dict[str, tuple[str, str, str, str]] = {
-    "a size": (PROGRAM, "Symbol('", "__import__('os').system('touch FILE') or Symbol('", "no arithmetic"),
-    "a function": (PROGRAM, "Symbol('", "exec('FILE') or Symbol('", "no arithmetic"),
-    "a guard": (PROGRAM, '"guards_code": []', "\"guards_code\": [\"open('FILE', 'w')\"]", "no arithmetic"),
-    "an attribute": (PROGRAM, '"guards_code": []', '"guards_code": ["torch.os.system(1)"]', "no arithmetic"),
-    "an operator": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.os.system", "no operator"),
-    "a name within": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.ops.aten.__class__", "no operator"),
+    "a size": (PROGRAM, "Symbol('", "__import__('os').system('touch FILE') or Symbol('", "not arithmetic"),
+    "a function": (PROGRAM, "Symbol('", "exec('FILE') or Symbol('", "not arithmetic"),
+    "a guard": (PROGRAM, '"guards_code": []', "\"guards_code\": [\"open('FILE', 'w')\"]", "not arithmetic"),
+    "an attribute": (PROGRAM, '"guards_code": []', '"guards_code": ["torch.os.system(1)"]', "not arithmetic"),
+    "an operator": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.os.system", "not an operator"),
+    "a name within": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.ops.aten.__class__", "not an operator"),
     "a file": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.ops.aten.from_file.default", "reads and writes"),
     "a file of its own": (PROGRAM, "torch.ops.aten.avg_pool2d.default", "torch.ops.aten.save", "reads and writes"),
     "an input": (

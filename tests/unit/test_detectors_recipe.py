@@ -79,10 +79,10 @@ def test_one_shape_takes_the_special_way_and_all_others_the_plain_one(stored: by
 
 
 def test_what_cannot_be_had_is_refused_in_one_line(stored: bytes) -> None:
-    with pytest.raises(ModelLoadError, match="AOTInductor is not to be had: there is no package"):
+    with pytest.raises(ModelLoadError, match="AOTInductor is not available: there is no package"):
         prepare(loaded(stored), Recipe(way="aotinductor", shape=(1, 3, SIDE, SIDE)))
     if not torch.cuda.is_available():
-        with pytest.raises(ModelLoadError, match="CUDA graph is not to be had: there is no GPU"):
+        with pytest.raises(ModelLoadError, match="CUDA graph is not available: there is no GPU"):
             prepare(loaded(stored), Recipe(way="cuda_graph", shape=(1, 3, SIDE, SIDE)))
     with pytest.raises(ModelLoadError, match="serves one input shape"):
         prepare(loaded(stored), Recipe(way="optimized"))

@@ -24,7 +24,7 @@ def test_all_of_it() -> None:
         "camera's clock": "-16.7 ± 3.5 ppm",
         "frames behind the promptest, p99": "12.2 ms",
         "lens to result, p50 and p99": "102 and 160 ms",
-        "pictures that came once more": "1,234",
+        "pictures identical to the one before": "1,234",
     }
 
 

@@ -36,7 +36,7 @@ def test_asked_for_and_missing_the_cpu_decodes_and_it_is_said_once(caplog: pytes
     with caplog.at_level(logging.WARNING):
         assert [hardware.accelerator("cuda") for _ in range(50)] == [None] * 50
     assert len(caplog.records) == 1
-    assert "hwaccel: cuda is not to be had here (" in caplog.text
+    assert "hwaccel: cuda is not available here (" in caplog.text
     assert "the CPU decodes" in caplog.text
 
 

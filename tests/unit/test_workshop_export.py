@@ -289,7 +289,7 @@ def test_other_files_are_no_weights(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"words")
     with pytest.raises(ModelLoadError, match=r"w\.pth: "):
         read_weights(tmp_path / "w.pth")
-    with pytest.raises(ModelLoadError, match="no such file of weights"):
+    with pytest.raises(ModelLoadError, match="no such weights file"):
         read_weights(tmp_path / "nowhere.pth")
     with pytest.raises(ModelLoadError, match="cannot be read: Is a directory"):
         read_weights(tmp_path)

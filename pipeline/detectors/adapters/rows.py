@@ -41,7 +41,7 @@ class Rows:
             raise refuse_shape(outputs, f"({size}, rows, 6)")
 
     def parse(self, outputs: Any, count: int, limits: Limits, spec: InputSpec) -> Parsed:
-        """A row whose class id is no class id (negative, or beyond 65535) is treated like one that is not finite."""
+        """A row whose class id is not a class id (negative, or beyond 65535) is treated like one that is not finite."""
         output = first_tensor(outputs)[:count].float().cpu().numpy()
         detections, invalid = [], []
         for rows in output:

@@ -93,10 +93,10 @@ def load_aotinductor(
         recipe: cannot change machine code.
 
     Raises:
-        ModelLoadError: it is for another machine, does not tell what it takes, or is no detector.
+        ModelLoadError: it is for another machine, does not tell what it takes, or is not a detector.
     """
     if recipe.way != "as_is":
-        raise ModelLoadError(f"{name}: {recipe.name} is not to be had for an AOTInductor package")
+        raise ModelLoadError(f"{name}: {recipe.name} is not available for an AOTInductor package")
     module = load_package(data, name, device)
     try:
         text = module.package.loader.get_call_spec()[0]

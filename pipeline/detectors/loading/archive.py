@@ -48,7 +48,7 @@ def read_archive(data: bytes, name: str) -> Archive:
         name: how the messages call it.
 
     Raises:
-        ModelLoadError: it is no model that can be run (the message says what it is), or its code reads and writes
+        ModelLoadError: it is not a model that can be run (the message says what it is), or its code reads and writes
             files.
     """
     try:
@@ -91,7 +91,7 @@ def _read_code(archive: zipfile.ZipFile, own: Mapping[str, zipfile.ZipInfo], nam
     """The operators that TorchScript calls."""
     code = [member for inner, member in own.items() if inner.startswith("code/") and inner.endswith(".py")]
     if sum(member.file_size for member in code) > _LONGEST_CODE:
-        raise _refused(name, f"TorchScript with more than {_LONGEST_CODE >> 20} MB of code", "this is no detector")
+        raise _refused(name, f"TorchScript with more than {_LONGEST_CODE >> 20} MB of code", "this is not a detector")
     text = "\n".join(archive.read(member).decode("utf-8", "replace") for member in code)
     if reason := file_access(text):
         raise ModelLoadError(f"{name}: its code is refused: {reason}")

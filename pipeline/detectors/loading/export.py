@@ -49,10 +49,10 @@ def load_export(
         recipe: of which only the memory layout concerns an exported program.
 
     Raises:
-        ModelLoadError: torch cannot load it, or it is no detector.
+        ModelLoadError: torch cannot load it, or it is not a detector.
     """
     if recipe.way != "as_is":
-        raise ModelLoadError(f"{name}: {recipe.name} is not to be had for a torch.export program")
+        raise ModelLoadError(f"{name}: {recipe.name} is not available for a torch.export program")
     _only_tensors(data, name)
     try:
         with silent_logs():
@@ -121,7 +121,7 @@ def _taken(program: torch.export.ExportedProgram, pictures: int | None, name: st
     first = program.graph_signature.user_inputs[0]
     values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name == first]
     if not values or not isinstance(values[0], torch.Tensor):
-        raise ModelLoadError(f"{name}: its first input is no tensor; pictures were expected")
+        raise ModelLoadError(f"{name}: its first input is not a tensor; pictures were expected")
     sides = tuple(_side(side, program) for side in values[0].shape)
     return Taken(sides, str(values[0].dtype).removeprefix("torch."), pictures)
 

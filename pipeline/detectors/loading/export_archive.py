@@ -80,7 +80,7 @@ def _parsed(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, hook: Callable[[dict[str, Any]], Any] | None = None
 ) -> dict[str, Any]:
     if info.file_size > _LONGEST_JSON:
-        raise _refused(name, f"{info.filename} of {info.file_size} bytes; this is no detector")
+        raise _refused(name, f"{info.filename} of {info.file_size} bytes; this is not a detector")
     try:
         value = json.loads(archive.read(info), object_hook=hook)
         if isinstance(value, dict) and (hook is not None or isinstance(value["config"], dict)):
@@ -122,7 +122,7 @@ def _operator(target: object, operators: set[str]) -> None:
             raise _Suspicious(f"it calls {operator}, which reads and writes files on this machine")
         operators.add(operator)
     elif text.removeprefix("_operator.") not in _OF_OPERATOR and not _ARITHMETIC.fullmatch(text):
-        raise _Suspicious(f"it calls {text[:60]!r}, which is no operator")
+        raise _Suspicious(f"it calls {text[:60]!r}, which is not an operator")
 
 
 def _expression(text: object, attributes: frozenset[str]) -> None:
@@ -130,9 +130,9 @@ def _expression(text: object, attributes: frozenset[str]) -> None:
     try:
         tree = ast.parse(str(text).strip() or "0", mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
-        raise _Suspicious(f"a size that is no expression: {str(text)[:60]!r}") from exc
+        raise _Suspicious(f"a size that is not an expression: {str(text)[:60]!r}") from exc
     if not all(isinstance(node, _ALLOWED) and _harmless(node, attributes) for node in ast.walk(tree)):
-        raise _Suspicious(f"an expression that is no arithmetic: {str(text)[:60]!r}")
+        raise _Suspicious(f"an expression that is not arithmetic: {str(text)[:60]!r}")
 
 
 def _harmless(node: ast.AST, attributes: frozenset[str]) -> bool:

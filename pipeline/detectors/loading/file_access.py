@@ -9,7 +9,7 @@ FILE_OPERATORS = frozenset({"from_file", "save"})
 """All that have a file's name among their arguments, by ``torch._C._jit_get_all_schemas()`` of torch 2.15."""
 
 _COMMENT = re.compile(r"#[^\n]*")
-# torch writes getattr only where an attribute's name is no identifier, with the name as one plain literal.
+# torch writes getattr only where an attribute's name is not an identifier, with the name as one plain literal.
 _PLAIN_GETATTR = re.compile(r"""\bgetattr\(([^,"']{0,300}), ?"([^"\\\n]{0,300})"\)""")
 _WORD = re.compile(r"\b(from_file|save)\b(?!\s*[.:])")
 _NESTED = 8

@@ -34,7 +34,7 @@ _MAGIC: tuple[tuple[bytes, int, str], ...] = (
 
 
 def describe_foreign(data: bytes, suffix: str, size: int | None = None) -> tuple[str, str]:
-    """Name the format of bytes that are no zip archive.
+    """Name the format of bytes that are not a zip archive.
 
     Args:
         data: the whole file, or the beginning of a large one.
@@ -96,7 +96,7 @@ def describe_zip(members: list[str], pickled: bytes) -> tuple[str, str]:
         return _describe_pickle(pickled, "a PyTorch checkpoint (torch.save), not TorchScript")
     if any(name.startswith("word/") or name == "[Content_Types].xml" for name in members):
         return "an office document", "give a TorchScript file"
-    return f"a zip archive of {count(len(members), 'file')} that is no TorchScript", EXPORT_REMEDY
+    return f"a zip archive of {count(len(members), 'file')} that is not TorchScript", EXPORT_REMEDY
 
 
 def _describe_pickle(pickled: bytes, otherwise: str) -> tuple[str, str]:

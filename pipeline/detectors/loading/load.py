@@ -64,7 +64,7 @@ def load_model(
 
     Raises:
         ModelLoadError: the file cannot be read, anybody may change it and it is not pinned, it is not what was pinned,
-            or it is no detector that torch can load.
+            or it is not a detector that torch can load.
     """
     name = str(path)
     data = _pinned(Path(path), name, sha256)

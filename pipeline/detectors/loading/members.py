@@ -3,7 +3,7 @@
 
 torch takes the folder of the first member for the root, reads only below it, compares names without regard to case,
 and takes one of several that have the same name. Python's zip reader and the one in torch (miniz) also look for the
-table of contents in different ways. Archives for which that makes a difference are no exports of torch.
+table of contents in different ways. Archives for which that makes a difference are not exports of torch.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def read_metadata(side_files: Mapping[str, str], name: str) -> Metadata:
         name: how the messages call the model.
 
     Raises:
-        ModelLoadError: the metadata are damaged, or describe a model that is no detector of RGB pictures.
+        ModelLoadError: the metadata are damaged, or describe a model that is not a detector of RGB pictures.
     """
     if OWN_KEY in side_files:
         return _own(_parse(side_files[OWN_KEY], OWN_KEY, name), name)

@@ -49,7 +49,7 @@ def prepare(module: torch.nn.Module, recipe: Recipe = DEFAULT, package: bytes | 
             is what is loaded, whatever its path names by now.
 
     Raises:
-        ModelLoadError: the recipe's ``way`` is not to be had for this module, or here.
+        ModelLoadError: the recipe's ``way`` is not available for this module, or here.
     """
     with quiet():
         raw = module.eval()
@@ -65,7 +65,7 @@ def prepare(module: torch.nn.Module, recipe: Recipe = DEFAULT, package: bytes | 
         try:
             special = _WAYS[recipe.way](raw, module, recipe, package)
         except Exception as exc:
-            raise ModelLoadError(f"{recipe.name} is not to be had: {one_line(exc)}") from exc
+            raise ModelLoadError(f"{recipe.name} is not available: {one_line(exc)}") from exc
     return Specialised(recipe.shape, special, module)
 
 

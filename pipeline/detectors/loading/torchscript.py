@@ -35,7 +35,7 @@ def load_torchscript(
         package: the whole of the recipe's package, if it names one.
 
     Raises:
-        ModelLoadError: torch cannot load it, or it is no detector.
+        ModelLoadError: torch cannot load it, or it is not a detector.
     """
     if quantized:
         hush_int8()

@@ -32,13 +32,13 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as exc:
-        raise ModelLoadError(f"{path}: no such file of weights; DEFAULT, none or a file was expected") from exc
+        raise ModelLoadError(f"{path}: no such weights file; DEFAULT, none or a file was expected") from exc
     except OSError as exc:
         raise ModelLoadError(f"{path}: the weights cannot be read: {exc.strerror or exc}") from exc
     except pickle.UnpicklingError as exc:
         raise ModelLoadError(f"{path}: this holds more than weights, and is not run. Remedy: {remedy}") from exc
     except (RuntimeError, ValueError, EOFError, KeyError, IndexError, AttributeError) as exc:
-        raise ModelLoadError(f"{path}: these are no weights: {one_line(exc)}. Remedy: {remedy}") from exc
+        raise ModelLoadError(f"{path}: these are not weights: {one_line(exc)}. Remedy: {remedy}") from exc
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

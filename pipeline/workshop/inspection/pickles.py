@@ -71,7 +71,7 @@ class Walk:
     """
 
     def __init__(self, data: bytes) -> None:
-        """Read; raises ValueError where ``data`` is no whole pickle, or takes more than ``MOST_OPCODES``."""
+        """Read; raises ValueError where ``data`` is not a whole pickle, or takes more than ``MOST_OPCODES``."""
         self.globals: dict[tuple[str, str], Global] = {}
         self._stack: list[Any] = []
         self._marks: list[int] = []
@@ -211,14 +211,14 @@ def _fill(target: Any, values: list[Any]) -> None:
     if isinstance(target, list):
         target.extend(values)
     elif not isinstance(target, Object):
-        raise TypeError("it appends to something that is no list")
+        raise TypeError("it appends to something that is not a list")
 
 
 def _set(target: Any, pairs: list[tuple[Any, Any]]) -> None:
     if isinstance(target, Pairs):
         target.items.extend(pairs)
     elif not isinstance(target, Object):  # an OrderedDict and its like are filled after they were made
-        raise TypeError("it sets items of something that is no dict")
+        raise TypeError("it sets items of something that is not a dict")
     elif isinstance(target.state, Pairs):
         target.state.items.extend(pairs)
     else:

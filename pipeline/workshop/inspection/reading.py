@@ -25,7 +25,7 @@ MOST_MEMBER = 64 << 20
 MOST_READ = 256 << 20
 """Bytes of all members together that are read whole."""
 
-_HEAD = 64 << 20  # of a file that is no archive: enough to tell what it is
+_HEAD = 64 << 20  # of a file that is not an archive: enough to tell what it is
 _BLOCK = 1 << 20
 _DOUBTS = 10  # are told one by one
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods expand without a bound, and torch has none
@@ -93,7 +93,7 @@ def opened(path: Path) -> Iterator[Members]:
     """Open a model file. Nothing of it is run or unpickled.
 
     Raises:
-        ModelLoadError: the file cannot be read, is no zip archive (the message says what it is), or is damaged; also
+        ModelLoadError: the file cannot be read, is not a zip archive (the message says what it is), or is damaged; also
             when the block meets damage.
     """
     name = str(path)

@@ -118,7 +118,7 @@ def _no_compiler(bench: Bench) -> str:
     if bench.about.cuda:
         return "TorchScript is converted for CPUs only here"
     if bench.subject.model.startswith(PREFIX):
-        return "a built-in model is no file that could be converted"
+        return "a built-in model is not a file that could be converted"
     if not bench.about.tensor:
         return "the model takes a list of pictures, which torch's converter does not"
     if not any(map(shutil.which, ("g++", "c++", "clang++"))):
