@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pipeline.errors import SinkError
 from pipeline.events import StreamEvent
@@ -101,7 +101,8 @@ class Outlet:
     def __init__(self, sink: Sink, capacity: int, policy: Policy, *, required: bool = False) -> None:
         self.sink = sink
         self.required = required
-        self.account = SinkLedger(sink.name)
+        limited: Any = sink if getattr(sink, "segments_removed", None) is not None else None
+        self.account = SinkLedger(sink.name, removed=limited and (lambda: limited.segments_removed))
         self._lock = threading.Lock()
         self._tells = getattr(sink, "event", None) if getattr(sink, "wants_events", False) else None
         # Only results may be pushed out: a lost Began or Ended would leave files open or never made.

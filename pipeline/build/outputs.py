@@ -14,12 +14,14 @@ from pipeline.config.outputs import (
     SinkConfig,
     VideoSinkConfig,
 )
+from pipeline.config.rotation import RotateConfig, VideoRotateConfig
 from pipeline.protocols import Sink
 from pipeline.sinks.coco import CocoSink
 from pipeline.sinks.csv_file import CsvSink
 from pipeline.sinks.jsonl import JsonlSink
 from pipeline.sinks.mot import MotSink
 from pipeline.sinks.record_file import Rotate
+from pipeline.sinks.segments import Segments
 from pipeline.sinks.video import VideoSink
 
 
@@ -40,19 +42,30 @@ def sinks(configs: Sequence[SinkConfig], run_id: str) -> list[Sink]:
     for name, config in zip(sink_names(configs), configs, strict=True):
         match config:
             case JsonlSinkConfig(path=path, rotate=rotate, fsync=fsync, events_path=events):
-                full = Rotate(rotate.max_mb, rotate.keep) if rotate is not None else None
+                full = _rotate(rotate)
                 made.append(
                     JsonlSink(path, mode="append", run_id=run_id, rotate=full, fsync=fsync, events=events, name=name)
                 )
-            case CsvSinkConfig(path=path):
-                made.append(CsvSink(path, mode="append", name=name))
+            case CsvSinkConfig(path=path, rotate=rotate):
+                made.append(CsvSink(path, mode="append", rotate=_rotate(rotate), name=name))
             case MotSinkConfig(path=path):
                 made.append(MotSink(path, mode="append", name=name))
             case CocoSinkConfig(path=path):
                 made.append(CocoSink(path, mode="append", name=name))
-            case VideoSinkConfig(path=path):
-                made.append(VideoSink(path, mode="append", name=name))
+            case VideoSinkConfig(path=path, rotate=segments):
+                made.append(VideoSink(path, mode="append", rotate=_segments(segments), name=name))
     return made
+
+
+def _rotate(config: RotateConfig | None) -> Rotate | None:
+    return None if config is None else Rotate(config.max_mb, config.keep)
+
+
+def _segments(config: VideoRotateConfig | None) -> Segments | None:
+    if config is None:
+        return None
+    most = None if config.limit_gb is None else round(config.limit_gb * 1e9)
+    return Segments(config.segment_s, config.keep, config.keep_days, most)
 
 
 def saved(wanted: Sequence[str], folder: Path, keep: Sequence[str] = (), run_id: str | None = None) -> list[Sink]:

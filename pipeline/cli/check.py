@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(path: Path, offline: bool) -> Findings:
     from pipeline.cli.writable import unwritable
-    from pipeline.config import survey_config
+    from pipeline.config import growth_warnings, survey_config
 
     found = Findings()
     try:
@@ -100,7 +100,7 @@ def _check(path: Path, offline: bool) -> Findings:
         if not offline and any(fault_as_data(fault)["line"] for fault in error.faults):  # it is there, but no YAML
             found.unchecked.extend(("model", "streams"))
         return found
-    found.warnings.extend(loaded.warnings)
+    found.warnings.extend((*loaded.warnings, *growth_warnings(loaded.config, loaded.document)))
     found.faults.extend(loaded.faults)
     found.unchecked.extend(() if offline else loaded.unread)
     for entry in loaded.quarantined:

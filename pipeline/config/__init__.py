@@ -3,6 +3,7 @@
 
 from pipeline.config.credentials import resolve_source
 from pipeline.config.faults import Fault, StreamFault
+from pipeline.config.growth import growth_warnings
 from pipeline.config.loader import (
     LoadedConfig,
     Survey,
@@ -17,13 +18,13 @@ from pipeline.config.outputs import (
     CsvSinkConfig,
     JsonlSinkConfig,
     MotSinkConfig,
-    RotateConfig,
     ServerConfig,
     SinkConfig,
     TlsConfig,
     VideoSinkConfig,
 )
 from pipeline.config.placing import model_fault, placing_model_faults, stream_fault
+from pipeline.config.rotation import RotateConfig, VideoRotateConfig
 from pipeline.config.schema import json_schema
 from pipeline.config.telemetry import TelemetryConfig
 
@@ -46,7 +47,9 @@ __all__ = [
     "Survey",
     "TelemetryConfig",
     "TlsConfig",
+    "VideoRotateConfig",
     "VideoSinkConfig",
+    "growth_warnings",
     "json_schema",
     "load_config",
     "load_config_quarantining",

@@ -14,12 +14,12 @@ from pydantic import (
     BeforeValidator,
     Field,
     StrictBool,
-    StrictInt,
     StrictStr,
     ValidationInfo,
     model_validator,
 )
 
+from pipeline.config.rotation import RotateConfig, Rotation, VideoRotateConfig, VideoRotation, false_is_none
 from pipeline.config.values import LocalPath, Section, local_path, refusal
 
 _PLACEHOLDER = re.compile(r"\{[^}]*\}?")
@@ -51,10 +51,6 @@ def events_beside(results: str) -> str | None:
     return results.removesuffix(".jsonl") + ".events.jsonl"
 
 
-def _false_is_none(value: object) -> object:
-    return None if value is False else value
-
-
 def _listen(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not (colon and host and port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65536):
@@ -83,15 +79,7 @@ Required = Annotated[
 ]
 
 
-class RotateConfig(Section):
-    """When a file is full, and how many full ones are kept beside it."""
-
-    max_mb: float = Field(
-        default=100.0, gt=0, le=1_000_000, strict=True, description="Megabytes (10^6 bytes) a file may reach."
-    )
-    keep: StrictInt = Field(
-        default=5, ge=1, le=10_000, description="Full files kept, as `<file>.1` (newest) to `<file>.<keep>`."
-    )
+_ROTATE = "When to begin a new file, and how many are kept; `false`: one file that grows without bound."
 
 
 class JsonlSinkConfig(Section):
@@ -101,10 +89,7 @@ class JsonlSinkConfig(Section):
     path: Template = Field(
         description="File to append to, such as `out/{stream}.jsonl`. Without `{stream}` all streams share one file."
     )
-    rotate: Annotated[
-        RotateConfig | None,
-        BeforeValidator(_false_is_none, json_schema_input_type=RotateConfig | Literal[False] | None),
-    ] = Field(default_factory=RotateConfig, description="When to begin a new file; `false` for never.")
+    rotate: Rotation = Field(default_factory=RotateConfig, description=_ROTATE)
     fsync: Literal["never", "interval", "always"] = Field(
         default="interval",
         description="When lines are made safe against a power loss: left to the system, once a second, each.",
@@ -112,7 +97,7 @@ class JsonlSinkConfig(Section):
     required: Required = False
 
     events: Annotated[
-        Template | None, BeforeValidator(_false_is_none, json_schema_input_type=Template | Literal[False] | None)
+        Template | None, BeforeValidator(false_is_none, json_schema_input_type=Template | Literal[False] | None)
     ] = Field(
         default=None,
         description="File for events of streams: cameras that go and come back, stalls, other sizes and codecs. Unset: "
@@ -130,11 +115,14 @@ class CsvSinkConfig(Section):
 
     type: Literal["csv"]
     path: Template = Field(description="File per stream, such as `out/{stream}.csv`.")
+    rotate: Rotation = Field(default_factory=RotateConfig, description=_ROTATE)
     required: Required = False
 
 
 class MotSinkConfig(Section):
-    """MOTChallenge text, one line per detection."""
+    """MOTChallenge text, one line per detection.
+
+    A format for recordings: with a live camera it grows without bound."""
 
     type: Literal["mot"]
     path: Template = Field(description="File per stream, such as `out/{stream}.mot.txt`.")
@@ -142,7 +130,9 @@ class MotSinkConfig(Section):
 
 
 class CocoSinkConfig(Section):
-    """COCO results of all streams together, written when the run ends; a later run writes `coco.2.json` and so on."""
+    """COCO results of all streams together, written when the run ends; a later run writes `coco.2.json` and so on.
+
+    A format for recordings: with a live camera it grows without bound."""
 
     type: Literal["coco"]
     path: FolderPath = Field(description="Folder for `coco.json` and `coco_images.json`.")
@@ -150,10 +140,16 @@ class CocoSinkConfig(Section):
 
 
 class VideoSinkConfig(Section):
-    """H.264 video with the boxes drawn; a later run writes `<file>.2.mp4` and so on."""
+    """H.264 video with the boxes drawn, in segments. Each plays by itself, and has when it began (UTC) and a number in
+    its name: `out/gate.2026-11-28T13-03-56Z.17.mp4`. Nothing but such files is ever removed."""
 
     type: Literal["video"]
     path: Template = Field(description="File per stream, such as `out/{stream}.mp4`.")
+    rotate: VideoRotation = Field(
+        default_factory=VideoRotateConfig,
+        description="How long segments are, and how many are kept; `false`: one file per start, which grows without "
+        "bound, `<file>.2.mp4` and so on after the first; none is removed.",
+    )
     required: Required = False
 
 

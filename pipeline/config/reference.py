@@ -21,7 +21,8 @@ from pipeline.config.models import (
     StreamSettings,
     SwapConfig,
 )
-from pipeline.config.outputs import SINK_TYPES, RotateConfig, ServerConfig, TlsConfig
+from pipeline.config.outputs import SINK_TYPES, ServerConfig, TlsConfig
+from pipeline.config.rotation import RotateConfig, VideoRotateConfig
 from pipeline.config.telemetry import TelemetryConfig
 from pipeline.config.values import SCHEMES, Section
 
@@ -63,7 +64,8 @@ def markdown() -> str:
         parts += _table(
             f"`type: {name}`", sink, names=tuple(key for key in sink.model_fields if key != "type"), level=3
         )
-    parts += _table("`rotate` of a jsonl sink", RotateConfig, level=3)
+    parts += _table("`rotate` of a jsonl or csv sink", RotateConfig, level=3)
+    parts += _table("`rotate` of a video sink", VideoRotateConfig, level=3)
     parts += _table("`server`", ServerConfig)
     parts += _table("`tls` of the server", TlsConfig, level=3)
     parts += _table("`telemetry`", TelemetryConfig)
@@ -88,7 +90,8 @@ def _default(field: FieldInfo) -> str:
         return "**needed**"
     default = field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel):
-        changed = default.model_dump(mode="json") if isinstance(default, RotateConfig) else {}
+        rotates = isinstance(default, (RotateConfig, VideoRotateConfig))
+        changed = default.model_dump(mode="json", exclude_none=True) if rotates else {}
         return "`{" + ", ".join(f"{key}: {value:g}" for key, value in changed.items()) + "}`" if changed else ""
     if default is None or default == ():
         return ""

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import load_config_quarantining, placing_model_faults
+from pipeline.config import growth_warnings, load_config_quarantining, placing_model_faults
 from pipeline.daemon.attempt import InUse
 from pipeline.daemon.board import Beside, Board, Serve, nothing_beside, served
 from pipeline.daemon.late import LateNews
@@ -226,7 +226,8 @@ class Daemon:
 
     def _begin(self, loaded: LoadedConfig) -> Pipeline | None:
         """Load and warm the detector, open the sinks, start the streams; None where a signal came while it loaded."""
-        for text in (*loaded.warnings, *(fault for stream in loaded.quarantined for fault in stream.faults)):
+        growth = growth_warnings(loaded.config, loaded.document)
+        for text in (*loaded.warnings, *growth, *(fault for stream in loaded.quarantined for fault in stream.faults)):
             log.warning("%s", text)
         from pipeline import build
         from pipeline.daemon.reload import Reloader

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ class SinkLedger:
         faults: times that a stream could not be begun or ended, or the sink not closed: results that counted as
             written may be missing then.
         busy_ns: time spent in writing results and in finishing streams.
+        removed: asks the sink how many files it removed to keep to its limits; None for a sink that has none.
         writes: the newest.
         state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
     """
@@ -38,6 +40,7 @@ class SinkLedger:
     state: SinkState = "ok"
     error: str | None = None
     busy_ns: int = 0
+    removed: Callable[[], int] | None = field(default=None, repr=False, compare=False)
     writes: Lately[Write] = field(default_factory=Lately, repr=False, compare=False)
 
     @property
@@ -63,6 +66,7 @@ class SinkLedger:
                 "lost": self.events_lost,
             },
             "faults": self.faults,
+            **({} if self.removed is None else {"segments_removed": self.removed()}),
             "state": self.state,
             "error": self.error,
         }

@@ -27,6 +27,9 @@ def sink_metrics(sinks: Mapping[str, SinkLedger]) -> Iterator[Family]:
         "Events of streams that the sink was told, kept and lost",
         ["sink", "outcome"],
     )
+    removed = Family(
+        "counter", "pipeline_sink_segments_removed", "Segments of video that were removed to keep to limits", ["sink"]
+    )
     for name, sink in sinks.items():
         up.add([name], float(sink.state == "ok"))
         results.add([name, "received"], sink.received)
@@ -34,7 +37,9 @@ def sink_metrics(sinks: Mapping[str, SinkLedger]) -> Iterator[Family]:
         events.add([name, "received"], sink.events_received)
         events.add([name, "written"], sink.events_written)
         events.add([name, "lost"], sink.events_lost)
+        if sink.removed is not None:
+            removed.add([name], sink.removed())
         counted = dict(sink.lost)
         for reason in dict.fromkeys((*REASONS, *counted)):
             lost.add([name, reason], counted.get(reason, 0))
-    yield from (up, results, lost, events)
+    yield from (up, results, lost, events, removed)

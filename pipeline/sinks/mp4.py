@@ -32,8 +32,9 @@ class _WholeWrites:
     """What libav writes to: unbuffered, and a short write is continued instead of forgotten. Not seekable on purpose:
     a fragmented file is never gone back into, so what was written stays as it is."""
 
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    def __init__(self, path: Path, *, new: bool) -> None:
+        found = os.O_EXCL if new else os.O_TRUNC
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | found, 0o666)
         self.failure: OSError | None = None
         self.written = 0
 
@@ -50,6 +51,13 @@ class _WholeWrites:
             raise
         self.written += done
         return done
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            self.failure = error
+            raise
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -69,6 +77,8 @@ class Mp4File:
         fps: about how many frames a second will come; only a hint, the time stamps count.
         matrix: which YUV matrix the pictures are in; written into the file. Range is limited.
         crf, preset, threads: as x264 knows them.
+        new: refuse a path where something is, also a link, instead of replacing it.
+        durable: when it is closed, it is made safe against a power loss.
 
     Raises SinkError from every method.
     """
@@ -84,13 +94,16 @@ class Mp4File:
         crf: float = 23,
         preset: str = "veryfast",
         threads: int = 1,
+        new: bool = False,
+        durable: bool = False,
     ) -> None:
         self.path = path
+        self._durable = durable
         self.width = width
         self.height = height
         self._last_key: int | None = None
         try:
-            self._out = _WholeWrites(path)
+            self._out = _WholeWrites(path, new=new)
         except OSError as error:
             raise sink_error("open", path, error) from error
         try:
@@ -157,6 +170,8 @@ class Mp4File:
         try:
             self._mux(None)
             self._container.close()
+            if self._durable:
+                self._out.sync()
         except (OSError, av.error.FFmpegError) as error:
             raise self._explained(error) from error
         finally:
@@ -180,3 +195,25 @@ class Mp4File:
         if isinstance(cause, OSError) and not isinstance(cause, av.error.FFmpegError):
             return sink_error("write", self.path, cause)
         return SinkError(f"cannot encode {self.path} ({self.width}x{self.height}, H.264): {cause}")
+
+
+def has_pictures(path: Path) -> bool:
+    """Whether a file that may be cut off holds one whole fragment at least; raises OSError.
+
+    ISO/IEC 14496-12, 4.2: a box begins with its size (32 bits, big-endian; 1: 64 bits follow the type) and its type.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        at = 0
+        while at + 8 <= size:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:], "big")
+            if length < 8 or at + length > size:
+                return False
+            if head[4:8] == b"mdat":
+                return True
+            at += length
+    return False

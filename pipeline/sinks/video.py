@@ -3,25 +3,31 @@
 
 from __future__ import annotations
 
-import glob
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import cv2
 
+from pipeline.complaints import Complaints
 from pipeline.errors import SinkError
 from pipeline.frame import Matrix, Picture, Result, StreamInfo
 from pipeline.sinks.canvas import YuvCanvas
 from pipeline.sinks.drawing import caption, paint
 from pipeline.sinks.mp4 import TICKS_PER_SECOND, Mp4File
-from pipeline.sinks.paths import StreamPaths, sink_error
+from pipeline.sinks.parts import Files, Parts
+from pipeline.sinks.paths import StreamPaths
 from pipeline.sinks.planes import even, fill_planes
+from pipeline.sinks.segments import SegmentFiles, Segments
 from pipeline.sinks.stream_files import Mode
-from pipeline.timing import rfc3339
+from pipeline.sinks.timeline import Timeline
+from pipeline.timing import SYSTEM, Clock, rfc3339
 
-_LONGEST_GAP = 3600 * TICKS_PER_SECOND
-_SLOWEST = TICKS_PER_SECOND  # a frame's assumed duration where nothing is known is at most this
+log = logging.getLogger("pipeline")
+
+_LOOK_EVERY_NS = 60_000_000_000
+"""How often segments are looked through for those that are too old."""
 
 
 @dataclass(slots=True)
@@ -30,33 +36,17 @@ class _Recording:
 
     Attributes:
         info: the stream.
-        part: number of the current file.
+        files: how its files are called.
+        timeline: when its frames are shown.
         file: the current file, or None before the first picture and after an error.
         shape: displayed width and height and matrix of the pictures in ``file``.
-        shift: what is added to a frame's ticks; not 0 after a break in the time stamps and in later parts.
-        last: ticks of the last frame in ``file``, or None.
-        interval: ticks between the last two frames.
     """
 
     info: StreamInfo
-    part: int = 1
+    files: Files
+    timeline: Timeline
     file: Mp4File | None = None
     shape: tuple[int, int, Matrix] | None = None
-    shift: int = 0
-    last: int | None = None
-    interval: int = TICKS_PER_SECOND // 25
-
-    def place(self, pts_s: float) -> int:
-        """Ticks for the next frame: its own pts, unless that does not advance or leaps by more than an hour."""
-        ticks = round(pts_s * TICKS_PER_SECOND)
-        if self.last is None:
-            self.shift = 0 if self.part == 1 and ticks >= 0 else -ticks
-        elif not 0 < ticks + self.shift - self.last <= _LONGEST_GAP:
-            self.shift = self.last + self.interval - ticks
-        else:
-            self.interval = min(ticks + self.shift - self.last, _SLOWEST)
-        self.last = ticks + self.shift
-        return self.last
 
 
 class VideoSink:
@@ -65,6 +55,8 @@ class VideoSink:
     - pts are the results' own, to 1/90000 s. Where they do not advance (a reconnect) it goes on one interval later.
     - A change of picture size starts another file, ``<stream>.2.mp4``, whose time starts at 0; so does the first frame
       after a failed write. A dot cannot be part of a stream's name, so no other stream is in the way.
+    - With ``rotate`` every file is a segment of some length, named by the time when it began, its time starts at 0, and
+      old ones are removed: see :mod:`pipeline.sinks.segments`. No frame is in two, and each begins with a key frame.
     - Drawn straight into the YUV planes: the picture is not converted unless it is RGB. The odd pixel of an odd size is
       repeated. Full range becomes limited range.
     - A killed process leaves a file that plays up to its last complete fragment: see :class:`Mp4File`.
@@ -72,8 +64,12 @@ class VideoSink:
     Args:
         path: template such as ``out/{stream}.mp4``.
         mode: ``replace`` removes what an earlier run left, ``append`` begins with the first part number that is free.
+        rotate: segments, and what is kept of them; whatever the mode, only what these limits say is removed.
         crf, preset, threads: quality, effort and threads of each encoder.
         captions: write the stream's name and the time into the lower left corner.
+
+    Attributes:
+        segments_removed: how many were, since it was made; None without ``rotate``.
     """
 
     wants_pictures = True
@@ -83,19 +79,26 @@ class VideoSink:
         path: str | Path,
         *,
         mode: Mode = "replace",
+        rotate: Segments | None = None,
         crf: float = 23,
         preset: str = "veryfast",
         threads: int = 1,
         captions: bool = False,
         name: str = "video",
+        clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
+        self.segments_removed = None if rotate is None else 0
         self._paths = StreamPaths(path)
         self._mode = mode
+        self._rotate = rotate
         self._crf = crf
         self._preset = preset
         self._threads = threads
         self._captions = captions
+        self._clock = clock
+        self._complaints = Complaints(log, clock)
+        self._looked_ns: int | None = None
         self._recordings: dict[str, _Recording] = {}
         self._begun: set[str] = set()
 
@@ -110,14 +113,7 @@ class VideoSink:
     def begin(self, stream: StreamInfo) -> None:
         """Get ready for a stream; its file is made by its first picture. Raises SinkError."""
         self.end(stream.name)  # of a stream of the same name that was removed a moment ago
-        recording = _Recording(stream)
-        if stream.fps:
-            recording.interval = max(1, min(round(TICKS_PER_SECOND / stream.fps), _SLOWEST))
-        first = self._paths.of(stream.name)
-        if self._mode == "replace" and stream.name not in self._begun:
-            self._remove_parts(first)
-        self._begun.add(stream.name)
-        self._recordings[stream.name] = recording
+        self._recordings[stream.name] = _Recording(stream, self._files(stream.name), Timeline(stream.fps))
 
     def write(self, result: Result) -> None:
         """Draw and encode one frame; raises SinkError."""
@@ -126,7 +122,8 @@ class VideoSink:
         if result.stream not in self._recordings:
             self.begin(StreamInfo(result.stream))
         recording = self._recordings[result.stream]
-        file = self._file_for(recording, result.picture)
+        self._remove_old()
+        file = self._file_for(recording, result, result.picture)
         frame, planes = file.blank()
         try:
             fill_planes(result.picture, *planes)
@@ -136,9 +133,10 @@ class VideoSink:
         paint(canvas, result.detections, result.labels)
         if self._captions:
             caption(canvas, f"{result.stream}  {_clock(result)}")
-        ticks = recording.place(result.pts)
+        ticks = recording.timeline.place(result.pts, recording.files.own_start)
         try:
-            file.write(frame, ticks, recording.interval)
+            file.write(frame, ticks, recording.timeline.interval)
+            recording.files.grown(file.bytes_written)
         except SinkError:
             self._give_up(recording)
             raise
@@ -146,8 +144,8 @@ class VideoSink:
     def end(self, stream: str) -> None:
         """Finish the stream's file; raises SinkError."""
         recording = self._recordings.pop(stream, None)
-        if recording is not None and recording.file is not None:
-            recording.file.close()
+        if recording is not None:
+            self._finish(recording)
 
     def close(self) -> None:
         """Finish all files; raises the first SinkError after all of them were tried."""
@@ -160,53 +158,85 @@ class VideoSink:
         if failure is not None:
             raise failure
 
-    def _file_for(self, recording: _Recording, picture: Picture) -> Mp4File:
-        shape = (picture.width, picture.height, picture.matrix)
-        if recording.file is not None and recording.shape != shape:
-            file, recording.file = recording.file, None
-            recording.last = None
-            file.close()
-        if recording.file is None:
-            first = self._paths.of(recording.info.name)
-            # Whatever has something in it stays: an earlier part, or an earlier run's in the mode append.
-            while _has_content(_part(first, recording.part)):
-                recording.part += 1
-            recording.file = Mp4File(
-                _part(first, recording.part),
-                even(picture.width),
-                even(picture.height),
-                fps=recording.info.fps,
-                matrix=picture.matrix,
-                crf=self._crf,
-                preset=self._preset,
-                threads=self._threads,
+    def _files(self, stream: str) -> Files:
+        first = self._paths.of(stream)
+        if self._rotate is not None:
+            return SegmentFiles(
+                first,
+                self._rotate,
+                lambda path, why: self._tell_removed(stream, path, why),
+                lambda error: self._complaints.say(logging.WARNING, stream, "segment kept", str(error)),
             )
+        parts = Parts(first)
+        if self._mode == "replace" and stream not in self._begun:
+            parts.remove()
+        self._begun.add(stream)
+        return parts
+
+    def _file_for(self, recording: _Recording, result: Result, picture: Picture) -> Mp4File:
+        shape = (picture.width, picture.height, picture.matrix)
+        if recording.file is not None and (recording.shape != shape or self._is_full(recording, result.pts)):
+            self._finish(recording)
+        if recording.file is None:
+            path = recording.files.next(self._clock.wall_ns() if result.wall_ns is None else result.wall_ns)
+            try:
+                recording.file = Mp4File(
+                    path,
+                    even(picture.width),
+                    even(picture.height),
+                    fps=recording.info.fps,
+                    matrix=picture.matrix,
+                    crf=self._crf,
+                    preset=self._preset,
+                    threads=self._threads,
+                    new=self._rotate is not None,
+                    durable=self._rotate is not None,
+                )
+            except SinkError:
+                recording.files.failed(path)
+                raise
             recording.shape = shape
         return recording.file
 
-    def _remove_parts(self, first: Path) -> None:
-        try:
-            first.unlink(missing_ok=True)
-            for later in first.parent.glob(f"{glob.escape(first.stem)}.*{first.suffix}"):
-                if later.name[len(first.stem) + 1 : -len(first.suffix) or None].isdigit():
-                    later.unlink()
-        except OSError as error:
-            raise sink_error("replace", first, error) from error
+    def _finish(self, recording: _Recording) -> None:
+        file, recording.file = recording.file, None
+        recording.timeline.begin_again()
+        if file is not None:
+            try:
+                file.close()
+            except SinkError:
+                recording.files.failed(file.path)
+                raise
+
+    def _is_full(self, recording: _Recording, pts_s: float) -> bool:
+        rule, file, timeline = self._rotate, recording.file, recording.timeline
+        if rule is None or file is None:
+            return False
+        if rule.segment_bytes is not None and file.bytes_written >= rule.segment_bytes:
+            return True
+        return timeline.leaps(pts_s) or timeline.following(pts_s) >= rule.seconds * TICKS_PER_SECOND
+
+    def _remove_old(self) -> None:
+        """Once a minute, of all streams that were begun: their cameras may be away."""
+        if self._rotate is None or self._rotate.keep_days is None:
+            return
+        now_ns = self._clock.now_ns()
+        if self._looked_ns is None or now_ns - self._looked_ns >= _LOOK_EVERY_NS:
+            self._looked_ns = now_ns
+            for recording in self._recordings.values():
+                recording.files.remove_old(self._clock.wall_ns())
+
+    def _tell_removed(self, stream: str, path: Path, why: str) -> None:
+        self.segments_removed = (self.segments_removed or 0) + 1
+        self._complaints.say(logging.INFO, stream, "segment removed", f"segment removed: {path} ({why})")
 
     def _give_up(self, recording: _Recording) -> None:
-        """Leave a file that could not be written further as it is; the next picture begins the next part."""
+        """Leave a file that could not be written further as it is; the next picture begins the next one."""
         file, recording.file = recording.file, None
-        recording.last = None
+        recording.timeline.begin_again()
         if file is not None:
             file.abandon()
-
-
-def _has_content(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
-
-
-def _part(first: Path, number: int) -> Path:
-    return first if number == 1 else first.with_name(f"{first.stem}.{number}{first.suffix}")
+            recording.files.failed(file.path)
 
 
 def _clock(result: Result) -> str:
