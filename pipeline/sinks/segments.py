@@ -185,7 +185,8 @@ class SegmentFiles:
             reason = self._over(growing)
             if reason is None:
                 return
-            failure = self._remove(segment, reason) or failure
+            refused = self._remove(segment, reason)
+            failure = failure or refused
         if failure is not None and self._over(growing) is not None:
             raise failure
 

@@ -8,7 +8,7 @@ import os
 import resource
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -19,6 +19,7 @@ from pipeline.errors import SinkError
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.protocols import Sink
 from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, VideoSink
+from pipeline.sinks.segments import SegmentName, Segments
 
 LABELS = {0: "person"}
 RNG = np.random.default_rng(3)
@@ -202,6 +203,60 @@ def test_a_video_goes_on_in_its_next_part(tmp_path: Path) -> None:
             for packet in container.demux(video=0):
                 whole += bool(packet.size)
         assert whole >= frame - 10 - 5 - 2
+
+    in_child(body)
+
+
+def test_segments_go_on_after_a_full_disk(tmp_path: Path) -> None:
+    def body() -> None:
+        sink = VideoSink(tmp_path / "{stream}.mp4", mode="append", rotate=Segments(keep=5))
+        sink.open()
+        sink.begin(StreamInfo("cam", fps=10))
+        with files_up_to(600_000):
+            frame = 0
+            while attempts(sink, range(frame, frame + 1)):
+                frame += 1
+                assert frame < 200
+        kept = attempts(sink, range(frame + 1, frame + 25))
+        sink.close()
+        torn, whole = sorted(tmp_path.iterdir(), key=lambda path: int(path.suffixes[-2][1:]))
+        assert kept == list(range(frame + 1, frame + 25))
+        with av.open(str(whole)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 24
+        with suppress(av.error.InvalidDataError), av.open(str(torn)) as container:
+            played = 0
+            for _ in container.decode(video=0):
+                played += 1
+        assert played >= frame - 10 - 5 - 2
+
+    in_child(body)
+
+
+@pytest.mark.parametrize("limit", [1, 600, 3000])
+@pytest.mark.parametrize("rotate", [None, Segments(keep=5)])
+def test_no_files_without_pictures_pile_up_where_only_their_heads_fit(
+    tmp_path: Path, limit: int, rotate: Segments | None
+) -> None:
+    """And the film that is there stays: a full disk is no reason to remove more than the limits say."""
+
+    def body() -> None:
+        old = SegmentName(1_795_870_000 * 10**9, 1).beside(tmp_path / "cam.mp4")
+        old.write_bytes(b"x" * 100)
+        sink = VideoSink(tmp_path / "{stream}.mp4", mode="append", rotate=rotate)
+        sink.open()
+        sink.begin(StreamInfo("cam", fps=10))
+        with files_up_to(limit):
+            for frame in range(100):
+                with suppress(SinkError):
+                    sink.write(result(frame))
+                assert len(list(tmp_path.iterdir())) <= 2, "the old one, and one that is being tried"
+            with suppress(SinkError):
+                sink.end("cam")
+        assert [path.name for path in tmp_path.iterdir()] == [old.name]
+        sink.begin(StreamInfo("cam", fps=10))
+        assert attempts(sink, range(100, 103)) == [100, 101, 102]
+        sink.close()
+        assert len(list(tmp_path.iterdir())) == 2
 
     in_child(body)
 

@@ -18,6 +18,8 @@ import pytest
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.sinks import CsvSink, JsonlSink, VideoSink
 from pipeline.sinks.record_file import Rotate
+from pipeline.sinks.segments import SegmentName, Segments
+from tests.films import number_of, numbered
 
 LABELS = {0: "person"}
 
@@ -124,3 +126,37 @@ def test_a_video_plays_up_to_the_stated_loss(tmp_path: Path) -> None:
         assert times == pytest.approx([n / fps for n in range(len(times))], abs=1e-4)
         # one fragment of a second, five frames of look-ahead, and the frame that tells that the fragment is over
         assert len(times) >= reported - fps - 5 - 2
+
+
+def test_segments_that_were_written_play_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    """Killed at moments of chance, six times in one folder: all but the last of each run are whole."""
+    rng = random.Random(6)
+    fps, first, kills = 10, 0, 6
+    reported: list[tuple[int, int]] = []
+    for _ in range(kills):
+
+        def write_on(report: Callable[[], None], begin: int = first) -> None:
+            sink = VideoSink(tmp_path / "{stream}.mp4", mode="append", rotate=Segments(seconds=3.0, keep=1000))
+            sink.open()
+            sink.begin(StreamInfo("cam", fps=fps))
+            for frame in range(begin, 10**9):
+                sink.write(numbered(frame, (frame - begin) / fps))
+                report()
+
+        count = killed_after(rng.randint(25, 90), write_on)
+        reported.append((first, first + count))
+        first += 512  # whatever follows is of the next run
+    shown: dict[int, list[int]] = {}
+    for path in tmp_path.iterdir():
+        name = SegmentName.parse(path.name, tmp_path / "cam.mp4")
+        assert name is not None
+        numbers = shown.setdefault(name.number, [])
+        with suppress(av.error.InvalidDataError), av.open(str(path)) as container:
+            numbers.extend(number_of(frame.to_ndarray(format="gray")) for frame in container.decode(video=0))
+    assert sorted(shown) == list(range(1, len(shown) + 1))
+    frames = [number for _, numbers in sorted(shown.items()) for number in numbers]
+    assert frames == sorted(set(frames)), "in order, none twice"
+    for begin, end in reported:
+        of_run = [frame for frame in frames if begin <= frame < begin + 512]
+        assert of_run == list(range(begin, begin + len(of_run))), "none lost between two segments"
+        assert len(of_run) >= end - begin - fps - 5 - 2

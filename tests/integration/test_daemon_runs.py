@@ -41,8 +41,10 @@ def test_results_are_appended(no_network: FakeDetector, tmp_path: Path, monkeypa
     once = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     assert Daemon(path).run() == 0
     twice = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    new = {"bars.2.mp4", "coco.2.json", "coco_images.2.json"}
+    (second,) = [name for name in twice if re.fullmatch(r"bars\.[0-9T-]+Z\.2\.mp4", name)]
+    new = {second, "coco.2.json", "coco_images.2.json"}
     assert set(twice) == set(once) | new
+    assert sum(name.endswith(".1.mp4") for name in once) == 1
     for name, content in once.items():
         assert twice[name].startswith(content), f"{name} lost what it held"
     assert len(twice["bars.csv"].splitlines()) == 1 + 2 * 40, "one header"

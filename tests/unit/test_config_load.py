@@ -199,7 +199,7 @@ GLOBAL_FAULTS = [
     ),
     ("sinks: [{type: csv}]\n" + GOOD, "1:9: sinks[0].path: this key is missing"),
     (
-        "sinks: [{type: csv, path: a, rotate: {}}]\n" + GOOD,
+        "sinks: [{type: mot, path: a, rotate: {}}]\n" + GOOD,
         "1:30: sinks[0].rotate: unknown key here; it belongs in an entry of 'sinks'",
     ),
     ("sinks: [{type: csv, path: 'a/{name}.csv'}]\n" + GOOD, "1:27: sinks[0].path: the only placeholder is {stream}"),
@@ -209,6 +209,18 @@ GLOBAL_FAULTS = [
     (
         "sinks: [{type: jsonl, path: a, rotate: {max_mb: 0}}]\n" + GOOD,
         "1:49: sinks[0].rotate.max_mb: expected a number above 0, found 0",
+    ),
+    (
+        "sinks: [{type: video, path: a, rotate: {segment_s: 90000, keep_days: 1}}]\n" + GOOD,
+        "1:70: sinks[0].rotate.keep_days: less than one segment (segment_s) would be kept",
+    ),
+    (
+        "sinks: [{type: video, path: a, rotate: {max_mb: 1}}]\n" + GOOD,
+        "1:41: sinks[0].rotate.max_mb: unknown key; did you mean 'max_gb'?",
+    ),
+    (
+        "sinks: [{type: video, path: a, rotate: {segment_s: 0.5}}]\n" + GOOD,
+        "1:52: sinks[0].rotate.segment_s: expected a number at least 1, found 0.5",
     ),
     (
         "sinks: [{type: jsonl, path: a, rotate: {max: 1}}]\n" + GOOD,

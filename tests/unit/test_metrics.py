@@ -99,6 +99,7 @@ def ledger() -> Ledger:
         ledger.batch(BatchRun("detect:0", 1, size, 1, 2, 3))
     ledger.sinks["jsonl"] = SinkLedger("jsonl", received=10, written=8, events_received=4, events_written=4)
     ledger.sinks["jsonl"].lost["overflow"] = 2
+    ledger.sinks["video"] = SinkLedger("video", removed=lambda: 7)
     return ledger
 
 
@@ -137,6 +138,8 @@ def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert found["pipeline_jitter_seconds{kind=departure,stage=follow,stream=gate}"] == pytest.approx(0, abs=1e-9)
     assert found["pipeline_sink_up{sink=jsonl}"] == 1
     assert found["pipeline_sink_lost_total{reason=overflow,sink=jsonl}"] == 2
+    assert found["pipeline_sink_segments_removed_total{sink=video}"] == 7
+    assert "pipeline_sink_segments_removed_total{sink=jsonl}" not in found, "it has no segments"
     assert found["pipeline_config_last_reload_success{}"] == 1
 
 

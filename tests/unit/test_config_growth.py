@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a daemon's files may come to: limits, and the warnings where there is none or the disk is smaller."""
+
+from __future__ import annotations
+
+import os
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline import build
+from pipeline.config import Config, growth_warnings, parse_config
+from pipeline.config.rotation import VideoRotateConfig
+from pipeline.errors import ConfigError
+from pipeline.sinks.segments import Segments
+
+CAMERA = "{name: gate, source: 'rtsp://10.0.0.5/1'}"
+
+
+def warnings(streams: str, sinks: str) -> list[str]:
+    loaded = parse_config(f"streams: [{streams}]\nsinks: [{sinks}]\n".encode(), file="s.yaml")
+    return [str(warning) for warning in growth_warnings(loaded.config, loaded.document)]
+
+
+def video(rotate: str = "") -> VideoRotateConfig | None:
+    given = f", rotate: {rotate}" if rotate else ""
+    loaded = parse_config(f"streams: [{CAMERA}]\nsinks: [{{type: video, path: 'v/{{stream}}.mp4'{given}}}]\n".encode())
+    found: VideoRotateConfig | None = loaded.config.sinks[0].rotate  # type: ignore[union-attr]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rotate", "segments"),
+    [
+        ("", Segments(3600.0, None, None, 10_000_000_000)),
+        ("{segment_s: 60}", Segments(60.0, None, None, 10_000_000_000)),
+        ("{keep: 3}", Segments(3600.0, 3, None, None)),
+        ("{keep_days: 30}", Segments(3600.0, None, 30.0, None)),
+        ("{keep_days: 30, max_gb: 250}", Segments(3600.0, None, 30.0, 250_000_000_000)),
+    ],
+)
+def test_video_is_bounded_unless_told_otherwise(
+    rotate: str, segments: Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Segments | None] = []
+    monkeypatch.setattr("pipeline.sinks.making.VideoSink", lambda path, **options: made.append(options["rotate"]))
+    sinks = parse_config(
+        f"streams: [{CAMERA}]\nsinks: [{{type: video, path: a{', rotate: ' * bool(rotate)}{rotate}}}]\n".encode()
+    ).config.sinks
+    build.sinks(sinks, "run")
+    assert made == [segments]
+
+
+def test_false_switches_it_off() -> None:
+    assert video("false") is None
+
+
+@pytest.mark.parametrize(
+    ("sink", "said"),
+    [
+        ("type: mot, path: '{stream}.txt'", "mot is a format for recordings"),
+        ("type: coco, path: out", "coco is a format for recordings"),
+        ("type: jsonl, path: '{stream}.j', rotate: false", "jsonl has rotate: false"),
+        ("type: csv, path: '{stream}.c', rotate: false", "csv has rotate: false"),
+        ("type: video, path: '{stream}.mp4', rotate: false", "video has rotate: false"),
+    ],
+)
+def test_a_sink_that_is_not_bounded_is_told_once(sink: str, said: str) -> None:
+    cameras = CAMERA + ", {name: lobby, source: 'rtsp://10.0.0.6/1'}"
+    (only,) = warnings(cameras, "{type: jsonl, path: 'x/{stream}'}, {" + sink + "}")
+    assert re.fullmatch(rf"s\.yaml:2:\d+: sinks\[1\]: {said}: with gate it grows without bound", only)
+
+
+@pytest.mark.parametrize(
+    ("stream", "endless"),
+    [
+        (CAMERA, True),
+        ("{name: a, source: 'v4l2:/dev/video0'}", True),
+        ("{name: a, source: a.mp4, loop: true}", True),
+        ("{name: a, source: a.mp4}", False),
+        ("{name: a, source: 'pattern:?frames=40'}", False),
+        ("{name: a, source: 'rtsp://10.0.0.5/1', enabled: false}", False),
+    ],
+)
+def test_what_ends_may_have_any_sink(stream: str, endless: bool) -> None:
+    assert bool(warnings(stream, "{type: mot, path: a.txt}")) == endless
+
+
+def test_usual_sinks_are_bounded() -> None:
+    sinks = "{type: jsonl, path: 'a/{stream}'}, {type: csv, path: 'b/{stream}'}, {type: video, path: 'c/{stream}'}"
+    assert warnings(CAMERA, sinks) == []
+
+
+def test_limits_that_a_disk_cannot_hold_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_blocks=25_000, f_frsize=1_000_000))
+    cameras = ", ".join(f"{{name: c{n}, source: 'rtsp://10.0.0.{n}/1'}}" for n in range(3))
+    jsonl, one = "{type: jsonl, path: '/{stream}.jsonl'}", "{type: video, path: '/{stream}.mp4', rotate: {max_gb: 7}}"
+    assert warnings(cameras, f"{jsonl}, {one}") == [], "3 x (7 + 0.6) GB fit"
+    assert warnings(cameras, f"{jsonl}, {one.replace('7', '8')}") == [
+        "s.yaml:2:8: sinks: the files of 3 streams may grow to 25.8 GB, the disk of / has 25: "
+        "lower max_gb or max_mb of rotate"
+    ]
+    assert warnings(cameras, one.replace("{max_gb: 7}", "{keep: 10}")) == [], "nobody knows what ten segments take"
+
+
+def test_python_is_told_the_same() -> None:
+    with pytest.raises(ValueError, match="less than one segment"):
+        VideoRotateConfig(segment_s=86_401, keep_days=1)
+    assert Config(sinks=({"type": "video", "path": "a"},)).sinks[0].rotate == VideoRotateConfig()  # type: ignore[arg-type]
+    with pytest.raises(ConfigError):
+        parse_config(b"streams: [{name: a, source: a}]\nsinks: [{type: video, path: a, rotate: {keep: 0}}]\n")
