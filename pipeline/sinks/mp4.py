@@ -77,8 +77,8 @@ class Mp4File:
         fps: about how many frames a second will come; only a hint, the time stamps count.
         matrix: which YUV matrix the pictures are in; written into the file. Range is limited.
         crf, preset, threads: as x264 knows them.
-        new: refuse a path where something is, also a link, instead of replacing it.
-        durable: when it is closed, it is made safe against a power loss.
+        segment: one file of many. It refuses a path where something is, also a link, instead of replacing it; its last
+            frame lasts as long as it was told; and it is made safe against a power loss when it is closed.
 
     Raises SinkError from every method.
     """
@@ -94,16 +94,16 @@ class Mp4File:
         crf: float = 23,
         preset: str = "veryfast",
         threads: int = 1,
-        new: bool = False,
-        durable: bool = False,
+        segment: bool = False,
     ) -> None:
         self.path = path
-        self._durable = durable
+        self._segment = segment
+        self._duration = 0
         self.width = width
         self.height = height
         self._last_key: int | None = None
         try:
-            self._out = _WholeWrites(path, new=new)
+            self._out = _WholeWrites(path, new=segment)
         except OSError as error:
             raise sink_error("open", path, error) from error
         try:
@@ -160,6 +160,7 @@ class Mp4File:
     def write(self, frame: av.VideoFrame, ticks: int, duration: int) -> None:
         """Encode ``frame``, shown from ``ticks`` (1/90000 s, greater than the last one's) for about ``duration``."""
         frame.pts, frame.time_base, frame.duration = ticks, TIME_BASE, duration
+        self._duration = duration
         if self._last_key is None or ticks - self._last_key >= _KEY_INTERVAL:
             frame.pict_type = av.video.frame.PictureType.I
             self._last_key = ticks
@@ -170,7 +171,7 @@ class Mp4File:
         try:
             self._mux(None)
             self._container.close()
-            if self._durable:
+            if self._segment:
                 self._out.sync()
         except (OSError, av.error.FFmpegError) as error:
             raise self._explained(error) from error
@@ -186,6 +187,8 @@ class Mp4File:
     def _mux(self, frame: av.VideoFrame | None) -> None:
         try:
             for packet in self._stream.encode(frame):
+                if self._segment:  # libx264 has 1 / fps there, which is not how often results of a thinned stream come
+                    packet.duration = self._duration
                 self._container.mux(packet)
         except (OSError, ValueError, av.error.FFmpegError) as error:
             raise self._explained(error) from error
@@ -197,8 +200,8 @@ class Mp4File:
         return SinkError(f"cannot encode {self.path} ({self.width}x{self.height}, H.264): {cause}")
 
 
-def has_pictures(path: Path) -> bool:
-    """Whether a file that may be cut off holds one whole fragment at least; raises OSError.
+def is_bare(path: Path) -> bool:
+    """Whether a file of ours was cut off before one fragment was whole, so that it holds no picture; raises OSError.
 
     ISO/IEC 14496-12, 4.2: a box begins with its size (32 bits, big-endian; 1: 64 bits follow the type) and its type.
     """
@@ -211,9 +214,10 @@ def has_pictures(path: Path) -> bool:
             length = int.from_bytes(head[:4], "big")
             if length == 1:
                 length = int.from_bytes(head[8:], "big")
-            if length < 8 or at + length > size:
-                return False
-            if head[4:8] == b"mdat":
-                return True
+            kind = head[4:8]
+            if length < 8 or (at == 0 and kind != b"ftyp"):
+                return False  # damaged, or another's: nobody can say
             at += length
-    return False
+            if kind == b"mdat" and at <= size:
+                return False
+    return True

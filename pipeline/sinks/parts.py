@@ -8,7 +8,7 @@ import glob
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.sinks.mp4 import has_pictures
+from pipeline.sinks.mp4 import is_bare
 from pipeline.sinks.paths import sink_error
 
 
@@ -89,7 +89,7 @@ class Parts:
 def remove_if_bare(path: Path) -> None:
     """Remove a regular file of ours that holds no whole picture; whatever is in the way of that is left as it is."""
     with contextlib.suppress(OSError):
-        if path.is_file() and not path.is_symlink() and not has_pictures(path):
+        if path.is_file() and not path.is_symlink() and is_bare(path):
             path.unlink()
 
 

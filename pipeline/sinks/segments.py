@@ -125,6 +125,8 @@ class SegmentFiles:
 
     def next(self, wall_ns: int) -> Path:
         """Make room, and say where the next segment goes; raises SinkError where no room could be made."""
+        if self._finished is None:
+            self._remove_bare()
         number = self._look()
         self._remove_old(wall_ns)
         self._make_room(0)
@@ -150,6 +152,12 @@ class SegmentFiles:
             self._kept(error)
         else:
             self._remove_old(wall_ns)
+
+    def _remove_bare(self) -> None:
+        """A killed run may have left a segment without a picture, which would take the place of one that has some."""
+        self._look()
+        if self._finished:
+            remove_if_bare(self._finished[-1].path)
 
     def _look(self) -> int:
         """Read the folder. Returns the highest number that is taken, by whatever kind of file."""

@@ -189,8 +189,7 @@ class VideoSink:
                     crf=self._crf,
                     preset=self._preset,
                     threads=self._threads,
-                    new=self._rotate is not None,
-                    durable=self._rotate is not None,
+                    segment=self._rotate is not None,
                 )
             except SinkError:
                 recording.files.failed(path)

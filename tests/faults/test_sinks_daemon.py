@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -154,6 +155,35 @@ def test_a_disk_that_is_really_full(
     for name in ("a", "b"):
         kept = frames(tmp_path / "out" / f"{name}.jsonl")
         assert kept == list(range(len(kept)))
+
+
+@pytest.mark.slow
+def test_video_on_a_disk_that_is_really_full(
+    daemon: Callable[..., Running], model: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    """Nothing is removed beyond its limits, no empty files gather, and it goes on by itself; then the limits hold."""
+    films = f"type: video, path: '{small_disk}/{{stream}}.mp4', rotate: {{segment_s: 1, keep: 4}}"
+    run = daemon(served(tmp_path, model, films, JSONL))
+    run.until("detector ready")
+    awaited(lambda: len(list(small_disk.glob("a.*Z.[0-9].mp4"))) >= 3, "segments")
+    with full_disk(run, small_disk):
+        run.until("error: sink video: cannot write .*No space left on device")
+        before = {path.name for path in small_disk.iterdir()}
+        lost = sink(run, "video")["lost"]["write_error"]
+        awaited(lambda: sink(run, "video")["lost"]["write_error"] > lost + 100, "more losses")
+        assert sink(run, "jsonl")["lost"] == {}
+        there = {path.name for path in small_disk.iterdir()}
+        assert len(there - before) <= 2, "what is being tried of each stream"
+        assert len(before - there) <= 2, "what was being tried then"
+    run.until("warning: sink video keeps results again, lost so far: [1-9]")
+    awaited(lambda: run.metric("pipeline_sink_segments_removed_total", sink="video") > 4, "removals")
+    code, log = run.end()
+    assert code == 0, log
+    assert re.search(rf"a: segment removed: {small_disk}/a\.[0-9T-]+Z\.\d+\.mp4 \(keep: 4\)", log)
+    assert not any(word in log for word in TRACES), log
+    for name in ("a", "b"):
+        numbers = sorted(int(path.suffixes[-2][1:]) for path in small_disk.glob(f"{name}.*.mp4"))
+        assert len(numbers) <= 5, "four, and the one that was being written"
 
 
 @pytest.mark.slow

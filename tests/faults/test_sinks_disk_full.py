@@ -241,7 +241,7 @@ def test_no_files_without_pictures_pile_up_where_only_their_heads_fit(
 
     def body() -> None:
         old = SegmentName(1_795_870_000 * 10**9, 1).beside(tmp_path / "cam.mp4")
-        old.write_bytes(b"x" * 100)
+        old.write_bytes((100).to_bytes(4, "big") + b"mdat" + b"x" * 92)
         sink = VideoSink(tmp_path / "{stream}.mp4", mode="append", rotate=rotate)
         sink.open()
         sink.begin(StreamInfo("cam", fps=10))

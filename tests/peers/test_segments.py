@@ -31,7 +31,7 @@ def segments(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     clock = ManualClock()
     sink = VideoSink(folder / "{stream}.mp4", rotate=Segments(SECONDS), clock=clock)
     sink.open()
-    sink.begin(StreamInfo("cam", fps=FPS))
+    sink.begin(StreamInfo("cam", fps=25))  # of which `fps: 10` leaves ten
     for frame in range(FRAMES):
         sink.write(numbered(frame, 5.0 + frame / FPS))
         clock.advance(1_000_000_000 // FPS)

@@ -81,7 +81,7 @@ def test_foreign_names(name: str) -> None:
 
 
 class Folder:
-    """A folder with segments of one kilobyte blocks, and what the sink says of them."""
+    """A folder with segments, and what the sink says of them."""
 
     def __init__(self, folder: Path, **rule: float | None) -> None:
         self.folder = folder
@@ -97,7 +97,7 @@ class Folder:
 
     def put(self, number: int, size: int = 8192, began_ns: int | None = None) -> Path:
         path = SegmentName(BEGAN + number * SECOND if began_ns is None else began_ns, number).beside(self.first)
-        path.write_bytes(b"x" * size)
+        path.write_bytes(size.to_bytes(4, "big") + b"mdat" + b"x" * (size - 8))  # a box that would hold pictures
         return path
 
     def numbers(self) -> list[int]:
@@ -140,7 +140,7 @@ def test_what_they_take_together_is_bounded_while_one_grows(tmp_path: Path) -> N
 def test_very_small_files_count_as_what_they_take_on_a_disk(tmp_path: Path) -> None:
     here = Folder(tmp_path, max_bytes=40_960)
     for number in range(1, 101):
-        here.put(number, 1)
+        here.put(number, 8)
     here.files.next(BEGAN)
     assert here.numbers() == list(range(91, 101))
 
@@ -364,3 +364,14 @@ def test_a_name_that_is_taken_meanwhile_is_not_written_into(tmp_path: Path, monk
     sink.close()
     assert taken.is_symlink()
     assert treasure.read_bytes() == b"dear"
+
+
+def test_what_a_killed_run_left_without_a_picture_takes_no_place(tmp_path: Path) -> None:
+    clock = ManualClock()
+    recorded(tmp_path, range(40), Segments(seconds=2.0, keep=2), clock=clock)
+    whole = sorted(tmp_path.iterdir())
+    head = SegmentName(clock.wall_ns(), 3).beside(tmp_path / "cam.mp4")
+    head.write_bytes(whole[0].read_bytes()[:782])
+    sink = recorded(tmp_path, range(40, 45), Segments(seconds=2.0, keep=2), clock=clock)
+    assert sink.segments_removed == 0
+    assert [shown for _, shown, _ in segments(tmp_path)] == [list(range(20)), list(range(20, 40)), list(range(40, 45))]

@@ -17,7 +17,7 @@ from pipeline.errors import SinkError
 from pipeline.frame import Detections, Matrix, Picture, Result, Rotation, StreamInfo
 from pipeline.sinks import VideoSink
 from pipeline.sinks.drawing import PALETTE
-from pipeline.sinks.mp4 import Mp4File
+from pipeline.sinks.mp4 import Mp4File, is_bare
 
 LABELS = {0: "person"}
 
@@ -271,3 +271,25 @@ def test_a_missing_encoder_is_found_when_the_sink_opens(tmp_path: Path, monkeypa
     monkeypatch.setattr(av.codec, "Codec", without)
     with pytest.raises(SinkError, match="this PyAV has no libx264"):
         VideoSink(tmp_path / "{stream}.mp4").open()
+
+
+def test_a_file_is_bare_until_its_first_fragment_is_whole(tmp_path: Path) -> None:
+    record(tmp_path, [result(n, n / 25) for n in range(60)])
+    whole = (tmp_path / "cam.mp4").read_bytes()
+    sizes = [size for _, size in boxes_of(tmp_path / "cam.mp4")]
+    first = sum(sizes[:4])  # ftyp, moov, moof, mdat
+    cut = tmp_path / "cut.mp4"
+    for size in (0, 7, 8, sizes[0], first - sizes[3], first - 1, first, first + 1, len(whole)):
+        cut.write_bytes(whole[:size])
+        assert is_bare(cut) == (size < first), size
+    large = (1).to_bytes(4, "big") + b"mdat" + (24).to_bytes(8, "big") + b"12345678"
+    head = whole[: sizes[0]]
+    for content, bare in (
+        (head + large, False),
+        (head + large[:-1], True),
+        (head + bytes(100), False),
+        (bytes(100), False),
+        (b"no box at all", False),
+    ):
+        cut.write_bytes(content)
+        assert is_bare(cut) == bare
