@@ -17,7 +17,8 @@ SLACK_NS = 50_000_000
 
 
 def written_files(sinks: Iterable[SinkConfig], streams: Iterable[str], since_ns: int) -> list[Path]:
-    """The files of these sinks that were changed since ``since_ns`` (wall time), rotated ones left out.
+    """The files of these sinks that were changed since ``since_ns`` (wall time), rotated ones left out: of segments of
+    video the newest is named.
 
     Later parts (``lobby.2.mp4``, ``coco.2.json``) count.
     """
@@ -32,8 +33,11 @@ def written_files(sinks: Iterable[SinkConfig], streams: Iterable[str], since_ns:
         for path in paths:
             stem, suffix = os.path.splitext(path)
             later = f"{glob.escape(stem)}.[0-9]*{glob.escape(suffix)}"
-            for file in (path, *sorted(glob.glob(later))):
-                if os.path.isfile(file) and os.stat(file).st_mtime_ns >= since_ns - SLACK_NS:
+            files = [file for file in (path, *sorted(glob.glob(later))) if os.path.isfile(file)]
+            if sink.type == "video" and sink.rotate is not None:
+                files = sorted(files, key=os.path.getmtime)[-1:]
+            for file in files:
+                if os.stat(file).st_mtime_ns >= since_ns - SLACK_NS:
                     found[Path(file)] = None
     return [_from_here(file) for file in found]
 
