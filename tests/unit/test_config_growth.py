@@ -44,7 +44,7 @@ def test_video_is_bounded_unless_told_otherwise(
     rotate: str, segments: Segments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Segments | None] = []
-    monkeypatch.setattr("pipeline.sinks.making.VideoSink", lambda path, **options: made.append(options["rotate"]))
+    monkeypatch.setattr("pipeline.build.outputs.VideoSink", lambda path, **options: made.append(options["rotate"]))
     sinks = parse_config(
         f"streams: [{CAMERA}]\nsinks: [{{type: video, path: a{', rotate: ' * bool(rotate)}{rotate}}}]\n".encode()
     ).config.sinks
