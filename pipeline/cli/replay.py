@@ -165,7 +165,9 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
                 replay.prepare()
                 tracing.begin_replay(replay.ledger, str(replay.facts()["model"]["device"]))
                 save_so_far(replay, out)  # from here on every file that appears is accounted for
+                requests.heed()
                 replay.begin()
+                requests.heed()
                 stuck = not _wait(replay, requests, window, lambda: save_so_far(replay, out))
             except ModelHung as failure:
                 stuck, error = True, str(failure)

@@ -51,6 +51,7 @@ class StopRequests:
         """Before ``has_begun`` there is nothing to drain: a signal raises Stopped in the main thread."""
         self.received: int | None = None
         self.aborted = False
+        self._raised: int | None = None
         self._holding = False
         self._has_begun = has_begun
         self._drain = drain
@@ -76,6 +77,15 @@ class StopRequests:
         if not self._listener.is_alive():
             os.close(self._reading)
 
+    def heed(self) -> None:
+        """Hear again what :exc:`Stopped` was raised for and somebody swallowed.
+
+        Python drops what is raised in a finaliser or in a callback of the garbage collector, and a handler may well run
+        in one of those. Called just before the run begins, and just after.
+        """
+        if self._raised is not None:
+            self._on_signal(self._raised, None)
+
     def hold(self) -> None:
         """The run has ended: signals are ignored, so that the report is written whole."""
         self._holding = True
@@ -89,6 +99,7 @@ class StopRequests:
         if self._holding:
             return
         if not self._has_begun():
+            self._raised = number
             raise Stopped(number)
         if self.received is None:
             self.received = number

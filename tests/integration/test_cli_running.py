@@ -199,6 +199,30 @@ def test_a_signal_while_the_main_thread_holds_the_lock_that_draining_needs() -> 
         assert drained.wait(5)
 
 
+class Finalised:
+    """Ends while a signal comes: Python drops whatever the handler raises in there."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_signal_that_came_within_a_finaliser_is_heard_at_the_next_look(begun: bool) -> None:
+    recorder = Recorder()
+    recorder.begun = False
+    with recorder.requests as requests:
+        Finalised()
+        recorder.begun = begun
+        if not begun:
+            with pytest.raises(Stopped):
+                requests.heed()
+        else:
+            requests.heed()
+            assert recorder.drained.wait(5)
+            assert requests.received == signal.SIGINT
+
+
 def test_no_signal_no_thread_left() -> None:
     recorder = Recorder()
     with recorder.requests:

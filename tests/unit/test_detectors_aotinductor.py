@@ -74,12 +74,30 @@ def package(path: Path, facts: dict[str, str], source: str = CHECKS, **members: 
     ],
 )
 def test_what_cannot_run_here_is_refused_in_one_line(
-    facts: dict[str, str], source: str, options: dict[str, Any], said: str, tmp_path: Path
+    facts: dict[str, str],
+    source: str,
+    options: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def no_compiler() -> None:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr("torch._inductor.cpu_vec_isa.pick_vec_isa", no_compiler)  # a package has no need of one
     path = package(tmp_path / "m.pt2", HERE | facts, source)
     with pytest.raises(ModelLoadError, match=said) as error:
         build_detector(path, device="cpu", **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="this machine has no C++ compiler")
+def test_instruction_sets_that_torch_compiles_for_here_are_here(tmp_path: Path) -> None:
+    from torch._inductor.codecache import get_device_information
+
+    facts = {"AOTI_CPU_ISA": get_device_information("cpu")["AOTI_CPU_ISA"]}
+    with pytest.raises(ModelLoadError, match="cannot load this AOTInductor package"):  # which is no library
+        build_detector(package(tmp_path / "m.pt2", HERE | facts), device="cpu")
 
 
 def test_a_package_for_the_cpu_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,10 @@ _FACT = {
     "most": re.compile(r"input_handles\[(\d+)\]: dim value is too large at (\d+), expected to be <= (\d+)"),
     "stride": re.compile(r"input_handles\[(\d+)\]: unmatched stride value at (\d+), expected: (\d+)"),
 }
+_CAPABILITY = {"AVX512": "avx512_f"}
+"""What torch calls an instruction set, where that is not the word of a package in lower case."""
+_EVERYWHERE = {"ASIMD", "VSX", "ZVECTOR", "INVALID_VEC_ISA"}
+"""Each processor of its kind has these, and the kind is compared before."""
 _DTYPE = re.compile(r"_expected_dtype = aoti_torch_dtype_(\w+)\(\)")
 
 
@@ -150,8 +154,6 @@ def _read(data: bytes, name: str) -> tuple[dict[str, str], str]:
 
 def _fits(facts: dict[str, str], device: torch.device, name: str) -> None:
     """Machine code of another machine would crash the process instead of raising."""
-    from torch._inductor.codecache import get_device_information
-
     here = {"AOTI_PLATFORM": sys.platform, "AOTI_MACHINE": platform.machine(), "AOTI_DEVICE_KEY": device.type}
     for key, value in here.items():
         if key in facts and facts[key] != value:
@@ -159,18 +161,16 @@ def _fits(facts: dict[str, str], device: torch.device, name: str) -> None:
             if key == "AOTI_DEVICE_KEY":
                 raise ForAnotherDevice(f"{message}; set device to {facts[key]}, or compile it for {value}")
             raise ModelLoadError(message)
-    with silent_logs():
-        has = str(get_device_information("cpu").get("AOTI_CPU_ISA", "")).split()
-    lacking = [word for word in facts.get("AOTI_CPU_ISA", "").split() if word not in [*has, *_implied(has)]]
+    has = torch.cpu.get_capabilities()  # torch's own check of a package compiles C++ to find out
+    lacking = [
+        word
+        for word in facts.get("AOTI_CPU_ISA", "").split()
+        if word not in _EVERYWHERE and not has.get(_CAPABILITY.get(word, word.lower()))
+    ]
     if device.type == "cpu" and lacking:
         raise ModelLoadError(
             f"{name}: this AOTInductor package needs a processor with {' '.join(lacking)}; compile it on this machine"
         )
-
-
-def _implied(has: list[str]) -> Iterator[str]:
-    if any(word.startswith("AVX512") for word in has):
-        yield "AVX2"
 
 
 def _input(sources: str, name: str) -> tuple[tuple[Side, ...], dict[int, int], str]:
