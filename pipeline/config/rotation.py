@@ -39,8 +39,8 @@ class VideoRotateConfig(Section):
         ge=1,
         le=7 * _DAY_S,
         strict=True,
-        description="Length of a segment in seconds. It ends sooner where it has a tenth of `max_gb`, and where the "
-        "picture's size changes.",
+        description="Length of a segment in seconds. It ends sooner where it has a tenth of `max_gb`, where the "
+        "picture's size changes, and where its camera goes away after a minute of it or more.",
     )
     keep: StrictInt | None = Field(
         default=None, ge=1, le=1_000_000, description="Finished segments kept, beside the one that is being written."

@@ -28,6 +28,10 @@ class Files(Protocol):
         """The file being written has ``size`` bytes; raises SinkError."""
         ...
 
+    def finished(self) -> None:
+        """The file being written is whole."""
+        ...
+
     def failed(self, path: Path) -> None:
         """``path`` cannot be written any further."""
         ...
@@ -73,6 +77,9 @@ class Parts:
     def grown(self, size: int) -> None:
         """Nothing is removed to make room."""
 
+    def finished(self) -> None:
+        """It has its name, and keeps it."""
+
     def failed(self, path: Path) -> None:
         """A file without a picture is removed, so that a disk that stays full does not gather them."""
         remove_if_bare(path)
@@ -86,11 +93,13 @@ class Parts:
         return first if number == 1 else first.with_name(f"{first.stem}.{number}{first.suffix}")
 
 
-def remove_if_bare(path: Path) -> None:
-    """Remove a regular file of ours that holds no whole picture; whatever is in the way of that is left as it is."""
+def remove_if_bare(path: Path) -> bool:
+    """Remove a regular file of ours that holds no picture, if that is what it is and can be done; says whether."""
     with contextlib.suppress(OSError):
         if path.is_file() and not path.is_symlink() and is_bare(path):
             path.unlink()
+            return True
+    return False
 
 
 def _has_content(path: Path) -> bool:

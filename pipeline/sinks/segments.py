@@ -125,9 +125,9 @@ class SegmentFiles:
 
     def next(self, wall_ns: int) -> Path:
         """Make room, and say where the next segment goes; raises SinkError where no room could be made."""
-        if self._finished is None:
-            self._remove_bare()
         number = self._look()
+        if self._remove_bare():
+            number = self._look()
         self._remove_old(wall_ns)
         self._make_room(0)
         return SegmentName(wall_ns, number + 1).beside(self._first)
@@ -136,6 +136,10 @@ class SegmentFiles:
         """Keep to ``max_bytes`` while a segment grows; raises SinkError where no room could be made."""
         if self._rule.max_bytes is not None and self._total + size > self._rule.max_bytes:
             self._make_room(size)
+
+    def finished(self) -> None:
+        """From now on it may be removed."""
+        self._finished = None
 
     def failed(self, path: Path) -> None:
         """A segment without a picture is removed, so that a disk that stays full does not gather them."""
@@ -153,11 +157,10 @@ class SegmentFiles:
         else:
             self._remove_old(wall_ns)
 
-    def _remove_bare(self) -> None:
+    def _remove_bare(self) -> bool:
         """A killed run may have left a segment without a picture, which would take the place of one that has some."""
-        self._look()
-        if self._finished:
-            remove_if_bare(self._finished[-1].path)
+        finished = self._finished or ()
+        return len(finished) > 0 and remove_if_bare(finished[-1].path)
 
     def _look(self) -> int:
         """Read the folder. Returns the highest number that is taken, by whatever kind of file."""

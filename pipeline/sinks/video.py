@@ -12,6 +12,7 @@ import cv2
 
 from pipeline.complaints import Complaints
 from pipeline.errors import SinkError
+from pipeline.events import StreamEvent
 from pipeline.frame import Matrix, Picture, Result, StreamInfo
 from pipeline.sinks.canvas import YuvCanvas
 from pipeline.sinks.drawing import caption, paint
@@ -26,6 +27,8 @@ from pipeline.timing import SYSTEM, Clock, rfc3339
 
 log = logging.getLogger("pipeline")
 
+_SHORT_S = 60.0
+"""A camera that goes away ends a segment of this length, so that one that comes and goes does not make very many."""
 _LOOK_EVERY_NS = 60_000_000_000
 """How often segments are looked through for those that are too old."""
 
@@ -56,7 +59,8 @@ class VideoSink:
     - A change of picture size starts another file, ``<stream>.2.mp4``, whose time starts at 0; so does the first frame
       after a failed write. A dot cannot be part of a stream's name, so no other stream is in the way.
     - With ``rotate`` every file is a segment of some length, named by the time when it began, its time starts at 0, and
-      old ones are removed: see :mod:`pipeline.sinks.segments`. No frame is in two, and each begins with a key frame.
+      old ones are removed: see :mod:`pipeline.sinks.segments`. No frame is in two, and each begins with a key frame. A
+      camera that goes away ends its segment, unless that is short: its last pictures are the ones that are asked for.
     - Drawn straight into the YUV planes: the picture is not converted unless it is RGB. The odd pixel of an odd size is
       repeated. Full range becomes limited range.
     - A killed process leaves a file that plays up to its last complete fragment: see :class:`Mp4File`.
@@ -89,6 +93,7 @@ class VideoSink:
     ) -> None:
         self.name = name
         self.segments_removed = None if rotate is None else 0
+        self.wants_events = rotate is not None
         self._paths = StreamPaths(path)
         self._mode = mode
         self._rotate = rotate
@@ -141,6 +146,16 @@ class VideoSink:
             self._give_up(recording)
             raise
 
+    def event(self, event: StreamEvent) -> None:
+        """Finish the segment of a camera that goes away, unless it is short; raises SinkError."""
+        self._remove_old()
+        recording = self._recordings.get(event.stream)
+        if recording is None or self._rotate is None or event.kind not in ("down", "stalled", "paused"):
+            return
+        enough = min(_SHORT_S, self._rotate.seconds / 2) * TICKS_PER_SECOND
+        if recording.timeline.last is not None and recording.timeline.last >= enough:
+            self._finish(recording)
+
     def end(self, stream: str) -> None:
         """Finish the stream's file; raises SinkError."""
         recording = self._recordings.pop(stream, None)
@@ -178,6 +193,7 @@ class VideoSink:
         if recording.file is not None and (recording.shape != shape or self._is_full(recording, result.pts)):
             self._finish(recording)
         if recording.file is None:
+            self._paths.of(result.stream)  # makes the folder, should somebody have moved it away
             path = recording.files.next(self._clock.wall_ns() if result.wall_ns is None else result.wall_ns)
             try:
                 recording.file = Mp4File(
@@ -206,6 +222,7 @@ class VideoSink:
             except SinkError:
                 recording.files.failed(file.path)
                 raise
+            recording.files.finished()
 
     def _is_full(self, recording: _Recording, pts_s: float) -> bool:
         rule, file, timeline = self._rotate, recording.file, recording.timeline

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, SinkError
+from pipeline.events import EventKind, StreamEvent
 from pipeline.frame import StreamInfo
 from pipeline.sinks import VideoSink
 from pipeline.sinks.segments import SegmentFiles, SegmentName, Segments
@@ -375,3 +376,72 @@ def test_what_a_killed_run_left_without_a_picture_takes_no_place(tmp_path: Path)
     sink = recorded(tmp_path, range(40, 45), Segments(seconds=2.0, keep=2), clock=clock)
     assert sink.segments_removed == 0
     assert [shown for _, shown, _ in segments(tmp_path)] == [list(range(20)), list(range(20, 40)), list(range(40, 45))]
+
+
+def gone(kind: EventKind = "down", stream: str = "cam") -> StreamEvent:
+    return StreamEvent(stream, kind, "backoff", BEGAN)
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "whole"),
+    [
+        ("down", 20, True),
+        ("stalled", 20, True),
+        ("paused", 20, True),
+        ("down", 19, False),
+        ("discontinuity", 20, False),
+    ],
+)
+def test_a_camera_that_goes_away_ends_its_segment_unless_it_is_short(
+    tmp_path: Path, kind: EventKind, frames: int, whole: bool
+) -> None:
+    """What it showed last is on the disk at once, while it is away."""
+    sink = VideoSink(tmp_path / "{stream}.mp4", rotate=Segments(seconds=3.8, keep=1), clock=ManualClock())
+    sink.open()
+    sink.begin(StreamInfo("cam", fps=10))
+    for frame in range(frames):
+        sink.write(numbered(frame, frame / 10))
+    sink.event(gone(kind))
+    sink.event(gone(kind))
+    sink.event(gone(kind, "never-seen"))
+    if whole:
+        assert [shown for _, shown, _ in segments(tmp_path)] == [list(range(frames))]
+    sink.write(numbered(frames, 9.0))
+    sink.close()
+    expected = list(range(frames + 1))
+    assert [n for _, shown, _ in segments(tmp_path) for n in shown] == expected
+    assert len(list(tmp_path.iterdir())) == 2, "it came back after more than a segment"
+
+
+def test_a_replay_is_told_no_events(tmp_path: Path) -> None:
+    assert not VideoSink(tmp_path / "{stream}.mp4").wants_events
+    assert VideoSink(tmp_path / "{stream}.mp4", rotate=Segments()).wants_events
+
+
+def test_the_last_segment_of_a_camera_that_is_away_grows_too_old_as_well(tmp_path: Path) -> None:
+    clock = ManualClock()
+    sink = VideoSink(
+        tmp_path / "{stream}.mp4", rotate=Segments(seconds=60.0, keep_days=1.0, max_bytes=None), clock=clock
+    )
+    sink.open()
+    for frame in range(40):
+        sink.write(numbered(frame, frame, stream="away"))
+    sink.event(gone(stream="away"))
+    for _ in range(2):
+        assert len(list(tmp_path.glob("away.*"))) == 1
+        clock.advance(DAY // 2 + SECOND)
+        sink.write(numbered(0, clock.now_ns() / SECOND))
+    assert list(tmp_path.glob("away.*")) == []
+    sink.close()
+
+
+def test_a_folder_that_was_moved_away_is_made_again(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out" / "{stream}.mp4", rotate=Segments(seconds=1.0, keep=9), clock=ManualClock())
+    sink.open()
+    for frame in range(40):
+        if frame == 15:
+            (tmp_path / "out").rename(tmp_path / "archive")
+        sink.write(numbered(frame, frame / 10))
+    sink.close()
+    assert [shown for _, shown, _ in segments(tmp_path / "archive")] == [list(range(10)), list(range(10, 20))]
+    assert [shown for _, shown, _ in segments(tmp_path / "out")] == [list(range(20, 30)), list(range(30, 40))]
