@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ from pipeline.timing import new_trace
 
 CELL = 32
 """Side of a cell of :class:`Cells` in network pixels."""
+NAMES = {0: "red", 1: "green", 2: "blue"}
+"""Of its classes."""
 
 
 class Cells(nn.Module):
@@ -240,6 +243,17 @@ def save(module: nn.Module, path: Path, side_files: Mapping[str, Any] | None = N
         warnings.simplefilter("ignore")
         torch.jit.save(script(module), str(path), _extra_files=files)
     return path
+
+
+def save_cells(folder: Path, height: int = 64, width: int = 64) -> Path:
+    """:class:`Cells` as a file that knows its input and its names."""
+    return save(Cells(), folder / "cells.pt", ultralytics_metadata((height, width), NAMES))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """:class:`Cells` of 64 x 64; of every test file that imports it."""
+    return save_cells(tmp_path_factory.mktemp("model"))
 
 
 def trace(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.replaying import Replay, ReplayOptions
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import save_cells
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 FRAMES = 90
@@ -19,8 +19,7 @@ WAYS = {"inline": {"inline": True}, "one": {"workers": 1}, "two": {"workers": 2}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its scores are means of cells of the picture, so that a grey level more or less is seen."""
-    path = tmp_path_factory.mktemp("model") / "cells.pt"
-    return save(Cells(), path, ultralytics_metadata((96, 160), {0: "red", 1: "green", 2: "blue"}))
+    return save_cells(tmp_path_factory.mktemp("model"), 96, 160)
 
 
 def flipped(data: bytes, seed: int) -> bytes:

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from av.codec.context import Flags
@@ -25,6 +25,7 @@ from pipeline.threads import StopFlag
 from tests.faults.camera import Camera, Fault, read_clip, serving
 from tests.faults.camera.clip import Unit
 from tests.faults.camera.wire import Wire
+from tests.http_servers import Quiet, answering
 from tests.media import H264, Media, indices, media, play
 
 __all__ = ["media"]
@@ -40,25 +41,16 @@ def http(answer: Answer) -> Iterator[str]:
     """An HTTP server on loopback; ``answer`` gets the request and an event that is set at the end of the test."""
     over = threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             with suppress(OSError):  # the client hung up
                 answer(self, over)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    with answering(Handler) as url:
+        try:
+            yield url
+        finally:
+            over.set()
 
 
 @contextmanager

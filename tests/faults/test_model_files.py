@@ -26,9 +26,9 @@ from pipeline.detectors.loading.file_access import file_access
 from pipeline.detectors.loading.metadata import read_metadata
 from pipeline.errors import ModelLoadError
 from pipeline.workshop.inspection.inspecting import inspect_model
-from tests.models import Cells, save, script, ultralytics_metadata
+from tests.models import NAMES, Cells, save, script, ultralytics_metadata
 
-FILES = ultralytics_metadata((64, 96), {0: "red", 1: "green", 2: "blue"})
+FILES = ultralytics_metadata((64, 96), NAMES)
 
 
 def refusal(path: Path | str, **options: object) -> str:

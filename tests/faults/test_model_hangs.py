@@ -17,15 +17,16 @@ from torch import Tensor
 
 import pipeline
 from pipeline.errors import ModelHung
+from pipeline.orphans import no_orphan
 from tests.media import Media, media
-from tests.models import Cells, HangsOnGrey, save, ultralytics_metadata
+from tests.models import NAMES, Cells, HangsOnGrey, save, ultralytics_metadata
 from tests.processes import Running, daemon
 
 __all__ = ["daemon", "media"]
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
 PATIENCE_S = 90  # importing torch on a busy machine
-FILES = ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"})
+FILES = ultralytics_metadata((64, 64), NAMES)
 
 
 class RaisesOnGrey(Cells):
@@ -50,16 +51,28 @@ class NeverAnswers(Cells):
         return torch.cat((boxes, scores), 1)
 
 
-@pytest.fixture
-def config(media: Media, tmp_path: Path) -> Path:
+def written(media: Media, tmp_path: Path, timeout_s: float) -> Path:
+    """A streams.yaml whose model hangs at its first picture."""
     model = save(HangsOnGrey(), tmp_path / "hangs.pt", FILES)
     path = tmp_path / "streams.yaml"
     path.write_text(
-        f"model: {{path: {model}, timeout_s: 1, device: cpu}}\nbatch: {{workers: 1}}\n"
+        f"model: {{path: {model}, timeout_s: {timeout_s}, device: cpu}}\nbatch: {{workers: 1}}\n"
         f"streams: [{{name: grey, source: {media.clip()}}}]\n"
         f"sinks: [{{type: jsonl, path: '{tmp_path}/out/{{stream}}.jsonl'}}]\n"
     )
     return path
+
+
+@pytest.fixture
+def config(media: Media, tmp_path: Path) -> Path:
+    return written(media, tmp_path, 1)
+
+
+def planning(config: Path, tmp_path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "plan", config, "--out", tmp_path / "offer", "--measure", "0.3", "--debug"],
+        stderr=subprocess.PIPE, text=True, preexec_fn=no_orphan(), env=ENVIRONMENT,
+    )  # fmt: skip
 
 
 def test_run_leaves_with_the_reason_so_that_a_supervisor_can_start_anew(
@@ -153,3 +166,28 @@ def test_a_model_that_fails_on_live_frames_is_not_put_in(
     code, log = running.end()
     assert code == 0, log
     assert "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_a_plan_ends_with_the_reason(config: Path, tmp_path: Path) -> None:
+    plan = planning(config, tmp_path)
+    try:
+        said = plan.communicate(timeout=PATIENCE_S)[1]
+    finally:
+        plan.kill()
+    assert plan.returncode == 1
+    assert "the model has not answered for" in said.splitlines()[-1]
+    assert not (tmp_path / "offer").exists()
+
+
+@pytest.mark.slow
+def test_who_stops_a_plan_does_not_wait_for_the_model(media: Media, tmp_path: Path) -> None:
+    plan = planning(written(media, tmp_path, 600), tmp_path)
+    try:
+        assert plan.stderr is not None
+        assert any("measuring: grey" in line for line in plan.stderr)
+        plan.send_signal(signal.SIGINT)
+        assert plan.wait(30) == 130
+    finally:
+        plan.kill()
+        plan.communicate()

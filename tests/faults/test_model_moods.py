@@ -15,13 +15,13 @@ from torch import Tensor
 from pipeline.cli import main
 from tests.commands import no_pictures
 from tests.media import Media, level_of, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import NAMES, Cells, save, ultralytics_metadata
 
 __all__ = ["media", "no_pictures"]
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
-FILES = ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"})
+FILES = ultralytics_metadata((64, 64), NAMES)
 RAISES, FORGETS, NOT_FINITE = 97, 204, 142
 """Grey levels, of frames 3, 7 and 13 of a counting clip among others."""
 

@@ -4,25 +4,18 @@
 from __future__ import annotations
 
 import json
-import threading
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.commands import cli
+from tests.http_servers import Quiet, answering
 from tests.media import B_FRAMES, Media, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import model
 
-__all__ = ["cli", "media"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "cells.pt"
-    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
+__all__ = ["cli", "media", "model"]
 
 
 def written(path: Path, model: Path, *streams: str) -> Path:
@@ -191,18 +184,13 @@ def test_check_knows_whether_a_region_lies_in_the_picture(cli: Any, model: Path,
     [(401, "refused (401)"), (403, "refused (403)"), (404, "not found (404)"), (500, "unreachable")],
 )
 def test_check_says_what_a_camera_answered(cli: Any, model: Path, tmp_path: Path, status: int, state: str) -> None:
-    class Answer(BaseHTTPRequestHandler):
+    class Answer(Quiet):
         def do_GET(self) -> None:
             self.send_error(status)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        path = written(tmp_path / "s.yaml", model, f"name: gate, source: 'http://127.0.0.1:{server.server_port}/live'")
+    with answering(Answer) as url:
+        path = written(tmp_path / "s.yaml", model, f"name: gate, source: '{url}/live'")
         run = cli("check", path)
-        server.shutdown()
     assert run.code == 3
     assert f"gate  {state}" in run.out
     assert run.out.splitlines()[-1] == f"{path}: no fault, 1 {state}"

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import NAMES, Cells, save, ultralytics_metadata
 
-NAMES = {0: "red", 1: "green", 2: "blue"}
 VIDEO = "pattern:?size=128x96&frames=8&people=2"
 
 

@@ -17,7 +17,7 @@ from pipeline.cli import main
 from pipeline.detectors import build_detector
 from pipeline.workshop.inspection.inspecting import inspect_model
 from tests.media import Media, media
-from tests.models import Cells, CellsAsRows, FirstOnly, FixedShape, RaisesOnWhite, tiny_ssd
+from tests.models import NAMES, Cells, CellsAsRows, FirstOnly, FixedShape, RaisesOnWhite, tiny_ssd
 
 __all__ = ["media"]
 
@@ -120,7 +120,7 @@ def test_a_traced_detector_runs_here_and_says_what_it_is(export: Any, tmp_path: 
     detector = build_detector(tmp_path / "m.pt", device="cpu")
     assert detector.model_info()["adapter"] == done["detector"]["adapter"] == "ultralytics"
     assert (detector.spec.height, detector.spec.width) == (160, 192)
-    assert detector.labels == {0: "red", 1: "green", 2: "blue"}
+    assert detector.labels == NAMES
     told = inspect_model(tmp_path / "m.pt")
     assert told["sha256"] == done["sha256"]
     with zipfile.ZipFile(tmp_path / "m.pt") as archive:  # nothing in it comes from the temporary file's random name

@@ -13,12 +13,12 @@ import torch
 
 from pipeline.cli import main
 from pipeline.cli.model import VERBS
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import save, save_cells
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return save(Cells(), tmp_path / "cells.pt", ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
+    return save_cells(tmp_path)
 
 
 def spoken(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -106,7 +106,7 @@ def test_what_cannot_be_probed_is_described_all_the_same(tmp_path: Path, capsys:
 
 
 def test_sizes_are_width_x_height(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = save(Cells(), tmp_path / "cells.pt", ultralytics_metadata((64, 96), {0: "red", 1: "green", 2: "blue"}))
+    path = save_cells(tmp_path, 64, 96)
     out = spoken(capsys, "model", "inspect", path, "--probe")[1]
     assert "ultralytics, input 96x64 only" in out
     assert "probe         ultralytics, input 96x64, fp32 on " in out

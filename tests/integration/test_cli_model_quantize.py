@@ -16,9 +16,9 @@ from pipeline.detectors.wording import quiet
 from pipeline.workshop.int8.graph import quantize_program
 from pipeline.workshop.int8.quantize import NOTE
 from tests.learned import film, fitted
-from tests.models import Cells, save, tiny_ssd, ultralytics_metadata
+from tests.models import NAMES, Cells, save, tiny_ssd, ultralytics_metadata
 
-FACTS = ultralytics_metadata((128, 128), {0: "red", 1: "green", 2: "blue"})
+FACTS = ultralytics_metadata((128, 128), NAMES)
 
 
 class Brittle(torch.nn.Module):

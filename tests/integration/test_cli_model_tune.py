@@ -20,9 +20,9 @@ from pipeline.errors import PipelineError
 from pipeline.workshop.tuning import space
 from pipeline.workshop.tuning.nursery import Lost, Nursery
 from tests.learned import fitted
-from tests.models import save, ultralytics_metadata
+from tests.models import NAMES, save, ultralytics_metadata
 
-FACTS = ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"})
+FACTS = ultralytics_metadata((64, 64), NAMES)
 CLIP = "pattern:?size=128x96&fps=30&frames=9&people=2"
 
 

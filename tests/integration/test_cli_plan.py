@@ -28,12 +28,11 @@ from pipeline.threads import StopFlag
 from tests.commands import cli
 from tests.faults.camera import Camera, read_clip, serving
 from tests.media import B_FRAMES, Media, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import NAMES, Cells, save, save_cells, ultralytics_metadata
 from tests.processes import awaited
 
 __all__ = ["cli", "media"]
 
-NAMES = {0: "red", 1: "green", 2: "blue"}
 QUICK = ("--measure", "0.3", "--copy", "0.8")
 
 
@@ -58,7 +57,7 @@ def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(Cells(), tmp_path_factory.mktemp("model") / "cells.pt", ultralytics_metadata((64, 64), NAMES))
+    return save_cells(tmp_path_factory.mktemp("model"))
 
 
 def written(path: Path, model: Path, *streams: str, sinks: str = "") -> Path:

@@ -20,19 +20,13 @@ import torch
 
 from pipeline.cli import main
 from tests.media import Media, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import NAMES, Cells, model, ultralytics_metadata
 
-__all__ = ["media"]
+__all__ = ["media", "model"]
 
 COMMAND = [sys.executable, "-m", "pipeline"]
 PATIENCE_S = 90  # importing torch on a busy machine
 QUIET = {"OMP_NUM_THREADS": "1", "COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color", "PYTHONPATH": os.getcwd()}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "cells.pt"
-    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +150,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(Cells().eval(), (torch.zeros(2, 3, 64, 64),), dynamic_shapes=({0: batch},))
-        files = ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"})
+        files = ultralytics_metadata((64, 64), NAMES)
         torch.export.save(program, path, extra_files={key: json.dumps(value) for key, value in files.items()})
     return path
 

@@ -17,13 +17,11 @@ from pipeline.replaying import Replay
 from pipeline.sinks import JsonlSink
 from tests.commands import no_pictures
 from tests.media import Media, filled, media
-from tests.models import Cells, RaisesOnWhite, save, ultralytics_metadata
+from tests.models import NAMES, Cells, RaisesOnWhite, save, ultralytics_metadata
 
 __all__ = ["media", "no_pictures"]
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
-
-NAMES = {0: "red", 1: "green", 2: "blue"}
 
 
 class Run(NamedTuple):

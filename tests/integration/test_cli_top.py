@@ -13,11 +13,9 @@ import struct
 import subprocess
 import sys
 import termios
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import ioctl
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from pipeline.cli.top_client import Address
 from pipeline.cli.top_table import ORDERS, spark, table
 from pipeline.timing import now_ns
 from tests.boards import TOKEN, FakeBoard, serving, token_file
+from tests.http_servers import Quiet, answering
 
 
 def spoken(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -130,7 +129,7 @@ def other_server(status: int, body: bytes, **headers: str) -> Iterator[tuple[str
     """Something that is no daemon; what tokens it was sent."""
     sent: list[str | None] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             sent.append(self.headers["Authorization"])
             self.send_response(status)
@@ -139,17 +138,8 @@ def other_server(status: int, body: bytes, **headers: str) -> Iterator[tuple[str
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", sent
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Handler) as url:
+        yield url, sent
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (200, b"[]"), (200, b"{}"), (404, b""), (502, b"")])

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from tests.daemons import JSONL, records
-from tests.models import Cells, CellsAsRows, NanWhereRed, save, ultralytics_metadata
+from tests.models import NAMES, Cells, CellsAsRows, NanWhereRed, save, ultralytics_metadata
 from tests.processes import Running, hurried
 
-NAMES = {0: "red", 1: "green", 2: "blue"}
 STREAMS = (
     "{name: steady, source: 'pattern:?size=128x96&fps=20', policy: every_frame}",
     "{name: wide, source: 'pattern:?size=160x90&fps=10', policy: every_frame}",

@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError, ModelLoadError, SourceError, UsageError
 from pipeline.naming import stream_name
 from pipeline.replaying import Replay, ReplayOptions
 from pipeline.replaying.earlier import clear
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import NAMES, Cells, save, ultralytics_metadata
 
 FRAMES = 23  # not a multiple of the batch size: the tail is padded
 
@@ -368,7 +368,7 @@ def test_pictures_that_change_size_in_mid_stream_are_replayed_inline_too(tmp_pat
     """Three pictures of one shape, then many of another: neither fills a batch when the lane is full."""
     clip, model = tmp_path / "change.h264", tmp_path / "cells.pt"
     clip.write_bytes(b"".join(_annexb(*size, count) for size, count in (((64, 36), 3), ((64, 48), 12))))
-    save(Cells(), model, ultralytics_metadata((128, 128), {0: "red", 1: "green", 2: "blue"}, dynamic=True))
+    save(Cells(), model, ultralytics_metadata((128, 128), NAMES, dynamic=True))
     written = []
     for inline in (True, False):
         run = Replay(ReplayOptions(sources=(str(clip),), model=str(model), out=tmp_path / str(inline), inline=inline))

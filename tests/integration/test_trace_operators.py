@@ -22,10 +22,10 @@ from pipeline.report.perfetto import Slice
 from pipeline.timing import now_ns
 from tests.daemons import JSONL, config
 from tests.media import Media, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import model
 from tests.processes import Running, daemon
 
-__all__ = ["daemon", "media"]
+__all__ = ["daemon", "media", "model"]
 
 MS = 1_000_000
 
@@ -164,12 +164,6 @@ def test_a_run_that_never_began() -> None:
     seen.begin()
     seen.end()
     assert (seen.error, seen.slices, seen.began_ns) == (None, [], 0)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "cells.pt"
-    return save(Cells(), path, ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
 
 
 def by_track(path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -23,6 +23,7 @@ from pipeline.detectors.trial.verdict import Verdict
 from pipeline.errors import ModelLoadError
 from pipeline.frame import Detections, InputSpec
 from tests.models import (
+    NAMES,
     Cells,
     CellsAsRows,
     Hungry,
@@ -40,7 +41,7 @@ from tests.models import (
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 SPEC = InputSpec(96, 128)
-FILES = ultralytics_metadata((96, 128), {0: "red", 1: "green", 2: "blue"})
+FILES = ultralytics_metadata((96, 128), NAMES)
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 
 

@@ -24,6 +24,7 @@ from pipeline.detectors.trial.verdict import Verdict
 from pipeline.errors import InferenceError
 from pipeline.frame import Detections, InputSpec, Uint8Array
 from tests.models import (
+    NAMES,
     Cells,
     CellsAsRows,
     CellsWithObjectness,
@@ -39,7 +40,6 @@ from tests.models import (
 
 SIZE = (96, 128)
 SPEC = InputSpec(*SIZE)
-NAMES = {0: "red", 1: "green", 2: "blue"}
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 

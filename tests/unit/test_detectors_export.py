@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from pipeline.detectors import build_detector
 from pipeline.errors import InferenceError, ModelLoadError
 from pipeline.frame import InputSpec
-from tests.models import Cells, batch_of, painted, save, ultralytics_metadata
+from tests.models import NAMES, Cells, batch_of, painted, save, ultralytics_metadata
 
 SIZE = (64, 96)
 SPEC = InputSpec(*SIZE)
-NAMES = {0: "red", 1: "green", 2: "blue"}
 OWN = {"pipeline.json": {"adapter": "ultralytics", "names": {"0": "red", "1": "green", "2": "blue"}}}
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

@@ -16,10 +16,9 @@ from pipeline.detectors.feeding import CpuFeed, arguments
 from pipeline.detectors.preprocessing import IMAGENET_MEAN, IMAGENET_STD, USUAL, Encoding, Preprocessing, describe_input
 from pipeline.errors import ConfigError, ModelLoadError
 from pipeline.frame import InputSpec
-from tests.models import Cells, batch_of, save, ultralytics_metadata
+from tests.models import NAMES, Cells, batch_of, save, ultralytics_metadata
 
 SPEC = InputSpec(16, 24, pad_value=51)
-NAMES = {0: "red", 1: "green", 2: "blue"}
 
 
 def pictures(count: int, shape: tuple[int, int, int] = SPEC.shape) -> list[Any]:

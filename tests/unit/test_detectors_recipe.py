@@ -21,7 +21,7 @@ from pipeline.detectors.wording import quiet
 from pipeline.errors import ModelLoadError
 from pipeline.frame import InputSpec
 from tests.learned import SIDE, fitted
-from tests.models import Cells, save, tiny_ssd, trace, ultralytics_metadata
+from tests.models import NAMES, Cells, save, tiny_ssd, trace, ultralytics_metadata
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def checks(shape: tuple[int, ...]) -> str:
 
 
 def test_a_copy_is_run_in_place_of_the_file_and_only_if_it_is_the_one(tmp_path: Path) -> None:
-    facts = ultralytics_metadata((SIDE, SIDE), {0: "red", 1: "green", 2: "blue"})
+    facts = ultralytics_metadata((SIDE, SIDE), NAMES)
     model, copy = save(fitted("resnet"), tmp_path / "a.pt", facts), save(fitted("csp"), tmp_path / "b.pt", facts)
     own = build_detector(model, device="cpu")
     digest = build_detector(copy, device="cpu").model_info()["sha256"]

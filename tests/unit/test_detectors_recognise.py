@@ -16,6 +16,7 @@ from pipeline.detectors.names import choose_labels
 from pipeline.errors import ConfigError, ModelLoadError
 from pipeline.frame import InputSpec
 from tests.models import (
+    NAMES,
     Canned,
     Cells,
     CellsAsRows,
@@ -31,7 +32,6 @@ from tests.models import (
 )
 
 SMALL = (64, 96)
-NAMES = {0: "red", 1: "green", 2: "blue"}
 RED = (255, 0, 0)
 
 

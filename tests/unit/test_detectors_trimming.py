@@ -18,10 +18,9 @@ from pipeline.errors import InferenceError
 from pipeline.frame import Batch, Detections, InputSpec, Item, Picture
 from pipeline.stages import Letterbox
 from pipeline.stages.region import Region
-from tests.models import Cells, Normalised, batch_of, save, tiny_ssd, ultralytics_metadata
+from tests.models import NAMES, Cells, Normalised, batch_of, save, tiny_ssd, ultralytics_metadata
 
 SIDE: Final = 256
-NAMES = {0: "red", 1: "green", 2: "blue"}
 
 
 class BakedHeight(Cells):

@@ -24,11 +24,10 @@ from pipeline.detectors.trial.scenes import probe_picture
 from pipeline.detectors.trial.verdict import Verdict
 from pipeline.errors import InferenceError, ModelLoadError
 from pipeline.frame import InputSpec
-from tests.models import Cells, FirstOnly, batch_of, painted, save, tiny_ssd, ultralytics_metadata
+from tests.models import NAMES, Cells, FirstOnly, batch_of, painted, save, tiny_ssd, ultralytics_metadata
 
 SIZE = (96, 128)
 SPEC = InputSpec(*SIZE)
-NAMES = {0: "red", 1: "green", 2: "blue"}
 
 
 class Counts(Cells):

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from pipeline.metrics.exemplars import exemplars
 from pipeline.telemetry import Telemetry, exporting, wanted
 from pipeline.timing import Anchor, Mark, part_times
 from tests.daemons import no_network
+from tests.http_servers import Quiet, answering
 from tests.journeys import MS, World
 
 __all__ = ["no_network"]
@@ -85,25 +85,15 @@ def facts(attributes: Any) -> dict[str, Any]:
 def listening(collector: Collector) -> Iterator[str]:
     """Where it is."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             collector.take(self.path, self.rfile.read(int(self.headers["content-length"])))
             self.send_response(collector.status)
             self.send_header("content-length", "0")
             self.end_headers()
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+    with answering(Handler) as url:
+        yield url
 
 
 @contextmanager

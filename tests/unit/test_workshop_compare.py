@@ -18,9 +18,7 @@ from pipeline.workshop.frames import detect, items, sample
 from pipeline.workshop.side_by_side import save_worst
 from pipeline.workshop.speed import interleaved_ms
 from pipeline.workshop.swapping import running
-from tests.models import Cells, save, ultralytics_metadata
-
-NAMES = {0: "red", 1: "green", 2: "blue"}
+from tests.models import NAMES, Cells, save, ultralytics_metadata
 
 
 def test_a_model_agrees_with_itself(tmp_path: Path) -> None:

@@ -22,9 +22,8 @@ from pipeline.workshop.doctor.finding import Finding
 from pipeline.workshop.doctor.libgl import missing_library
 from pipeline.workshop.doctor.opencv import two_builds
 from pipeline.workshop.doctor.torch_fit import operators_register, versions_fit
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import NAMES, Cells, save, ultralytics_metadata
 
-NAMES = {0: "red", 1: "green", 2: "blue"}
 VIDEO = "pattern:?size=128x96&frames=8"
 Install = Callable[..., None]
 

@@ -17,7 +17,7 @@ from pipeline.testing import FakeDetector
 from pipeline.threads import StopFlag
 from pipeline.workshop import frames
 from tests.media import Media, media
-from tests.models import Cells, save, ultralytics_metadata
+from tests.models import save_cells
 
 __all__ = ["media"]
 
@@ -113,7 +113,7 @@ def test_a_comparison_of_many_frames_holds_few_inputs(
 
     monkeypatch.setattr(compare, "items", counted)
     monkeypatch.setattr(frames, "items", counted)
-    model = save(Cells(), tmp_path / "cells.pt", ultralytics_metadata((64, 64), {0: "red", 1: "green", 2: "blue"}))
+    model = save_cells(tmp_path)
     detectors = [compare.open_detector(str(model), compare.Limits(), "cpu", probe=False) for _ in range(2)]
     compare.compare(*detectors, captures, rounds=3)
     assert max(most) == 16

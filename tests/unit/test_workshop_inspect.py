@@ -25,9 +25,7 @@ from pipeline.errors import ModelLoadError
 from pipeline.workshop.inspection import reading
 from pipeline.workshop.inspection.inspecting import inspect_model
 from pipeline.workshop.inspection.words import described
-from tests.models import Cells, FixedShape, save, script, tiny_ssd, ultralytics_metadata
-
-NAMES = {0: "red", 1: "green", 2: "blue"}
+from tests.models import NAMES, Cells, FixedShape, save, script, tiny_ssd, ultralytics_metadata
 
 
 class Small(nn.Module):
