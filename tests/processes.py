@@ -38,7 +38,8 @@ def hurried(status_every_s: float = 0.2, grace_s: float = 10.0) -> str:
     return (
         "import sys; from functools import partial; from pipeline import daemon; from pipeline.cli import main\n"
         f"daemon.Daemon = partial(daemon.Daemon, status_every_s={status_every_s}, grace_s={grace_s})\n"
-        "sys.exit(main(['run', *sys.argv[1:]]))"
+        "sys.argv.insert(1, 'run')\n"
+        "sys.exit(main())"
     )
 
 

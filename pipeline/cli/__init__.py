@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 
 from pipeline.cli.parser import Parser, did_you_mean
-from pipeline.cli.running import guarded
+from pipeline.cli.running import guarded, leave
 
 COMMANDS = {
     "replay": "recorded files through the pipeline, every frame, as fast as they can be processed",
@@ -33,9 +34,13 @@ _EXAMPLES = """\
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. ``argv`` without the program's name; that of the process by default."""
+    """Run one command; returns the exit code. ``argv`` without the program's name; None: those of the process, which is
+    then ended here where a thread is left in native code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _dispatch(arguments), debug="--debug" in arguments, as_json="--json" in arguments)
+    code = guarded(lambda: _dispatch(arguments), debug="--debug" in arguments, as_json="--json" in arguments)
+    if argv is None and threading.active_count() > 1:
+        leave(code)
+    return code
 
 
 def _dispatch(arguments: list[str]) -> int:

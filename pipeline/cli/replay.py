@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser, comma_separated, folder, fraction, one_of, positive, several_of, whole_number
-from pipeline.cli.running import leave, logging_to_stderr
+from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_report, warn_of_passwords
 from pipeline.cli.tracing import Tracing
 from pipeline.cli.tracing import add_options as add_trace_options
@@ -196,8 +196,6 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
     stopped = any(stream["state"] == "stopped" for stream in report["streams"].values())
     if requests.received is not None and (stopped or requests.aborted):
         code = 128 + requests.received
-    if stuck:
-        leave(code)
     return code
 
 

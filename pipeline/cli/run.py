@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser, folder, one_of, whole_number
-from pipeline.cli.running import leave, logging_to_stderr
+from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.signals import around_a_daemon
 from pipeline.cli.telling import print_json_report, print_report
 from pipeline.cli.tracing import Tracing
@@ -129,8 +129,6 @@ def _run(options: argparse.Namespace) -> int:
             recorder.close()
         if daemon.ready and not _report(options, daemon, tracing, telemetry, out, error, since_ns):
             code = code or 1
-    if daemon.stuck:
-        leave(code)
     return code
 
 

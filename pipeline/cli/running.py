@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from pipeline.cli.logs import AsJson, Folding, OneLine, wants_time
 from pipeline.cli.telling import fault_as_data, print_json
-from pipeline.errors import ConfigError, ModelHung, ModelLoadError, PipelineError, UsageError
+from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
 
 _REFUSALS = (ConfigError, ModelLoadError, UsageError)
@@ -69,9 +69,6 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
         return 1
     except CommandLineError as wrong:
         error = _Refusal("UsageError", [str(wrong)], 2, wrong.program)
-    except ModelHung as hung:
-        _Refusal("ModelHung", [str(hung)], 1).say(as_json)
-        leave(1)
     except PipelineError as known:
         _trace(debug)
         lines = known.faults if isinstance(known, ConfigError) else [str(known)]
@@ -84,7 +81,8 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once: a thread that hangs in native code would hang the end of the interpreter as well."""
+    """End the process at once. The end of the interpreter unwinds threads that come back from native code, which C++
+    does not always expect: the process would end by SIGABRT, whatever its exit code was to be."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -82,8 +82,6 @@ class Daemon:
     Attributes:
         ready: the detector is loaded and warm, the sinks are open: from here on there is something to report.
         sinks: where results go, as configured when it began; a reload does not change them.
-        stuck: threads hang in native code and were left behind. They would hang the end of the interpreter as well, so
-            the process is to be ended by ``os._exit``.
     """
 
     def __init__(
@@ -119,7 +117,6 @@ class Daemon:
         self._pipeline: Pipeline | None = None
         self.ready = False
         self.sinks: tuple[SinkConfig, ...] = ()
-        self.stuck = False
         self._refused = False  # a stream entry was faulty and is not run
         self._status = Status(self._notify, clock.now_ns)
         self._startup_s: dict[str, float] = {}
@@ -212,11 +209,9 @@ class Daemon:
                 said_ns = self._now()
                 log.warning("the model is still being loaded, after %.0f s", (said_ns - since_ns) / 1e9)
             if self._now() - since_ns > limit_s * 1e9 and loader.is_alive():
-                self.stuck = True
                 raise ModelHung(f"the model was not ready within {limit_s:g} s (model.timeout_s is {timeout_s:g})")
         if self._signals:
             loader.join(STOPPED_LOADING_S)
-            self.stuck = loader.is_alive()
         begun = outcome[0] if outcome else None
         if isinstance(begun, BaseException):
             if self._signals:
@@ -344,7 +339,7 @@ class Daemon:
                 return self._leave(1)
         self._status.say(pipeline.ledger)
         swapper.stop()
-        self.stuck = swapper.hangs(STOPPED_LOADING_S)
+        swapper.hangs(STOPPED_LOADING_S)  # else its loading is left behind
         pipeline.detector.close()
         return exit_code(pipeline.ledger, refused=self._refused, asked=bool(self._signals))
 
@@ -382,8 +377,5 @@ class Daemon:
         while not pipeline.join(0.1):
             if self._now() >= deadline_ns or all(name.startswith("read:") for name in pipeline.alive()):
                 log.warning("left behind: %s", ", ".join(pipeline.alive()))
-                self.stuck = True
                 break
-        if self._swapper is not None:
-            self.stuck = self._swapper.hangs(0.0) or self.stuck
         return code

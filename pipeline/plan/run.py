@@ -91,7 +91,7 @@ def make_plan(config: Config, options: PlanOptions, stop: StopFlag, say: Say) ->
     Raises:
         SourceUnavailable: a source does not open, and is not to be left out; or none does.
         ModelLoadError, ConfigError: the model cannot be had.
-        ModelHung: the model does not answer; a thread is left in it, so the process is to be ended by ``os._exit``.
+        ModelHung: the model does not answer; a thread is left in it.
         PipelineError: the measurement, or the proof, failed.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-plan-") as place:

@@ -148,7 +148,7 @@ class Replay:
     def wait(self, timeout_s: float) -> bool:
         """True when everything has ended, False when ``timeout_s`` passed first. Raises what went wrong inside.
 
-        After ModelHung a thread is left in native code: the process is to be ended by ``os._exit``.
+        After ModelHung a thread is left in native code: let the process end by ``os._exit``, as the command does.
         """
         assert self._pipeline is not None, "start() comes first"
         if self.inline or self._pipeline.join(timeout_s):

@@ -40,13 +40,15 @@ FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 IMPATIENT = """
 import sys
 from functools import partialmethod
-from pipeline import build, footprint
+from pipeline import footprint
+from pipeline.build import feeds
 from pipeline.cli import main
 footprint.GIVE_BACK_NS = 1_000_000_000
-class Impatient(build.Reconnecting):
-    __init__ = partialmethod(build.Reconnecting.__init__, first_backoff_s=0.02, max_backoff_s=0.1)
-build.Reconnecting = Impatient
-sys.exit(main(["run", *sys.argv[1:]]))
+class Impatient(feeds.Reconnecting):
+    __init__ = partialmethod(feeds.Reconnecting.__init__, first_backoff_s=0.02, max_backoff_s=0.1)
+feeds.Reconnecting = Impatient
+sys.argv.insert(1, "run")
+sys.exit(main())
 """
 """The command, with pauses between connections, and until free memory is given back, as short as tests need them."""
 

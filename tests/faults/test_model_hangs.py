@@ -191,3 +191,26 @@ def test_who_stops_a_plan_does_not_wait_for_the_model(media: Media, tmp_path: Pa
     finally:
         plan.kill()
         plan.communicate()
+
+
+def test_a_thread_that_comes_back_from_native_code_at_the_end_changes_no_exit_code() -> None:
+    """The end of the interpreter would unwind it through C++, and the process end by SIGABRT."""
+    program = (
+        "import sys, threading, torch\n"
+        "from pipeline import cli\n"
+        "at_work = threading.Event()\n"
+        "def work():\n"
+        "    many = torch.zeros(400, 400)\n"
+        "    at_work.set()\n"
+        "    while True:\n"
+        "        many @ many\n"
+        "def command(arguments):\n"
+        "    threading.Thread(target=work, daemon=True).start()\n"
+        "    at_work.wait()\n"
+        "    raise KeyboardInterrupt\n"
+        "cli._dispatch = command\n"
+        "sys.exit(cli.main())\n"
+    )
+    called = [sys.executable, "-c", program]
+    done = subprocess.run(called, stderr=subprocess.PIPE, check=False, timeout=PATIENCE_S, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (130, b"pipeline: stopped\n")

@@ -37,7 +37,8 @@ from functools import partial
 from pipeline import daemon
 from pipeline.cli import main
 daemon.Daemon = partial(daemon.Daemon, grace_s={GRACE_S})
-sys.exit(main(["run", *sys.argv[1:]]))
+sys.argv.insert(1, "run")
+sys.exit(main())
 """
 
 

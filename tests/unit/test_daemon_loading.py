@@ -47,7 +47,6 @@ def test_a_model_that_is_never_ready_ends_the_program(
             assert daemon.run() == 1
     finally:
         over.set()
-    assert daemon.stuck, "the process must be ended although a thread hangs"
     assert not daemon.ready
     assert any("still being loaded" in text for text in caplog.messages)
     assert f"ready within {limit_s} s (model.timeout_s is {timeout_s})" in caplog.messages[-1]
