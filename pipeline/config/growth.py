@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from pathlib import Path
 
 from pipeline.config.document import Document
 from pipeline.config.faults import Fault, KeyPath
@@ -48,16 +47,16 @@ def _is_endless(stream: StreamConfig) -> bool:
     return stream.loop if stream.source.is_file else stream.source.scheme != "pattern"
 
 
-def _by_disk(config: Config, streams: int) -> dict[Path, float]:
+def _by_disk(config: Config, streams: int) -> dict[str, float]:
     """Bytes that sinks may keep, by a folder of each disk."""
-    folders: dict[int, Path] = {}
-    most: defaultdict[Path, float] = defaultdict(float)
+    folders: dict[int, str] = {}
+    most: defaultdict[str, float] = defaultdict(float)
     for sink in config.sinks:
         kept = _kept_bytes(sink)
-        folder = _existing(Path(os.path.dirname(sink.path.partition("{stream}")[0]) or "."))
+        folder = _existing(os.path.dirname(sink.path.partition("{stream}")[0]) or ".")
         if kept and folder is not None:
             shared = "{stream}" not in sink.path
-            most[folders.setdefault(folder.stat().st_dev, folder)] += kept * (1 if shared else streams)
+            most[folders.setdefault(os.stat(folder).st_dev, folder)] += kept * (1 if shared else streams)
     return most
 
 
@@ -71,15 +70,17 @@ def _kept_bytes(sink: SinkConfig) -> float:
     return 0.0
 
 
-def _existing(folder: Path) -> Path | None:
-    while not folder.is_dir():
-        if folder == folder.parent:
+def _existing(folder: str) -> str | None:
+    """The folder, or the nearest one above it that is there and may be looked at."""
+    while not os.path.isdir(folder):
+        above = os.path.dirname(folder)
+        if folder in (above, ""):
             return None
-        folder = folder.parent
+        folder = above
     return folder
 
 
-def _disk_bytes(folder: Path) -> int | None:
+def _disk_bytes(folder: str) -> int | None:
     try:
         disk = os.statvfs(folder)
     except OSError:

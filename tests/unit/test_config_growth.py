@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -110,3 +111,19 @@ def test_python_is_told_the_same() -> None:
     assert Config(sinks=({"type": "video", "path": "a"},)).sinks[0].rotate == VideoRotateConfig()  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         parse_config(b"streams: [{name: a, source: a}]\nsinks: [{type: video, path: a, rotate: {keep: 0}}]\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_that_may_not_be_looked_at_is_no_fault_here(tmp_path: Path) -> None:
+    """The sink says so when it opens."""
+    (tmp_path / "secret").mkdir(mode=0o700)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.seteuid(65534)
+            found = warnings(CAMERA, f"{{type: video, path: '{tmp_path}/secret/deep/{{stream}}.mp4'}}")
+            status = 0 if found == [] else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
