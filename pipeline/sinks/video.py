@@ -207,8 +207,9 @@ class VideoSink:
                     threads=self._threads,
                     segment=self._rotate is not None,
                 )
-            except SinkError:
-                recording.files.failed(path)
+            except SinkError as error:
+                if not isinstance(error.__cause__, FileExistsError):  # which is another's
+                    recording.files.failed(path)
                 raise
             recording.shape = shape
         return recording.file

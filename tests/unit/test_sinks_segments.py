@@ -298,6 +298,7 @@ def test_a_segment_ends_at_a_tenth_of_what_is_kept(tmp_path: Path) -> None:
     sink.close()
     assert sink.segments_removed
     assert 45_000 < most <= 60_000
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) < 10_000, "a tenth, and the fragment under way"
     shown = [n for _, numbers, _ in segments(tmp_path) for n in numbers]
     assert shown == list(range(shown[0], 1500)), "those that are left are the newest, without a gap"
 
@@ -352,19 +353,22 @@ def test_removals_are_told_less_and_less_often(tmp_path: Path, caplog: pytest.Lo
     assert told[-1].endswith(" more of this kind)")
 
 
-def test_a_name_that_is_taken_meanwhile_is_not_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("link", [True, False])
+def test_a_name_that_is_taken_meanwhile_is_not_written_into(
+    link: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     treasure = tmp_path / "treasure"
-    treasure.write_bytes(b"dear")
+    treasure.write_bytes(b"")  # which looks like a segment that was begun a moment ago
     taken = tmp_path / "cam.2026-11-28T12-46-40Z.1.mp4"
-    taken.symlink_to(treasure)
+    taken.symlink_to(treasure) if link else taken.touch()
     monkeypatch.setattr(SegmentFiles, "next", lambda self, wall_ns: taken)
     sink = VideoSink(tmp_path / "{stream}.mp4", rotate=Segments())
     sink.open()
     with pytest.raises(SinkError, match=r"cannot open .*Z\.1\.mp4: File exists"):
         sink.write(numbered(0, 0.0))
     sink.close()
-    assert taken.is_symlink()
-    assert treasure.read_bytes() == b"dear"
+    assert taken.is_symlink() == link
+    assert taken.read_bytes() == treasure.read_bytes() == b""
 
 
 def test_what_a_killed_run_left_without_a_picture_takes_no_place(tmp_path: Path) -> None:
