@@ -31,11 +31,6 @@ class Difference:
     kept: tuple[str, ...]
     at_start: tuple[str, ...]
 
-    @property
-    def anything(self) -> bool:
-        """Some stream is to be started or stopped."""
-        return bool(self.remove or self.change or self.add)
-
     def __str__(self) -> str:
         counts = {"added": len(self.add), "changed": len(self.change), "removed": len(self.remove)}
         return ", ".join(f"{count} {what}" for what, count in (*counts.items(), ("untouched", self.untouched)))

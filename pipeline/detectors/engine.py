@@ -50,7 +50,6 @@ class TorchScriptDetector:
         exclusive: one thread at a time is let in; the others wait for their turn in ``submit``.
         nonfinite_rows: rows removed from outputs so far because of NaN or infinite values.
         nonfinite_frames: pictures that had such rows.
-        nonfinite_cause: the likely reason, once there were some.
         allocate: makes the memory of the pictures that it is given: page-locked where they cross to a GPU.
         startup_s: seconds spent on ``load`` and ``probe``.
         limits: what counts as a detection. Another object in its place applies from the next outputs that are read.
@@ -82,7 +81,6 @@ class TorchScriptDetector:
         self.exclusive = verdict.exclusive
         self.nonfinite_rows = 0
         self.nonfinite_frames = 0
-        self.nonfinite_cause: str | None = None
         self.startup_s = startup_s or {}
         self.allocate = allocator(network.device)
         self.limits = limits
@@ -231,11 +229,10 @@ class TorchScriptDetector:
             before = self.nonfinite_frames
             self.nonfinite_rows += rows
             self.nonfinite_frames += frames
-            self.nonfinite_cause = cause = not_finite_because(self._network.precision)
             due = self.nonfinite_frames.bit_length() > before.bit_length()
         if due:
             text = "%s: NaN or infinite values removed from the outputs for %d pictures so far; %s"
-            _log.warning(text, self._path, self.nonfinite_frames, cause)
+            _log.warning(text, self._path, self.nonfinite_frames, not_finite_because(self._network.precision))
 
 
 class Submitted:

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 SLOW_CAUSES: Final = frozenset({"auth", "not_found"})
 """Causes that only a person cures: tried again in the slow lane, so that no account is locked and no log flooded."""
+HEALTHY_NS: Final = 10_000_000_000
+"""A connection that has delivered frames for so long was a good one."""
 
 OnState = Callable[[Condition], None]
 """Called by the reading thread; the states are ``connecting, live, backoff, auth_failed, failed``."""
@@ -33,7 +35,7 @@ class Reconnecting:
 
     - The n-th pause in a row is drawn from [0, min(max_backoff_s, first_backoff_s * 2**n)], "full jitter", so that
       cameras that failed together do not return together (M. Brooker, Exponential Backoff And Jitter, 2015).
-    - Pauses start small again once a connection delivered frames for ``healthy_s``.
+    - Pauses start small again once a connection delivered frames for :data:`HEALTHY_NS`.
     - Wrong credentials, a missing path and what is not a usable video (SourceInvalid: a camera in the middle of a
       restart or of a change of its settings looks like that too) wait ``slow_lane_s``; their states are ``auth_failed``
       for the first and ``failed`` for the others. :meth:`wake` ends that wait.
@@ -65,7 +67,6 @@ class Reconnecting:
         first_backoff_s: float = 0.5,
         max_backoff_s: float = 30.0,
         slow_lane_s: float = 60.0,
-        healthy_s: float = 10.0,
         gate: Gate | None = None,
         jitter: random.Random | None = None,
         release: Callable[[], None] = lambda: None,
@@ -79,7 +80,6 @@ class Reconnecting:
         self._first_backoff_s = first_backoff_s
         self._max_backoff_s = max_backoff_s
         self._slow_lane_s = slow_lane_s
-        self._healthy_ns = int(healthy_s * 1e9)
         self._gate = gate
         self._release = release
         self._knock = knock
@@ -122,7 +122,7 @@ class Reconnecting:
                 self._first_frame_ns = capture.decoded_ns
                 self._attempts = 0
                 self._tell(Condition("live", info=self._info))
-            elif self._failures and capture.decoded_ns - self._first_frame_ns >= self._healthy_ns:
+            elif self._failures and capture.decoded_ns - self._first_frame_ns >= HEALTHY_NS:
                 self._failures = 0
             self._stillness.look(capture)
             return self._whole.carry(capture)

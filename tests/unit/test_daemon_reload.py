@@ -53,7 +53,7 @@ def test_only_what_differs_is_touched() -> None:
     assert (found.untouched, found.kept, found.at_start) == (2, ("c",), ("sinks",))
     assert str(found) == "1 added, 1 changed, 1 removed, 2 untouched"
     same = difference(before.config, enabled(before.config), before)
-    assert not same.anything
+    assert (same.remove, same.change, same.add) == ((), (), ())
     assert same.untouched == 4
 
 
