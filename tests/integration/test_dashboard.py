@@ -54,7 +54,7 @@ def patient_page(chromium: Page, server: WebServer, board: FakeBoard) -> Iterato
 @pytest.fixture
 def page(patient_page: Page) -> Page:
     """It asks more often."""
-    patient_page.run("setInterval(ask, 100)")
+    patient_page.run("window.often = setInterval(ask, 100); 0")
     return patient_page
 
 
@@ -170,6 +170,37 @@ def test_when_a_stream_is_tried_again_is_counted_down(page: Page, board: FakeBoa
         page.until(f"{said} === ''")
     finally:
         gone.life.next_try_ns = before
+
+
+def test_how_long_a_stream_has_been_away(page: Page, board: FakeBoard) -> None:
+    assert board.books is not None
+    gone = board.books.streams["gone"]
+    said = "[...document.querySelectorAll('#rows .since')].map(each => each.textContent)"
+    before, gone.life.since_ns = gone.life.since_ns, now_ns() - 3 * 3600 * 1_000_000_000
+    try:
+        page.until(f"{said}.join() === ',for 3 h'")  # gate is live
+        page.run("[...document.querySelectorAll('#rows button')].at(-1).click()")
+        page.until("document.getElementById('view-since').textContent === 'for 3 h'")
+        page.run("document.getElementById('close').click()")
+    finally:
+        gone.life.since_ns = before
+    page.until(f"/^for \\d+ (s|min)$/.test({said}[1])")
+
+
+def test_a_phone_that_is_turned(page: Page, chromium: Page) -> None:
+    page.run("clearInterval(window.often)")
+    cells = "[...document.querySelectorAll('#rows tr:last-child > *')].filter(each => each.checkVisibility()).length"
+    for width, phone, shown in ((390, True, 10), (1280, False, 9)):  # the cause has its own place on a card
+        page.look(width, 800, phone=phone)
+        page.until(f"innerWidth === {width} && {cells} === {shown}", 1)
+
+
+def test_a_daemon_without_streams_is_not_starting(page: Page) -> None:
+    page.run("clearInterval(window.often); show({ streams: {}, sinks: {}, model: {}, uptime_s: 5 })")
+    assert text(page, "#overall") == "no streams"
+    assert text(page, "#empty") == "This daemon has no streams."
+    page.run("show({ streams: {}, sinks: {}, model: {}, uptime_s: 0 })")
+    assert text(page, "#overall") == "starting"
 
 
 def test_a_stream_whose_every_frame_is_lost_is_not_well(page: Page, added: Callable[..., StreamLedger]) -> None:
@@ -290,7 +321,7 @@ def test_a_cause_is_text_and_nothing_else(patient_page: Page, board: FakeBoard) 
     gone = board.books.streams["gone"]
     before, gone.error = gone.error, "<img src=x onerror=alert(1)><b>bold</b>"
     try:
-        patient_page.until("document.querySelectorAll('.cause')[1].innerText.includes('<b>bold</b>')")
+        patient_page.until("document.querySelectorAll('#rows .state .cause')[1].innerText.includes('<b>bold</b>')")
         assert patient_page.run("document.querySelectorAll('#rows img, #rows b').length") == 0
     finally:
         gone.error = before
@@ -301,9 +332,12 @@ def test_the_daemon_goes_away(page: Page, chromium: Page) -> None:
     nowhere = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     chromium.send("Network.emulateNetworkConditions", offline=True, **nowhere)
     page.until("!document.getElementById('trouble').hidden")
+    assert text(page, "#overall") == "no answer", "what was well is not called so any more"
+    assert "grayscale" in page.run("getComputedStyle(document.getElementById('streams').parentNode).filter")
     chromium.send("Network.emulateNetworkConditions", offline=False, **nowhere)
     page.run("ask()")
     page.until("document.getElementById('trouble').hidden")
+    assert text(page, "#overall") == "1 not live"
     chromium.send("Network.disable")
     page.run("0")
     chromium.events.clear()  # that it could not fetch was the point

@@ -6,13 +6,11 @@ const EVERY_MS = 2000;
 const AFTER_FAILURE_MS = 5000;
 const PATIENCE_MS = 10000;
 const FEW = 8; // streams that can be seen at a glance
-const ENDED = ["finished", "truncated", "stopped"];
 const WITHOUT_PICTURE = {
   connecting: "is being connected", backoff: "cannot be reached; it is tried again", paused: "is paused",
   auth_failed: "refuses the user name or the password", failed: "failed", finished: "has ended",
   truncated: "has ended before its time", stopped: "was stopped",
 };
-const CARDS = matchMedia("(max-width: 860px)");
 
 const rows = new Map(); // name of a stream -> its cells
 let shown = null; // name of the stream in the live view
@@ -25,7 +23,7 @@ function newRow(name) {
   button.addEventListener("click", () => open(name));
   const cell = (label, kind = "number") => make("td", { role: "cell", class: kind, "data-label": label });
   const cells = {
-    state: make("span"), cause: make("div", { class: "cause" }), why: cell("", "why"), next: make("div", { class: "note next" }), at: null,
+    state: make("span"), since: make("span", { class: "note since" }), cause: make("div", { class: "cause" }), why: cell("", "why cause"), next: make("div", { class: "note next" }), at: null,
     rate: cell("Rate"), age: cell("Age"), p50: cell("p50"), p99: cell("p99"), jitter: cell("Jitter"),
     lost: make("div"), reasons: make("div", { class: "reasons" }),
     spark: document.createElementNS(SVG, "svg"),
@@ -37,11 +35,11 @@ function newRow(name) {
   const trend = cell("", "trend");
   trend.append(cells.spark);
   const state = cell("", "state");
-  state.append(cells.state, cells.cause, cells.next);
+  state.append(cells.state, " ", cells.since, cells.cause, cells.next);
   const lost = cell("Lost");
   lost.append(cells.lost, cells.reasons);
   cells.row = make("tr", { role: "row" },
-    make("th", { role: "rowheader", scope: "row" }, button), state,
+    make("th", { role: "rowheader", scope: "row" }, button), state, cells.why,
     cells.rate, cells.age, cells.p50, cells.p99, cells.jitter, lost, trend);
   rows.set(name, cells);
   byId("rows").append(cells.row);
@@ -52,6 +50,7 @@ function showRow(stream) {
   const cells = rows.get(stream.name) || newRow(stream.name);
   const recent = stream.windows["60s"].end_to_end || {};
   pill(cells.state, stream);
+  say(cells.since, forHowLong(stream));
   cells.at = nextTry(stream);
   sayNextTry(cells.next, cells.at);
   say(cells.cause, stream.detail || "");
@@ -64,13 +63,7 @@ function showRow(stream) {
   say(cells.lost, count(lostOf(stream)));
   say(cells.reasons, reasonsOf(stream, "\n"));
   cells.row.hidden = byId("only").checked && isWell(stream);
-  if (stream.detail && CARDS.matches) {
-    say(cells.why, stream.detail);
-    cells.why.className = "why cause";
-    if (!cells.why.isConnected) cells.row.children[1].after(cells.why);
-  } else {
-    cells.why.remove();
-  }
+  say(cells.why, stream.detail || "");
   sparkline(cells.spark, stream.history.fps, stream.history.step_s);
 }
 
@@ -84,7 +77,7 @@ function showSummary(told) {
   const over = streams.filter((stream) => ["finished", "stopped", "paused"].includes(stream.state)).length;
   const overall = byId("overall");
   if (!streams.length) {
-    say(overall, "starting");
+    say(overall, told.uptime_s ? "no streams" : "starting");
     overall.className = "pill warning";
   } else {
     const lostNow = streams.reduce((total, stream) => total + lostOf(stream), 0);
@@ -154,7 +147,7 @@ function show(told) {
   }
   byId("only-part").hidden = rows.size <= FEW;
   const well = rows.size > 0 && [...rows.values()].every((cells) => cells.row.hidden);
-  if (well) say(byId("empty"), "Nothing needs attention.");
+  say(byId("empty"), well ? "Nothing needs attention." : told.uptime_s ? "This daemon has no streams." : "Waiting for the first figures …");
   byId("empty").hidden = rows.size > 0 && !well;
   byId("logout").hidden = !told.token_needed;
   showSummary(told);
@@ -185,6 +178,7 @@ function showView() {
     return;
   }
   pill(byId("view-state"), stream);
+  say(byId("view-since"), forHowLong(stream));
   sayNextTry(byId("view-next"), nextTry(stream));
   say(byId("view-cause"), stream.detail || "");
   const hold = byId("hold");
@@ -308,10 +302,14 @@ async function ask() {
     }
     if (!answer.ok) throw new Error(`${answer.status}`);
     show(await answer.json());
+    document.body.classList.remove("old");
     trouble("");
   } catch {
     pause = AFTER_FAILURE_MS;
-    trouble("The daemon does not answer. What is shown may be old; it is asked again every few seconds.");
+    document.body.classList.add("old"); // nothing is green that nobody vouches for
+    say(byId("overall"), "no answer");
+    byId("overall").className = "pill bad";
+    trouble("The daemon does not answer. The figures below are old. It is asked again every few seconds.");
   }
   clearTimeout(timer);
   if (!document.hidden) timer = setTimeout(ask, pause);

@@ -24,6 +24,8 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+const ENDED = ["finished", "truncated", "stopped"];
+
 function kindOf(state) {
   if (state === "live") return "good";
   if (state === "connecting" || state === "paused") return "warning";
@@ -64,6 +66,9 @@ function isLate(stream) {
 
 // Frames come, and every one of them is lost.
 const isFruitless = (stream) => stream.state === "live" && stream.cause !== null;
+
+// How long a stream has not been live.
+const forHowLong = (stream) => (stream.state === "live" || ENDED.includes(stream.state) ? "" : `for ${duration(stream.since_s).replace(/\.\d/, "")}`);
 
 // When a stream is tried again, by this page's clock, from what was told and when.
 const nextTry = (stream) => (stream.next_try_s === null ? null : performance.now() + 1000 * stream.next_try_s);
