@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 NOTHING = "\N{EN DASH}"
 
 
@@ -60,6 +62,11 @@ def memory(mebibytes: float | None) -> str:
 def count(number: int, noun: str, nouns: str | None = None) -> str:
     """``1 frame``, ``1,234 frames``; ``nouns`` where the plural is not made by an s: ``2 batches``."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """``gate, till and 12 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def aligned(value: float | None) -> str:

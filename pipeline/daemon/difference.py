@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.config import Config, LoadedConfig, StreamConfig
+from pipeline.figures import listed
 
 AT_START = ("sinks", "server", "telemetry")
 """Sections that are read when the daemon starts, and not again."""
@@ -32,8 +33,14 @@ class Difference:
     at_start: tuple[str, ...]
 
     def __str__(self) -> str:
-        counts = {"added": len(self.add), "changed": len(self.change), "removed": len(self.remove)}
-        return ", ".join(f"{count} {what}" for what, count in (*counts.items(), ("untouched", self.untouched)))
+        names = {
+            "added": [stream.name for stream in self.add],
+            "changed": [stream.name for stream in self.change],
+            "removed": list(self.remove),
+        }
+        counts = ", ".join(f"{len(each)} {what}" for what, each in names.items())
+        which = "; ".join(f"{what} {listed(each)}" for what, each in names.items() if each)
+        return f"{counts}, {self.untouched} untouched" + (f" ({which})" if which else "")
 
 
 def enabled(config: Config) -> dict[str, StreamConfig]:

@@ -127,7 +127,9 @@ class Daemon:
         Raises ConfigError for a global fault or when no stream is left, ModelLoadError when the detector cannot be had.
         """
         with self._listening():
-            loaded = self._shard.of(load_config_quarantining(self._path))
+            file = load_config_quarantining(self._path)
+            self._shard.tell(file)
+            loaded = self._shard.of(file)
             self.sinks = loaded.config.sinks
             with (
                 served(self._serve, loaded.config.server, self._board, self._path) as self._tap,

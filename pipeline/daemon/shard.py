@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass, replace
 
 from pipeline.config import LoadedConfig
 from pipeline.errors import UsageError
+from pipeline.figures import count, listed
+
+log = logging.getLogger("pipeline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,24 @@ class Shard:
         mine = tuple(stream for stream in loaded.config.streams if self.takes(stream.name))
         quarantined = tuple(one for one in loaded.quarantined if one.name is None or self.takes(one.name))
         return replace(loaded, config=loaded.config.model_copy(update={"streams": mine}), quarantined=quarantined)
+
+    def tell(self, loaded: LoadedConfig) -> None:
+        """Which streams of the file are this daemon's; of one daemon for all there is nothing to tell."""
+        if self.count == 1:
+            return
+        names = [stream.name for stream in loaded.config.streams if stream.enabled]
+        mine = [name for name in names if self.takes(name)]
+        if mine:
+            log.info("shard %s: %d of %s: %s", self, len(mine), count(len(names), "stream"), listed(mine))
+        else:
+            log.warning(
+                "shard %s: none of %s; which part a stream belongs to depends on its name alone, so a few streams may "
+                "share one",
+                self, count(len(names), "stream"),
+            )  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
 
 
 WHOLE = Shard(0, 1)

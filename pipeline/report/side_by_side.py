@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.figures import NOTHING, aligned, duration, memory, rate
+from pipeline.figures import NOTHING, aligned, duration, listed, memory, rate
 from pipeline.report.comparison import FIGURES, RUN_FIGURES
 from pipeline.report.model import in_words
 from pipeline.timing import WAITS
@@ -129,4 +129,4 @@ def _short(value: Any) -> str:
 
 def _only_in(found: Mapping[str, Sequence[int]]) -> str:
     names = [f"{name} ({', '.join(ascii_uppercase[number] for number in runs)})" for name, runs in found.items()]
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return listed(names, 12)

@@ -51,10 +51,10 @@ def test_only_what_differs_is_touched() -> None:
     found = difference(before.config, enabled(before.config), after)
     assert (found.remove, [one.name for one in found.change], [one.name for one in found.add]) == (("d",), ["b"], ["e"])
     assert (found.untouched, found.kept, found.at_start) == (2, ("c",), ("sinks",))
-    assert str(found) == "1 added, 1 changed, 1 removed, 2 untouched"
+    assert str(found) == "1 added, 1 changed, 1 removed, 2 untouched (added e; changed b; removed d)"
     same = difference(before.config, enabled(before.config), before)
     assert (same.remove, same.change, same.add) == ((), (), ())
-    assert same.untouched == 4
+    assert str(same) == "0 added, 0 changed, 0 removed, 4 untouched"
 
 
 def test_defaults_change_the_streams_that_inherit_them() -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from pipeline.config import parse_config
@@ -44,6 +46,20 @@ def test_the_faults_of_another_part_are_its_own() -> None:
     assert sorted(len(part.config.streams) for part in parts) == [0, 1]
     assert sum(len(part.quarantined) for part in parts) == 6
     assert WHOLE.of(loaded) == loaded
+
+
+def test_a_part_says_which_streams_it_has_and_that_it_has_none(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    entries = "".join(f"  - {{name: {name}, source: 'pattern:'}}\n" for name in NAMES[:12])
+    loaded = parse_config(f"streams:\n{entries}  - {{name: off, source: 'pattern:', enabled: false}}\n".encode())
+    Shard(0, 3).tell(loaded)
+    WHOLE.tell(loaded)
+    assert caplog.messages == ["shard 0/3: 5 of 12 streams: camera-0, camera-6, camera-7, camera-8, camera-11"]
+    caplog.clear()
+    few = parse_config(b"streams: [{name: camera-0, source: 'pattern:'}]\n")
+    Shard(1, 3).tell(few)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.messages[0].startswith("shard 1/3: none of 1 stream;")
 
 
 @pytest.mark.parametrize("text", ["1", "2/2", "-1/3", "a/b", "1/0", "0/1/2", "1.0/2", ""])

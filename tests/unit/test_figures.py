@@ -50,3 +50,10 @@ def test_memory_and_counts() -> None:
     assert figures.memory(None) == "\N{EN DASH}"
     assert figures.count(1, "frame") == "1 frame"
     assert figures.count(1234, "frame") == "1,234 frames"
+
+
+def test_listed() -> None:
+    names = [f"camera-{number}" for number in range(1_010)]
+    assert figures.listed([]) == ""
+    assert figures.listed(names[:3], 3) == "camera-0, camera-1, camera-2"
+    assert figures.listed(names, 2) == "camera-0, camera-1 and 1,008 more"
