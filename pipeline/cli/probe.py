@@ -7,6 +7,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.parser import Parser, one_of, positive
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   pipeline probe clip.mp4
   pipeline probe rtsp://10.0.0.5/stream1 --seconds 20
+  pipeline probe gate --config streams.yaml      a camera with a password
   pipeline probe clip.mp4 --json | jq .measured_fps
 """
 
@@ -27,18 +29,27 @@ def configure(parser: Parser) -> None:
     """Add the options of this command."""
     parser.usage = "pipeline probe SOURCE [options]"
     parser.add_argument("source", metavar="SOURCE", help="file, camera URL, /dev/video0 or pattern:")
-    parser.add_argument("--seconds", type=positive, default=5.0, metavar="S", help="how much to look at (default 5)")
     parser.add_argument(
-        "--transport", type=one_of("tcp", "udp"), default="tcp", metavar="T", help="RTSP: tcp (default) or udp"
+        "--config", type=Path, metavar="FILE", help="SOURCE is the name of a stream in this streams.yaml"
     )
-    parser.add_argument("--hwaccel", default="none", metavar="KIND", help="what decodes: none (default), auto, cuda")
-    parser.epilog = "exit codes: 0 it delivers frames; 1 it does not; 2 no such file, or not a source"
+    parser.add_argument("--seconds", type=positive, default=5.0, metavar="S", help="how much to look at (default 5)")
+    parser.add_argument("--transport", type=one_of("tcp", "udp"), metavar="T", help="RTSP: tcp (default) or udp")
+    parser.add_argument("--hwaccel", metavar="KIND", help="what decodes: none (the CPU, default), auto, cuda")
+    parser.epilog = (
+        "--config looks at a stream as 'run' would, with its user name and password; options come before its entry.\n\n"
+        "exit codes: 0 it delivers frames; 1 it does not; 2 no such file, stream or source"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Look and tell."""
-    config = _stream(options.source, {"transport": options.transport, "hwaccel": options.hwaccel})
-    level = logging.ERROR if options.hwaccel == "none" else logging.WARNING
+    given = {"transport": options.transport, "hwaccel": options.hwaccel}
+    how = {key: value for key, value in given.items() if value is not None}
+    if options.config is None:
+        config = _stream(_only(options.source), how)
+    else:
+        config = _entry(options.config, options.source, how)
+    level = logging.ERROR if config.hwaccel == "none" else logging.WARNING
     with logging_to_stderr(level, debug=options.debug):
         from pipeline.build import glance
         from pipeline.cli.looking import as_data, in_words
@@ -61,11 +72,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _stream(source: str, how: Mapping[str, str]) -> StreamConfig:
-    """The source as a stream entry; raises UsageError."""
-    from pydantic import ValidationError
-
-    from pipeline.config import StreamConfig
+def _only(source: str) -> str:
+    """The one source that is meant; raises UsageError."""
     from pipeline.errors import UsageError
     from pipeline.redact import SourceUrl, register_secret
     from pipeline.sources import expand
@@ -78,9 +86,37 @@ def _stream(source: str, how: Mapping[str, str]) -> StreamConfig:
     found = expand([source])
     if len(found) > 1:
         raise UsageError(f"one source at a time; this means {len(found)}, such as {found[0]}")
+    return str(found[0])
+
+
+def _stream(source: str, how: Mapping[str, str]) -> StreamConfig:
+    """The source as a stream entry; raises UsageError."""
+    from pydantic import ValidationError
+
+    from pipeline.config import StreamConfig
+    from pipeline.errors import UsageError
+
     try:
-        return StreamConfig.model_validate({"name": "probe", "source": str(found[0]), **how})
+        return StreamConfig.model_validate({"name": "probe", "source": source, **how})
     except ValidationError as error:
         fault = error.errors(include_input=False)[0]
         named = "--hwaccel" if fault["loc"] == ("hwaccel",) else "not a source"
         raise UsageError(f"{named}: {fault['msg']}") from None
+
+
+def _entry(path: Path, name: str, how: Mapping[str, str]) -> StreamConfig:
+    """A stream of a configuration; raises ConfigError for its faults, UsageError where there is none."""
+    from pipeline.config import load_config_quarantining
+    from pipeline.errors import ConfigError, UsageError
+    from pipeline.figures import listed
+
+    loaded = load_config_quarantining(path)
+    for entry in loaded.quarantined:
+        if entry.name is not None and entry.name.lower() == name.lower():
+            raise ConfigError(list(entry.faults))
+    for stream in loaded.config.streams:
+        if stream.name.lower() == name.lower():
+            options = _stream("pattern:", how)
+            return stream.model_copy(update={key: getattr(options, key) for key in how})
+    known = listed([stream.name for stream in loaded.config.streams])
+    raise UsageError(f"{path}: it has no stream {name}" + (f"; its streams are {known}" if known else ""))

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from pipeline import build
+from pipeline.config import StreamConfig
+from pipeline.config.credentials import resolve_source
+from pipeline.protocols import Source
 from tests.commands import cli
 from tests.http_servers import Quiet, answering
 from tests.media import B_FRAMES, Media, media
@@ -260,6 +264,36 @@ def test_probe_tells_what_a_source_really_is(cli: Any, media: Media) -> None:
     assert words["size"].strip() == "64 x 48"
     assert words["frame rate"].strip() == "25 declared, 25 measured, constant"
     assert "every 12.0 frames, 12 at most; with B-frames" in words["key frames"]
+
+
+def test_probe_looks_at_a_stream_of_a_configuration(
+    cli: Any, model: Path, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def look(config: StreamConfig) -> Source:
+        opened.append((config.name, config.transport, config.hwaccel, resolve_source(config).reveal()))
+        return glance(StreamConfig.model_validate({"name": "clip", "source": str(media.clip())}))
+
+    glance = build.glance
+    monkeypatch.setattr(build, "glance", look)
+    monkeypatch.setenv("GATE_PASSWORD", "hunter2-Secret")
+    camera = "name: Gate, source: 'rtsp://10.0.0.5/a', username: viewer, password_env: GATE_PASSWORD, transport: udp"
+    path = written(tmp_path / "s.yaml", model, camera, "name: odd, source: 'pattern:', fsp: 5")
+    run = cli("probe", "gate", "--config", path, "--json")
+    assert (run.code, json.loads(run.out)["source"]) == (0, "rtsp://10.0.0.5/a")
+    assert "hunter2" not in run.out + run.err
+    assert "warning" not in run.err
+    assert cli("probe", "gate", "--config", path, "--transport", "tcp", "--hwaccel", "auto").code == 0
+    address = "rtsp://viewer:hunter2-Secret@10.0.0.5/a"
+    assert opened == [("Gate", "udp", "none", address), ("Gate", "tcp", "auto", address)]
+    run = cli("probe", "yard", "--config", path)
+    assert (run.code, run.err) == (2, f"pipeline: {path}: it has no stream yard; its streams are Gate\n")
+    run = cli("probe", "odd", "--config", path)
+    assert (run.code, "unknown key; did you mean 'fps'?" in run.err) == (2, True)
+    monkeypatch.delenv("GATE_PASSWORD")
+    run = cli("probe", "gate", "--config", path)
+    assert (run.code, "password_env: the environment variable" in run.err) == (2, True)
 
 
 def test_probe_and_check_agree_on_a_variable_rate(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:
