@@ -292,7 +292,7 @@ def test_a_segment_ends_at_a_tenth_of_what_is_kept(tmp_path: Path) -> None:
     sink.open()
     sink.begin(StreamInfo("cam", fps=10))
     most = 0
-    for frame in range(1500):
+    for frame in range(1000):
         sink.write(numbered(frame, frame / 10))
         most = max(most, sum(path.stat().st_size for path in tmp_path.iterdir()))
     sink.close()
@@ -300,7 +300,7 @@ def test_a_segment_ends_at_a_tenth_of_what_is_kept(tmp_path: Path) -> None:
     assert 45_000 < most <= 60_000
     assert max(path.stat().st_size for path in tmp_path.iterdir()) < 10_000, "a tenth, and the fragment under way"
     shown = [n for _, numbers, _ in segments(tmp_path) for n in numbers]
-    assert shown == list(range(shown[0], 1500)), "those that are left are the newest, without a gap"
+    assert shown == list(range(shown[0], 1000)), "those that are left are the newest, without a gap"
 
 
 def test_another_size_begins_another_segment(tmp_path: Path) -> None:
