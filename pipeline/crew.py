@@ -68,13 +68,16 @@ class Crew(Generic[T]):
     Args:
         names: of the threads.
         get_ready: what each of them does first.
+        waiting: what may wait to be begun; as much as there are threads, by default.
     """
 
-    def __init__(self, names: Sequence[str], get_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, names: Sequence[str], get_ready: Callable[[], None] = lambda: None, waiting: int | None = None
+    ) -> None:
         self._names = names
         self._get_ready = get_ready
         self._group = WorkerGroup()
-        self._jobs: Channel[Handed[T]] = Channel(len(names))
+        self._jobs: Channel[Handed[T]] = Channel(waiting or len(names))
         self._handed: list[Handed[T]] = []
 
     def start(self) -> None:
@@ -90,8 +93,7 @@ class Crew(Generic[T]):
             raise
 
     def hand(self, job: Callable[[], T]) -> Handed[T]:
-        """Have something done; waits where as much as there are threads has not been begun. Raises Closed after
-        :meth:`give_up`."""
+        """Have something done; waits where as much as may wait does. Raises Closed after :meth:`give_up`."""
         handed = Handed(job)
         self._handed = [*(known for known in self._handed if not known.over), handed]
         self._jobs.put(handed)

@@ -82,6 +82,7 @@ class Pipeline:
         emit: Put[Inbound] | None,
         deliver: Callable[[Outlet, Event], None],
         start_reader: Callable[[Stream], None],
+        after: Callable[[Put[Inbound]], Put[Inbound]] = lambda put: put,
     ) -> None:
         """Say what stands between the bodies: channels and threads, or nothing (``run_inline``)."""
 
@@ -93,8 +94,9 @@ class Pipeline:
         self._publisher = Publisher(
             deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints, self._pictures
         )
-        self._tell = self._inbox.put_now if emit else self._publisher.handle
-        self._emit = emit or self._publisher.handle
+        follow = after(self._publisher.handle)
+        self._tell = self._inbox.put_now if emit else follow
+        self._emit = emit or follow
         self._preparer = Preparer(self._emit, self._now, self._pictures)
         self.models = Lineup(detector, self.options, self._deployment, self._preparer, self._inbox.close)
         self.waiting = self.models.waiting
@@ -314,9 +316,15 @@ class Pipeline:
         """Names of the threads that still run."""
         return self._group.alive()
 
-    def run_inline(self, streams: Sequence[Stream], drive: Drive = take_turns) -> None:
+    def run_inline(
+        self,
+        streams: Sequence[Stream],
+        drive: Drive = take_turns,
+        after: Callable[[Put[Inbound]], Put[Inbound]] = lambda put: put,
+    ) -> None:
         """Everything in the calling thread, the reference for the threaded run. ``drive`` says who goes when: streams
-        take turns frame by frame, or as a simulation has it."""
+        take turns frame by frame, or as a simulation has it; ``after`` what the body of follow, which it is given,
+        waits for."""
         readers: Readers = deque()
         self._inline = True
         self._wire(
@@ -324,6 +332,7 @@ class Pipeline:
             None,
             lambda outlet, event: outlet.take(event, self._now),
             lambda stream: readers.append((stream, self._read(stream))),
+            after,
         )
         open_all(self._outlets)
         try:

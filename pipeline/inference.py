@@ -12,9 +12,9 @@ from operator import attrgetter
 
 from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
-from pipeline.errors import InferenceError
+from pipeline.errors import InferenceError, StageError
 from pipeline.figures import count
-from pipeline.frame import Batch, Detections, Item, Outcome
+from pipeline.frame import Batch, Detections, DropReason, Item, Outcome
 from pipeline.ledger import BatchRun, Ledger
 from pipeline.memory import BufferPool
 from pipeline.protocols import Detector, Pending
@@ -106,8 +106,11 @@ class BatchRunner:
         item.make, item.made_ns = None, (began_ns, self._now())
         return True
 
-    def complete(self, under_way: UnderWay) -> None:
-        """Wait for a batch and emit its outcomes. A failing batch is split until the bad item is alone."""
+    def complete(self, under_way: UnderWay, *, told: bool = False) -> None:
+        """Wait for a batch and emit its outcomes. A failing batch is split until the bad item is alone.
+
+        ``told``: the scheduler knows already how long it took.
+        """
         batch, pending = under_way.batch, under_way.pending
         if pending is None:
             return
@@ -122,8 +125,8 @@ class BatchRunner:
                 raise InferenceError(
                     f"the detector returned {count(len(found), 'result')} for {count(len(batch.items), 'picture')}"
                 )
-        except InferenceError as error:
-            self._split(under_way, error)
+        except (InferenceError, StageError) as error:
+            self._split(under_way, error, told)
             return
         self._release(batch.items)
         in_source = [
@@ -138,7 +141,8 @@ class BatchRunner:
                 parsed_ns, last.frame.stream.name, last.queued_ns, under_way.making_ns,
             )
         )  # fmt: skip
-        self._scheduler.served(len(batch.items), parsed_ns - under_way.began_ns + under_way.making_ns)
+        if not told:
+            self._scheduler.served(len(batch.items), parsed_ns - under_way.began_ns + under_way.making_ns)
         times = (under_way.began_ns, inferred_ns, parsed_ns)
         self._emit(
             *(
@@ -147,21 +151,24 @@ class BatchRunner:
             )
         )
 
-    def _split(self, under_way: UnderWay, error: InferenceError) -> None:
+    def _split(self, under_way: UnderWay, error: InferenceError | StageError, told: bool) -> None:
         batch = under_way.batch
         if len(batch.items) > 1:
             middle = len(batch.items) // 2
             for half in (batch.items[:middle], batch.items[middle:]):
-                self.complete(self.submit(replace(batch, items=half)))
+                self.complete(self.submit(replace(batch, items=half)), told=told)
             return
         (item,) = batch.items
-        text = f"frame {item.frame.index}: {error}"
-        self._complaints.say(logging.ERROR, item.frame.stream.name, "inference", text)
         self._release(batch.items)
-        marks = (*_waited(item, batch), under_way.began_ns, self._now())
-        self._emit(
-            Outcome(item.frame, dropped="inference_error", part=item.part, of=item.of, marks=marks, why=str(error))
-        )
+        waited, took = _waited(item, batch), (under_way.began_ns, self._now())
+        reason: DropReason = "inference_error"
+        if isinstance(error, StageError):  # the detector was to prepare it
+            reason, waited = "stage_error", waited[:3]
+        else:
+            text = f"frame {item.frame.index}: {error}"
+            self._complaints.say(logging.ERROR, item.frame.stream.name, "inference", text)
+        marks = (*waited, *took)
+        self._emit(Outcome(item.frame, dropped=reason, part=item.part, of=item.of, marks=marks, why=str(error)))
 
     @contextmanager
     def _watched(self) -> Iterator[int]:

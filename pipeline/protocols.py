@@ -70,7 +70,8 @@ class Pending(Protocol):
     """A batch under way in a detector."""
 
     def wait(self) -> None:
-        """Return when the network's outputs exist; raises InferenceError."""
+        """Return when the network's outputs exist; raises InferenceError, or StageError where an input was left to the
+        detector and cannot be made."""
         ...
 
     def result(self) -> Sequence[Detections]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,17 +36,23 @@ class FrameLog:
     def __init__(self, lines: Iterator[dict[str, Any]], key: str) -> None:
         self._lines = lines
         self._key = key
-        self._seen: dict[int, dict[str, Any]] = {}
+        self._seen: dict[int, deque[dict[str, Any]]] = {}  # a packet may hold several frames
         self._newest = -1
 
     def find(self, value: int) -> dict[str, Any] | None:
         """The line of a frame; None where there is none, or it was looked up long after those behind it."""
-        while self._newest < value and (line := next(self._lines, None)) is not None:
+        while value not in self._seen and self._newest <= value and (line := next(self._lines, None)) is not None:
             self._newest = max(self._newest, line[self._key])
-            self._seen[line[self._key]] = line
+            self._seen.setdefault(line[self._key], deque(maxlen=_SEEN)).append(line)
             if len(self._seen) > _SEEN:
                 del self._seen[next(iter(self._seen))]
-        return self._seen.pop(value, None)
+        lines = self._seen.pop(value, None)
+        if lines is None:
+            return None
+        line = lines.popleft()
+        if lines:
+            self._seen[value] = lines
+        return line
 
 
 class Arrivals:

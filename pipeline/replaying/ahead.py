@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recorded stream on a virtual clock: what moves the clock must know what comes next.
 
-A thread of its own reads and decodes one frame ahead while the simulation is at work. What it reads depends on nothing
-but the recording; when anybody hears of it is the simulation's affair, which asks for it always at the same point.
+A thread of its own reads and decodes a few frames ahead while the simulation is at work. What it reads depends on
+nothing but the recording; when anybody hears of it is the simulation's affair, which asks for it always at the same
+point.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -17,6 +19,9 @@ from pipeline.events import Condition
 from pipeline.frame import Capture, Picture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
 from pipeline.threads import StopFlag
+
+FRAMES = 2
+"""That are read ahead, the one included that comes next: pictures that are held for each stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class _Step:
 
 
 class Ahead:
-    """A source that has always read one frame ahead. Its frames have the times that they had when they were recorded.
+    """A source that has always read ahead. Its frames have the times that they had when they were recorded.
 
     Args:
         name: of the stream.
@@ -65,9 +70,10 @@ class Ahead:
         self._frames = frames
         self._by_read = by_read
         self._on_state = on_state
-        self._crew: Crew[_Step] = Crew([f"read:{name}"])
-        self._handed: Handed[_Step] | None = None
+        self._crew: Crew[_Step] = Crew([f"read:{name}"], waiting=FRAMES)
+        self._handed: deque[Handed[_Step]] = deque()
         self._opened: StreamInfo | None = None  # in the reading thread
+        self._last: _Step | None = None  # in the reading thread: nothing comes after it
         self._inner = StopFlag()  # the reader's own stop may not be there yet
         self._stop = StopFlag()
         self._info: StreamInfo | None = None
@@ -85,11 +91,11 @@ class Ahead:
         """
         if not self._looked:
             self._looked = True
-            if self._handed is None:
+            if not self._handed:
                 self._crew.start()
-                self._read_on()
-            assert self._handed is not None, "it was handed over just now, or before"
-            self._hear(self._handed.result())
+            while len(self._handed) < FRAMES:
+                self._handed.append(self._crew.hand(self._step))
+            self._hear(self._handed.popleft().result())
         return None if self._next is None else self._next.picture
 
     def open(self, stop: StopFlag) -> StreamInfo:
@@ -111,7 +117,7 @@ class Ahead:
         capture, self._next = self._next, None
         if capture is not None:  # after the end nobody reads on
             self._looked = False
-            self._read_on()
+            self._handed.append(self._crew.hand(self._step))
         return capture
 
     def close(self) -> None:
@@ -120,12 +126,11 @@ class Ahead:
         if self._crew.rest():
             self._source.close()
 
-    def _read_on(self) -> None:
-        self._handed = self._crew.hand(self._step)
-
     # The reading thread
 
     def _step(self) -> _Step:
+        if self._last is not None:
+            return self._last
         capture, error = None, None
         try:
             if self._opened is None:
@@ -135,7 +140,10 @@ class Ahead:
             error = failure
         told, self._told[:] = tuple(self._told), []
         counters = replace(self._source.counters, reconnects_by_cause=dict(self._source.counters.reconnects_by_cause))
-        return _Step(self._opened, capture, error, self._reading.at_ns, counters, told)
+        step = _Step(self._opened, capture, error, self._reading.at_ns, counters, told)
+        if capture is None:
+            self._last = step
+        return step
 
     # The simulation's
 

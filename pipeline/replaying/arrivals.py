@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pipeline.arrivals import Comparison, Decisions, FrameLog, PlayClock, RealTime, Tape
     from pipeline.flow import Pipeline
     from pipeline.protocols import Detector, Sink
-    from pipeline.replaying.timed import Later, SimulatedClock, TimedDetector
+    from pipeline.replaying.simulated_clock import SimulatedClock
+    from pipeline.replaying.timed import Later, TimedDetector
     from pipeline.stream import Stream, Witness
 
 log = logging.getLogger("pipeline")
@@ -94,7 +95,8 @@ class ArrivalsReplay(Replay):
     def _flow(self, detector: Detector, sinks: Sequence[Sink], batch_size: int, workers: int) -> Pipeline:
         from pipeline.arrivals import VIRTUAL_NS, RealTime
         from pipeline.flow import Pipeline
-        from pipeline.replaying.timed import Later, SimulatedClock, TimedDetector
+        from pipeline.replaying.simulated_clock import SimulatedClock
+        from pipeline.replaying.timed import Later, TimedDetector
         from pipeline.stream import FlowOptions
 
         assert self._batch is not None, "a recording has one"
@@ -127,6 +129,7 @@ class ArrivalsReplay(Replay):
     def begin(self) -> None:
         """Play. On a virtual clock it runs to the end here (and warms the model first)."""
         from pipeline.arrivals import Decisions
+        from pipeline.replaying.behind import Behind
         from pipeline.replaying.simulation import Simulation
 
         assert self._pipeline is not None, "prepare() comes first"
@@ -136,7 +139,8 @@ class ArrivalsReplay(Replay):
         streams = [self._stream(name) for name in self.streams]
         if self._simulated is not None and self._timed is not None:
             try:
-                self._pipeline.run_inline(streams, Simulation(self._simulated, self._workers))
+                behind = Behind(self._simulated)
+                self._pipeline.run_inline(streams, Simulation(self._simulated, self._workers, behind), behind.after)
             finally:
                 self._close_decisions()
                 if not self._timed.rest():

@@ -7,9 +7,9 @@ is not full (when the scheduler says so). The earliest of them is next; of sever
 then streams in their order. So the same recording always gives the same decisions, whatever this machine is doing.
 
 Frames are really decoded, prepared and shown to the network, in threads of their own, while the simulation goes on to
-what is next: each stream reads a frame ahead, and a frame is prepared when its batch is begun, so one that gives way
-before costs its decoding only. What takes no time here: following, and sinks. Both are beside the detector in a run as
-well, in threads of their own.
+what is next: each stream reads ahead, a frame is prepared when its batch is begun, so one that gives way before costs
+its decoding only, and results are waited for when they are published, some batches later (:mod:`.behind`). What takes
+no time here: following, and sinks. Both are beside the detector in a run as well, in threads of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from pipeline.deployment import Deployment
 from pipeline.inference import UnderWay
 from pipeline.lineup import Lineup
 from pipeline.replaying.ahead import Ahead
-from pipeline.replaying.timed import SimulatedClock, TimedPending
+from pipeline.replaying.behind import Behind
+from pipeline.replaying.simulated_clock import SimulatedClock
+from pipeline.replaying.timed import TimedPending
 from pipeline.threads import Closed
 from pipeline.turns import Readers
 
@@ -37,10 +39,12 @@ class Simulation:
     Args:
         clock: the flow's.
         workers: how many batches are under way at the same time at most.
+        behind: where batches go that are done by the clock; what the flow emits goes through it as well.
     """
 
-    def __init__(self, clock: SimulatedClock, workers: int) -> None:
+    def __init__(self, clock: SimulatedClock, workers: int, behind: Behind) -> None:
         self._clock = clock
+        self._behind = behind
         self._idle = [(clock.now_ns(), worker) for worker in range(workers)]  # since when, and who
         self._busy: list[tuple[int, int, int, UnderWay]] = []  # until when, in which order, and who
         self._begun = 0
@@ -52,6 +56,7 @@ class Simulation:
             at_ns, _, happen = event
             self._clock.set(max(at_ns, self._clock.now_ns()))
             happen()
+        self._behind.catch_up()
 
     def _next(self, readers: Readers, model: Deployment) -> Event | None:
         """What happens next; None where nothing will."""
@@ -82,11 +87,17 @@ class Simulation:
         return None
 
     def _complete(self, model: Deployment) -> None:
+        """A batch has taken its time; what was found in it is for later."""
         until_ns, _, worker, under_way = heapq.heappop(self._busy)
-        model.runner.worker = lambda: f"detect:{worker}"
-        model.runner.complete(under_way)
-        self._clock.set(max(until_ns, self._clock.now_ns()))  # later, where a batch failed and was run again in halves
+        items = len(under_way.batch.items)
+        if items:
+            model.scheduler.served(items, until_ns - under_way.began_ns)
+            self._behind.batch(items, partial(self._publish, model, worker, under_way))
         heapq.heappush(self._idle, (self._clock.now_ns(), worker))
+
+    def _publish(self, model: Deployment, worker: int, under_way: UnderWay) -> None:
+        model.runner.worker = lambda: f"detect:{worker}"
+        model.runner.complete(under_way, told=True)
 
     def _next_reader(self, readers: Readers, model: Deployment) -> int | None:
         """The place of the one whose frame is ready first, of those that need not wait for room in their lanes."""

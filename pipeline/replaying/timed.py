@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clock that somebody moves, and a stage and a detector that take as long by it as they did in a recording."""
+"""A stage and a detector that take as long, by a clock that somebody moves, as they did in a recording."""
 
 from __future__ import annotations
 
@@ -7,40 +7,17 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from pipeline.arrivals import Service, ServiceTimes
 from pipeline.crew import Crew, Handed
-from pipeline.errors import InferenceError, StageError
 from pipeline.frame import Batch, Detections, Geometry, InputSpec, Picture, Uint8Array
 from pipeline.protocols import Detector, Stage
 from pipeline.replaying.ahead import Ahead
+from pipeline.replaying.behind import MOST_FRAMES
+from pipeline.replaying.simulated_clock import SimulatedClock
 
-
-class SimulatedClock:
-    """Shows what it was set to.
-
-    Args:
-        now_ns: what it shows first.
-        wall_offset_ns: wall time when it shows 0.
-    """
-
-    def __init__(self, now_ns: int, wall_offset_ns: int) -> None:
-        self._now_ns = now_ns
-        self._wall_offset_ns = wall_offset_ns
-
-    def now_ns(self) -> int:
-        """Virtual monotonic time."""
-        return self._now_ns
-
-    def wall_ns(self) -> int:
-        """The wall time that belongs to it."""
-        return self._wall_offset_ns + self._now_ns
-
-    def set(self, now_ns: int) -> None:
-        """It is ``now_ns``; for a moment it may be earlier, where marks of something that took time are made at its
-        end."""
-        self._now_ns = now_ns
+_NOTHING: Final = Service(0, 0)
 
 
 class Later:
@@ -55,10 +32,12 @@ class Later:
         gone = weakref.ref(out, lambda _: self._makers.pop(key, None))
         self._makers[key] = gone, make
 
-    def take(self, out: Uint8Array) -> Callable[[Uint8Array], None] | None:
-        """What fills it; None where it is filled."""
-        found = self._makers.pop(id(out), None)
-        return None if found is None else found[1]
+    def make(self, out: Uint8Array) -> None:
+        """Fill it, unless it is filled; raises StageError, each time."""
+        found = self._makers.get(id(out))
+        if found is not None:
+            found[1](out)
+            del self._makers[id(out)]
 
 
 @runtime_checkable
@@ -108,7 +87,8 @@ class TimedStage:
 
 @dataclass(frozen=True, slots=True)
 class TimedPending:
-    """A batch that takes as long as one of its size took in the recording."""
+    """A batch that takes as long as one of its size took in the recording. An input that cannot be made raises
+    StageError."""
 
     handed: Handed[Sequence[Detections]]
     clock: SimulatedClock
@@ -163,6 +143,7 @@ class TimedDetector:
         self._services = services
         self._later = later or Later()
         self._limit_s = limit_s
+        self._newest = 0  # number of a batch
         self.spec, self.labels, self.max_batch = detector.spec, detector.labels, detector.max_batch
 
     def __getattr__(self, name: str) -> Any:
@@ -174,22 +155,21 @@ class TimedDetector:
         One size shows that it can be done. That the first batch of another size takes longer is seen by nobody: how
         long it took is in the recording.
         """
-        self._crew = Crew(self._workers, lambda: self._detector.warm(sizes[:1]))
+        self._crew = Crew(self._workers, lambda: self._detector.warm(sizes[:1]), len(self._workers) + MOST_FRAMES)
         self._crew.start()
 
     def submit(self, batch: Batch) -> TimedPending:
-        """Start it; when it is done is known at once."""
+        """Start it; when it is done is known at once.
+
+        What is left of a batch that failed takes no time: the whole of it has, and others were decided on by that.
+        """
         assert self._crew is not None, "warm comes first"
-        service = self._services.next(len(batch.items))
-        makers = [(self._later.take(item.input), item.input) for item in batch.items]
+        is_new, self._newest = batch.number > self._newest, max(self._newest, batch.number)
+        service = self._services.next(len(batch.items)) if is_new else _NOTHING
 
         def run() -> Sequence[Detections]:
-            try:
-                for make, out in makers:
-                    if make is not None:
-                        make(out)
-            except StageError as error:
-                raise InferenceError(f"it could not be prepared: {error}") from error
+            for item in batch.items:
+                self._later.make(item.input)
             pending = self._detector.submit(batch)
             pending.wait()
             return pending.result()

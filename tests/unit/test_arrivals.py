@@ -4,37 +4,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.arrivals import FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
+from pipeline.arrivals import Comparison, FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
 from pipeline.arrivals.connection import RecordedConnection
 from pipeline.arrivals.services import MOST_SAMPLES, Service
 from pipeline.crew import Crew
-from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable
+from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable, StageError
 from pipeline.flow import Pipeline
-from pipeline.frame import Capture, Geometry, InputSpec, Picture, StreamInfo, Uint8Array
+from pipeline.frame import Batch, Capture, Detections, DropReason, Geometry, InputSpec, Picture, StreamInfo, Uint8Array
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
+from pipeline.protocols import Stage
 from pipeline.replaying.ahead import Ahead
+from pipeline.replaying.behind import MOST_FRAMES, Behind
+from pipeline.replaying.simulated_clock import SimulatedClock
 from pipeline.replaying.simulation import Simulation
-from pipeline.replaying.timed import Later, SimulatedClock, TimedDetector, TimedStage
+from pipeline.replaying.timed import Later, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
 from pipeline.stream import FlowOptions, Stream
-from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
+from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
 from pipeline.threads import Closed, StopFlag
 from pipeline.timing import FRAME, Mark
 
 MS = 1_000_000
 BEGAN_NS = 1_000 * MS
 """What a virtual clock shows when a recording begins."""
+OF_THIS_MACHINE = ("cpu_s", "tracker")
 
 
 class TestServiceTimes:
@@ -129,6 +133,20 @@ def test_frames_are_found_in_about_their_order() -> None:
     assert log.find(99) is None
 
 
+def test_frames_of_one_packet_have_a_line_each() -> None:
+    """As where a decoder makes two pictures of a packet."""
+    outcomes = ((10, "processed"), (10, "overflow"), (20, "stale"))
+    kept: list[dict[str, Any]] = [{"read": at, "outcome": outcome} for at, outcome in outcomes]
+    log = FrameLog(iter(kept), "read")
+    assert [log.find(at) for at in (10, 10, 10, 20)] == [*kept[:2], None, kept[2]]
+    late = FrameLog(iter(kept), "read")
+    assert [late.find(at) for at in (20, 10, 10)] == [kept[2], *kept[:2]], "others may be asked for before"
+    comparison = Comparison(FrameLog(iter(kept), "read"))
+    reasons: tuple[DropReason | None, ...] = (None, "overflow")
+    assert [comparison.outcome(10, reason) for reason in reasons] == ["processed", "overflow"]
+    assert (comparison.frames, comparison.same) == (2, 2)
+
+
 class Script:
     """A camera whose frames are read at these times (milliseconds), on the stream's own virtual clock."""
 
@@ -166,7 +184,7 @@ def ahead_of(at_ms: Sequence[float], clock: Virtual, taken: Iterator[dict[str, A
 
 
 def simulate(
-    streams: dict[str, Sequence[float]],
+    streams: Mapping[str, Sequence[float]],
     service_ms: dict[int, float],
     *,
     batch: int = 1,
@@ -174,11 +192,15 @@ def simulate(
     wait_ms: float = 0.0,
     prepare_ms: float = 0.0,
     terms: Terms | None = None,
+    most: int = MOST_FRAMES,
+    network: FakeDetector | None = None,
+    stage: Callable[[str], Stage] = lambda name: CopyStage(),
 ) -> tuple[ListSink, Pipeline, dict[str, list[tuple[int, str]]]]:
     """Frames at these times through batches that take so long; what was published, and what became of each frame."""
     clock = SimulatedClock(BEGAN_NS, 0)
     measured = {str(size): {"samples_ns": [[round(took * MS), 0]]} for size, took in service_ms.items()}
-    detector = TimedDetector(FakeDetector(), workers, clock, ServiceTimes(measured))
+    later = Later()
+    detector = TimedDetector(network or FakeDetector(), workers, clock, ServiceTimes(measured), later=later)
     options = FlowOptions(batch_size=batch, fixed_batch=False, max_wait_ms=wait_ms, workers=workers)
     sink = ListSink()
     pipeline = Pipeline(detector, [sink], options, clock=clock)
@@ -195,15 +217,22 @@ def simulate(
         account = StreamLedger(name, live=True, clock=virtual)
         return Stream(
             ahead,
-            [TimedStage(CopyStage(), ahead, clock)],
+            [TimedStage(stage(name), ahead, clock, later)],
             account,
             terms=terms or Terms(policy="freshest"),
             witness=lambda trace, reason: outcomes[name].append((trace[FRAME], reason or "processed")),
         )
 
-    pipeline.run_inline([made(name) for name in streams], Simulation(clock, workers))
+    behind = Behind(clock, most)
+    pipeline.run_inline([made(name) for name in streams], Simulation(clock, workers, behind), behind.after)
     detector.rest()
     return sink, pipeline, outcomes
+
+
+def drive(pipeline: Pipeline, stream: Stream, clock: SimulatedClock) -> None:
+    """One stream and one worker, to the end."""
+    behind = Behind(clock)
+    pipeline.run_inline([stream], Simulation(clock, 1, behind), behind.after)
 
 
 def by_hand(at_ms: Sequence[float], service_ms: float, lane: int = 2) -> tuple[list[int], list[int]]:
@@ -304,7 +333,7 @@ class TestSimulation:
         virtual = Virtual(Nothing())
         ahead = ahead_of([1, 2], virtual)
         stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
-        pipeline.run_inline([stream], Simulation(clock, 1))
+        drive(pipeline, stream, clock)
         detector.rest()
         assert stream.account.dropped == {"inference_error": 2}
 
@@ -317,7 +346,7 @@ class TestSimulation:
         ahead = ahead_of([1, 2], virtual)
         stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
         with pytest.raises(ModelHung):
-            pipeline.run_inline([stream], Simulation(clock, 1))
+            drive(pipeline, stream, clock)
         hangs.set()
         detector.rest()
         assert pipeline.ledger.unbalanced() == {}
@@ -336,7 +365,7 @@ class TestSimulation:
         virtual = Virtual(Nothing())
         ahead = ahead_of([1, 2], virtual)
         stream = Stream(ahead, [CopyStage()], StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
-        run = threading.Thread(target=pipeline.run_inline, args=([stream], Simulation(clock, 1)))
+        run = threading.Thread(target=drive, args=(pipeline, stream, clock))
         run.start()
         assert begun.wait(30)
         pipeline.abort()
@@ -345,7 +374,7 @@ class TestSimulation:
         assert not run.is_alive()
         hangs.set()
         assert detector.rest()
-        assert stream.account.dropped == {"shutdown": 1}  # the other one has not come yet
+        assert stream.account.dropped == {"shutdown": stream.account.decoded}  # the other one may have come by then
 
     def test_a_frame_that_gives_way_is_not_prepared(self) -> None:
         """And those that are served are prepared once, by whoever serves them."""
@@ -357,7 +386,7 @@ class TestSimulation:
         ahead = ahead_of([float(at) for at in range(1, 31)], virtual)
         stages = [TimedStage(stage, ahead, clock, later)]
         stream = Stream(ahead, stages, StreamLedger("gate", clock=virtual), terms=Terms(policy="freshest"))
-        pipeline.run_inline([stream], Simulation(clock, 1))
+        drive(pipeline, stream, clock)
         assert detector.rest()
         assert stream.account.dropped == {"overflow": 28}
         assert [result.frame for result in sink.results] == [0, 29]
@@ -368,17 +397,133 @@ class TestSimulation:
 
 
 class Foretold(CopyStage):
-    """A stage that can tell its geometry in advance; its pictures show their number."""
+    """A stage that can tell its geometry in advance; its pictures show their number. It fails for those of ``bad``."""
 
-    def __init__(self) -> None:
+    def __init__(self, bad: frozenset[int] = frozenset()) -> None:
         self.prepared: list[int] = []
+        self._bad = bad
 
     def geometry(self, picture: Picture, spec: InputSpec) -> Geometry:
         return super().prepare(picture, spec, np.empty(spec.shape, np.uint8))
 
     def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
-        self.prepared.append(int(picture.planes[0][0, 0]))
+        number = int(picture.planes[0][0, 0])
+        if number in self._bad:
+            raise StageError("it cannot be prepared")
+        self.prepared.append(number)
         return super().prepare(picture, spec, out)
+
+
+class Allergic(FakeDetector):
+    """Fails for a batch that holds one of these numbers; all others take a while, not all as long."""
+
+    def __init__(self, to: frozenset[int]) -> None:
+        super().__init__(find=self._look)
+        self._to = to
+        self._taken = 0
+
+    def submit(self, batch: Batch) -> Any:
+        self._taken += 1
+        threading.Event().wait(0.0005 * (self._taken % 3))
+        return super().submit(batch)
+
+    def _look(self, value: int) -> Detections:
+        if value in self._to:
+            raise InferenceError("it will not look at that")
+        return one_box(value)
+
+
+class TestPublishingBehindDecisions:
+    """What comes of waiting for each batch at once is the reference."""
+
+    @settings(max_examples=25)
+    @given(
+        gaps_ms=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=25), min_size=1, max_size=3),
+        service_ms=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+        workers=st.integers(1, 3),
+        bad=st.frozensets(st.integers(0, 24), max_size=4),
+        allergic_to=st.frozensets(st.integers(0, 24), max_size=4),
+    )
+    def test_changes_nothing(
+        self,
+        gaps_ms: list[list[int]],
+        service_ms: tuple[int, int],
+        workers: int,
+        bad: frozenset[int],
+        allergic_to: frozenset[int],
+    ) -> None:
+        def play(most: int) -> tuple[object, ...]:
+            sink, pipeline, outcomes = simulate(
+                {f"s{number}": list(accumulate(map(float, gaps))) for number, gaps in enumerate(gaps_ms)},
+                {1: service_ms[0], 3: sum(service_ms)},
+                batch=3,
+                workers=workers,
+                wait_ms=20,
+                most=most,
+                network=Allergic(allergic_to),
+                stage=lambda name: Foretold(bad),
+            )
+            published = [
+                (
+                    result.stream,
+                    result.frame,
+                    result.dropped_before,
+                    result.trace,
+                    result.detections.confidence.tolist(),
+                )
+                for result in sink.results
+            ]
+            told = pipeline.ledger.as_dict()
+            return published, outcomes, sink.events, {key: told[key] for key in told if key not in OF_THIS_MACHINE}
+
+        at_once = play(0)
+        assert play(MOST_FRAMES) == at_once
+        assert play(1) == at_once
+
+    def test_an_input_that_cannot_be_made_costs_its_frame_and_no_other(self) -> None:
+        """While the first frame is served three come, and go in one batch."""
+        times = {"a": [1.0, 10.0], "b": [10.0], "c": [10.0]}
+        stages = {name: Foretold(frozenset({0}) if name == "b" else frozenset()) for name in times}
+        network = FakeDetector()
+        sink, pipeline, outcomes = simulate(
+            times, {1: 20, 3: 30}, batch=3, network=network, stage=lambda name: stages[name]
+        )
+        assert network.sizes[:1] == [1], "that of the three never got there as a whole"
+        assert outcomes == {
+            "a": [(0, "processed"), (1, "processed")],
+            "b": [(0, "stage_error")],
+            "c": [(0, "processed")],
+        }
+        assert {result.stream: round(float(result.detections.confidence[0]) * 255) for result in sink.results} == {
+            "a": 1, "c": 0
+        }  # fmt: skip
+        assert [stages[name].prepared for name in times] == [[0, 1], [], [0]], "once each"
+        told = pipeline.ledger.as_dict()
+        assert told["streams"]["b"]["frames"]["dropped_in"] == {"preprocess": {"stage_error": 1}}
+        assert told["wall_s"] == pytest.approx(0.051), "what is left of a batch takes no time"
+
+    def test_the_network_is_waited_for_by_nobody_until_enough_results_are_behind(self) -> None:
+        """All frames but the last few are decided on before the first batch is done, where that is allowed."""
+        gate, decided = threading.Event(), threading.Event()
+        times = [float(at) for at in range(10, 10 + 10 * (MOST_FRAMES + 1), 10)]
+
+        class Watched(Foretold):
+            def geometry(self, picture: Picture, spec: InputSpec) -> Geometry:
+                if int(picture.planes[0][0, 0]) == MOST_FRAMES:
+                    decided.set()
+                return super().geometry(picture, spec)
+
+        found: list[ListSink] = []
+        run = threading.Thread(
+            target=lambda: found.append(
+                simulate({"gate": times}, {1: 5}, network=FakeDetector(gate=gate), stage=lambda name: Watched())[0]
+            )
+        )
+        run.start()
+        assert decided.wait(30)
+        gate.set()
+        run.join(30)
+        assert [result.frame for result in found[0].results] == list(range(MOST_FRAMES + 1))
 
 
 class TestCrew:

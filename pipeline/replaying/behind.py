@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes of decisions, some batches behind them: the network computes while the simulation decides on.
+
+No decision depends on what the network finds, only on how long it took in the recording. So what is published waits in
+a line, with the time at which it was due; a batch in it is waited for when it comes first and the line is long enough.
+Everything is handled in the order, and at the virtual time, in which it would have been handled at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+from pipeline.publishing import Inbound
+from pipeline.replaying.simulated_clock import SimulatedClock
+from pipeline.threads import Put
+
+MOST_FRAMES: Final = 8
+"""Frames of batches that are done by the virtual clock, and may still be computed."""
+_MOST_EVENTS: Final = 256
+"""Of all that waits: where frames are lost one after the other, few batches come."""
+
+
+class _Event(NamedTuple):
+    at_ns: int
+    frames: int
+    handle: Callable[[], object]
+
+
+class Behind:
+    """A line of what is to be handled. Used by the one thread that decides.
+
+    Args:
+        clock: shows, while something is handled, the time at which that was put here.
+        most: frames of batches that wait at most; 0: each batch is waited for at once. It depends on nothing but the
+            decisions how far publishing is behind, so two runs are alike in this as well.
+    """
+
+    def __init__(self, clock: SimulatedClock, most: int = MOST_FRAMES) -> None:
+        self._clock = clock
+        self._most = most
+        self._line: deque[_Event] = deque()  # a batch comes first
+        self._frames = 0
+        self._handling = False
+
+    def after(self, handle: Put[Inbound]) -> Put[Inbound]:
+        """``handle``, for whoever must not overtake batches."""
+
+        def put(*events: Inbound) -> None:
+            if self._handling or not self._line:
+                handle(*events)
+            else:
+                self._append(0, partial(handle, *events))
+
+        return put
+
+    def batch(self, frames: int, complete: Callable[[], None]) -> None:
+        """A batch is done by the clock; ``complete`` waits for its results and publishes them."""
+        self._append(frames, complete)
+
+    def catch_up(self) -> None:
+        """Handle everything."""
+        while self._line:
+            self._handle_first()
+
+    def _append(self, frames: int, handle: Callable[[], object]) -> None:
+        self._line.append(_Event(self._clock.now_ns(), frames, handle))
+        self._frames += frames
+        while self._frames > self._most or len(self._line) > _MOST_EVENTS or (self._line and not self._line[0].frames):
+            self._handle_first()
+
+    def _handle_first(self) -> None:
+        first = self._line.popleft()
+        self._frames -= first.frames
+        now_ns = self._clock.now_ns()
+        self._clock.set(first.at_ns)
+        self._handling = True
+        try:
+            first.handle()
+        finally:
+            self._handling = False
+            self._clock.set(now_ns)
