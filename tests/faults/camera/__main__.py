@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import selectors
 import signal
 import sys
 from collections.abc import Callable
@@ -86,6 +87,12 @@ async def run(options: argparse.Namespace, on_sent: OnSent | None) -> None:
     server.close()
 
 
+def punctual_loop() -> asyncio.AbstractEventLoop:
+    """An event loop that wakes up when a frame is due. asyncio's usual one rounds up to whole milliseconds, because
+    epoll counts in those; select does not."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.camera", description="Cameras on loopback.")
     parser.add_argument("clip", type=Path, nargs="*", help="H.264 or HEVC; cameras take turns at several")
@@ -99,7 +106,8 @@ def main() -> None:
     parser.add_argument("--until-eof", action="store_true", help="end with standard input")
     options = parser.parse_args()
     with ExitStack() as stack:
-        asyncio.run(run(options, None if options.log is None else log_to(options.log, stack)))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=punctual_loop))
+        runner.run(run(options, None if options.log is None else log_to(options.log, stack)))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 """A camera whose frames carry their number and the time at which they are sent in their pixels (:mod:`tests.stamps`).
 
 Each frame is painted and encoded ahead, with the time at which it will be due: what is in its pixels is when it leaves
-the camera, as if encoding took no time.
+the camera, as if encoding took no time. A thread of its own does that, so that no other camera is late meanwhile.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -37,25 +38,31 @@ class StampedCamera(Camera):
         self._encoder = _encoder(size, fps)
         self._frame = VideoFrame.from_ndarray(_texture(*size), format="yuv420p")
         self._painted = 0
+        self._maker = ThreadPoolExecutor(1, f"make:{name}")
         first = self._make(0, 0)  # it is not sent, but says how the stream is coded
         parameters = tuple(nal for nal in first.nals if nal_type(_CODEC, nal) in (7, 8))
         super().__init__(name, Clip(_CODEC, *size, fps, (first,), parameters), on_sent=on_sent)
-        self._ready = first
+        self._ready = self._maker.submit(lambda: first)
 
     def start(self, phase: float) -> None:
         """See :class:`Camera`."""
         super().start(phase)
         self._get_ready()
 
+    def stop(self) -> None:
+        """See :class:`Camera`."""
+        super().stop()
+        self._maker.shutdown()
+
     def _tick(self) -> None:
         super()._tick()
         self._get_ready()
 
     def _next(self) -> Unit:
-        return self._ready
+        return self._ready.result()
 
     def _get_ready(self) -> None:
-        self._ready = self._make(self._number, round(self._due_s * 1e9))
+        self._ready = self._maker.submit(self._make, self._number, round(self._due_s * 1e9))
 
     def _make(self, number: int, due_ns: int) -> Unit:
         """A frame that will be due at a time of the monotonic clock."""
