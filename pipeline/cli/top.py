@@ -25,7 +25,7 @@ EXAMPLES = """\
   pipeline top --json | jq '.streams | map_values(.state)'
 """
 
-NO_TERMINAL = 160
+NO_TERMINAL = 200
 """Columns where the table goes into a file or a pipe."""
 SORTED_BY = ("name", "state", "rate", "age", "p99", "dropped")
 
@@ -92,7 +92,9 @@ def _watch(console: Console, client: DaemonClient, answer: dict[str, Any], every
         next_ns = now_ns() + int(every_s * 1e9)
         while True:
             order: Order = ORDERS[chosen]
-            live.update(table(answer, order, width=console.width, rows=console.height, trouble=trouble), refresh=True)
+            foot = f"q: quit, s: sort by the next column (now: {order.word})"
+            shown = table(answer, order, width=console.width, rows=console.height, trouble=trouble, foot=foot)
+            live.update(shown, refresh=True)
             key = keys.wait((next_ns - now_ns()) / 1e9)
             if key in ("q", "Q", "\x04"):
                 return

@@ -19,17 +19,19 @@ _STYLES: Final = {"live": "green", "connecting": "yellow", "paused": "yellow", "
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _SPARK: Final = 20
 """Points of a sparkline: of the ten minutes that the daemon keeps, each is half a minute."""
-_ROOM_FOR_SPARK: Final = 120
-_ROOM_FOR_JITTER: Final = 96
+_ROOM_FOR: Final = {"fps": 64, "p50 ms": 80, "jitter ms": 112, "waiting": 112, "10 minutes": 140}
+"""Columns of a terminal from which on there is room for a figure beside the cause."""
+_ROOM_FOR_REASONS: Final = 80
+_ENDED: Final = frozenset({"finished", "truncated", "stopped"})
 
 
 def _lost(stream: Stream) -> int:
     return sum(stream["frames"]["dropped"].values())
 
 
-def _figure(stream: Stream, name: str) -> float:
-    stats = stream.get("end_to_end") or {}
-    return stats.get(name) or 0.0
+def _recent(stream: Stream) -> Mapping[str, Any]:
+    """Times of the last minute, as the dashboard shows them; empty where nothing came."""
+    return stream["windows"]["60s"]["end_to_end"] or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,19 @@ ORDERS: Final = (
     Order("state", lambda stream: (stream["state"] == "live", stream["state"])),
     Order("rate", lambda stream: stream["rate_fps"] or 0.0),
     Order("age", lambda stream: -(stream["age_s"] if stream["age_s"] is not None else float("inf"))),
-    Order("p99", lambda stream: -_figure(stream, "p99_ms")),
+    Order("p99", lambda stream: -_recent(stream).get("p99_ms", 0.0)),
     Order("dropped", lambda stream: -_lost(stream)),
 )
 
 
 def table(
-    answer: Mapping[str, Any], order: Order, *, width: int, rows: int | None = None, trouble: str = ""
+    answer: Mapping[str, Any],
+    order: Order,
+    *,
+    width: int,
+    rows: int | None = None,
+    trouble: str = "",
+    foot: str = "",
 ) -> RenderableType:
     """The picture at one moment.
 
@@ -61,9 +69,10 @@ def table(
         width: columns of the terminal; what matters least is left out where it is narrow.
         rows: lines of the terminal, or None for all streams.
         trouble: why nothing newer could be had; what is shown is old then.
+        foot: the last line, for whoever sits before it.
     """
     streams = sorted(answer["streams"].values(), key=lambda stream: (order.of(stream), str(stream["name"])))
-    shown = streams if rows is None else streams[: max(1, rows - 6)]
+    shown = streams if rows is None else streams[: max(1, rows - 6 - bool(foot))]
     columns = _columns(width)
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
     for name in columns:  # the last one takes what is left, so that only it is ever cut
@@ -71,6 +80,8 @@ def table(
         grid.add_column(name, justify=side, no_wrap=True, ratio=1 if name == columns[-1] else None)
     for stream in shown:
         cells = {name: _CELLS[name](stream) for name in columns}
+        if width < _ROOM_FOR_REASONS:
+            cells["dropped"] = f"{_lost(stream):,}"
         grid.add_row(*cells.values(), style="dim" if trouble else "")
     parts: list[RenderableType] = [_head(answer, streams), grid]
     if len(shown) < len(streams):
@@ -78,16 +89,13 @@ def table(
     parts += _sinks(answer)
     if trouble:
         parts.append(Text(trouble, style="bold red", no_wrap=True, overflow="ellipsis"))
+    if foot:
+        parts.append(Text(foot, style="dim", no_wrap=True, overflow="ellipsis"))
     return Group(*parts)
 
 
 def _columns(width: int) -> Sequence[str]:
-    wide, middling = width >= _ROOM_FOR_SPARK, width >= _ROOM_FOR_JITTER
-    return [
-        "stream", "state", "fps", "age", "p50 ms", "p99 ms",
-        *(["jitter ms", "waiting"] if middling else []),
-        "dropped", *(["10 minutes"] if wide else []), "cause",
-    ]  # fmt: skip
+    return [name for name in _CELLS if width >= _ROOM_FOR.get(name, 0)]
 
 
 def _head(answer: Mapping[str, Any], streams: Sequence[Stream]) -> Text:
@@ -96,6 +104,8 @@ def _head(answer: Mapping[str, Any], streams: Sequence[Stream]) -> Text:
     batches = {int(size): number for size, number in answer.get("batches", {}).items()}
     items = sum(size * number for size, number in batches.items())
     model = answer.get("model", {})
+    if not streams and not answer.get("uptime_s"):
+        return Text("starting: the model is being loaded", style="bold")
     parts = [
         f"up {duration(answer.get('uptime_s'))}",
         f"{live} of {count(len(streams), 'stream')} live",
@@ -122,9 +132,12 @@ def _state(stream: Stream) -> Text:
     return Text(state.replace("_", " "), style=_STYLES.get(state, "bold red"))
 
 
-def _milliseconds(stream: Stream, name: str) -> str:
-    value = (stream.get("end_to_end") or {}).get(name)
+def _milliseconds(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.1f}"
+
+
+def _jitter(stream: Stream) -> str:
+    return _milliseconds(stream["end_to_end"]["jitter_ms"] if _recent(stream) else None)
 
 
 def spark(points: Sequence[float], width: int = _SPARK) -> str:
@@ -140,8 +153,17 @@ def spark(points: Sequence[float], width: int = _SPARK) -> str:
 
 
 def _cause(stream: Stream) -> str:
-    why, next_s = str(stream.get("detail") or stream.get("cause") or ""), stream.get("next_try_s")
-    return f"{why} (next try in {duration(next_s)})" if why and next_s else why
+    """Short words first: the end of it is cut off."""
+    cause, next_s, detail = str(stream["cause"] or ""), stream["next_try_s"], stream["detail"]
+    if stream["state"].startswith(cause):  # auth_failed
+        cause = ""
+    away = stream["state"] != "live" and stream["state"] not in _ENDED
+    parts = [
+        f"{cause} for {duration(stream['since_s'])}".strip() if away else cause,
+        f"next try in {duration(next_s)}" if next_s else "",
+    ]
+    short = ", ".join(filter(None, parts)).replace("_", " ")
+    return ": ".join(filter(None, (short, detail)))
 
 
 def _losses(stream: Stream) -> str:
@@ -156,9 +178,9 @@ _CELLS: Final[Mapping[str, Callable[[Stream], Text | str]]] = {
     "state": _state,
     "fps": lambda stream: rate(stream["rate_fps"]),
     "age": lambda stream: duration(stream["age_s"]),
-    "p50 ms": lambda stream: _milliseconds(stream, "p50_ms"),
-    "p99 ms": lambda stream: _milliseconds(stream, "p99_ms"),
-    "jitter ms": lambda stream: _milliseconds(stream, "jitter_ms"),
+    "p50 ms": lambda stream: _milliseconds(_recent(stream).get("p50_ms")),
+    "p99 ms": lambda stream: _milliseconds(_recent(stream).get("p99_ms")),
+    "jitter ms": _jitter,
     "waiting": lambda stream: str(stream.get("waiting", 0)),
     "dropped": _losses,
     "10 minutes": lambda stream: Text(spark(stream.get("history", {}).get("fps", [])), style="cyan"),

@@ -162,17 +162,26 @@ def test_a_redirect_is_not_followed(capsys: pytest.CaptureFixture[str], tmp_path
 
 def stream(name: str, **changes: Any) -> dict[str, Any]:
     return {
-        "name": name, "state": "live", "cause": None, "rate_fps": 5.0, "age_s": 0.1, "waiting": 0,
-        "frames": {"dropped": {}}, "end_to_end": {"p50_ms": 10.0, "p99_ms": 20.0, "jitter_ms": 1.0},
+        "name": name, "state": "live", "cause": None, "detail": None, "since_s": 50.0, "next_try_s": None,
+        "rate_fps": 5.0, "age_s": 0.1, "waiting": 0, "frames": {"dropped": {}},
+        "end_to_end": {"p50_ms": 70.0, "p99_ms": 5000.0, "jitter_ms": 1.0}, "windows": lately(20.0),
         "history": {"step_s": 5, "fps": [5.0] * 4}, **changes,
     }  # fmt: skip
 
 
+def lately(p99_ms: float | None) -> dict[str, Any]:
+    return {"60s": {"end_to_end": None if p99_ms is None else {"count": 9, "p50_ms": 10.0, "p99_ms": p99_ms}}}
+
+
+DETAIL = "rtsp://10.0.0.9/stream: cannot open: connection refused"
 STREAMS = {
-    "slow": stream("slow", end_to_end={"p50_ms": 10.0, "p99_ms": 900.0, "jitter_ms": 1.0}, rate_fps=9.0),
+    "slow": stream("slow", windows=lately(900.0), rate_fps=9.0),
     "lossy": stream("lossy", frames={"dropped": {"overflow": 70, "stale": 2}}, age_s=0.5),
-    "down": stream("down", state="backoff", cause="refused", rate_fps=0.0, age_s=None, end_to_end=None),
-}
+    "down": stream(
+        "down", state="backoff", cause="not_found", detail=DETAIL, since_s=7380.0, next_try_s=12.0, rate_fps=0.0,
+        age_s=None, windows=lately(None),
+    ),
+}  # fmt: skip
 ANSWER: dict[str, Any] = {"uptime_s": 61.0, "batches": {"2": 2, "4": 2}, "streams": STREAMS, "sinks": {}, "model": {}}
 
 
@@ -196,11 +205,41 @@ def test_losses_name_their_commonest_reason() -> None:
     assert shown()[0] == "up 1 min 01 s, 2 of 3 streams live, 14.0 fps, batches of 3.0"
 
 
+def test_times_are_those_of_the_last_minute_as_on_the_dashboard() -> None:
+    """A slow start an hour ago is no news; a stream that is away has none at all."""
+    columns, *rows = (line.split() for line in shown()[1:])
+    down, lossy, _ = rows
+    assert columns[4:10] == ["p50", "ms", "p99", "ms", "jitter", "ms"]
+    assert lossy[5:8] == ["10.0", "20.0", "1.0"]
+    assert down[3:7] == ["\N{EN DASH}"] * 4
+
+
+def test_a_stream_that_is_away_says_since_when_and_why() -> None:
+    line = shown(width=240)[2]
+    assert line.endswith(f"not found for 2 h 03 min, next try in 12.0 s: {DETAIL}")
+    refused = stream("yard", state="auth_failed", cause="auth", detail="refused", since_s=61.0, next_try_s=30.0)
+    told = shown({"uptime_s": 99.0, "streams": {"yard": refused}})[2]
+    assert told.endswith(" for 1 min 01 s, next try in 30.0 s: refused")
+    assert "auth for" not in told
+    paused = stream("yard", state="paused", since_s=61.0)
+    assert shown({"uptime_s": 99.0, "streams": {"yard": paused}})[2].endswith(" for 1 min 01 s")
+    assert "for" not in shown({"uptime_s": 99.0, "streams": {"yard": stream("yard", state="finished")}})[2].split()
+
+
+def test_a_daemon_that_loads_its_model_is_starting() -> None:
+    assert shown({"uptime_s": 0.0, "streams": {}})[0] == "starting: the model is being loaded"
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
 def test_it_fits_the_terminal(width: int) -> None:
-    lines = shown(width=width, trouble="nothing listens there " * 20)
-    assert len(lines) == 6
+    lines = shown(width=width, trouble="nothing listens there " * 20, foot="q: quit")
+    assert len(lines) == 7
     assert all(len(line) <= width for line in lines)
+    assert lines[-1] == "q: quit"
+    figures = "\n".join(lines[1:5]).replace(lines[2], lines[2].partition("not found")[0])
+    assert "\N{HORIZONTAL ELLIPSIS}" not in figures, "only the cause is cut"
+    assert lines[2].split()[:2] == ["down", "backoff"]
+    assert "not found" in lines[2]
 
 
 def test_more_streams_than_lines() -> None:
@@ -253,10 +292,10 @@ def test_keys_sort_and_end_it() -> None:
                     drawn += os.read(main_end, 65536).decode("utf-8", "replace")
 
         try:
-            until("gone")
+            until("(now: name)")
             drawn = ""
             os.write(main_end, b"s")
-            until("gate")
+            until("(now: state)")
             assert drawn.index("gone") < drawn.index("gate")  # by state: what is down comes first
             server.close()
             until("nothing listens")  # and what it knew stays on the screen
