@@ -104,6 +104,7 @@ class Outlet:
         limited: Any = sink if getattr(sink, "segments_removed", None) is not None else None
         self.account = SinkLedger(sink.name, removed=limited and (lambda: limited.segments_removed))
         self._lock = threading.Lock()
+        self._told_as = ""
         self._tells = getattr(sink, "event", None) if getattr(sink, "wants_events", False) else None
         # Only results may be pushed out: a lost Began or Ended would leave files open or never made.
         self.channel: Channel[Event] = Channel(capacity, policy, spare=lambda event: isinstance(event, Delivery))
@@ -207,7 +208,10 @@ class Outlet:
     def _fail(self, event: Event | None, reason: str, state: SinkState, error: Exception) -> None:
         if self.account.state == "ok":  # said once, until it has recovered
             unforeseen = None if isinstance(error, SinkError) else error
-            log.error("sink %s: %s", self.sink.name, str(error) or type(error).__name__, exc_info=unforeseen)
+            self._told_as = f"sink {self.sink.name}: {error}"
+            extra = {"about": f"sink {self.sink.name}", "same": self._told_as}
+            text = str(error) or type(error).__name__
+            log.error("sink %s: %s", self.sink.name, text, exc_info=unforeseen, extra=extra)
         self.account.state, self.account.error = state, str(error) or type(error).__name__
         if not isinstance(event, (Delivery, Notice)):
             self.account.faults += 1
@@ -217,7 +221,9 @@ class Outlet:
 
     def _recover(self) -> None:
         self.account.state = "ok"
-        log.warning("sink %s keeps results again, lost so far: %d", self.sink.name, self.account.lost.total())
+        name = self.sink.name
+        extra = {"about": f"sink {name}", "same": f"sink {name}: keeps results", "ends": self._told_as}
+        log.warning("sink %s keeps results again, lost so far: %d", name, self.account.lost.total(), extra=extra)
 
     def _pass(self, event: Event | None, reason: str) -> None:
         """The sink will not hear of this event."""

@@ -9,11 +9,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pipeline.cli.logs import AsJson, Folding, OneLine, wants_time
+from pipeline.cli.folding import Folding, looked_after
+from pipeline.cli.logs import AsJson, OneLine, wants_time
 from pipeline.cli.telling import fault_as_data, print_json
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
@@ -134,7 +135,8 @@ def logging_to_stderr(
     of_python.addHandler(silent)
     of_python.propagate = debug
     try:
-        yield
+        with looked_after(handler) if isinstance(handler, Folding) else nullcontext():
+            yield
     finally:
         logging.captureWarnings(False)
         of_python.removeHandler(silent)

@@ -116,7 +116,7 @@ class Supervisor:
         if seen is None:
             return _Watched(frames, changes, now_ns, frames, now_ns)
         if frames > seen.frames and account.life.moves():
-            extra = {"stream": account.name, "same": f"{account.name}: moves", "ends": f"{account.name}: stalled"}
+            extra = _about(account.name, "stall", "moves", ends="stalled")
             log.info("%s: frames again", account.name, extra=extra)
         if (frames, changes) != (seen.frames, seen.changes):
             if changes != seen.changes:
@@ -137,18 +137,16 @@ class Supervisor:
     def _say_stalled(self, account: StreamLedger, now_ns: int) -> None:
         detail = f"no frame for {(now_ns - self._watched[account].moved_ns) / 1e9:.0f} s"
         if account.life.stands_still(detail):
-            extra = {"stream": account.name, "same": f"{account.name}: stalled"}
-            log.warning("%s: stalled: %s", account.name, detail, extra=extra)
+            log.warning("%s: stalled: %s", account.name, detail, extra=_about(account.name, "stall", "stalled"))
 
     def _say_frozen(self, live: list[StreamLedger]) -> None:
         """Frames arrive, and are all the same: nothing that this side can cure, and no reason to hang up."""
         frozen = {one for one in live if one.still_ns >= FROZEN_NS}
         for one in frozen - self._frozen:
-            extra = {"stream": one.name, "same": f"{one.name}: frozen"}
             text = "%s: the picture has not changed for %.0f s: is the camera frozen?"
-            log.warning(text, one.name, one.still_ns / 1e9, extra=extra)
+            log.warning(text, one.name, one.still_ns / 1e9, extra=_about(one.name, "picture", "frozen"))
         for one in self._frozen.intersection(live) - frozen:
-            extra = {"stream": one.name, "same": f"{one.name}: changes", "ends": f"{one.name}: frozen"}
+            extra = _about(one.name, "picture", "changes", ends="frozen")
             log.info("%s: the picture changes again", one.name, extra=extra)
         self._frozen = frozen
 
@@ -164,3 +162,9 @@ class Supervisor:
     def exhausted(self) -> bool:
         """So many readers hang that only a new process helps."""
         return self.left_behind >= MOST_STUCK
+
+
+def _about(name: str, what: str, state: str, ends: str | None = None) -> dict[str, str]:
+    """For the log, which says how things stand (:mod:`pipeline.cli.folding`)."""
+    extra = {"stream": name, "about": f"{name}: {what}", "same": f"{name}: {state}"}
+    return extra if ends is None else {**extra, "ends": f"{name}: {ends}"}

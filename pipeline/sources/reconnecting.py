@@ -222,7 +222,7 @@ class Reconnecting:
             self._told = state
             level = logging.INFO if state == "live" else logging.WARNING
             # Of an outage the next try is in another number of seconds each time.
-            extra = {"stream": self._name, "same": f"{self._name}: {state}, {condition.cause}"}
+            extra = {"stream": self._name, "about": self._name, "same": f"{self._name}: {state}, {condition.cause}"}
             if state == "live":
                 extra["ends"] = self._told_as  # or the beginning
             self._told_as = extra["same"]

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import random
 import re
 import weakref
 from collections.abc import Iterator
@@ -14,11 +15,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline.cli.logs import FOLD_NS, MOST_REMEMBERED, Folding, wants_time
+from pipeline.cli.folding import FOLD_NS, MOST_REMEMBERED, SETTLED_NS, Folding
+from pipeline.cli.logs import wants_time
 from pipeline.cli.running import logging_to_stderr
+from pipeline.errors import SinkError
 from pipeline.events import Condition
+from pipeline.frame import Detections, Result
+from pipeline.ledger import StreamLedger
+from pipeline.outlet import Delivery, Outlet
 from pipeline.sources.reconnecting import Reconnecting
-from pipeline.testing import ManualClock, ScriptedSource
+from pipeline.testing import ListSink, ManualClock, ScriptedSource
+from pipeline.timing import new_trace
 
 
 class Heard(logging.Handler):
@@ -40,6 +47,14 @@ class Talk:
 
     def say(self, text: str, level: int = logging.WARNING) -> None:
         self.handler.handle(logging.LogRecord("pipeline", level, "x.py", 1, "%s", (text,), None))
+
+
+class Disk(ListSink):
+    full = False
+
+    def write(self, result: Result) -> None:
+        if self.full:
+            raise SinkError("the disk is full")
 
 
 @contextmanager
@@ -134,14 +149,60 @@ def test_who_was_told_that_it_went_is_told_that_it_came_back() -> None:
     with listening(talk.handler):
         camera._tell(Condition("live"))
         for cause in ("eof", "timeout", "eof", "refused"):
-            talk.clock.advance(5_000_000_000)
+            talk.clock.advance(2_000_000_000)
             camera._tell(Condition("backoff", f"gone: {cause}", cause, 1))
-            talk.clock.advance(5_000_000_000)
+            talk.clock.advance(2_000_000_000)
             camera._tell(Condition("live"))
     talk.handler.close()
     assert [text.partition(": gate: ")[2].partition(" (repeated")[0] for text in talk.heard.texts] == [
-        "live", "gone: eof", "live", "gone: timeout", "live", "gone: refused", "live", "live", "gone: eof",
+        "live", "gone: eof", "live", "gone: timeout", "live", "gone: refused", "live", "gone: eof", "live",
     ]  # fmt: skip
+
+
+def test_a_sink_that_fails_again_is_not_left_as_one_that_keeps_results() -> None:
+    """The second failure within a minute is only counted, until it has lasted."""
+    talk = Talk()
+    disk = Disk("disk")
+    outlet = Outlet(disk, 4, "freshest")
+    log = logging.getLogger("pipeline")
+    log.addHandler(talk.handler)
+    log.propagate = False
+    one = Result("gate", 0, 0.0, None, 8, 8, Detections.empty(), {}, trace=new_trace())
+    try:
+        for disk.full in (True, False, True):
+            outlet.write(Delivery(one, StreamLedger("gate"), 1), talk.clock.now_ns)
+    finally:
+        log.removeHandler(talk.handler)
+        log.propagate = True
+    assert talk.heard.texts[-1].startswith("WARNING: sink disk keeps results again")
+    talk.clock.advance(SETTLED_NS)
+    talk.handler.look()
+    assert talk.heard.texts[-1] == "ERROR: sink disk: the disk is full"
+    before = len(talk.heard.texts)
+    talk.handler.close()
+    assert len(talk.heard.texts) == before, "what was said in the end is not counted as well"
+
+
+def test_the_last_line_about_a_camera_says_how_it_stands() -> None:
+    """Whatever came and went: after five seconds, after the counts of a minute, and at the end."""
+    generator = random.Random(5)
+    for _ in range(30):
+        talk = Talk()
+        camera = Reconnecting(lambda: ScriptedSource(()), name="gate")
+        with listening(talk.handler):
+            for _ in range(200):
+                up = generator.random() < 0.5
+                cause = generator.choice(("eof", "timeout"))
+                camera._tell(Condition("live") if up else Condition("backoff", f"gone: {cause}", cause, 1))
+                stands = camera._told
+                talk.clock.advance(int(generator.expovariate(1 / 4e9)))
+                held_ns = generator.choice((0, SETTLED_NS))
+                talk.clock.advance(held_ns)
+                talk.handler.look()
+                if held_ns:
+                    assert ("live" in talk.heard.texts[-1]) == (stands == "live"), talk.heard.texts[-5:]
+        talk.handler.close()
+        assert ("live" in talk.heard.texts[-1]) == (stands == "live")
 
 
 def test_a_stream_that_is_begun_anew_says_that_it_is_there() -> None:
