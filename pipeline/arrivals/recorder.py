@@ -146,9 +146,10 @@ class Recorder:
         self._backlog.close()
         if self._thread.ident is None or self._left_alone:
             return
+        self._left_alone = True  # also where a signal ends the wait
         self._thread.join(_CLOSING_S)
-        if self._thread.is_alive():
-            self._left_alone = True
+        self._left_alone = self._thread.is_alive()
+        if self._left_alone:
             self._say_ended(f"its disk did not take what was left within {_CLOSING_S:g} s")
             self._give_up()
 

@@ -7,7 +7,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -90,11 +90,11 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run until stopped, then tell how it went."""
-    with around_a_daemon():
-        return _run(options)
+    with around_a_daemon() as ended:
+        return _run(options, ended)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, ended: Callable[[int], None]) -> int:
     from pipeline.cli.folder import output_folder
     from pipeline.daemon import Daemon
     from pipeline.daemon.shard import WHOLE, Shard
@@ -125,6 +125,7 @@ def _run(options: argparse.Namespace) -> int:
                 raise
             log.debug("the run failed", exc_info=True)
             error, code = str(failure) or type(failure).__name__, 1
+        ended(daemon.asked)
         if recorder is not None:
             recorder.close()
         if daemon.ready and not _report(options, daemon, tracing, telemetry, out, error, since_ns):
@@ -196,7 +197,7 @@ def _beside(tracing: Tracing, telemetry: Telemetry, config: Config, board: Board
     try:
         yield
     finally:
-        telemetry.end()
+        telemetry.end(lambda: board.leaving)
 
 
 def _report(

@@ -17,20 +17,33 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def around_a_daemon() -> Iterator[None]:
+def around_a_daemon() -> Iterator[Callable[[int], None]]:
     """For as long as a daemon does not listen itself: while it is imported and made, and while its report is written.
 
     What asks a daemon for something (SIGHUP, SIGUSR1) is passed over and does not end the program, as the system would.
     SIGTERM raises Stopped: the first process of a container is ended by no signal that it has no handler for.
+
+    Yields what is called when the daemon has ended, with the number of signals that asked it to stop: the first of all
+    does not cost the report, the second raises Stopped there, too.
     """
+    spared = 0
 
     def stopped(number: int, frame: FrameType | None) -> None:
+        nonlocal spared
+        if spared:
+            spared -= 1
+            return
         raise Stopped(number)
 
-    handlers: dict[int, Any] = {signal.SIGHUP: signal.SIG_IGN, signal.SIGUSR1: signal.SIG_IGN, signal.SIGTERM: stopped}
+    def ended(asked: int) -> None:
+        nonlocal spared
+        spared = max(0, 1 - asked)
+
+    handlers: dict[int, Any] = {signal.SIGHUP: signal.SIG_IGN, signal.SIGUSR1: signal.SIG_IGN}
+    handlers |= dict.fromkeys(_SIGNALS, stopped)
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield
+        yield ended
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -52,7 +65,7 @@ class StopRequests:
         self.received: int | None = None
         self.aborted = False
         self._raised: int | None = None
-        self._holding = False
+        self._holding = self._spared = False
         self._has_begun = has_begun
         self._drain = drain
         self._abort = abort
@@ -87,17 +100,21 @@ class StopRequests:
             self._on_signal(self._raised, None)
 
     def hold(self) -> None:
-        """The run has ended: signals are ignored, so that the report is written whole."""
+        """The run has ended: the first signal of all is passed over, so that the report is written whole. The second
+        raises Stopped, here as well."""
         self._holding = True
 
     def release(self) -> None:
-        """The report is there: a signal ends the program at once, unless it was asked to stop before."""
+        """The report is there: a signal ends the program at once."""
         self._has_begun = lambda: False
-        self._holding = self.received is not None
+        self._holding = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._holding:
+        if self._holding and self.received is None and not self._spared:
+            self._spared = True
             return
+        if self._holding:
+            raise Stopped(number)
         if not self._has_begun():
             self._raised = number
             raise Stopped(number)

@@ -49,6 +49,7 @@ class Board:
     Attributes:
         reload_succeeded: the configuration that was read last is the one that runs.
         stopping: a stop was asked for.
+        leaving: it was asked for twice: nobody is to be waited for any more.
     """
 
     def __init__(self, facts: Callable[[], dict[str, Any]], now: Callable[[], int]) -> None:
@@ -58,6 +59,7 @@ class Board:
         self._pipeline: Pipeline | None = None
         self.reload_succeeded = True
         self.stopping = False
+        self.leaving = False
 
     def turn(self) -> None:
         """The main thread is at work."""

@@ -135,7 +135,8 @@ class Daemon:
                 served(self._serve, loaded.config.server, self._board, self._path) as self._tap,
                 self._beside(loaded.config, self._board),
             ):
-                return self._run(loaded)
+                code = self._run(loaded)
+            return 128 + self._signals[1] if self._board.leaving else code
 
     def _run(self, loaded: LoadedConfig) -> int:
         try:
@@ -147,6 +148,11 @@ class Daemon:
             log.info("%s: stopped before anything ran", signal.Signals(self._signals[0]).name)
             return self._leave(0)
         return self._watch(pipeline)
+
+    @property
+    def asked(self) -> int:
+        """How many signals asked it to stop."""
+        return len(self._signals)
 
     @property
     def ledger(self) -> Ledger:
@@ -181,6 +187,7 @@ class Daemon:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
+        self._board.leaving = len(self._signals) > 1
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reload_asked = True
@@ -322,7 +329,7 @@ class Daemon:
                 if self._supervisor is not None and self._supervisor.exhausted:
                     log.error("so many readers hang that only a new process helps; leaving, so that one is started")
                     return self._leave(1)
-            if len(self._signals) > 1:
+            if self._board.leaving:
                 return self._leave(128 + self._signals[1])
             if self._signals and stopped_ns is None:
                 log.info("%s: stopping; once more to leave at once", signal.Signals(self._signals[0]).name)

@@ -71,15 +71,22 @@ class Telemetry:
         _LIBRARY.setLevel(logging.CRITICAL)
         self._group.start("telemetry", lambda: self._work(config, tell_traces, tell_metrics))
 
-    def end(self) -> None:
-        """Tell what is left, but wait shortly only."""
+    def end(self, hurried: Callable[[], bool] = lambda: False) -> None:
+        """Tell what is left, but wait shortly only; not at all once somebody is ``hurried``."""
         self._over.set()
-        if self._group.join(END_S):
+        if not self._ends_within(END_S, hurried):
             for shutdown in self._shutdown:
                 shutdown()  # wakes it from the pause before its next try
-            if self._group.join(END_S / 3):  # a collector that does not answer: nobody else will look at these
+            if not self._ends_within(END_S / 3, hurried):  # a collector that does not answer: nobody else will look
                 self._lose_the_rest()
         _LIBRARY.setLevel(logging.NOTSET)
+
+    def _ends_within(self, seconds: float, hurried: Callable[[], bool]) -> bool:
+        deadline_ns = now_ns() + int(seconds * 1e9)
+        while self._group.join(min(0.05, seconds)):
+            if hurried() or now_ns() >= deadline_ns:
+                return False
+        return True
 
     def trace_id(self, late: Late) -> str | None:
         """By which a frame's trace is found, 32 hexadecimal digits; None where none is told."""

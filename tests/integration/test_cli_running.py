@@ -174,14 +174,19 @@ def test_after_the_end_a_signal_does_not_cost_the_report() -> None:
     assert not recorder.drained.is_set()
 
 
-def test_after_a_stop_further_signals_do_not_cut_what_is_printed() -> None:
+@pytest.mark.parametrize("when", ["stopping", "writing", "printing"])
+def test_the_second_signal_leaves_at_once_wherever_the_ending_is(when: str) -> None:
     recorder = Recorder()
     with recorder.requests as requests:
-        signal.raise_signal(signal.SIGINT)
+        if when == "stopping":
+            signal.raise_signal(signal.SIGINT)
         requests.hold()
-        requests.release()
-        signal.raise_signal(signal.SIGTERM)
-    assert requests.received == signal.SIGINT
+        if when == "writing":
+            signal.raise_signal(signal.SIGINT)
+        if when == "printing":
+            requests.release()
+        with pytest.raises(Stopped):
+            signal.raise_signal(signal.SIGTERM)
     assert not requests.aborted
 
 

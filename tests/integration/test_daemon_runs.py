@@ -320,6 +320,23 @@ def test_what_asks_a_daemon_for_something_ends_it_neither_before_it_listens_nor_
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_the_first_signal_does_not_cost_the_report_and_the_second_leaves(
+    signals: int, no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saved(report: object, folder: Path) -> Path:
+        for _ in range(signals):
+            signal.raise_signal(signal.SIGTERM)
+        return save_json(report, folder)
+
+    save_json = reports.save_json
+    monkeypatch.setattr(reports, "save_json", saved)
+    path = config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])
+    code = main(["run", str(path), "--out", str(tmp_path)])
+    assert code == (0 if signals == 1 else 128 + signal.SIGTERM)
+    assert (tmp_path / "report.json").exists() == (signals == 1)
+
+
 def test_sigterm_before_it_listens_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
+import signal
 import socket
 import threading
 import time
@@ -27,6 +29,7 @@ from pipeline.metrics import Shown
 from pipeline.metrics.exemplars import exemplars
 from pipeline.telemetry import Telemetry, exporting, wanted
 from pipeline.timing import Anchor, Mark, part_times
+from tests.background import Background
 from tests.daemons import no_network
 from tests.http_servers import Quiet, answering
 from tests.journeys import MS, World
@@ -427,6 +430,43 @@ def test_a_daemon_tells(no_network: object, tmp_path: Path, capsys: pytest.Captu
     assert {facts(span.attributes)["pipeline.stream"] for span in roots} == {"bars"}
     assert told["exports"] >= 1
     assert "pipeline.frames" in collector.metrics
+
+
+@needs_otel
+def test_the_second_signal_waits_for_no_collector(
+    no_network: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "END_S", 60.0)
+    began_to_end, left = threading.Event(), threading.Event()
+    end = Telemetry.end
+
+    def ending(telemetry: Telemetry, hurried: Callable[[], bool] = lambda: False) -> None:
+        began_to_end.set()
+        end(telemetry, hurried)
+
+    monkeypatch.setattr(Telemetry, "end", ending)
+
+    def stop_twice() -> None:
+        connection, _ = silent.accept()  # it has begun to tell
+        with connection:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert began_to_end.wait(30)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert left.wait(60)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = tmp_path / "streams.yaml"
+        path.write_text(
+            f"telemetry: {{endpoint: 'http://127.0.0.1:{silent.getsockname()[1]}', interval_s: 1}}\n"
+            "streams: [{name: bars, source: 'pattern:?size=64x48&fps=50', pace: realtime}]\n"
+            f"sinks: [{{type: jsonl, path: '{tmp_path}/bars.jsonl'}}]\n"
+        )
+        calls = Background(stop_twice)
+        began = time.monotonic()
+        assert main(["run", str(path), "--quiet"]) == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 30
+        left.set()
+        calls.result()
 
 
 COLLECTOR = "http://10.0.0.7:4318"
