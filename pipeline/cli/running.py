@@ -6,11 +6,14 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, NoReturn
 
 from pipeline.cli.folding import Folding, looked_after
@@ -55,8 +58,9 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
     _survive_any_encoding()
     try:
-        code = command()
-        sys.stdout.flush()
+        with _hearing_sigterm():
+            code = command()
+            sys.stdout.flush()
         return code
     except SystemExit as ending:  # argparse's help
         return ending.code if isinstance(ending.code, int) else 2
@@ -79,6 +83,26 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
         remedy = "" if debug else " (--debug shows where; please report it)"
         error = _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
     return error.say(as_json)
+
+
+@contextmanager
+def _hearing_sigterm() -> Iterator[None]:
+    """Within it SIGTERM raises Stopped where a command does not hear it itself: temporary files go, as at Ctrl-C.
+
+    So the first process of a container ends too, which no signal ends that it has no handler for.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def leave(code: int) -> NoReturn:

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -60,6 +61,21 @@ def test_exit_codes(error: BaseException, code: int, lines: list[str], capsys: p
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == lines
+
+
+def test_sigterm_leaves_no_temporary_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the system has it, it would end the program between any two steps."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def command() -> int:
+        with TemporaryDirectory(dir=tmp_path):
+            signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    assert guarded(command) == 143
+    assert capsys.readouterr().err == "pipeline: stopped\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
