@@ -200,6 +200,12 @@ def _warnings(document: Document, config: Config, shared: bool) -> list[Fault]:
     if shared and secrets:
         message = "a password stands here, and other users of this machine can read the file; remedy: chmod 600"
         warnings.append(warning(secrets[0], message))
+    told = set()
+    for path in _texts(document.data, "password_file"):
+        file = Path(document.file).parent / _at(document.data, path)
+        if file not in told and _everybody_reads(file):
+            told.add(file)  # without its name: people do write the password itself here
+            warnings.append(warning(path, "every user of this machine can read this file; remedy: chmod 600"))
     if not config.sinks and not document.data.get("sinks"):
         warnings.append(warning(("sinks",), "none are given: results go nowhere"))
     return sorted(warnings, key=lambda fault: fault.mark)
@@ -217,6 +223,14 @@ def _at(data: Any, path: KeyPath) -> Any:
     for part in path:
         data = data[part]
     return data
+
+
+def _everybody_reads(file: Path) -> bool:
+    """False where it cannot be looked at: a ``${VARIABLE}`` in its path, as for systemd's credentials, too."""
+    try:
+        return bool(file.stat().st_mode & stat.S_IROTH)
+    except (OSError, ValueError):
+        return False
 
 
 def _has_user_info(source: str) -> bool:

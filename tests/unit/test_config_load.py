@@ -565,6 +565,19 @@ def test_a_readable_file_with_secrets_is_warned_about(tmp_path: Path, mode: int,
     assert any("chmod 600" in warning for warning in warnings) == (secret and mode != 0o600)
 
 
+@pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o440, False), (0o644, True)])
+def test_a_password_file_that_everybody_can_read_is_warned_about(tmp_path: Path, mode: int, told: bool) -> None:
+    (tmp_path / "gate.password").write_text("hunter2\n")
+    os.chmod(tmp_path / "gate.password", mode)
+    path = tmp_path / "streams.yaml"
+    streams = "".join(f"  - {{name: {name}, source: rtsp://c/x, username: u}}\n" for name in "ab")
+    sinks = "sinks: [{type: jsonl, path: a}]\n"
+    path.write_text(f"defaults:\n  username: u\n  password_file: gate.password\nstreams:\n{streams}{sinks}")
+    warnings = load_config_quarantining(path, environ={}).warnings
+    where = f"{path}:3:18: defaults.password_file: every user of this machine can read this file; remedy: chmod 600"
+    assert [str(warning) for warning in warnings] == ([where] if told else [])
+
+
 def test_no_sinks_is_worth_a_warning() -> None:
     warnings = [str(warning) for warning in load(GOOD).warnings]
     assert warnings == ["s.yaml:1:1: sinks: none are given: results go nowhere"]
