@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.frame import Batch, Capture, Detections, Frame, InputSpec, Item, StreamKey
+from pipeline.inference import in_source_pixels
 from pipeline.protocols import Detector, Source
 from pipeline.sources import FileSource, PatternSource, PatternSpec, expand, looks_live
 from pipeline.stages import Letterbox
@@ -84,7 +85,7 @@ def detect(detector: Detector, inputs: Sequence[Item], batch: int = 1) -> list[D
         part = tuple(inputs[begin : begin + size])
         results = detector.submit(Batch(part, len(part), number)).result()
         for item, detections in zip(part, results, strict=True):
-            found.append(replace(detections, xyxy=item.geometry.to_source(detections.xyxy)))
+            found.append(in_source_pixels(detections, item))
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.frame import Capture, InputSpec, Item, StreamInfo
+from pipeline.frame import Capture, Detections, InputSpec, Item, StreamInfo
 from pipeline.sources import FileSource
 from pipeline.testing import FakeDetector
 from pipeline.threads import StopFlag
@@ -127,3 +127,13 @@ def test_detections_come_back_in_source_pixels(media: Media) -> None:
     assert detector.sizes == [2, 2, 1]
     # 64 x 48 letterboxed into 32 x 32 is half the size with 4 rows above: the box (8, 8, 24, 24) lies at (16, 8).
     np.testing.assert_allclose(found[0].xyxy, [[16, 8, 48, 40]])
+
+
+def test_boxes_in_the_padding_have_no_area_in_the_picture_and_go(media: Media) -> None:
+    captures = frames.sample(media.clip(count=2), 2)
+    padding, picture = [4.0, 0.0, 20.0, 3.0], [8.0, 2.0, 24.0, 24.0]
+    both = Detections(np.array([padding, picture], np.float32), np.array([0.9, 0.8], np.float32), np.arange(2))
+    detector = FakeDetector(spec=InputSpec(32, 32), find=lambda _: both)
+    for found in frames.detect(detector, frames.items(captures, detector.spec)):
+        np.testing.assert_allclose(found.xyxy, [[16, 0, 48, 40]])
+        assert found.class_id.tolist() == [1]
