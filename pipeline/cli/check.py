@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import fault_as_data, print_json
+from pipeline.cli.telling import fault_as_data, print_json, say
 from pipeline.errors import ConfigError, ModelLoadError, SourceError, SourceInvalid, StageError
 from pipeline.figures import count
 
@@ -268,4 +268,4 @@ def _table(streams: Sequence[dict[str, Any]]) -> None:
     for stream in streams:
         name, state = f"{stream['name']:<{widths[0]}}  ", f"{stream['state']:<{widths[1]}}  "
         text = stream.get("error") or stream.get("summary") or stream.get("source", "")
-        console.print(Text.assemble(name, (state, styles.get(stream["state"], "dim")), text), soft_wrap=True)
+        say(console, Text.assemble(name, (state, styles.get(stream["state"], "dim")), text))

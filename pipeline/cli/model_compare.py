@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.model_options import add_model_options, model_config, model_section, same_model
 from pipeline.cli.parser import Parser, fraction, whole_number
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json
+from pipeline.cli.telling import print_json, say
 from pipeline.figures import count
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def run(options: argparse.Namespace) -> int:
         for part in in_words(report):
             console.print(part)
         if out is not None:
-            console.print(f"written: {out / REPORT}", soft_wrap=True)
+            say(console, f"written: {out / REPORT}")
         if pictures:
-            console.print(f"pictures of the worst frames: {', '.join(map(str, pictures))}", soft_wrap=True)
+            say(console, f"pictures of the worst frames: {', '.join(map(str, pictures))}")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, whole_number
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json
+from pipeline.cli.telling import print_json, say
 from pipeline.figures import count
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def _tell(found: Profile) -> None:
         f"{count(found.frames, 'frame')}, {found.device}, {found.precision}; per frame, operators' own time and memory"
     )
     console.print(f"convolution: {found.convolution:.1%} of the operators' time", style="bold")
-    console.print(
+    say(
+        console,
         f"first call {found.first_ms:.1f} ms, second {found.second_ms:.1f} ms (torch compiles meanwhile), then "
         f"{found.steady_ms:.2f} ms (median), with the profiler {found.profiled_ms:.2f} ms",
-        soft_wrap=True,
     )
-    console.print(f"trace: {found.trace}", soft_wrap=True)
+    say(console, f"trace: {found.trace}")

@@ -15,7 +15,7 @@ from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, fraction, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.steps import steps
-from pipeline.cli.telling import print_json
+from pipeline.cli.telling import print_json, say
 from pipeline.errors import UsageError
 from pipeline.figures import count
 
@@ -135,4 +135,4 @@ def _tell(made: Quantized) -> None:
     if made.kept:
         lines.append(f"written: {made.out}")
     for line in lines:
-        console.print(line, soft_wrap=True)
+        say(console, line)

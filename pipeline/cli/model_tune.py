@@ -16,7 +16,7 @@ from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, fraction, positive
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.steps import steps
-from pipeline.cli.telling import print_json
+from pipeline.cli.telling import print_json, say
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -151,4 +151,4 @@ def _tell(report: dict[str, Any]) -> None:
     if report["entry"] is not None:
         lines.append(f"kept: {report['entry']}")
     for line in (*lines, *report["remarks"]):
-        console.print(line, soft_wrap=True)
+        say(console, line)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser, folder, positive
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json_report
+from pipeline.cli.telling import print_json_report, say
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -87,8 +87,8 @@ def run(options: argparse.Namespace) -> int:
         for part in tables(report):
             console.print(part)
         for line in ending(report):
-            console.print(line, soft_wrap=True)
-        console.print(f"written: {', '.join(map(str, files))}", soft_wrap=True)
+            say(console, line)
+        say(console, f"written: {', '.join(map(str, files))}")
     elif code:
         print(f"pipeline: {report['verdict']['text']}", file=sys.stderr)
     return code

@@ -123,11 +123,23 @@ def overall(ledger: Ledger, accounts: Sequence[StreamLedger], streams: int, limi
     parts += [count(frames, "frame"), f"{rate(frames / elapsed_s)} fps" if elapsed_s > 0 else "", duration(elapsed_s)]
     if lost:
         parts.append(f"{lost:,} dropped")
-    totals = [_total(account, limit) for account in accounts]
-    known = [total for total in totals if total]
-    if len(known) == streams and 0 < done < sum(known):
-        parts.append(f"about {duration((sum(known) - done) / done * elapsed_s)} left")
+    expected = _expected(accounts, streams, limit)
+    if expected is not None and 0 < done < expected:
+        parts.append(f"about {duration((expected - done) / done * elapsed_s)} left")
     return ", ".join(part for part in parts if part)
+
+
+def _expected(accounts: Sequence[StreamLedger], streams: int, limit: int | None) -> float | None:
+    """How many frames all streams will have: those that wait are taken to be as long as the others are on average. None
+    where that cannot be told."""
+    totals = {account.name: _total(account, limit) for account in accounts}
+    if any(totals[account.name] is None for account in accounts if account.opened_ns):
+        return None
+    known = [total for total in totals.values() if total is not None]
+    lengths = [total for total in known if total]
+    if not lengths:
+        return None
+    return sum(lengths) + (streams - len(known)) * sum(lengths) / len(lengths)
 
 
 def _total(account: StreamLedger, limit: int | None) -> int | None:

@@ -153,7 +153,7 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
 
     showing = progress(
         ledger,
-        len(replay.streams),
+        len(replay.streams) - len(replay.resumed),
         limit=options.limit,
         quiet=options.quiet,
         loading=f"loading {options.model or 'the model'}",

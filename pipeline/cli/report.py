@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.parser import Parser, folder
-from pipeline.cli.telling import print_json, print_json_report, print_report
+from pipeline.cli.telling import print_json, print_json_report, print_report, say
 
 EXAMPLES = """\
   pipeline report runs/7                    its tables again, and report.html anew
@@ -85,5 +85,5 @@ def _compare(options: argparse.Namespace, reports: list[tuple[str, dict[str, Any
     # A pipe or file has no edge: rich's 80 columns would cut off the last figures of slow runs.
     console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _NO_EDGE)
     for part in comparison(found):
-        console.print(part, soft_wrap=not hasattr(part, "columns"))
+        console.print(part) if hasattr(part, "columns") else say(console, part)
     return 0

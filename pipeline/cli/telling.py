@@ -7,7 +7,10 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -52,7 +55,12 @@ def print_report(report: Mapping[str, Any], files: Sequence[Path], *, to_stderr:
     for part in tables(report, console.width):
         console.print(part)
     for line in ending(report, files):
-        console.print(line, soft_wrap=True)
+        say(console, line)
+
+
+def say(console: Console, line: RenderableType) -> None:
+    """A line of words: broken between them at the edge of a terminal, and nowhere in a pipe or a file."""
+    console.print(line, soft_wrap=not console.file.isatty())
 
 
 def fault_as_data(line: str) -> dict[str, Any]:

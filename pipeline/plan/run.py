@@ -138,11 +138,11 @@ def _measured(
     say("measuring: the sinks")
     rates = {name: costs.fps * costs.kept for name, costs in parts.streams.items()}
     sinks = sink_costs(config, parts.captures, parts.detections, loaded.detector.labels, rates, stop)
-    say("measuring: all of it together")
+    say("measuring: everything together")
     copied = config.model_copy(update={"streams": tuple(copy.config for copy in copies)})
     warm_s = min(1.0, options.measure_s)
     whole = measure_capacity(copied, options.measure_s, warm_s, loaded=loaded)
-    say("measuring: too much of it")
+    say("measuring: more than it can do")
     overrun = measure_capacity(copied, options.measure_s / 2, warm_s, overrun=True, loaded=loaded)
     on_device = loaded.facts["device"] != "cpu"
     overhead_ms = max(0.0, whole.cpu_ms_per_frame - _known_ms(parts, sinks, whole))

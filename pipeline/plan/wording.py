@@ -39,7 +39,7 @@ def proof_line(plan: Mapping[str, Any]) -> str:
     times = f"p99 {milliseconds(proof['p99_ms'])} ms measured, {milliseconds(predicted['p99_ms'])} ms predicted"
     ratio = proof["ratio"]
     ratios = f"(x {ratio['fps']:.2f}); {times} (x {ratio['p99']:.2f})" if ratio["p99"] else f"(x {ratio['fps']:.2f})"
-    return f"{'proven' if plan['verdict']['borne_out'] else 'not borne out'}: {rates} {ratios}"
+    return f"{'proven' if plan['verdict']['borne_out'] else 'not confirmed'}: {rates} {ratios}"
 
 
 def limit_line(plan: Mapping[str, Any]) -> str:

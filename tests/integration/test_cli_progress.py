@@ -50,13 +50,21 @@ def test_a_bar_per_stream_and_a_line_of_all() -> None:
     assert shown[0].split()[2:] == ["50/100", "25.0", "fps"]
     assert shown[1].split()[2:] == ["50/52", "25.0", "fps", "truncated"]
     assert shown[2].split()[2:] == ["0", "waiting"]
-    assert shown[3] == "1/3 streams, 100 frames, 50.0 fps, 2.00 s"
+    assert shown[3] == "1/3 streams, 100 frames, 50.0 fps, 2.00 s, about 2.56 s left"
 
 
-def test_what_is_left_is_told_when_all_lengths_are_known() -> None:
+def test_what_is_left_is_told_where_the_lengths_are_known() -> None:
     assert lines(ledger_of(2), 2)[-1].endswith("about 2.00 s left")
     assert "left" not in lines(ledger_of(2, frames=None), 2)[-1]
     assert lines(ledger_of(2, frames=None), 2, limit=75)[-1].endswith("about 1.00 s left")
+
+
+def test_of_streams_that_wait_the_length_is_taken_to_be_the_average() -> None:
+    assert lines(ledger_of(2, waiting=2), 4)[-1].endswith("about 6.00 s left")
+    assert lines(ledger_of(2), 4)[-1].endswith("about 6.00 s left")  # not even in the accounts yet
+    ledger = ledger_of(2, waiting=1)
+    ledger.streams["waiting-0"].state = "failed"  # never opened: it will have none
+    assert lines(ledger, 3)[-1].endswith("about 2.00 s left")
 
 
 def test_drops_are_told() -> None:

@@ -201,6 +201,23 @@ def test_resume_skips_what_was_finished_and_keeps_its_account(
     assert third.out.splitlines()[1].split()[:3] == [clip.stem, "resumed", "12"]
 
 
+def test_the_progress_of_a_resumed_replay_counts_what_is_to_do(
+    replay: Any, clip: Path, cut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.cli import progress
+
+    counted: list[int] = []
+    show = progress.progress
+
+    def noted(ledger: Any, streams: int, **others: Any) -> Any:
+        counted.append(streams)
+        return show(ledger, streams, **others)
+
+    monkeypatch.setattr(progress, "progress", noted)
+    assert [replay(clip, cut).code, replay(clip, cut, "--resume").code] == [3, 3]
+    assert counted == [2, 1]
+
+
 def test_inline_gives_the_same_bytes(replay: Any, clip: Path, media: Media, tmp_path: Path) -> None:
     other = media.clip(count=9, texture=True)
     assert replay(clip, other, out="threads").code == 0

@@ -46,7 +46,7 @@ def test_what_was_measured_is_not_what_was_predicted(measured: tuple[float, floa
     found = verdict(plan)
     assert not found.borne_out, why
     assert exit_code(plan, found) == NOT_BORNE_OUT
-    assert "not borne out" in printed(plan) or why == "nothing"
+    assert "not confirmed" in printed(plan) or why == "nothing"
 
 
 def test_what_does_not_go_says_what_would() -> None:
