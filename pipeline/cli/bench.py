@@ -32,8 +32,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--batch", type=whole_number, default=4, metavar="N", help="frames per batch (default 4)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write bench.json and chart.html there")
     parser.epilog = (
-        "Clips of 1080p H.264 are rendered once and kept in the user's cache folder. The pipeline runs against what\n"
-        "decoding, resizing and the network cost alone, and against a plain loop and a thread pool of OpenCV and\n"
+        "Clips of 1080p H.264 are rendered once and kept in the user's cache folder. The pipeline runs against what "
+        "decoding, resizing and the network cost alone, and against a plain loop and a thread pool of OpenCV and "
         "TorchScript, after it was checked that all find the same.\n\n"
         "exit codes: 0 measured; 1 a program failed or found something else; 2 refused before the start"
     )

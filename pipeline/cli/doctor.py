@@ -34,10 +34,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--frames", metavar="VIDEO", help="show it frames of this recording (default: a test pattern)")
     add_model_options(parser)
     parser.epilog = (
-        "Looks for: two OpenCV builds, missing system libraries, torch and torchvision that do not fit, more threads\n"
-        "than cores, a GPU that cannot be used; and with FILE: too large for memory, refused, NaN in its outputs,\n"
+        "Looks for: two OpenCV builds, missing system libraries, torch and torchvision that do not fit, more threads "
+        "than cores, a GPU that cannot be used; and with FILE: too large for memory, refused, NaN in its outputs, "
         "memory that grows with every picture.\n\n"
-        "exit codes: 0 nothing that breaks results (there may be warnings); 1 a fault was found; 2 no such file,\n"
+        "exit codes: 0 nothing that breaks results (there may be warnings); 1 a fault was found; 2 no such file, "
         "or a configuration or option was refused"
     )
 

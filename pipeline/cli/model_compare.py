@@ -50,9 +50,9 @@ def configure(parser: Parser) -> None:
     )
     parser.epilog = (
         "matched at IoU t: pairs of boxes of one class that overlap by t or more, as a share of the larger count.\n"
-        "mAP: COCO's average precision of B with A's detections as the truth. Times: one picture, one thread, median,\n"
+        "mAP: COCO's average precision of B with A's detections as the truth. Times: one picture, one thread, median, "
         "both models in turns.\n"
-        "--adapter is of both models, and so is the model section of --config; but where its path is A or B, it is of\n"
+        "--adapter is of both models, and so is the model section of --config; but where its path is A or B, it is of "
         "that one only, except for confidence and iou, which are always the same for both.\n\n"
         "exit codes: 0 compared; 1 a model failed on a frame; 2 a model, the video or an option was refused"
     )

@@ -58,8 +58,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--names", type=comma_separated, metavar="LIST", help="class names, from the first class on")
     parser.add_argument("--frames", metavar="VIDEO", help="compare on its frames (default: a rendered pattern)")
     parser.epilog = (
-        "The module is put into evaluation mode and traced, or scripted where it takes a list of pictures or decides\n"
-        "by its data. The file is read back and must return what the module returns, on noise and on real frames, for\n"
+        "The module is put into evaluation mode and traced, or scripted where it takes a list of pictures or decides "
+        "by its data. The file is read back and must return what the module returns, on noise and on real frames, for "
         "batches of 1, 2 and 3, or for the only one that the module takes; else nothing is kept.\n\n"
         "exit codes: 0 written; 1 it cannot be exported, or does something else; 2 refused before the start"
     )

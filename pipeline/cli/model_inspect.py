@@ -35,9 +35,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--probe", action="store_true", help="load it as a detector too: runs its author's code")
     add_model_options(parser)
     parser.epilog = (
-        "Without --probe the file is read as data: nothing of it is run, imported or unpickled, and what is read is\n"
+        "Without --probe the file is read as data: nothing of it is run, imported or unpickled, and what is read is "
         "bounded, so that any file may be looked at. --config and --adapter are for --probe.\n\n"
-        "exit codes: 0 described; 2 no such file, damaged, or something else than a model (it is said what), or\n"
+        "exit codes: 0 described; 2 no such file, damaged, or something else than a model (it is said what), or "
         "described, but --probe found that it is not a detector that runs here"
     )
 

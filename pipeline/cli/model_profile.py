@@ -38,7 +38,7 @@ def configure(parser: Parser) -> None:
     add_model_options(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where trace.json goes (default runs/<n>)")
     parser.epilog = (
-        "Times are an operator's own, without those that it calls; one picture at a time, one thread on a CPU. The\n"
+        "Times are an operator's own, without those that it calls; one picture at a time, one thread on a CPU. The "
         "trace opens in ui.perfetto.dev or chrome://tracing.\n\n"
         "exit codes: 0 profiled; 1 the model failed on a frame; 2 the model, the video or an option was refused"
     )

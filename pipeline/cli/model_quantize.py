@@ -53,9 +53,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--iou", type=fraction, metavar="F", help="overlap of two boxes (default 0.5)")
     add_model_options(parser)
     parser.epilog = (
-        "Half of the frames calibrate, the other half judges. Where the boxes differ too much, layers stay in float:\n"
+        "Half of the frames calibrate, the other half judges. Where the boxes differ too much, layers stay in float: "
         "the last ones of the heads, the first one, then groups of others, as few as are found to be enough.\n\n"
-        "exit codes: 0 written; 1 refused, since it does not agree or cannot be converted (nothing is written);\n"
+        "exit codes: 0 written; 1 refused, since it does not agree or cannot be converted (nothing is written); "
         "2 a file or option was refused"
     )
 

@@ -47,10 +47,10 @@ def configure(parser: Parser) -> None:
     add_model_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="measure and tell, but keep nothing")
     parser.epilog = (
-        "Candidates are measured with all cores busy, each in a process of its own, in turns. Only those count that\n"
+        "Candidates are measured with all cores busy, each in a process of its own, in turns. Only those count that "
         "find the same as the file does as it comes: 98 % of the boxes at IoU 0.9, in reduced precision 95 % at 0.75.\n"
         "ratio: pictures per second as a multiple of the file as it comes, one picture at a time with all threads.\n"
-        "The choice is kept by model, machine and versions. replay and run use it wherever batch, workers and\n"
+        "The choice is kept by model, machine and versions. replay and run use it wherever batch, workers and "
         "precision are left to auto, and name it in their report; model.tuned: false or --no-tuned does without.\n\n"
         "exit codes: 0 chosen; 1 nothing runs, or nothing is fast enough; 2 the model or an option was refused"
     )

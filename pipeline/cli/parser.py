@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -19,7 +20,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"pipeline {command}".strip(),
             description=summary[:1].upper() + summary[1:] + "." if summary else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
             add_help=False,
         )
@@ -50,6 +51,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise CommandLineError: one line, the way to help, exit code 2."""
         raise CommandLineError(self.prog, _in_plain_words(message))
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """What stands below the options is a line per paragraph, which fills the terminal; what is indented stays."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = [line if line.startswith(" ") else textwrap.fill(line, width) for line in text.splitlines()]
+        return "\n".join(indent + line for line in lines)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -46,9 +46,9 @@ def configure(parser: Parser) -> None:
         "--without-unreachable", action="store_true", help="plan for the others where a source does not open"
     )
     parser.epilog = (
-        "Decoding, preprocessing, the network and the sinks are measured on this machine with these sources, and a\n"
+        "Decoding, preprocessing, the network and the sinks are measured on this machine with these sources, and a "
         "simulation tells what they come to together: frames per second, p99, and how many more such cameras fit.\n"
-        "Then the pipeline runs on copies of the cameras, and what is measured of it stands beside the prediction.\n"
+        "Then the pipeline runs on copies of the cameras, and what is measured of it stands beside the prediction. "
         "Recordings play the part of cameras. Nothing is written to the sinks' own files; copies are deleted.\n\n"
         "exit codes:\n"
         "  0  sustainable, and proven                2  configuration or model refused\n"

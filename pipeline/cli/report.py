@@ -27,9 +27,9 @@ def configure(parser: Parser) -> None:
     parser.usage = "pipeline report DIR... [options]"
     parser.add_argument("runs", nargs="+", type=folder, metavar="DIR", help="folder of a run, or its report.json")
     parser.epilog = (
-        "Of several runs the first is what the others are compared with. Distributions are compared by the test of\n"
-        "Kolmogorov and Smirnov on the buckets in the reports: 'differs' says that the shares of frames below some\n"
-        "time are D apart, by 0.1 at least and by more than chance would have it (1 in 1000); 'same' that no such\n"
+        "Of several runs the first is what the others are compared with. Distributions are compared by the test of "
+        "Kolmogorov and Smirnov on the buckets in the reports: 'differs' says that the shares of frames below some "
+        "time are D apart, by 0.1 at least and by more than chance would have it (1 in 1000); 'same' that no such "
         "time was found. Rare slow frames do not show in it: look at the ratio of p99.\n\n"
         "exit codes: 0 told; 1 report.html cannot be written; 2 no report there, or none that this version understands"
     )

@@ -76,8 +76,8 @@ def configure(parser: Parser) -> None:
         help="text (default), or json: one document per line",
     )
     parser.epilog = (
-        "SIGHUP, or a change of the file: streams are added, changed and removed, the others go on. SIGUSR1: the\n"
-        "stacks of all threads on stderr. Under systemd (Type=notify) it tells when it is ready, and feeds the\n"
+        "SIGHUP, or a change of the file: streams are added, changed and removed, the others go on. SIGUSR1: the "
+        "stacks of all threads on stderr. Under systemd (Type=notify) it tells when it is ready, and feeds the "
         "watchdog.\n"
         "--shard: each stream belongs to one part, by its name; all daemons have the same file.\n"
         "The first SIGTERM or Ctrl-C finishes what is under way, the second ends at once.\n\n"

@@ -220,3 +220,17 @@ def test_the_schema_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     schema = json.loads(out)
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert {"model", "batch", "defaults", "streams", "sinks", "server", "telemetry"} == set(schema["properties"])
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+@pytest.mark.parametrize(
+    "command", ["plan", "report", "bench", "doctor", "run", "model tune", "model compare", "model export"]
+)
+def test_words_below_the_options_fill_the_terminal(
+    command: str, columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    code, out, _ = spoken(capsys, *command.split(), "--help")
+    assert code == 0
+    words = [line for line in out.split("common options:")[1].splitlines() if not line.startswith(" ")]
+    assert int(columns) - 20 < max(map(len, words)) < int(columns)
