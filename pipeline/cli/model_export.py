@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.cli.parser import Parser, comma_separated, one_of, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.steps import steps
-from pipeline.cli.telling import print_json
+from pipeline.cli.telling import print_json, print_lines
 
 EXAMPLES = """\
   pipeline model export ssdlite320_mobilenet_v3_large -o ssdlite.pt
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(done)
     elif not options.quiet:
-        print("\n".join(in_words(done)))
+        print_lines(in_words(done))
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json
+from pipeline.cli.telling import print_json, print_lines
 from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import scrub
 
@@ -63,12 +63,11 @@ def run(options: argparse.Namespace) -> int:
     elif not options.quiet:
         from pipeline.workshop.inspection.words import described
 
-        print("\n".join(described(told)))
+        print_lines(described(told))
     if refused is None:
         return 0
     sys.stdout.flush()
-    for line in str(refused).splitlines():  # of a ConfigError one per fault
-        print(f"pipeline: {scrub(line)}", file=sys.stderr)
+    print_lines([f"pipeline: {scrub(line)}" for line in str(refused).splitlines()], sys.stderr)  # one per fault
     return 2
 
 

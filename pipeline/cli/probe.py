@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.parser import Parser, one_of, positive
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json, warn_of_passwords
+from pipeline.cli.telling import print_json, print_lines, warn_of_passwords
 
 if TYPE_CHECKING:
     from pipeline.config import StreamConfig
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         width = max(len(name) for name, _ in pairs)
         print(config.source)
         for name, text in pairs:
-            print(f"  {name:<{width}}  {text}")
+            print_lines([f"  {name:<{width}}  {text}"])
         if found.truncated:
             print(f"pipeline: warning: {config.source}: truncated: {found.truncated}", file=sys.stderr)
     return 0

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from pipeline.cli.folding import Folding, looked_after
 from pipeline.cli.logs import AsJson, OneLine, wants_time
-from pipeline.cli.telling import fault_as_data, print_json
+from pipeline.cli.telling import fault_as_data, print_json, print_lines
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
 
@@ -125,8 +125,7 @@ class _Refusal:
 
     def say(self, as_json: bool) -> int:
         """On stderr, and as data on stdout where that was asked for; returns the exit code."""
-        for line in self.lines:
-            print(f"{self.command_line or 'pipeline'}: {scrub(line)}", file=sys.stderr)
+        print_lines([f"{self.command_line or 'pipeline'}: {scrub(line)}" for line in self.lines], sys.stderr)
         if self.command_line is not None:
             print(f"Try '{self.command_line} --help'.", file=sys.stderr)
         if as_json:

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -61,6 +64,27 @@ def print_report(report: Mapping[str, Any], files: Sequence[Path], *, to_stderr:
 def say(console: Console, line: RenderableType) -> None:
     """A line of words: broken between them at the edge of a terminal, and nowhere in a pipe or a file."""
     console.print(line, soft_wrap=not console.file.isatty())
+
+
+def print_lines(lines: Iterable[str], file: TextIO | None = None) -> None:
+    """Lines on stdout or ``file``. A terminal has them broken between words; what goes on is indented like its line, or
+    stands below the second of two columns with two spaces between them."""
+    file = sys.stdout if file is None else file
+    columns = shutil.get_terminal_size().columns if file.isatty() else 0
+    for line in "\n".join(lines).split("\n"):
+        print(_broken(line, columns) if 0 < columns < len(line) else line, file=file)
+
+
+def _broken(line: str, columns: int) -> str:
+    start = re.match(r" *(\S+( \S+)*  +)?", line)
+    hang = start.end() if start is not None else 0
+    wide = textwrap.TextWrapper(
+        width=columns,
+        subsequent_indent=" " * (hang if hang < columns // 2 else 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wide.fill(line)
 
 
 def fault_as_data(line: str) -> dict[str, Any]:

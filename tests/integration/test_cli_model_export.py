@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -264,7 +265,10 @@ def test_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "export", f"{HERE}:cells", "-o", str(out), "--input", "160"]) == 0
     said = capsys.readouterr().out
     assert f"pipeline replay VIDEO --model {out}" in said
-    assert "read back and compared with the original on 10 pictures" in said
+    assert f"{out}: {HERE}:cells, its own weights, torchscript, " in said
+    assert "  traced: no decision in it depends on the data\n" in said
+    assert "  input 160x160, batches of any size (tried: 1, 2, 3)\n" in said
+    assert re.search(r"read back and compared with the original on 10 pictures .* values, identical\n", said)
 
 
 @pytest.mark.slow  # its smaller sibling is scripted above

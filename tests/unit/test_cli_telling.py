@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.cli.telling import say
+from pipeline.cli.telling import print_lines, say
 
 
 class Terminal(io.StringIO):
@@ -32,3 +32,22 @@ def test_a_line_is_broken_between_words_at_the_edge_of_a_terminal_only(line: str
     assert pipe.getvalue() == f"{line}\n"
     assert terminal.getvalue().split() == words
     assert max(map(len, terminal.getvalue().splitlines())) <= width
+
+
+def test_what_goes_on_stands_below_the_second_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "36")
+    terminal, pipe = Terminal(), io.StringIO()
+    lines = [
+        "  size          three words or four or",
+        "pipeline: a refusal with a/long-path/that-is-kept/whole",
+        "",
+        "short",
+    ]
+    for file in (terminal, pipe):
+        print_lines(lines, file)
+    assert pipe.getvalue().splitlines() == lines
+    assert terminal.getvalue().splitlines() == [
+        "  size          three words or four", "                or",
+        "pipeline: a refusal with", "a/long-path/that-is-kept/whole",
+        "", "short",
+    ]  # fmt: skip

@@ -71,11 +71,11 @@ def compiled(module: nn.Module, method: Method, example: Any) -> Compiled:
         remarks = (f"it decides by its data, and tracing kept one way only: {decisions[0]}",) if decisions else ()
         return Compiled(traced, "trace", "it was asked for", remarks)
     if not decisions:
-        return Compiled(traced, "trace", "nothing that it does depends on the data")
+        return Compiled(traced, "trace", "no decision in it depends on the data")
     try:
-        return Compiled(_scripted(module), "script", f"what it does depends on its data: {decisions[0]}")
+        return Compiled(_scripted(module), "script", f"it decides by its data: {decisions[0]}")
     except ModelError as exc:
-        remark = f"what it does may depend on its data ({decisions[0]}), but {exc}: it was traced; other data may fail"
+        remark = f"it may decide by its data ({decisions[0]}), but {exc}: it was traced; other data may fail"
         return Compiled(traced, "trace", "it cannot be scripted", (remark,))
 
 

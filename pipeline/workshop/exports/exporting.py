@@ -134,7 +134,7 @@ def _made(request: ExportRequest, origin: Origin, kind: Format, say: Callable[[s
     if takes_list(origin.module):
         if kind == "pt2":
             raise ModelError(
-                f"{origin.title}: its forward takes a list of pictures, which a .pt2 cannot; export TorchScript"
+                f"{origin.title}: its forward takes a list of pictures, which a .pt2 cannot take; export TorchScript"
             )
         program, size = scripted(origin, request.method, request.input_size)
         return program, shown_list(origin, size, request.frames)
@@ -237,19 +237,26 @@ def _kept(made: Made, show: Show, kind: Format, path: Path, metadata: dict[str, 
         ) from exc
 
 
+_WEIGHTS = {"own": "its own weights", "none": "random weights", "DEFAULT": "torchvision's weights"}
+_DONE = {"trace": "traced", "script": "scripted", "export": "exported"}
+
+
 def in_words(done: dict[str, Any]) -> list[str]:
     """The result as lines for a terminal."""
     batch, agreement = done["batch"], done["agreement"]
     size = f"{done['input'][1]}x{done['input'][0]}{' only' if done['fixed_size'] else ''}"
-    fixed = f"batches of {batch['fixed']} only" if batch["fixed"] else f"any batch ({batch['tried']} tried)"
+    tried = ", ".join(map(str, batch["tried"]))
+    fixed = f"batches of {batch['fixed']} only" if batch["fixed"] else f"batches of any size (tried: {tried})"
+    differ = agreement["largest_difference"]
+    equal = f"differs by {differ:.2g} of a channel's largest value at most" if differ else "identical"
+    weights = _WEIGHTS.get(done["weights"], f"weights {done['weights']}")
     rows = f", {count(agreement['detections'], 'detection')}" if agreement["detections"] else ""
     lines = [
-        f"{done['path']}: {done['origin']}, weights {done['weights']}, {done['format']}, {done['bytes']:,} bytes",
-        f"  {done['method']}: {done['why']}",
+        f"{done['path']}: {done['origin']}, {weights}, {done['format']}, {done['bytes']:,} bytes",
+        f"  {_DONE.get(done['method'], done['method'])}: {done['why']}",
         f"  input {size}, {fixed}",
         f"  read back and compared with the original on {agreement['pictures']} pictures (noise, and "
-        f"{agreement['frames']}): {agreement['values']:,} values{rows}, largest difference "
-        f"{agreement['largest_difference']:.2g} of a channel's largest value",
+        f"{agreement['frames']}): {agreement['values']:,} values{rows}, {equal}",
         f"  sha256 {done['sha256']}",
     ]
     if done["detector"] is not None:
