@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
+
+from packaging.requirements import Requirement
 
 from pipeline.workshop.doctor.finding import Finding
-
-_CLAUSE = re.compile(r"(==|>=|<=|!=|~=|<|>)\s*([\w.*+!]+)")
 
 
 def versions_fit() -> Finding | None:
@@ -18,8 +17,9 @@ def versions_fit() -> Finding | None:
         torchvision, torch = importlib.metadata.version("torchvision"), importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError as error:
         return Finding("versions", "fault", f"{error.name} is not installed", "pip install video-pipeline")
-    wanted = next((need for need in needs if re.match(r"torch(?![\w-])", need) and "extra" not in need), "")
-    unmet = [f"{sign}{version}" for sign, version in _CLAUSE.findall(wanted) if not _holds(torch, sign, version)]
+    wanted = [need for need in map(Requirement, needs) if need.name == "torch"]
+    clauses = [each for need in wanted if need.marker is None or need.marker.evaluate() for each in need.specifier]
+    unmet = [str(each) for each in clauses if not each.contains(torch, prereleases=True)]
     if not unmet:
         return None
     return Finding(
@@ -46,22 +46,3 @@ def operators_register() -> Finding | None:
         "torchvision::nms cannot be loaded, and overlaps are suppressed slowly",
         "install both from one place and for one kind of device: pip install --force-reinstall torch torchvision",
     )
-
-
-def _holds(installed: str, sign: str, wanted: str) -> bool:
-    """One clause of PEP 440, without local versions and pre-releases."""
-    have, want = _numbers(installed), _numbers(wanted)
-    if wanted.endswith(".*") or sign == "~=":
-        kept = want if wanted.endswith(".*") else want[:-1]
-        same = have[: len(kept)] == kept
-        return not same if sign == "!=" else same and (sign != "~=" or have >= want)
-    width = max(len(have), len(want))
-    have, want = (numbers + (0,) * (width - len(numbers)) for numbers in (have, want))
-    return {"==": have == want, "!=": have != want, ">=": have >= want, "<=": have <= want, ">": have > want}.get(
-        sign, have < want
-    )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    release = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in release[0].split(".")) if release else ()
