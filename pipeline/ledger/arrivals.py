@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any, Final
 
@@ -138,13 +137,14 @@ class Arrivals:
     does not wait for the rest, and is worked out for many streams together.
 
     Attributes:
+        lock, held: for :mod:`pipeline.ledger.holding`: while it is held, nothing is taken apart.
         cpu_ns: CPU time that this took.
     """
 
     def __init__(self) -> None:
         self._pending: list[tuple[int, int, int]] = []
-        self._lock = threading.RLock()
-        self._held = False
+        self.lock = threading.RLock()
+        self.held = False
         self._transit = SmoothedChange()
         self._epoch = 0
         self._camera = Camera()
@@ -155,34 +155,16 @@ class Arrivals:
     def add(self, read_ns: int, pts_ns: int, epoch: int) -> None:
         """A frame was read at ``read_ns`` (monotonic) with ``pts_ns``; called by the read loop, which never waits."""
         self._pending.append((read_ns, pts_ns, epoch))
-        if len(self._pending) >= _BLOCK and self._lock.acquire(blocking=False):
+        if len(self._pending) >= _BLOCK and self.lock.acquire(blocking=False):
             try:
                 self._fold()
             finally:
-                self._lock.release()
-
-    @staticmethod
-    @contextmanager
-    def held(many: Sequence[Arrivals], *, anew: bool = True) -> Iterator[None]:
-        """For questions to ``many`` that belong together: see :meth:`pipeline.ledger.times.StreamTimes.held`, by which
-        one thread at a time does this."""
-        with ExitStack() as locks:
-            for each in many:
-                locks.enter_context(each._lock)
-            if anew:
-                _take_apart(many)
-            try:
-                for each in many:
-                    each._held = True
-                yield
-            finally:
-                for each in many:
-                    each._held = False
+                self.lock.release()
 
     @property
     def jitter_ns(self) -> float | None:
         """Interarrival jitter (RFC 3550, section 6.4.1), or None before the second frame."""
-        with self._lock:
+        with self.lock:
             self._fold()
             return float(self._transit.value_ns[0]) if self._transit.known[0] else None
 
@@ -193,7 +175,7 @@ class Arrivals:
         delivered per second of a connection; by how much the camera's clock (pts) is fast against the host's, with the
         standard error of that; STATS of :class:`Behind`. None where there is too little to tell.
         """
-        with self._lock:
+        with self.lock:
             self._look_closer()
             intervals = self._camera.intervals.histogram
             measured = round(intervals.count * 1e9 / intervals.total, 3) if intervals.total else None
@@ -222,8 +204,8 @@ class Arrivals:
 
     def _fold(self) -> None:
         """Under the lock."""
-        if not self._held and self._pending:
-            _take_apart([self])
+        if not self.held and self._pending:
+            take_apart([self])
 
     def _take(self) -> list[tuple[int, int, int]]:
         taken = self._pending[: len(self._pending)]
@@ -244,7 +226,7 @@ class Arrivals:
         return self._transit
 
 
-def _take_apart(many: Sequence[Arrivals]) -> None:
+def take_apart(many: Sequence[Arrivals]) -> None:
     """What has arrived of all of ``many``, together; under their locks."""
     began_ns = thread_cpu_ns()
     taken = [(each, some) for each in many if (some := each._take())]

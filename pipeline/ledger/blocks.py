@@ -17,6 +17,7 @@ SERIES: Final = (*STAGES, *WAITS, "end_to_end")
 SECOND_NS: Final = 1_000_000_000
 
 Int64Array = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -26,12 +27,10 @@ class Tally(NamedTuple):
     Attributes:
         places: uint16, one per duration: the number of its series times :data:`pipeline.measures.BUCKETS`, plus that of
             its bucket.
-        whole: uint16, of each frame the bucket of its whole way.
         counts, totals, maxima: (len(SERIES),) int64, how many durations each series has, their sum and the longest.
     """
 
     places: npt.NDArray[np.uint16]
-    whole: npt.NDArray[np.uint16]
     counts: Int64Array
     totals: Int64Array
     maxima: Int64Array
@@ -49,7 +48,6 @@ def together(tallies: Iterable[Tally]) -> Tally:
     each = [NOTHING, *tallies]
     return Tally(
         np.concatenate([tally.places for tally in each]),
-        np.concatenate([tally.whole for tally in each]),
         np.sum([tally.counts for tally in each], axis=0),
         np.sum([tally.totals for tally in each], axis=0),
         np.max([tally.maxima for tally in each], axis=0),
@@ -58,7 +56,7 @@ def together(tallies: Iterable[Tally]) -> Tally:
 
 _NONE: Final = np.zeros(0, np.uint16)
 _ZERO: Final = np.zeros(1, np.int64)
-NOTHING: Final = Tally(_NONE, _NONE, *np.zeros((3, len(SERIES)), np.int64))
+NOTHING: Final = Tally(_NONE, *np.zeros((3, len(SERIES)), np.int64))
 
 
 class Block:
@@ -113,15 +111,14 @@ class Block:
         passed, durations, buckets = self.passed[order], self.durations[order], self.buckets[order]
         new = (owners[1:] != owners[:-1]) | (seconds[1:] != seconds[:-1])
         firsts = np.concatenate([_ZERO, new.nonzero()[0] + 1])
-        places = (buckets + _FIRST_PLACES).astype(np.uint16)[passed]
-        whole = buckets[:, -1].astype(np.uint16)
-        each = _tallies(places, whole, passed, durations, firsts)
+        places = (buckets + FIRST_PLACES).astype(np.uint16)[passed]
+        each = _tallies(places, passed, durations, firsts)
         self.seconds: list[list[tuple[int, Tally]]] = [[] for _ in self.counts]
         for owner, second, tally in zip(owners[firsts].tolist(), seconds[firsts].tolist(), each, strict=True):
             self.seconds[owner].append((second, tally))
         # Of most streams all frames ended in the same second.
         by_stream = firsts.size == self.counts.size
-        self.tallies = each if by_stream else _tallies(places, whole, passed, durations, self.firsts)
+        self.tallies = each if by_stream else _tallies(places, passed, durations, self.firsts)
 
 
 def _in_order(owners: Int64Array, values: Int64Array) -> Int64Array:
@@ -133,7 +130,6 @@ def _in_order(owners: Int64Array, values: Int64Array) -> Int64Array:
 
 def _tallies(
     places: npt.NDArray[np.uint16],
-    whole: npt.NDArray[np.uint16],
     passed: BoolArray,
     durations: Int64Array,
     firsts: Int64Array,
@@ -142,9 +138,9 @@ def _tallies(
     counts = np.add.reduceat(passed, firsts, axis=0, dtype=np.int64)
     totals = np.add.reduceat(durations, firsts, axis=0)
     maxima = np.maximum.reduceat(durations, firsts, axis=0)
-    ends, last_rows = counts.sum(axis=1).cumsum().tolist(), [*firsts[1:].tolist(), len(whole)]
-    each = zip([0, *ends], ends, firsts.tolist(), last_rows, counts, totals, maxima, strict=False)
-    return [Tally(places[begin:end], whole[row:last], *sums) for begin, end, row, last, *sums in each]
+    ends = counts.sum(axis=1).cumsum().tolist()
+    each = zip([0, *ends], ends, counts, totals, maxima, strict=False)
+    return [Tally(places[begin:end], *sums) for begin, end, *sums in each]
 
 
 def _belongs() -> Int64Array:
@@ -156,5 +152,8 @@ def _belongs() -> Int64Array:
 
 
 _BELONGS: Final = _belongs()
-_FIRST_PLACES: Final = np.arange(len(SERIES)) * BUCKETS
-assert _FIRST_PLACES[-1] + BUCKETS <= 1 << 16
+FIRST_PLACES: Final = np.arange(len(SERIES)) * BUCKETS
+"""Where the places of each series begin."""
+assert FIRST_PLACES[-1] + BUCKETS <= 1 << 16
+WHOLE_WAY: Final = int(FIRST_PLACES[-1])
+"""The first place of end-to-end times, which are the last series."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.ledger.blocks import Block
-from pipeline.ledger.stats import milliseconds, stats
+from pipeline.ledger.stats import milliseconds
 from pipeline.measures import Histogram
 from pipeline.timing import MOST_AGE_NS, Mark
 
@@ -41,10 +41,11 @@ class CaptureTimes:
         self.apart += int((told & ~believed).sum())
         self.delay_ns = int(ages_ns[told][-1])
 
-    def as_dict(self) -> dict[str, Any]:
-        """``{"delay_ms", "clocks_apart", "capture_to_result"}``, see :class:`CaptureTimes`: STATS or None."""
+    def as_dict(self, capture_to_result: dict[str, Any] | None) -> dict[str, Any]:
+        """``{"delay_ms", "clocks_apart", "capture_to_result"}``, see :class:`CaptureTimes`; STATS of ``histogram`` are
+        given."""
         return {
             "delay_ms": None if self.delay_ns is None else milliseconds(self.delay_ns),
             "clocks_apart": self.apart,
-            "capture_to_result": stats(self.histogram),
+            "capture_to_result": capture_to_result,
         }

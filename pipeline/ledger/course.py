@@ -30,6 +30,8 @@ _MIDDLES: Final = np.array(
     ],
     np.int64,
 )
+_SHARES: Final = np.array([[0.5], [0.99]])
+_FIGURES: Final = ("mean_ms", "p50_ms", "p99_ms", "max_ms")
 _TOGETHER: Final = 64
 """Frames that are added together, if nobody asks before."""
 _RESULTS, _DROPPED, _RECONNECTS, _TOOK = range(4)
@@ -123,23 +125,25 @@ class Course:
             return None
         used = slice(self._last - self._first + 1)
         results, dropped, reconnects, took_ns = self._sums[used].T
-        places = self._buckets[used].ravel().nonzero()[0]  # most are empty
-        sums, before = self._buckets.ravel()[places].cumsum(dtype=np.int64), results.cumsum() - results
-        found: dict[str, Any] = {
+        buckets, largest_ns = self._buckets[used].ravel(), self._largest[used]
+        places = (buckets != 0).nonzero()[0]  # most are empty
+        sums, before = buckets[places].cumsum(dtype=np.int64), results.cumsum() - results
+        ranks = np.maximum(np.ceil(results * _SHARES), 1).astype(np.int64)
+        at = np.minimum(sums.searchsorted(before + ranks), places.size - 1)
+        middles = _MIDDLES[places[at] % _BUCKETS] if places.size else np.zeros_like(ranks)
+        taken_ns = np.vstack([took_ns / np.maximum(results, 1), np.minimum(middles, largest_ns), largest_ns])
+        figures: list[list[float | None]] = np.round(taken_ns / 1e6, 3).tolist()
+        for empty in (results == 0).nonzero()[0].tolist():
+            for each in figures:
+                each[empty] = None
+        return {
             "start_s": round((self._first * self.width_ns - start_ns) / 1e9, 3),
             "step_s": self.width_ns / 1e9,
             "results": results.tolist(),
             "dropped": dropped.tolist(),
             "reconnects": reconnects.tolist(),
-            "mean_ms": _ms(took_ns / np.maximum(results, 1), results),
+            **dict(zip(_FIGURES, figures, strict=True)),
         }
-        for name, percent in (("p50_ms", 50), ("p99_ms", 99)):
-            ranks = np.maximum(np.ceil(results * (percent / 100)), 1).astype(np.int64)
-            at = np.minimum(np.searchsorted(sums, before + ranks), places.size - 1)
-            middles = _MIDDLES[places[at] % _BUCKETS] if places.size else np.zeros_like(results)
-            found[name] = _ms(np.minimum(middles, self._largest[used]), results)
-        found["max_ms"] = _ms(self._largest[used], results)
-        return found
 
     def _count(self, at_ns: Sequence[int], what: int) -> None:
         rows = self._rows(np.array(at_ns, np.int64))
@@ -188,9 +192,3 @@ class Course:
         """Become what the other is."""
         self.width_ns, self._first, self._last = other.width_ns, other._first, other._last
         self._sums, self._largest, self._buckets = other._sums.copy(), other._largest.copy(), other._buckets.copy()
-
-
-def _ms(values_ns: npt.NDArray[Any], results: Int64Array) -> list[float | None]:
-    """Milliseconds to the microsecond; None for slots without results."""
-    rounded = np.round(values_ns / 1e6, 3).tolist()
-    return [value if count else None for value, count in zip(rounded, results.tolist(), strict=True)]

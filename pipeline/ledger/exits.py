@@ -33,6 +33,7 @@ EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {
 frame that its worker prepared nothing is known at the exit of ``preprocess``, which it left after ``scheduler``."""
 _MARKS: Final = list(EXITS.values())
 _PARTS: Final = list(EXITS)
+_ADDED: Final = ("transit_added_ms", "interval_added_ms")
 _ZERO: Final = np.zeros(1, np.int64)
 
 
@@ -127,8 +128,5 @@ def added_by_stage(exits: dict[str, Any]) -> dict[str, dict[str, float]]:
     for stage in STAGES:
         parts = [exits[part] for part in (WAITS if stage == "queue" else (stage,)) if part in exits]
         if parts:
-            added[stage] = {
-                key: round(sum(part[key] or 0.0 for part in parts), 9)
-                for key in ("transit_added_ms", "interval_added_ms")
-            }
+            added[stage] = {key: round(sum([part[key] or 0.0 for part in parts]), 9) for key in _ADDED}
     return added

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from pipeline.ledger.blocks import SERIES, Int64Array, Tally
+from pipeline.ledger.blocks import FIRST_PLACES, SERIES, Int64Array, Tally
 from pipeline.measures import BUCKETS, Histogram, last_buckets, middles_of, ranks_of
 
 _ZERO: Final = np.zeros(1, np.int64)
-_ROW: Final = 64
+_ROW_BITS: Final = 6
+_ROW: Final = 1 << _ROW_BITS
 """Buckets that are looked at together; as many as an octave has."""
 assert BUCKETS % _ROW == 0
 _PLACES: Final = len(SERIES) * BUCKETS
@@ -55,10 +57,10 @@ class Histograms:
 
     def _used(self) -> tuple[Int64Array, Int64Array]:
         """The places in use, ascending, and how many durations lie in each."""
-        rows = np.flatnonzero(self._rows)
+        rows = self._rows.nonzero()[0]
         counts = self._buckets.reshape(-1, _ROW)[rows].ravel()
-        used = np.flatnonzero(counts)
-        return rows[used // _ROW] * _ROW + used % _ROW, counts[used]
+        used = (counts != 0).nonzero()[0]  # of int64 as such it takes five times as long
+        return (rows[used >> _ROW_BITS] << _ROW_BITS) + (used & (_ROW - 1)), counts[used]
 
     def _sum_up(self, counts: Int64Array, totals: list[int], maxima: Int64Array) -> None:
         self.counts += counts
@@ -85,10 +87,10 @@ class Histograms:
     def sparse(self) -> dict[str, tuple[list[int], list[int]]]:
         """The buckets in use, ascending, and how many values lie in each, by series."""
         used, frames = self._used()
-        ends = np.searchsorted(used, np.arange(1, len(SERIES) + 1) * BUCKETS).tolist()
-        buckets, counts = (used % BUCKETS).tolist(), frames.tolist()
-        slices = [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
-        return {name: (buckets[own], counts[own]) for name, own in zip(SERIES, slices, strict=True) if buckets[own]}
+        ends = [*used.searchsorted(FIRST_PLACES).tolist(), used.size]
+        buckets, counts = (used - FIRST_PLACES.repeat(np.diff(ends))).tolist(), frames.tolist()
+        each = zip(SERIES, pairwise(ends), strict=True)
+        return {name: (buckets[first:end], counts[first:end]) for name, (first, end) in each if first < end}
 
 
 class Snapshot:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from pipeline.ledger.blocks import Tally
@@ -24,6 +23,12 @@ class Measured:
         figures: those of ``latency``, as :func:`pipeline.ledger.stats.of_latencies` has them.
         lately: those of ``windows``, as :func:`pipeline.ledger.stats.of_tallies` has them.
         nominal_ns: how often a frame is expected, or None.
+        corrected: the end-to-end times corrected for coordinated omission by the interval between two frames that was
+            expected: the measured median. None where nothing is expected at any time: frames that are read as fast as
+            possible, or fewer than two.
+        end_to_end_corrected: STATS of these.
+        dropped_after: STATS of the journeys of dropped frames.
+        capture_to_result: STATS of the times from the camera's lens to the result.
     """
 
     latency: Latency
@@ -32,11 +37,7 @@ class Measured:
     figures: dict[str, Any]
     lately: dict[int, dict[str, Any]]
     nominal_ns: int | None
-
-    @cached_property
-    def corrected(self) -> Histogram | None:
-        """The end-to-end times corrected for coordinated omission by the interval between two frames that was expected:
-        the measured median. None where nothing is expected at any time: frames that are read as fast as possible, or
-        fewer than two."""
-        histogram = self.latency.end_to_end.histogram
-        return histogram.corrected(self.nominal_ns) if self.nominal_ns and histogram.count else None
+    corrected: Histogram | None
+    end_to_end_corrected: dict[str, Any] | None
+    dropped_after: dict[str, Any] | None
+    capture_to_result: dict[str, Any] | None

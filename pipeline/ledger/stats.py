@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from pipeline.ledger.blocks import NOTHING, SERIES, Block, Int64Array, Tally
+from pipeline.ledger.blocks import NOTHING, SERIES, WHOLE_WAY, Block, FloatArray, Int64Array, Tally
 from pipeline.ledger.histograms import Histograms, Snapshot
 from pipeline.ledger.windows import Whole
 from pipeline.measures import BUCKETS, Histogram, SmoothedChange, middles_of, ranks_of
 from pipeline.timing import STAGES, WAITS
 
-_NO_BUCKETS: Final = np.zeros(0, np.uint16)
+_ZERO: Final = np.zeros(1, np.int64)
 _PERCENTS: Final = (50, 90, 95, 99, 99.9)
+DECIMALS: Final = 9
+"""Of milliseconds: they keep a mean of integer nanoseconds exact enough for the parts to sum to the whole."""
 ENOUGH: Final = 1000
 """A percentile of 99.9 needs so many values: of fewer it would be the maximum under another name."""
 
@@ -27,22 +29,46 @@ def stats(histogram: Histogram) -> dict[str, Any] | None:
     """
     if not histogram.count:
         return None
-    return _stats(histogram.count, histogram.total, histogram.maximum, histogram.percentiles(_PERCENTS))
+    percentiles = histogram.percentiles(_PERCENTS)
+    values = (*percentiles, histogram.maximum, percentiles[3] - percentiles[0])
+    return _told(histogram.count, histogram.total, [value / 1e6 for value in values])
 
 
-def _stats(count: int, total_ns: int, maximum_ns: int, percentiles_ns: list[int]) -> dict[str, Any]:
-    """Of whole nanoseconds, whose quotient by a million needs no rounding."""
-    p50, p90, p95, p99, p999 = percentiles_ns
+def of_histograms(many: Sequence[Histogram | None]) -> list[dict[str, Any] | None]:
+    """The same of each, looked up at once: fifty streams have two hundred."""
+    each = [Histogram() if one is None else one for one in many]
+    used = [one.used() for one in each]
+    buckets = np.concatenate([_ZERO, *(own for own, _ in used)])  # a first one, so that there is always one
+    sums = np.concatenate([_ZERO, *(own for _, own in used)]).cumsum()
+    counts, maxima = [one.count for one in each], np.array([one.maximum for one in each], np.int64)
+    ranks = ranks_of(np.array(counts, np.int64), _PERCENTS) + (np.cumsum(counts) - counts)[:, None]
+    at = np.minimum(sums.searchsorted(ranks), buckets.size - 1)
+    percentiles = np.minimum(middles_of(buckets[at]), maxima[:, None])
+    return _stats(counts, [one.total for one in each], maxima, percentiles)
+
+
+def _stats(
+    counts: Sequence[int], totals_ns: Sequence[int], maxima_ns: Int64Array, percentiles_ns: Int64Array
+) -> list[dict[str, Any] | None]:
+    """Of each of many: of fifty streams there are two thousand."""
+    values = np.column_stack([percentiles_ns, maxima_ns, percentiles_ns[:, 3] - percentiles_ns[:, 0]]) / 1e6
+    each = zip(counts, totals_ns, values.tolist(), strict=True)
+    return [_told(count, total_ns, own) if count else None for count, total_ns, own in each]
+
+
+def _told(count: int, total_ns: int, values_ms: Sequence[float]) -> dict[str, Any]:
+    """``values_ms`` are whole nanoseconds, which need no rounding when they are divided by a million."""
+    p50, p90, p95, p99, p999, maximum, variation = values_ms
     return {
         "count": count,
         "mean_ms": milliseconds(total_ns / count),
-        "p50_ms": p50 / 1e6,
-        "p90_ms": p90 / 1e6,
-        "p95_ms": p95 / 1e6,
-        "p99_ms": p99 / 1e6,
-        "p999_ms": p999 / 1e6 if count >= ENOUGH else None,
-        "max_ms": maximum_ns / 1e6,
-        "delay_variation_ms": (p99 - p50) / 1e6,
+        "p50_ms": p50,
+        "p90_ms": p90,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "p999_ms": p999 if count >= ENOUGH else None,
+        "max_ms": maximum,
+        "delay_variation_ms": variation,
     }
 
 
@@ -70,22 +96,22 @@ def of_latencies(many: Sequence[Latency]) -> list[dict[str, Any]]:
         [each.totals for each in histograms],
         _stacked([each.maxima for each in histograms]),
         Snapshot(histograms).percentiles(_PERCENTS) if many else np.zeros((0, len(SERIES), len(_PERCENTS)), np.int64),
-        [each.jitter_ns.tolist() for each in many],
+        [each.jitter_ns for each in many],
     )
 
 
 def of_whole(many: Sequence[Whole]) -> list[dict[str, Any] | None]:
     """STATS of each, without jitter; None where nothing was recorded."""
-    counts = np.array([sum(map(len, each.buckets)) for each in many], np.int64)
-    buckets = np.concatenate([_NO_BUCKETS, *(piece for each in many for piece in each.buckets)]).astype(np.int64)
+    counts, maxima = np.array([(each.frames, each.maximum) for each in many], np.int64).reshape(-1, 2).T
+    places = np.concatenate([NOTHING.places, *(piece for each in many for piece in each.places)])
+    buckets = places[places >= WHOLE_WAY].astype(np.int64) - WHOLE_WAY
     places = np.sort(np.repeat(np.arange(len(many)), counts) * BUCKETS + buckets)
     at = (counts.cumsum() - counts)[:, None] + ranks_of(counts, _PERCENTS) - 1
-    found = middles_of(places[np.minimum(at, places.size - 1)] % BUCKETS) if places.size else np.zeros(at.shape)
-    values = np.minimum(found, np.array([each.maximum for each in many])[:, None]).tolist()
-    return [
-        _stats(count, each.total, each.maximum, own) if count else None
-        for each, count, own in zip(many, counts.tolist(), values, strict=True)
-    ]
+    found = (
+        middles_of(places[np.minimum(at, places.size - 1)] % BUCKETS) if places.size else np.zeros(at.shape, np.int64)
+    )
+    values = np.minimum(found, maxima[:, None])
+    return _stats(counts.tolist(), [each.total for each in many], maxima, values)
 
 
 def _of_series(
@@ -93,19 +119,27 @@ def _of_series(
     totals: Sequence[Sequence[int]],
     maxima: Int64Array,
     percentiles: Int64Array,
-    jitter_ns: Sequence[Sequence[float]] | None = None,
+    jitter_ns: Sequence[FloatArray] | None = None,
 ) -> list[dict[str, Any]]:
     """By stream (the first axis) and series (the second), nanoseconds."""
-    found = []
-    for number, own in enumerate(counts.tolist()):
-        each = zip(SERIES, own, totals[number], maxima[number].tolist(), percentiles[number].tolist(), strict=True)
-        told = {series: _stats(count, *others) for series, count, *others in each if count}
-        if jitter_ns is not None:
-            for series, value_ns in zip(SERIES, jitter_ns[number], strict=True):
-                if series in told:
-                    told[series]["jitter_ms"] = milliseconds(value_ns)
-        found.append(by_kind(told))
-    return found
+    all_totals = [total for own in totals for total in own]
+    all_of_it = _stats(counts.ravel().tolist(), all_totals, maxima.ravel(), percentiles.reshape(-1, len(_PERCENTS)))
+    if jitter_ns:
+        jitter_ms = np.round(np.concatenate(jitter_ns) / 1e6, DECIMALS).tolist()
+        for told, value_ms in zip(all_of_it, jitter_ms, strict=True):
+            if told is not None:
+                told["jitter_ms"] = value_ms
+    return [_by_kind(all_of_it[first : first + len(SERIES)]) for first in range(0, len(all_of_it), len(SERIES))]
+
+
+def _by_kind(figures: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """``{"stages": {STAGE: ...}, "waits": {PLACE: ...}, "end_to_end": ...}``, each in the order of the route."""
+    told = {series: each for series, each in zip(SERIES, figures, strict=True) if each is not None}
+    return {
+        "stages": {stage: told[stage] for stage in STAGES if stage in told},
+        "waits": {place: told[place] for place in WAITS if place in told},
+        "end_to_end": told.get("end_to_end"),
+    }
 
 
 def _stacked(rows: Sequence[Int64Array]) -> Int64Array:
@@ -113,21 +147,8 @@ def _stacked(rows: Sequence[Int64Array]) -> Int64Array:
 
 
 def milliseconds(value_ns: float) -> float:
-    """Nine decimals keep a mean of integer nanoseconds exact enough for the parts to sum to the whole."""
-    return _ms(value_ns / 1e6)
-
-
-def _ms(value: float) -> float:
-    return round(value, 9)
-
-
-def by_kind(series: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"stages": {STAGE: ...}, "waits": {PLACE: ...}, "end_to_end": ...}``, each in the order of the route."""
-    return {
-        "stages": {stage: series[stage] for stage in STAGES if stage in series},
-        "waits": {place: series[place] for place in WAITS if place in series},
-        "end_to_end": series.get("end_to_end"),
-    }
+    """Rounded to :data:`DECIMALS`."""
+    return round(value_ns / 1e6, DECIMALS)
 
 
 class Distribution(NamedTuple):

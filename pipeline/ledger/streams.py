@@ -17,7 +17,7 @@ from pipeline.ledger.exits import added_by_stage
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.measured import Measured
 from pipeline.ledger.shape import pack, shape, unpack
-from pipeline.ledger.stats import of_tally, stats
+from pipeline.ledger.stats import of_tally
 from pipeline.ledger.times import StreamTimes
 from pipeline.timing import SYSTEM, Clock, Mark, ended_in
 
@@ -311,13 +311,13 @@ class StreamLedger:
             "first_result_ms": ms_since(start_ns, self.first_result_ns),
         }
 
-    def _camera(self) -> dict[str, Any]:
+    def _camera(self, measured: Measured) -> dict[str, Any]:
         """What is true of the camera; ``duplicates``: pictures that were the one before once more, None where nobody
         looks."""
         looked = bool(self.counters.still_since_ns) or self.lives > 1
         return {
             **self.arrivals.as_dict(self.info.fps),
-            **self.times.capture(),
+            **self.times.capture().as_dict(measured.capture_to_result),
             "duplicates": self.counters.duplicates if looked else None,
         }
 
@@ -334,10 +334,10 @@ class StreamLedger:
         late = self.times.lateness()
         return {
             **self.counts(start_ns, final=final),
-            "camera": self._camera() if self.info.live else None,
+            "camera": self._camera(measured) if self.info.live else None,
             **(self._settled or _figures(measured)),
             "windows": {f"{span_s}s": told for span_s, told in measured.lately.items()} if at_ns else {},
-            "dropped_after": self.times.dropped_after(),
+            "dropped_after": measured.dropped_after,
             "late": late.counts,
             "slow_frames": [one.as_dict(start_ns) for one in late.slowest],
             "jitter": self._jitter(measured.nominal_ns),
@@ -355,12 +355,9 @@ class StreamLedger:
 
 
 def _figures(measured: Measured) -> dict[str, Any]:
-    corrected = measured.corrected
-    return measured.figures | {
-        "end_to_end_corrected": None
-        if corrected is None
-        else {"interval_ms": _ms(measured.nominal_ns), **(stats(corrected) or {})}
-    }
+    corrected = measured.end_to_end_corrected
+    told = None if corrected is None else {"interval_ms": _ms(measured.nominal_ns), **corrected}
+    return {**measured.figures, "end_to_end_corrected": told}
 
 
 def _ms(value_ns: float | None) -> float | None:

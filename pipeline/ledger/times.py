@@ -6,8 +6,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -20,7 +19,7 @@ from pipeline.ledger.exits import Exits
 from pipeline.ledger.journal import LATELY_NS, MOST, tail
 from pipeline.ledger.late import Around, Late, LateFrames
 from pipeline.ledger.measured import Measured
-from pipeline.ledger.stats import Latency, of_latencies, of_tallies, stats
+from pipeline.ledger.stats import Latency, of_histograms, of_latencies, of_tallies
 from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS, Whole, Window
 from pipeline.measures import Histogram, IntervalJitter
@@ -32,7 +31,6 @@ BLOCK: Final = 64
 
 T = TypeVar("T")
 
-_HOLDING: Final = threading.Lock()
 _READ, _DONE, _MARKS = int(Mark.READ), int(Mark.DONE), len(Mark)
 
 
@@ -62,6 +60,7 @@ class StreamTimes:
     the way of a frame never waits for that, but leaves the work to whoever has it.
 
     Attributes:
+        lock, held: for :mod:`pipeline.ledger.holding`: while it is held, nothing is taken apart.
         late: the frames that were late so far.
         frames, cpu_ns: traces taken apart so far, and the CPU time that this took.
     """
@@ -72,8 +71,8 @@ class StreamTimes:
         self._finished: list[list[int]] = []
         self._gone: list[list[int]] = []
         self._reconnects_ns: list[int] = []
-        self._lock = threading.RLock()
-        self._held = False  # all was taken apart for a set of questions that belong together
+        self.lock = threading.RLock()
+        self.held = False
         self._latency = Latency()
         self._course = Course()
         self._window = Window() if looks_back else None
@@ -109,7 +108,7 @@ class StreamTimes:
     def measured(self, now_ns: int) -> Measured:
         """A copy of all distributions, and their figures; ``now_ns``: when the windows end (monotonic)."""
         latency, course = Latency(), Course()
-        with self._lock:
+        with self.lock:
             self._fold()
             latency.merge(self._latency)
             course.merge(self._course)
@@ -121,35 +120,32 @@ class StreamTimes:
         figures = of_latencies([each._latency for each in many])
         windows = [{span_s: each._recent(span_s, now_ns) for span_s in SPANS} for each in many]
         lately = iter(of_tallies([tally for each in windows for tally in each.values()]))
+        nominal_ns = [each._nominal_ns for each in many]
+        corrected = _corrected([each._latency for each in many], nominal_ns)
+        singles = [
+            of_histograms(some)
+            for some in (corrected, [each._lost for each in many], [each._capture.histogram for each in many])
+        ]
         return [
-            Measured(each._latency, each._course, own, told, {span_s: next(lately) for span_s in own}, each._nominal_ns)
-            for each, own, told in zip(many, windows, figures, strict=True)
+            Measured(
+                each._latency,
+                each._course,
+                windows[number],
+                figures[number],
+                {span_s: next(lately) for span_s in SPANS},
+                nominal_ns[number],
+                corrected[number],
+                *(told[number] for told in singles),
+            )
+            for number, each in enumerate(many)
         ]
 
     def ask(self, question: Callable[[Latency], T]) -> T:
         """What ``question`` finds in the distributions so far. It keeps none of them: half a megabyte per stream need
         not be copied."""
-        with self._lock:
+        with self.lock:
             self._fold()
             return question(self._latency)
-
-    @staticmethod
-    @contextmanager
-    def held(many: Sequence[StreamTimes], *, anew: bool = True) -> Iterator[None]:
-        """For questions to ``many`` that belong together: what they have is taken apart at once (``anew``), at a
-        fraction of what it costs one by one, and nothing comes to it until the block ends."""
-        with _HOLDING, ExitStack() as locks:  # one thread at a time: no two wait for each other's streams
-            for each in many:
-                locks.enter_context(each._lock)
-            if anew:
-                _take_apart(many)
-            try:
-                for each in many:
-                    each._held = True
-                yield
-            finally:
-                for each in many:
-                    each._held = False
 
     @staticmethod
     def ask_all(many: Sequence[StreamTimes], question: Callable[[Sequence[Latency]], T]) -> T:
@@ -168,12 +164,12 @@ class StreamTimes:
         """Take apart what has finished, if a frame among it is late: it is not to wait for the others of its block."""
         limit_ns = self.late.limit_ns
         if limit_ns is not None and any(_ended_ns(trace) - trace[_READ] > limit_ns for trace in self._finished.copy()):
-            with self._lock:
+            with self.lock:
                 self._fold()
 
     def lateness(self) -> Lateness:
         """The late frames so far."""
-        with self._lock:
+        with self.lock:
             self._fold()
             late = self.late
             return Lateness(late.as_dict(), list(late.newest)[::-1], list(late.slowest))
@@ -182,13 +178,13 @@ class StreamTimes:
         """How many late frames were kept with their journey so far, and those after the first ``seen`` that still
         are, oldest first."""
         self.notice()
-        with self._lock:
+        with self.lock:
             kept, newest = self.late.kept, list(self.late.newest)
         return kept, newest[len(newest) - min(kept - seen, len(newest)) :]
 
     def blamed(self) -> Counter[str]:
         """How many frames were late so far, by the part to blame."""
-        with self._lock:
+        with self.lock:
             self._fold()
             return self.late.parts.copy()
 
@@ -201,33 +197,33 @@ class StreamTimes:
 
     def newest(self, since_ns: int) -> list[list[int]]:
         """The traces of frames that ended after ``since_ns``, dropped ones too, by the time of their end."""
-        with self._lock:
+        with self.lock:
             self._fold()
             found = [trace for trace in self._journeys if _ended_ns(trace) > since_ns]
         return sorted(found, key=_ended_ns)
 
     def take(self) -> Measured:
         """Give the distributions away: the last frame has finished."""
-        with self._lock:
+        with self.lock:
             self._fold()
-            latency, self._latency = self._latency, Latency()
-            course, self._course = self._course, Course()
+            found = self.measured_of([self], 0)[0]
+            self._latency, self._course = Latency(), Course()
             if self._exits is None:  # there may be thousands of such, and nobody looks at them lately
                 self.late.newest.clear()
-            return Measured(latency, course, {}, latency.as_dict(), {}, self._nominal_ns)
+            return replace(found, windows={}, lately={})
 
     def recent(self, span_s: int, now_ns: int) -> Tally:
         """What finished in the last ``span_s`` (one of :data:`pipeline.ledger.windows.SPANS`) up to ``now_ns``; nothing
         where there is no "lately"."""
-        with self._lock:
+        with self.lock:
             self._fold()
             return self._recent(span_s, now_ns)
 
     def recent_whole(self, span_s: int, now_ns: int) -> Whole:
         """The same of the whole way only."""
-        with self._lock:
+        with self.lock:
             self._fold()
-            return Whole([], 0, 0) if self._window is None else self._window.whole(span_s, now_ns)
+            return Whole([], 0, 0, 0) if self._window is None else self._window.whole(span_s, now_ns)
 
     def _recent(self, span_s: int, now_ns: int) -> Tally:
         return NOTHING if self._window is None else self._window.tally(span_s, now_ns)
@@ -239,7 +235,7 @@ class StreamTimes:
     @property
     def departure_jitter_ns(self) -> float | None:
         """Standard deviation of the intervals between results; None before the second."""
-        with self._lock:
+        with self.lock:
             self._fold()
             value_ns = float(self._departure.value_ns[0])
             return None if math.isnan(value_ns) else value_ns
@@ -247,55 +243,49 @@ class StreamTimes:
     def exits(self) -> dict[str, Any]:
         """See :meth:`pipeline.ledger.exits.Exits.as_dict`; empty for frames that are read as fast as possible: these
         arrive when they are asked for."""
-        with self._lock:
+        with self.lock:
             self._fold()
             return {} if self._exits is None else self._exits.as_dict()
 
-    def capture(self) -> dict[str, Any]:
-        """See :meth:`pipeline.ledger.capture.CaptureTimes.as_dict`."""
-        with self._lock:
+    def capture(self) -> CaptureTimes:
+        """What the camera says of its pictures, as long as nothing is added."""
+        with self.lock:
             self._fold()
-            return self._capture.as_dict()
+            return self._capture
 
     def capture_to_result(self) -> Histogram:
         """A copy of the times from the camera's lens to the result, nanoseconds."""
         copy = Histogram()
-        with self._lock:
+        with self.lock:
             self._fold()
             copy.merge(self._capture.histogram)
         return copy
 
     def let_go(self) -> None:
         """The stream has ended, and not lately: its journeys are nobody's any more."""
-        with self._lock:
+        with self.lock:
             self._journeys.clear()
 
     def forget(self) -> None:
         """There is no lately any more: the stream is one that was."""
-        with self._lock:
+        with self.lock:
             self._fold()
             self._window = None
             self._journeys.clear()
             self.late.forget()
 
-    def dropped_after(self) -> dict[str, Any] | None:
-        """STATS of the journeys of dropped frames."""
-        with self._lock:
-            self._fold()
-            return stats(self._lost)
-
     def _try_to_fold(self) -> None:
         """Take apart what there is, unless somebody else is at it."""
-        if self._lock.acquire(blocking=False):
+        if self.lock.acquire(blocking=False):
             try:
                 self._fold()
             finally:
-                self._lock.release()
+                self.lock.release()
 
     def _fold(self) -> None:
         """Take apart what there is; under the lock."""
-        if not self._held and (self._finished or self._gone or self._reconnects_ns):
-            _take_apart([self])
+        if not self.held and (self._finished or self._gone or self._reconnects_ns):
+            take_apart([self])
 
     def _give(self) -> list[list[int]]:
         """What has finished since, to be taken apart with that of others; the rest is counted at once."""
@@ -322,7 +312,18 @@ class StreamTimes:
             self._journeys.popleft()
 
 
-def _take_apart(many: Sequence[StreamTimes]) -> None:
+def _corrected(many: Sequence[Latency], nominal_ns: Sequence[int | None]) -> list[Histogram | None]:
+    """See :attr:`pipeline.ledger.measured.Measured.corrected`."""
+    whole = [each.end_to_end.histogram for each in many]
+    expected = [number for number, each in enumerate(whole) if nominal_ns[number] and each.count]
+    found: list[Histogram | None] = [None] * len(many)
+    every = Histogram.corrected_each([whole[one] for one in expected], [nominal_ns[one] or 0 for one in expected])
+    for number, histogram in zip(expected, every, strict=True):
+        found[number] = histogram
+    return found
+
+
+def take_apart(many: Sequence[StreamTimes]) -> None:
     """What has finished of all of ``many``, together; under their locks."""
     given = [(each, traces) for each in many if (traces := each._give())]
     for paced in (True, False):
