@@ -138,7 +138,7 @@ def main() -> None:
     if options.profile:
         make = run.answers()[options.profile]
         make()
-        profile = cProfile.Profile()
+        profile = cProfile.Profile(thread_cpu_ns, 1e-9)
         for _ in range(options.rounds):
             profile.runcall(make)
         pstats.Stats(profile).sort_stats("tottime").print_stats(40)

@@ -108,11 +108,12 @@ class Course:
             else:
                 same._widen()
         self._begin_at(first)
-        same._begin_at(first)
         self._last = last
-        self._sums += same._sums
-        self._buckets += same._buckets
-        np.maximum(self._largest, same._largest, out=self._largest)
+        theirs = slice(same._last - same._first + 1)
+        ours = slice(same._first - first, same._last - first + 1)
+        self._sums[ours] += same._sums[theirs]
+        self._buckets[ours] += same._buckets[theirs]
+        self._largest[ours] = np.maximum(self._largest[ours], same._largest[theirs])
 
     def as_dict(self, start_ns: int) -> dict[str, Any] | None:
         """``{"start_s", "step_s", "results", "dropped", "reconnects", "mean_ms", "p50_ms", "p99_ms", "max_ms"}``.

@@ -61,7 +61,7 @@ def _told(count: int, total_ns: int, values_ms: Sequence[float]) -> dict[str, An
     p50, p90, p95, p99, p999, maximum, variation = values_ms
     return {
         "count": count,
-        "mean_ms": milliseconds(total_ns / count),
+        "mean_ms": round(total_ns / count / 1e6, DECIMALS),
         "p50_ms": p50,
         "p90_ms": p90,
         "p95_ms": p95,
