@@ -103,7 +103,7 @@ def of_latencies(many: Sequence[Latency]) -> list[dict[str, Any]]:
 def of_whole(many: Sequence[Whole]) -> list[dict[str, Any] | None]:
     """STATS of each, without jitter; None where nothing was recorded."""
     counts, maxima = np.array([(each.frames, each.maximum) for each in many], np.int64).reshape(-1, 2).T
-    places = np.concatenate([NOTHING.places, *(piece for each in many for piece in each.places)])
+    places = np.concatenate([NOTHING.places, *[piece for each in many for piece in each.places]])
     buckets = places[places >= WHOLE_WAY].astype(np.int64) - WHOLE_WAY
     places = np.sort(np.repeat(np.arange(len(many)), counts) * BUCKETS + buckets)
     at = (counts.cumsum() - counts)[:, None] + ranks_of(counts, _PERCENTS) - 1

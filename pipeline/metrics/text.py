@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from math import isfinite
 from typing import Final, Literal, NamedTuple
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,8 +58,10 @@ class Family:
         """Samples that share the value of their first label: those of the others, each with its value. Of constants,
         or much the same each time: the text of what does not change is kept."""
         if others:
-            numbers = _template(self._sample, self._labels, tuple(others)) % tuple(map(_number, values))
-            self.lines.append(numbers.replace(_LABELS, _escaped(first)))
+            numbers = tuple(values)
+            shown = numbers if all(map(isfinite, numbers)) else tuple(map(_number, numbers))
+            lines = _template(self._sample, self._labels, tuple(others)) % shown
+            self.lines.append(lines.replace(_LABELS, _escaped(first)))
 
 
 class Histograms:
