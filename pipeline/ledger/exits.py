@@ -83,28 +83,47 @@ class Exits:
             self._expected_ns, self._look_at = self.nominal_ns, intervals + intervals // 16 + 1
         return self._expected_ns
 
-    def as_dict(self) -> dict[str, Any]:
+    @staticmethod
+    def as_dicts(many: Sequence[Exits]) -> list[dict[str, Any]]:
         """``{part: {"transit_ms", "transit_added_ms", "interval_ms", "interval_added_ms", "largest_gap_ms",
-        "freezes"}}``, from ``arrival``, which adds nothing, to ``sink``; parts that no two frames passed are left out.
+        "freezes"}}`` of each, from ``arrival``, which adds nothing, to ``sink``; parts that no two frames passed are
+        left out.
         """
-        found: dict[str, Any] = {}
-        intervals_ns = self._interval.value_ns
-        known = (self._transit.known & ~np.isnan(intervals_ns)).nonzero()[0]
-        measured_ns = np.array([self._transit.value_ns[known], intervals_ns[known]])
-        added_ms = np.round(np.diff(measured_ns) / 1e6, 9).T.tolist()
-        measured_ms = np.round(measured_ns / 1e6, 9).T.tolist()
-        gaps_ms, freezes = np.round(self._interval.largest_ns / 1e6, 9).tolist(), self._interval.freezes.tolist()
-        added: tuple[float | None, float | None]
-        for number, measured, added in zip(known.tolist(), measured_ms, [(None, None), *added_ms], strict=False):
-            found[_PARTS[number]] = {
-                "transit_ms": measured[0],
-                "transit_added_ms": added[0],
-                "interval_ms": measured[1],
-                "interval_added_ms": added[1],
-                "largest_gap_ms": gaps_ms[number],
-                "freezes": freezes[number],
+        if not many:
+            return []
+        values_ns = np.array([(each._transit.value_ns, each._interval.value_ns) for each in many])
+        known = np.array([each._transit.known for each in many]) & ~np.isnan(values_ns[:, 1])
+        # What a part adds is the difference from the last exit before that is known.
+        last = np.maximum.accumulate(np.where(known, np.arange(len(EXITS)), -1), axis=1)
+        before = np.hstack([np.full((len(many), 1), -1), last[:, :-1]])
+        added_ns = values_ns - np.take_along_axis(values_ns, before[:, None], axis=2)
+        gaps_ms = np.round(np.array([each._interval.largest_ns for each in many]) / 1e6, 9)
+        each_of_many = zip(
+            known.tolist(),
+            (before >= 0).tolist(),
+            np.round(values_ns / 1e6, 9).tolist(),
+            np.round(added_ns / 1e6, 9).tolist(),
+            gaps_ms.tolist(),
+            [each._interval.freezes.tolist() for each in many],
+            strict=True,
+        )
+        return [
+            {
+                part: {
+                    "transit_ms": transit,
+                    "transit_added_ms": transit_added if adds else None,
+                    "interval_ms": interval,
+                    "interval_added_ms": interval_added if adds else None,
+                    "largest_gap_ms": gap,
+                    "freezes": freezes,
+                }
+                for part, is_known, adds, transit, interval, transit_added, interval_added, gap, freezes in zip(
+                    _PARTS, parts, adding, *values, *added, gaps, counts, strict=True
+                )
+                if is_known
             }
-        return found
+            for parts, adding, values, added, gaps, counts in each_of_many
+        ]
 
 
 def _add_each(
@@ -123,7 +142,7 @@ def _add_each(
 
 
 def added_by_stage(exits: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """``{STAGE: {"transit_added_ms", "interval_added_ms"}}`` of :meth:`Exits.as_dict`; ``queue``: all waits."""
+    """``{STAGE: {"transit_added_ms", "interval_added_ms"}}`` of :meth:`Exits.as_dicts`; ``queue``: all waits."""
     added: dict[str, dict[str, float]] = {}
     for stage in STAGES:
         parts = [exits[part] for part in (WAITS if stage == "queue" else (stage,)) if part in exits]

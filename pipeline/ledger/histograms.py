@@ -84,21 +84,13 @@ class Histograms:
         found: Int64Array = Snapshot([self]).at_most(bounds_ns)[0]
         return found
 
-    def sparse(self) -> dict[str, tuple[list[int], list[int]]]:
-        """The buckets in use, ascending, and how many values lie in each, by series."""
-        used, frames = self._used()
-        ends = [*used.searchsorted(FIRST_PLACES).tolist(), used.size]
-        buckets, counts = (used - FIRST_PLACES.repeat(np.diff(ends))).tolist(), frames.tolist()
-        each = zip(SERIES, pairwise(ends), strict=True)
-        return {name: (buckets[first:end], counts[first:end]) for name, (first, end) in each if first < end}
-
 
 class Snapshot:
     """What is looked up in several :class:`Histograms` at once: of fifty streams at a fraction of what it costs one by
     one. It shows them as they were when it was made."""
 
     def __init__(self, many: Sequence[Histograms]) -> None:
-        found = [each._used() for each in many]
+        self._each = found = [each._used() for each in many]
         sizes = np.array([used.size for used, _ in found])
         self._used = np.concatenate([used for used, _ in found]) + np.repeat(np.arange(len(many)), sizes) * _PLACES
         sums = np.concatenate([_ZERO, *(counts for _, counts in found)]).cumsum()
@@ -121,3 +113,14 @@ class Snapshot:
         below = np.searchsorted(self._used, firsts[..., None] + last_buckets(bounds_ns), side="right")
         found: Int64Array = self._sums[below] - self._before[..., None]
         return found
+
+    def sparse(self) -> list[dict[str, tuple[list[int], list[int]]]]:
+        """Of each, the buckets in use, ascending, and how many values lie in each, by series."""
+        return [_sparse(used, counts) for used, counts in self._each]
+
+
+def _sparse(used: Int64Array, frames: Int64Array) -> dict[str, tuple[list[int], list[int]]]:
+    ends = [*used.searchsorted(FIRST_PLACES).tolist(), used.size]
+    buckets, counts = (used - FIRST_PLACES.repeat(np.diff(ends))).tolist(), frames.tolist()
+    each = zip(SERIES, pairwise(ends), strict=True)
+    return {name: (buckets[first:end], counts[first:end]) for name, (first, end) in each if first < end}

@@ -23,7 +23,7 @@ from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Lately
 from pipeline.ledger.measured import Measured
 from pipeline.ledger.shape import shape
 from pipeline.ledger.sinks import SinkLedger
-from pipeline.ledger.stats import Latency, of_tally, stats
+from pipeline.ledger.stats import Latency, of_latencies, of_tally, stats
 from pipeline.ledger.streams import StreamLedger, ms_since, steady_fps
 from pipeline.ledger.times import StreamTimes
 from pipeline.ledger.whole import WholeRun
@@ -279,10 +279,11 @@ class Ledger:
             if found is not None:
                 corrected.merge(found)
         lately = {span_s: together(measured.windows[span_s] for _, measured in streams) for span_s in SPANS}
-        return total.as_dict() | {
+        (figures,), (distributions,) = of_latencies([total])
+        return figures | {
             "end_to_end_corrected": stats(corrected),
             "windows": {f"{span_s}s": of_tally(tally) for span_s, tally in lately.items()},
-            **shape(total, course, self.start_ns),
+            **shape(distributions, course, self.start_ns),
         }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.ledger.blocks import Tally
 from pipeline.ledger.course import Course
-from pipeline.ledger.stats import Latency
+from pipeline.ledger.stats import Distributions, Latency
 from pipeline.measures import Histogram
 
 
@@ -20,9 +20,10 @@ class Measured:
         latency: the distributions so far; empty once settled.
         course: how it went over time; likewise.
         windows: what finished lately, by seconds looked back on; empty where there is no lately.
-        figures: those of ``latency``, as :func:`pipeline.ledger.stats.of_latencies` has them.
+        figures, distributions: those of ``latency``, as :func:`pipeline.ledger.stats.of_latencies` has them.
         lately: those of ``windows``, as :func:`pipeline.ledger.stats.of_tallies` has them.
         nominal_ns: how often a frame is expected, or None.
+        exits: jitter by part of the way, as :meth:`pipeline.ledger.exits.Exits.as_dicts` has it.
         corrected: the end-to-end times corrected for coordinated omission by the interval between two frames that was
             expected: the measured median. None where nothing is expected at any time: frames that are read as fast as
             possible, or fewer than two.
@@ -35,8 +36,10 @@ class Measured:
     course: Course
     windows: dict[int, Tally]
     figures: dict[str, Any]
+    distributions: Distributions
     lately: dict[int, dict[str, Any]]
     nominal_ns: int | None
+    exits: dict[str, Any]
     corrected: Histogram | None
     end_to_end_corrected: dict[str, Any] | None
     dropped_after: dict[str, Any] | None

@@ -8,18 +8,18 @@ from typing import Any
 import orjson
 
 from pipeline.ledger.course import Course
-from pipeline.ledger.stats import Latency
+from pipeline.ledger.stats import Distributions
 
 
-def shape(latency: Latency, course: Course, start_ns: int) -> dict[str, Any]:
+def shape(distributions: Distributions, course: Course, start_ns: int) -> dict[str, Any]:
     """``{"distributions": {series: {"buckets", "counts"}}, "over_time": {...} | None}``, counted from ``start_ns``: see
-    :meth:`pipeline.ledger.stats.Latency.distributions` and :meth:`pipeline.ledger.course.Course.as_dict`."""
-    return {"distributions": latency.distributions(), "over_time": course.as_dict(start_ns)}
+    :data:`pipeline.ledger.stats.Distributions` and :meth:`pipeline.ledger.course.Course.as_dict`."""
+    return {"distributions": distributions, "over_time": course.as_dict(start_ns)}
 
 
-def pack(latency: Latency, course: Course) -> bytes:
+def pack(distributions: Distributions, course: Course) -> bytes:
     """A few kilobytes, however many frames there were: a run may have thousands of streams that are over."""
-    return orjson.dumps(shape(latency, course, 0))
+    return orjson.dumps(shape(distributions, course, 0))
 
 
 def unpack(packed: bytes, start_ns: int) -> dict[str, Any]:

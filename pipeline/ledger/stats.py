@@ -15,6 +15,10 @@ from pipeline.measures import BUCKETS, Histogram, SmoothedChange, middles_of, ra
 from pipeline.timing import STAGES, WAITS
 
 _ZERO: Final = np.zeros(1, np.int64)
+Distributions = dict[str, dict[str, list[int]]]
+"""``{series: {"buckets", "counts"}}``: what :func:`pipeline.measures.bucket_start` tells the limits of, and how many
+durations lie there. Two of one series tell how much two runs differ (:mod:`pipeline.report.smirnov`)."""
+
 _PERCENTS: Final = (50, 90, 95, 99, 99.9)
 DECIMALS: Final = 9
 """Of milliseconds: they keep a mean of integer nanoseconds exact enough for the parts to sum to the whole."""
@@ -88,16 +92,22 @@ def of_tallies(many: Sequence[Tally]) -> list[dict[str, Any]]:
     return _of_series(counts, [tally.totals.tolist() for tally in many], maxima, np.minimum(middles, maxima[..., None]))
 
 
-def of_latencies(many: Sequence[Latency]) -> list[dict[str, Any]]:
-    """The same of each, with jitter."""
-    histograms = [each.histograms for each in many]
-    return _of_series(
-        _stacked([each.counts for each in histograms]),
-        [each.totals for each in histograms],
-        _stacked([each.maxima for each in histograms]),
-        Snapshot(histograms).percentiles(_PERCENTS) if many else np.zeros((0, len(SERIES), len(_PERCENTS)), np.int64),
+def of_latencies(many: Sequence[Latency]) -> tuple[list[dict[str, Any]], list[Distributions]]:
+    """The same of each, with jitter, and their distributions."""
+    if not many:
+        return [], []
+    snapshot = Snapshot([each.histograms for each in many])
+    figures = _of_series(
+        snapshot.counts,
+        [each.histograms.totals for each in many],
+        snapshot.maxima,
+        snapshot.percentiles(_PERCENTS),
         [each.jitter_ns for each in many],
     )
+    return figures, [
+        {series: {"buckets": buckets, "counts": counts} for series, (buckets, counts) in each.items()}
+        for each in snapshot.sparse()
+    ]
 
 
 def of_whole(many: Sequence[Whole]) -> list[dict[str, Any] | None]:
@@ -209,10 +219,4 @@ class Latency:
 
     def as_dict(self) -> dict[str, Any]:
         """``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``."""
-        return of_latencies([self])[0]
-
-    def distributions(self) -> dict[str, dict[str, list[int]]]:
-        """``{series: {"buckets", "counts"}}``: what :func:`pipeline.measures.bucket_start` tells the limits of, and how
-        many durations lie there. Two of one series tell how much two runs differ (:mod:`pipeline.report.smirnov`)."""
-        found = self.histograms.sparse()
-        return {series: {"buckets": buckets, "counts": counts} for series, (buckets, counts) in found.items()}
+        return of_latencies([self])[0][0]

@@ -272,7 +272,7 @@ class StreamLedger:
         """All frames have left all sinks: keep the figures, give away the distributions."""
         self.life.over()
         measured = self.times.take()
-        self._shape = pack(measured.latency, measured.course)
+        self._shape = pack(measured.distributions, measured.course)
         self._settled = _figures(measured)
         return measured
 
@@ -282,7 +282,7 @@ class StreamLedger:
         if self._shape is not None:
             return unpack(self._shape, start_ns)
         measured = measured or self.times.measured(0)
-        return shape(measured.latency, measured.course, start_ns)
+        return shape(measured.distributions, measured.course, start_ns)
 
     def counts(self, start_ns: int, *, final: bool = True) -> dict[str, Any]:
         """The part of :meth:`as_dict` that costs nothing: state and counts, no distributions."""
@@ -340,11 +340,10 @@ class StreamLedger:
             "dropped_after": measured.dropped_after,
             "late": late.counts,
             "slow_frames": [one.as_dict(start_ns) for one in late.slowest],
-            "jitter": self._jitter(measured.nominal_ns),
+            "jitter": self._jitter(measured.nominal_ns, measured.exits),
         }
 
-    def _jitter(self, nominal_ns: int | None) -> dict[str, Any]:
-        exits = self.times.exits()
+    def _jitter(self, nominal_ns: int | None, exits: dict[str, Any]) -> dict[str, Any]:
         return {
             "arrival_ms": _ms(self.arrival_jitter_ns),
             "departure_ms": _ms(self.departure_jitter_ns),

@@ -117,10 +117,10 @@ class StreamTimes:
     @staticmethod
     def measured_of(many: Sequence[StreamTimes], now_ns: int) -> list[Measured]:
         """The same of ``many``, which are held: for as long as they are, since nothing is copied."""
-        figures = of_latencies([each._latency for each in many])
+        figures, distributions = of_latencies([each._latency for each in many])
         windows = [{span_s: each._recent(span_s, now_ns) for span_s in SPANS} for each in many]
         lately = iter(of_tallies([tally for each in windows for tally in each.values()]))
-        nominal_ns = [each._nominal_ns for each in many]
+        nominal_ns, exits = [each._nominal_ns for each in many], StreamTimes.exits_of(many)
         corrected = _corrected([each._latency for each in many], nominal_ns)
         singles = [
             of_histograms(some)
@@ -132,8 +132,10 @@ class StreamTimes:
                 each._course,
                 windows[number],
                 figures[number],
+                distributions[number],
                 {span_s: next(lately) for span_s in SPANS},
                 nominal_ns[number],
+                exits[number],
                 corrected[number],
                 *(told[number] for told in singles),
             )
@@ -240,12 +242,12 @@ class StreamTimes:
             value_ns = float(self._departure.value_ns[0])
             return None if math.isnan(value_ns) else value_ns
 
-    def exits(self) -> dict[str, Any]:
-        """See :meth:`pipeline.ledger.exits.Exits.as_dict`; empty for frames that are read as fast as possible: these
-        arrive when they are asked for."""
-        with self.lock:
-            self._fold()
-            return {} if self._exits is None else self._exits.as_dict()
+    @staticmethod
+    def exits_of(many: Sequence[StreamTimes]) -> list[dict[str, Any]]:
+        """Of each of ``many``, which are held, see :meth:`pipeline.ledger.exits.Exits.as_dicts`; empty for frames that
+        are read as fast as possible: these arrive when they are asked for."""
+        told = iter(Exits.as_dicts([each._exits for each in many if each._exits is not None]))
+        return [{} if each._exits is None else next(told) for each in many]
 
     def capture(self) -> CaptureTimes:
         """What the camera says of its pictures, as long as nothing is added."""

@@ -119,8 +119,9 @@ def _times(streams: list[StreamLedger], late: Shown | None) -> Iterator[Family |
         "transit and interval at the exit of each part, and what the part added to those of the exit before",
         ["stream", "stage", "kind"],
     )
-    all_told = StreamTimes.ask_all([account.times for account in streams], _told) if streams else []
-    for account, each in zip(streams, all_told, strict=True):
+    asked = [account.times for account in streams]
+    all_told = StreamTimes.ask_all(asked, _told) if streams else []
+    for account, each, exits in zip(streams, all_told, StreamTimes.exits_of(asked), strict=True):
         name = account.name
         kinds: list[tuple[str, str]] = []
         values_s: list[float] = []
@@ -131,7 +132,7 @@ def _times(streams: list[StreamLedger], late: Shown | None) -> Iterator[Family |
         if departure_ns is not None:
             kinds.append(("follow", "departure"))
             values_s.append(departure_ns / 1e9)
-        for part, figures in account.times.exits().items():
+        for part, figures in exits.items():
             for kind in ("transit", "transit_added", "interval", "interval_added"):
                 value_ms = figures[f"{kind}_ms"]
                 if value_ms is not None:

@@ -112,7 +112,7 @@ def distributions(found: Mapping[str, Mapping[str, Sequence[int]]], stages: Sequ
     """How long frames spent in each stage and on the whole way: where it is wide there were many.
 
     Args:
-        found: see :meth:`pipeline.ledger.stats.Latency.distributions`.
+        found: see :data:`pipeline.ledger.stats.Distributions`.
         stages: in their order; ``end_to_end`` comes last.
     """
     shown = [name for name in (*stages, "end_to_end") if found.get(name)]

@@ -25,7 +25,7 @@ ENOUGH: Final = 30
 """Fewer frames than this in one of the runs tell nothing."""
 
 Distribution = Mapping[str, Sequence[int]]
-"""``buckets`` (ascending) and ``counts``, see :meth:`pipeline.ledger.stats.Latency.distributions`."""
+"""``buckets`` (ascending) and ``counts``, see :data:`pipeline.ledger.stats.Distributions`."""
 
 
 @dataclass(frozen=True, slots=True)

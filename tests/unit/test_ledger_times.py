@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.blocks import SERIES, Block, together
-from pipeline.ledger.histograms import Histograms
+from pipeline.ledger.histograms import Histograms, Snapshot
 from pipeline.ledger.stats import ENOUGH, Latency, of_tally, stats
 from pipeline.ledger.times import BLOCK, StreamTimes
 from pipeline.ledger.windows import SPANS
@@ -80,11 +80,12 @@ def test_figures_of_all_series_are_those_of_each(some: list[list[int]], bounds: 
     Latency.add_each([latency], block)
     histograms, limits = latency.histograms, tuple(sorted(bounds))
     percentiles, at_most = histograms.percentiles((50, 99)).tolist(), histograms.at_most(limits).tolist()
+    (sparse,) = Snapshot([histograms]).sparse()
     lately = together(tally for _, tally in block.seconds[0])
     told, of_window = latency.as_dict(), of_tally(lately)
     for number, series in enumerate(SERIES):
         alone = histograms[series]
-        assert histograms.sparse().get(series, ([], [])) == alone.sparse()
+        assert sparse.get(series, ([], [])) == alone.sparse()
         if not alone.count:
             assert (percentiles[number], at_most[number]) == ([0, 0], [0] * len(limits))
             continue
