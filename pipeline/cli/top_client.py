@@ -68,7 +68,13 @@ class Address:
         from pipeline.config import load_config_quarantining
         from pipeline.config.credentials import read_token
 
-        server = load_config_quarantining(path).config.server
+        try:
+            server = load_config_quarantining(path).config.server
+        except ConfigError as error:
+            hint = (
+                f"{path}: where its daemon serves cannot be read; `pipeline top http://HOST:PORT` asks it all the same"
+            )
+            raise ConfigError([*error.faults, hint]) from None
         if server is None:
             raise ConfigError(f"{path}: it has no section server, so its daemon cannot be asked")
         if server.port == 0:
@@ -140,7 +146,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate cannot be verified ({error.verify_message}); --insecure does without"
     if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there (is the daemon running, with a section server?)"
+        return "nothing listens there; is the daemon running, and has its streams.yaml a section server?"
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT_S:g} s"
     if isinstance(error, json.JSONDecodeError):

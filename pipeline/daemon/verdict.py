@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 
-from pipeline.ledger import Ledger
+from pipeline.figures import count
+from pipeline.ledger import Ledger, SinkLedger
 
 log = logging.getLogger("pipeline")
 
@@ -25,10 +26,17 @@ def exit_code(ledger: Ledger, *, refused: bool, asked: bool) -> int:
     """
     lost = [sink for sink in ledger.sinks.values() if sink.lost_data]
     for sink in lost:
-        log.error("sink %s lost results: %s", sink.name, dict(sink.lost) or sink.error)
+        log.error("sink %s lost %s", sink.name, _losses(sink))
     if asked:
         return 0
     states = [account.state for account in ledger.streams.values()]
     if lost or all(state == "failed" for state in states):
         return 1
     return 3 if refused or any(state in ("failed", "truncated") for state in states) else 0
+
+
+def _losses(sink: SinkLedger) -> str:
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {number:,}" for reason, number in sink.lost.items())
+    told = [f"{count(sum(sink.lost.values()), 'result')} ({reasons})"] if reasons else []
+    told += [count(sink.events_lost, "event")] if sink.events_lost else []
+    return " and ".join(told) or f"data: {sink.error}"

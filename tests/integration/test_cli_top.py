@@ -90,6 +90,15 @@ def test_the_configuration_says_where_and_with_which_token(capsys: pytest.Captur
     assert (code, "any free port" in err) == (2, True)
 
 
+def test_a_file_that_is_broken_while_its_daemon_runs_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "streams.yaml"
+    path.write_text("streams:\n  - name: a\n   source: 'pattern:'\n")
+    code, _, err = spoken(capsys, str(path))
+    assert (code, err.count("\n")) == (2, 2)
+    assert "not valid YAML" in err
+    assert "`pipeline top http://HOST:PORT` asks it all the same" in err
+
+
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = spoken(capsys, f"127.0.0.1:{free_port()}")
     assert (code, out, err.count("\n")) == (1, "", 1)
