@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 
 from pipeline.cli.parser import Parser, did_you_mean
 from pipeline.cli.running import guarded, leave
@@ -37,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. ``argv`` without the program's name; None: those of the process, which is
     then ended here where a thread is left in native code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    code = guarded(lambda: _dispatch(arguments), debug="--debug" in arguments, as_json="--json" in arguments)
+    code = guarded(
+        lambda: _dispatch(arguments),
+        debug="--debug" in arguments,
+        as_json="--json" in arguments,
+        log_json="--log=json" in arguments or ("--log", "json") in pairwise(arguments),
+    )
     if argv is None and threading.active_count() > 1:
         leave(code)
     return code

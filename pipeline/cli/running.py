@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from pipeline.cli.folding import Folding, looked_after
 from pipeline.cli.logs import AsJson, OneLine, wants_time
+from pipeline.cli.stray import strays_logged
 from pipeline.cli.telling import fault_as_data, print_json, print_lines
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
@@ -49,13 +50,15 @@ class Stopped(BaseException):
         self.signum = signum
 
 
-def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = False) -> int:
+def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = False, log_json: bool = False) -> int:
     """Run ``command`` and turn whatever it raises into a line on stderr and an exit code.
 
     With ``as_json`` stdout then holds ``{"error": {"kind", "message", "exit_code"}}``, for a ConfigError with
     ``faults`` too. ``kind`` is the name of the class in :mod:`pipeline.errors`, ``InternalError`` or ``Stopped``.
+    With ``log_json`` what is said on stderr is a JSON document per line, as in the log.
     """
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
+    say = _say_as_json if log_json else _say
     _survive_any_encoding()
     try:
         with _hearing_sigterm():
@@ -75,14 +78,14 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
     except CommandLineError as wrong:
         error = _Refusal("UsageError", [str(wrong)], 2, wrong.program)
     except PipelineError as known:
-        _trace(debug)
+        _trace(debug, say)
         lines = known.faults if isinstance(known, ConfigError) else [str(known)]
         error = _Refusal(type(known).__name__, lines, 2 if isinstance(known, _REFUSALS) else 1)
     except Exception as unknown:  # noqa: BLE001 - the last word of the program
-        _trace(debug)
+        _trace(debug, say)
         remedy = "" if debug else " (--debug shows where; please report it)"
         error = _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
-    return error.say(as_json)
+    return error.tell(say, as_json)
 
 
 @contextmanager
@@ -123,11 +126,12 @@ class _Refusal:
     code: int
     command_line: str | None = None
 
-    def say(self, as_json: bool) -> int:
+    def tell(self, say: _Say, as_json: bool) -> int:
         """On stderr, and as data on stdout where that was asked for; returns the exit code."""
-        print_lines([f"{self.command_line or 'pipeline'}: {scrub(line)}" for line in self.lines], sys.stderr)
+        for line in self.lines:
+            say(self.command_line or "pipeline", line)
         if self.command_line is not None:
-            print(f"Try '{self.command_line} --help'.", file=sys.stderr)
+            say("", f"Try '{self.command_line} --help'.")
         if as_json:
             error: dict[str, Any] = {"kind": self.kind, "message": scrub("\n".join(self.lines))}
             if self.kind == "ConfigError":
@@ -158,7 +162,10 @@ def logging_to_stderr(
     of_python.addHandler(silent)
     of_python.propagate = debug
     try:
-        with looked_after(handler) if isinstance(handler, Folding) else nullcontext():
+        with (
+            looked_after(handler) if isinstance(handler, Folding) else nullcontext(),
+            strays_logged() if as_json else nullcontext(),
+        ):
             yield
     finally:
         logging.captureWarnings(False)
@@ -179,9 +186,25 @@ class _StderrHandler(logging.StreamHandler[io.TextIOBase]):
         return sys.stderr  # type: ignore[return-value]
 
 
-def _trace(debug: bool) -> None:
+_Say = Callable[[str, str], None]
+"""Says a text of a program, or of none, on stderr."""
+
+
+def _say(program: str, text: str) -> None:
+    if program:
+        print_lines([f"{program}: {scrub(text)}"], sys.stderr)
+    else:
+        print(scrub(text), file=sys.stderr)
+
+
+def _say_as_json(program: str, text: str) -> None:
+    record = logging.LogRecord("pipeline", logging.ERROR, "", 0, scrub(text), None, None)
+    print(AsJson().format(record), file=sys.stderr)
+
+
+def _trace(debug: bool, say: _Say) -> None:
     if debug:
-        print(scrub(traceback.format_exc()), end="", file=sys.stderr)
+        say("", traceback.format_exc().rstrip("\n"))
 
 
 def _survive_any_encoding() -> None:
