@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.redact import scrub
+from pipeline.sources.allocations import ALLOCATIONS
 from pipeline.sources.hardware import HARDWARE
 from pipeline.sources.nal import GRAMMARS
 from pipeline.sources.opening import Limits, Target
@@ -101,6 +102,7 @@ def open_video(target: Target, limits: Limits) -> Opened:
     decoders = ",".join(name for codec in sorted(limits.codecs) for name in _DECODERS.get(codec, (codec,)))
     # max_pixels and codec_whitelist also bind the decoders with which libav probes the streams while opening.
     decoding = {"max_pixels": str(limits.max_pixels), "codec_whitelist": decoders}
+    ALLOCATIONS.allow(limits.max_pixels)
     began_ns = now_ns()
     try:
         container = _opened(target, decoding, limits.hwaccel)
@@ -185,7 +187,8 @@ def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool, late:
     text = f"{shown}: {'cannot open' if opening else 'reading failed'}"
     error = av.error
     if isinstance(exc, MemoryError):
-        return SourceUnavailable(f"{text}: no more memory", cause="memory")
+        why = "no more memory, or a damaged number in it asks for too much at once"
+        return SourceUnavailable(f"{text}: {why}", cause="memory")
     if late or isinstance(exc, (error.ExitError, error.TimeoutError)):
         return SourceTimeout(f"{text}: no data within the time limit")
     if isinstance(exc, (error.HTTPUnauthorizedError, error.HTTPForbiddenError)):

@@ -133,3 +133,16 @@ def test_damaged_recordings(name: str, media: Media, tmp_path: Path) -> None:
     faults = {path.name: fault for path, found in outcomes.items() if (fault := wrong(found, FRAMES)) is not None}
     assert not faults, faults
     assert len(outcomes) == len(paths)
+
+
+def test_a_count_of_samples_that_no_file_can_hold(media: Media, tmp_path: Path) -> None:
+    """libav reserves an index for as many as a fragment claims: 800 MB here, of which it had touched 400."""
+    suffix, encoding = CONTAINERS["fragmented"]
+    data = bytearray(media.clip(suffix, count=FRAMES, size=(64, 48), texture=True, **encoding).read_bytes())
+    at = data.index(b"trun", data.index(b"trun") + 4)
+    data[at + 8 : at + 12] = (33_554_442).to_bytes(4, "big")
+    path = tmp_path / "claims.mp4"
+    path.write_bytes(data)
+    ((_, found),) = play([path])
+    assert "asks for too much at once" in found["error"]
+    assert found["peak_mb"] < 150
