@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         if options.adapter is not None and options.file is None and options.config is None:
             raise UsageError("--adapter belongs to a model: give its FILE too")
         model = model_config(options, options.file) if options.file is not None or options.config is not None else None
-        from pipeline.workshop.doctor import examine_environment, examine_model
+        from pipeline.workshop.doctor import ENVIRONMENT, examine_environment, examine_model
 
         found = examine_environment()
         broken = any(finding.severity == "fault" and finding.name in ("libgl", "torchvision") for finding in found)
@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> int:
             }
         )
     else:
-        _tell(found, quiet=options.quiet)
+        _tell(found, [*ENVIRONMENT, *([] if model is None or broken else [model.path])], quiet=options.quiet)
     return code
 
 
-def _tell(found: list[Finding], *, quiet: bool) -> None:
+def _tell(found: list[Finding], looked_at: list[str], *, quiet: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -91,4 +91,4 @@ def _tell(found: list[Finding], *, quiet: bool) -> None:
         console.print(Text.assemble((f"{finding.severity:<8}", style), (finding.name, "bold"), f"  {finding.found}"))
         console.print(Text(f"        remedy: {finding.remedy}"))
     if not any(finding.severity != "note" for finding in found):
-        console.print("nothing wrong was found")
+        console.print(Text(f"nothing wrong was found; looked at: {', '.join(looked_at)}"))

@@ -180,7 +180,7 @@ def _verdict(report: dict[str, Any]) -> str:
     faster = report["speedup"]
     text = f"B takes {1 / faster:.2f} x the time of A ({faster:.2f} x as fast)"
     if report["size_ratio"] is not None:
-        text += f" and {1 / report['size_ratio']:.2f} x its space"
+        text += f" and {1 / report['size_ratio']:.3g} x its space"
     return f"{text}; {report['agreement']['matched']['0.75']:.1%} of their boxes are the same (IoU 0.75)"
 
 

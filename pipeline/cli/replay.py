@@ -52,13 +52,25 @@ def configure(parser: Parser) -> None:
     model.add_argument("--classes", type=comma_separated, metavar="LIST", help="names or ids of the classes to keep")
     model.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
     precisions = ("auto", "fp32", "bf16", "fp16", "int8")
-    model.add_argument("--precision", type=one_of(*precisions), metavar="P", help="|".join(precisions))
-    model.add_argument("--batch", type=whole_number, metavar="N", help="frames per batch")
-    model.add_argument("--workers", type=whole_number, metavar="K", help="threads that run the model")
+    model.add_argument(
+        "--precision", type=one_of(*precisions), metavar="P", help=f"auto (default), {', '.join(precisions[1:])}"
+    )
+    model.add_argument(
+        "--batch", type=whole_number, metavar="N", help="frames per batch (default: as tuned, else 4; on a GPU 16)"
+    )
+    model.add_argument(
+        "--workers",
+        type=whole_number,
+        metavar="K",
+        help="threads that run the model (default: as tuned, else one per core)",
+    )
     model.add_argument("--no-tuned", action="store_true", help="ignore what 'pipeline model tune' found")
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--out", type=folder, metavar="DIR", help="folder for the results (default runs/<n>); an earlier replay's go"
+        "--out",
+        type=folder,
+        metavar="DIR",
+        help="folder for the results (default runs/<n>); those of an earlier replay there are removed",
     )
     kinds = ("jsonl", "csv", "mot", "coco", "video")
     output.add_argument(

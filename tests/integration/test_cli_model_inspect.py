@@ -76,7 +76,7 @@ def test_code_and_probe(model: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "# __torch__/tests/models" in out
     assert "  def forward(self: __torch__.tests.models." in out
     assert "probe         ultralytics, input 64x64, fp32 on " in out
-    assert "is shown      RGB, bytes times 0.00392157, letterbox on 114, float32 NCHW" in out
+    assert "is shown      RGB, grey levels divided by 255, letterbox on 114, float32 NCHW" in out
     assert "tried         finite outputs, the same picture again" in out
     assert "shapes        this one only" in out
     assert re.search(r"a picture     [\d.]+ ms in batches of 1, ", out)

@@ -15,6 +15,7 @@ _FORMATS = {
     "pt2": "torch.export archive (.pt2)",
 }
 _SHOWN = 5
+_NUMBERS = {1.0: "grey levels 0 to 255", round(1 / 255, 9): "grey levels divided by 255"}
 
 
 def described(told: Mapping[str, Any]) -> Iterator[str]:
@@ -146,7 +147,7 @@ def _probed(probe: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
 
 def _shown(spec: Mapping[str, Any]) -> str:
     """What the network is given, in a line."""
-    numbers = f"bytes times {spec['scale']:.6g}" if spec["scale"] != 1.0 else "bytes"
+    numbers = _NUMBERS.get(round(spec["scale"], 9)) or f"grey levels times {spec['scale']:.6g}"
     if any(spec["mean"]) or any(std != 1.0 for std in spec["std"]):
         mean, std = (", ".join(f"{value:.4g}" for value in spec[key]) for key in ("mean", "std"))
         numbers += f", minus ({mean}), by ({std})"
