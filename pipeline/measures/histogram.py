@@ -88,6 +88,36 @@ def last_buckets(bounds: tuple[int, ...]) -> Int64Array:
     return buckets - (middles_of(buckets) > np.array(bounds, np.int64))
 
 
+_ALONE: Final = 2 * _SUB
+"""Below so many intervals a bucket is narrower than an interval."""
+_Added = tuple[Int64Array, Int64Array, Int64Array | int]
+"""Which of the values something is added for, in which bucket, and how many times."""
+
+
+def _near(values: Int64Array, intervals: Int64Array, omitted: Int64Array) -> _Added:
+    """The last values - k * interval, one by one: no two of them share a bucket."""
+    alone = np.minimum(omitted, _ALONE)
+    rows, before = _repeated(alone)
+    return rows, buckets_of(values[rows] - (omitted[rows] - before) * intervals[rows]), 1
+
+
+def _far(values: Int64Array, intervals: Int64Array, omitted: Int64Array) -> _Added:
+    """All before them, bucket by bucket: few, however long the stall."""
+    count: Int64Array = np.maximum(omitted - _ALONE, 0)
+    first, last = buckets_of(values - count * intervals), buckets_of(values - intervals)
+    rows, after = _repeated(np.where(count, last - first + 1, 0))
+    at = first[rows] + after
+    # As many as are not below its start, less those that are not below the next one's.
+    ends = [((values[rows] - starts_of(each)) // intervals[rows]).clip(0, count[rows]) for each in (at, at + 1)]
+    return rows, at, ends[0] - ends[1]
+
+
+def _repeated(times: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Each row so many times, and how many of it come before."""
+    rows = np.repeat(np.arange(times.size), times)
+    return rows, np.arange(rows.size) - (times.cumsum() - times)[rows]
+
+
 class Histogram:
     """Counts of non-negative integers (nanoseconds). Not locked: one writer, or the caller's lock."""
 
@@ -185,21 +215,14 @@ class Histogram:
                 used, counts = each.used()
                 values, same = np.minimum(middles_of(used), each.maximum), np.ones_like(used)
                 columns.append(np.array([number * same, values, counts, interval_ns * same]))
-        left = np.concatenate(columns, axis=1)  # whose it is, a value, how many there are of it, the interval
-        owners, values, counts, intervals = left
+        # Whose each value is, the value, how many there are of it, the interval
+        owners, values, counts, intervals = np.concatenate(columns, axis=1)
         omitted = (values - 1) // intervals  # the values value - k * interval > 0
         sums = omitted * values.astype(np.float64) - intervals * (omitted * (omitted + 1.0) / 2)
         added = np.bincount(owners, omitted * counts, len(many)), np.bincount(owners, sums * counts, len(many))
         more = np.zeros((len(many), BUCKETS), np.int64)
-        done = np.zeros_like(omitted)
-        while (open_ := done < omitted).any():
-            left, omitted, done = left[:, open_], omitted[open_], done[open_]
-            owners, values, counts, intervals = left
-            at = buckets_of(values - (done + 1) * intervals)
-            # All further values down to the bucket's lower end fall into it: few steps, however long the stall.
-            until = np.minimum(omitted, (values - starts_of(at)) // intervals)
-            np.add.at(more, (owners, at), (until - done) * counts)
-            done = until
+        for rows, at, times in (_near(values, intervals, omitted), _far(values, intervals, omitted)):
+            np.add.at(more, (owners[rows], at), times * counts[rows])
         for whole, own, count, total in zip(found, more, *(each.tolist() for each in added), strict=True):
             if count:
                 whole._counts += own

@@ -211,11 +211,33 @@ class TestCoordinatedOmission:
             expected += range(value - interval_ns, 0, -interval_ns)
         corrected = histogram.corrected(interval_ns)
         assert corrected.count == len(expected)
+        assert corrected.total == pytest.approx(sum(expected), rel=0.017)
         for percent in (50, 90, 99):
             exact = int(np.percentile(expected, percent, method="inverted_cdf"))
             assert corrected.percentile(percent) == pytest.approx(exact, rel=0.017)
         assert corrected.maximum == max(took)
         assert histogram.count == len(took), "the raw ones stay as they are"
+
+    @given(st.lists(st.tuples(st.integers(0, 10**10), st.integers(10**7, 10**9)), max_size=5))
+    def test_many_together_are_corrected_as_each_by_itself(self, some: list[tuple[int, int]]) -> None:
+        many = []
+        for value, _ in some:
+            histogram = Histogram()
+            histogram.record(value)
+            many.append(histogram)
+        intervals_ns = [interval_ns for _, interval_ns in some]
+        for one, interval_ns, found in zip(
+            many, intervals_ns, Histogram.corrected_each(many, intervals_ns), strict=True
+        ):
+            alone = one.corrected(interval_ns)
+            assert (found.sparse(), found.count, found.total) == (alone.sparse(), alone.count, alone.total)
+
+    def test_a_year_is_corrected_in_a_moment_and_to_the_last_frame(self) -> None:
+        histogram = Histogram()
+        histogram.record(365 * 86_400 * S)
+        corrected = histogram.corrected(MS)
+        assert corrected.count == pytest.approx(365 * 86_400 * 1000, rel=0.01)
+        assert sum(corrected.used()[1].tolist()) == corrected.count
 
     def test_a_stall_of_two_seconds_counts_for_all_frames_that_it_kept_away(self) -> None:
         account = StreamLedger("a", live=True)
