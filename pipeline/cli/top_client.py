@@ -76,7 +76,10 @@ class Address:
             )
             raise ConfigError([*error.faults, hint]) from None
         if server is None:
-            raise ConfigError(f"{path}: it has no section server, so its daemon cannot be asked")
+            raise ConfigError(
+                f"{path}: it has no section server, so its daemon cannot be asked; add "
+                "`server: {listen: 127.0.0.1:8080}` and start it again"
+            )
         if server.port == 0:
             raise ConfigError(f"{path}: server.listen takes any free port; give the address that the daemon's log says")
         host = _ANYWHERE.get(server.host, server.host)

@@ -84,7 +84,7 @@ def test_the_configuration_says_where_and_with_which_token(capsys: pytest.Captur
         assert spoken(capsys, str(path))[0] == 0
     path.write_text(text)
     code, _, err = spoken(capsys, str(path))
-    assert (code, "no section server" in err) == (2, True)
+    assert (code, "no section server" in err, "add `server: {listen: 127.0.0.1:8080}`" in err) == (2, True, True)
     path.write_text(f"{text}server: {{listen: '127.0.0.1:0'}}\n")
     code, _, err = spoken(capsys, str(path))
     assert (code, "any free port" in err) == (2, True)
