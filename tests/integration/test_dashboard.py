@@ -303,17 +303,37 @@ def test_pause_and_a_change_of_state_that_is_told(page: Page, board: FakeBoard) 
     page.run("document.querySelector('#rows button').click()")
     page.until("document.getElementById('hold').textContent === 'Pause'")
     page.run("document.getElementById('hold').click()")
-    page.until("!document.getElementById('hold').disabled")
+    hold = "document.getElementById('hold')"
+    page.run("Promise.all([ask(), ask()])")  # what is told now is still as it was
+    assert page.run(f"[{hold}.textContent, {hold}.disabled]") == ["Pausing \N{HORIZONTAL ELLIPSIS}", True]
     assert board.held[-1] == ("gate", True)
     board.books.streams["gate"].state = "paused"
     try:
-        page.until("document.getElementById('hold').textContent === 'Resume'")
+        page.until(f"{hold}.textContent === 'Resume' && !{hold}.disabled")
         page.until("document.getElementById('news').textContent === 'gate is paused'")
         assert text(page, "#no-picture") == "No picture: this stream is paused."
         assert page.run("document.getElementById('picture').hasAttribute('src')") is False
         assert page.run("document.getElementById('news').getAttribute('aria-live')") == "polite"
     finally:
         board.books.streams["gate"].state = "live"
+
+
+def test_a_pause_that_is_refused_says_so(page: Page) -> None:
+    """Where it is looked at: the list, and the banner above it, are behind the live view."""
+    page.run("document.querySelectorAll('#rows button')[1].click()")
+    page.run("document.getElementById('hold').click()")
+    page.until("document.getElementById('view-cause').textContent.startsWith('this stream has ended, or cannot be')")
+    page.run("Promise.all([ask(), ask()])")
+    assert text(page, "#view-cause").startswith("this stream has ended"), "not for the blink of an eye"
+    assert page.run("[document.getElementById('hold').textContent, document.getElementById('hold').disabled]") == [
+        "Pause",
+        False,
+    ]
+    page.run("document.getElementById('close').click()")
+    page.run("document.querySelectorAll('#rows button')[1].click()")
+    assert "connection refused" in text(page, "#view-cause")
+    page.run("0")
+    page.events.clear()  # that it was refused was the point
 
 
 def test_a_cause_is_text_and_nothing_else(patient_page: Page, board: FakeBoard) -> None:

@@ -15,6 +15,8 @@ const WITHOUT_PICTURE = {
 const rows = new Map(); // name of a stream -> its cells
 let shown = null; // name of the stream in the live view
 let before = null; // states at the last time, to tell what changed
+let asked = null; // of the stream in the live view, until it is so: to pause or to resume
+let refused = { text: "", until: 0 }; // why it was not done, said for a while
 let newest = {};
 let timer = 0;
 
@@ -163,6 +165,8 @@ function show(told) {
 
 function open(name) {
   shown = name;
+  asked = null;
+  refused.until = 0;
   say(byId("view-name"), name);
   byId("stages-part").hidden = true;
   byId("late-part").hidden = true;
@@ -180,10 +184,12 @@ function showView() {
   pill(byId("view-state"), stream);
   say(byId("view-since"), forHowLong(stream));
   sayNextTry(byId("view-next"), nextTry(stream));
-  say(byId("view-cause"), stream.detail || "");
+  say(byId("view-cause"), Date.now() < refused.until ? refused.text : stream.detail || "");
   const hold = byId("hold");
-  say(hold, stream.state === "paused" ? "Resume" : "Pause");
-  hold.disabled = ENDED.includes(stream.state);
+  const done = stream.state === "paused" ? "pause" : "resume";
+  if (asked && (asked.verb === done || Date.now() > asked.until)) asked = null;
+  say(hold, asked ? (asked.verb === "pause" ? "Pausing …" : "Resuming …") : done === "pause" ? "Resume" : "Pause");
+  hold.disabled = asked !== null || ENDED.includes(stream.state);
   const picture = byId("picture");
   byId("still").href = `/api/streams/${encodeURIComponent(shown)}/frame.jpg`;
   byId("still").hidden = stream.state !== "live" || isFruitless(stream);
@@ -274,15 +280,22 @@ byId("view").addEventListener("close", () => {
 byId("picture").addEventListener("error", () => byId("picture").removeAttribute("src"));
 byId("hold").addEventListener("click", async () => {
   const verb = byId("hold").textContent === "Resume" ? "resume" : "pause";
-  byId("hold").disabled = true;
+  asked = { verb, until: Date.now() + PATIENCE_MS };
+  showView();
+  let why = "The daemon does not answer.";
   try {
     const answer = await fetch(`/api/streams/${encodeURIComponent(shown)}/${verb}`, { method: "POST" });
-    if (!answer.ok) trouble((await answer.json()).error.message);
+    if (answer.ok) {
+      ask();
+      return;
+    }
+    why = (await answer.json()).error.message;
   } catch {
-    trouble("The daemon does not answer.");
+    // that is what it says already
   }
-  byId("hold").disabled = false;
-  ask();
+  asked = null;
+  refused = { text: why, until: Date.now() + PATIENCE_MS };
+  showView();
 });
 
 function trouble(text) {
