@@ -61,8 +61,7 @@ def page(report: Mapping[str, Any]) -> str:
         _tiles(report),
         _findings(report),
         _total(report),
-        limit_panel(report),
-        course_of_all(report),
+        course_of_all(report, limit_panel(report)),
         f"<section><h2>{count(len(names(streams)), 'stream')}</h2>{_stages_legend(report, len(chosen))}"
         f'<div class="cards">{cards}</div></section>',
         f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',

@@ -42,18 +42,20 @@ def of_all(total: Mapping[str, Any]) -> str:
     )
 
 
-def course_of_all(report: Mapping[str, Any]) -> str:
-    """How the run went over time, and the frames that took longest."""
+def course_of_all(report: Mapping[str, Any], limits: str) -> str:
+    """What limited the run, how it went over time, and the frames that took longest: what is alone stands beside the
+    limits, two things below them."""
     course = _picture("", over_time(report["total"].get("over_time")))
     slow = _slow_frames(report.get("slow_frames") or [])
-    if not course and not slow:
-        return ""
     over = f"{course}{_legend(report['total']['over_time'])}" if course else ""
-    parts = [("Over time", over), ("Slowest frames", slow)]
-    columns = "".join(
-        f'<section><h2>{title}</h2><div class="panel">{part}</div></section>' for title, part in parts if part
-    )
-    return f'<div class="columns">{columns}</div>'
+    sections = [
+        f'<section><h2>{title}</h2><div class="panel">{part}</div></section>'
+        for title, part in (("Over time", over), ("Slowest frames", slow))
+        if part
+    ]
+    if len(sections) == 2:
+        return f'{limits}<div class="columns">{"".join(sections)}</div>'
+    return f'<div class="columns">{limits}{"".join(sections)}</div>'
 
 
 def of_stream(stream: Mapping[str, Any], is_open: bool) -> str:

@@ -44,6 +44,22 @@ def test_pictures_take_their_colours_and_letters_from_the_page_and_fit_every_scr
     assert len(inks) == 2
 
 
+def test_a_run_of_one_recording_fills_the_page(tmp_path: Path) -> None:
+    path = save_html(compose(a_run("lobby", frames=60).as_dict(), FACTS), tmp_path)
+    with browser(tmp_path / "profile") as page:
+        page.look(1280, 900, dark=False, phone=False)
+        page.go(path.as_uri())
+        page.until(f"document.readyState == 'complete' && innerWidth == 1280 && !!{TEXT}")
+        # Rows of panels, by what is at the same height, end where the page's content ends; figures are in one row.
+        assert page.run(
+            "(() => { const edge = document.querySelector('header').getBoundingClientRect().right, rows = {};"
+            "document.querySelectorAll('.panel, .card').forEach(p => { const r = p.getBoundingClientRect();"
+            "rows[Math.round(r.top)] = Math.max(rows[Math.round(r.top)] || 0, r.right) });"
+            "return Object.values(rows).every(right => Math.abs(right - edge) < 1) })()"
+        )
+        assert page.run("new Set([...document.querySelectorAll('.figures > div')].map(d => d.offsetTop)).size") == 1
+
+
 def test_a_plan_fits_every_screen(tmp_path: Path) -> None:
     path = tmp_path / "plan.html"
     path.write_text(plan_page(said(a_plan(unreachable={"yard": "rtsp://10.0.0.9/x: cannot open"}))))
