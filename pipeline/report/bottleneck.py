@@ -31,6 +31,9 @@ LATE: Final = 0.1
 """Of the frames so many were over their budget: likewise."""
 CORES_LEFT: Final = 0.8
 """Less than this of the cores was in use: another thread would find room."""
+STARVED: Final = 0.6
+"""A network on the CPU takes about as much CPU time as its batches last. With less than this share of it, all other
+work of the program included, its threads waited for cores that somebody else had."""
 
 
 class Share(NamedTuple):
@@ -130,7 +133,17 @@ def _verdict(
     busy = f"{names[busiest.kind]} was busy {100 * busiest.share:.0f} % of the time"
     if kind == "source":
         return f"source-bound: frames come no faster; {busy}", None
-    return f"{kind}-bound: {busy}", advice(kind, report, len(streams), busiest.who)
+    return f"{kind}-bound: {busy}{_starved(kind, report)}", advice(kind, report, len(streams), busiest.who)
+
+
+def _starved(kind: Kind, report: Mapping[str, Any]) -> str:
+    """That somebody else had the cores, where that is why batches took long."""
+    under_way_s = sum(report["busy_s"]["workers"].values())
+    if kind != "network" or report["model"].get("device") != "cpu" or report["cpu_s"] >= STARVED * under_way_s:
+        return ""
+    return (
+        f", but had a core for at most {100 * report['cpu_s'] / under_way_s:.0f} % of that: the machine had other work"
+    )
 
 
 def advice(kind: Kind, report: Mapping[str, Any], streams: int, who: str = "") -> str | None:

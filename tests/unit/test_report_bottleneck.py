@@ -61,15 +61,28 @@ def a_run(
     return ledger
 
 
-def told(ledger: Ledger, command: str = "replay", **model: Any) -> dict[str, Any]:
+def told(ledger: Ledger, command: str = "replay", cpu_s: float = 1.9, **model: Any) -> dict[str, Any]:
     """The verdict on a machine with two cores, one of which did half a second of work."""
     facts = FACTS | {"command": command, "model": FACTS["model"] | {"workers": 1} | model}
     report = compose(ledger.as_dict(), facts)
     report["machine"] = report["machine"] | {"cores": 2}
-    report["cpu_s"] = 1.9
+    report["cpu_s"] = cpu_s
     found = bottleneck(report)
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(
+    ("device", "cpu_s", "starved"), [("cpu", 0.2, True), ("cpu", 0.9, False), ("cuda:0", 0.2, False)]
+)
+def test_a_network_that_waits_for_cores_of_others_is_told_from_a_slow_one(
+    device: str, cpu_s: float, starved: bool
+) -> None:
+    found = told(a_run(infer_ms=18), cpu_s=cpu_s, device=device)
+    assert found["kind"] == "network"
+    assert (", but had a core for at most 22 % of that: the machine had other work" in found["text"]) is starved
+    sink = told(a_run(write_ms=19), cpu_s=cpu_s, device=device)
+    assert "core" not in sink["text"]
 
 
 def test_the_network_is_the_limit() -> None:
