@@ -7,7 +7,7 @@ All names are of closed sets, so that they can be metric labels and be switched 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pipeline.errors import Cause
 from pipeline.frame import StreamInfo
@@ -15,6 +15,14 @@ from pipeline.frame import StreamInfo
 StreamState = Literal[
     "connecting", "live", "stalled", "backoff", "auth_failed", "failed", "paused", "finished", "truncated", "stopped"
 ]
+
+_IN_WORDS: Final = {"backoff": "reconnecting", "auth_failed": "not let in"}
+
+
+def state_in_words(state: str) -> str:
+    """For people; programs are told the contract's name."""
+    return _IN_WORDS.get(state, state.replace("_", " "))
+
 
 EventKind = Literal["up", "down", "stalled", "paused", "ended", "params_changed", "discontinuity"]
 """``up``: frames come. ``down``: the source failed, or is down for another cause than before. ``stalled``: it neither

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.events import state_in_words
 from pipeline.figures import NOTHING, count, duration, rate
 
 Stream = Mapping[str, Any]
@@ -129,7 +130,7 @@ def _sinks(answer: Mapping[str, Any]) -> list[RenderableType]:
 
 def _state(stream: Stream) -> Text:
     state = str(stream["state"])
-    return Text(state.replace("_", " "), style=_STYLES.get(state, "bold red"))
+    return Text(state_in_words(state), style=_STYLES.get(state, "bold red"))
 
 
 def _milliseconds(value: float | None) -> str:

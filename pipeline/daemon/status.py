@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from pipeline.daemon.notify import Notifier
+from pipeline.events import state_in_words
 from pipeline.figures import count
 from pipeline.ledger import Latency, Ledger, StreamLedger
 
@@ -38,7 +39,7 @@ class Status:
     def _line(self, account: StreamLedger) -> str:
         so_far = account.processed
         new, self._told[account] = so_far - self._told.get(account, 0), so_far
-        parts = [f"{account.name}: {account.state}", count(new, "result"), f"{so_far:,} in all"]
+        parts = [f"{account.name}: {state_in_words(account.state)}", count(new, "result"), f"{so_far:,} in all"]
         if account.last_result_ns:
             parts.append(f"last {(self._now() - account.last_result_ns) / 1e9:.1f} s ago")
         if latency := account.times.ask(_latency):

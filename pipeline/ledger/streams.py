@@ -216,7 +216,7 @@ class StreamLedger:
 
     @property
     def dropped(self) -> Counter[str]:
-        """Frames lost so far, by reason."""
+        """Frames dropped so far, by reason."""
         return self.balance().dropped
 
     @property

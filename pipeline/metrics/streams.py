@@ -38,7 +38,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
         "counter", "pipeline_frames", "Frames delivered by the decoder, and what came of them", ["stream", "outcome"]
     )
     found = Family("counter", "pipeline_detections", "Detections in all results", ["stream"])
-    drops = Family("counter", "pipeline_drops", "Frames lost, by reason", ["stream", "reason"])
+    drops = Family("counter", "pipeline_drops", "Frames dropped, by reason", ["stream", "reason"])
     reconnects = Family(
         "counter",
         "pipeline_reconnects",

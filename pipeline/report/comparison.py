@@ -24,6 +24,9 @@ _SETTINGS: Final = ("machine", "model", "options")
 _INDIFFERENT: Final = frozenset({"verdict", "swaps", "swaps_by_outcome", "nonfinite_rows", "nonfinite_frames"})
 """What a run found out about its model, not what it was told to do."""
 
+_OF_THE_FILE: Final = ("model.sha256", "model.format", "model.adapter", "model.input", "model.input_spec", "model.trim")
+"""What comes with another model file, unless the run's own options say otherwise."""
+
 Report = Mapping[str, Any]
 
 
@@ -125,6 +128,10 @@ def _differences(reports: Sequence[Report]) -> dict[str, list[Any]]:
             values = [each.get(key) for each in settings]
             if key not in _INDIFFERENT and any(value != values[0] for value in values):
                 found[f"{group}.{key}"] = values
+    for cause, consequences in (("model.path", ("options.model", *_OF_THE_FILE)), ("model.sha256", _OF_THE_FILE[1:])):
+        if cause in found:
+            for key in consequences:
+                found.pop(key, None)
     for key in ("command", "version"):
         values = [report.get(key) for report in reports]
         if any(value != values[0] for value in values):

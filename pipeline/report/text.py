@@ -24,9 +24,12 @@ EVERY_STREAM = 12
 SLOWEST = 10
 """Of more streams only so many have a row: those with the greatest end-to-end p95."""
 
+IDLE_MS = 0.1
+"""A ``follow`` below it has no line: without a tracker it hands results on."""
+
 _COLUMNS = ("count", "p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
 _SHORT = {"preprocess": "prep", "postprocess": "post"}
-_STYLES = {"finished": "green", "failed": "bold red", "truncated": "yellow", "stopped": "yellow"}
+_STYLES = {"finished": "green", "failed": "bold red", "truncated": "yellow", "stopped": "yellow", "down": "bold red"}
 _FINDING_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 _NAME = 20
 _SHOWN_FINDINGS = 12
@@ -60,7 +63,7 @@ def tables(report: Mapping[str, Any], width: int = 80) -> Iterator[RenderableTyp
             yield _stage_table(stream, f"{name}, ms", names)
             yield Text()
     elif timed and len(streams) > 1:
-        yield _share_table(timed, [stage for stage, stats in total["stages"].items() if stats], names)
+        yield _share_table(timed, [stage for stage, stats in _worth_a_line(total["stages"]).items() if stats], names)
         yield Text()
     several = len(lives.names(streams)) > 1
     yield _stage_table(total, f"all {len(lives.names(streams)):,} streams, ms" if several else "stages, ms", names)
@@ -138,6 +141,8 @@ def _stream_table(streams: Mapping[str, Mapping[str, Any]], width: int) -> Table
     for name, stream in streams.items():
         stats = stream.get("end_to_end") or {}
         state = "resumed" if stream.get("resumed") else stream["state"]
+        if state == "stopped" and stream.get("error"):
+            state = "down"  # when it was stopped
         table.add_row(
             name,
             Text(state, style=_STYLES.get(state, "dim")),
@@ -171,10 +176,17 @@ def _table(first: str, name_width: int, *columns: tuple[str, int]) -> Table:
 def _stage_table(part: Mapping[str, Any], title: str, width: int) -> Table:
     """Each stage of all frames together, in milliseconds."""
     table = _table(title, width, *((column.removesuffix("_ms"), 10) for column in _COLUMNS))
-    for stage, stats in part["stages"].items():
+    for stage, stats in _worth_a_line(part["stages"]).items():
         table.add_row(stage, *_cells(stats))
     table.add_row("end to end", *_cells(part["end_to_end"]), style="bold")
     return table
+
+
+def _worth_a_line(stages: Mapping[str, Any]) -> dict[str, Any]:
+    """All of them, but for ``follow`` where nothing is done there: no tracker, no stage of one's own."""
+    follow = stages.get("follow")
+    idle = follow is not None and follow["p99_ms"] < IDLE_MS
+    return {stage: stats for stage, stats in stages.items() if stage != "follow" or not idle}
 
 
 def _cells(stats: Mapping[str, Any] | None) -> list[str]:

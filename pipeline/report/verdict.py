@@ -82,6 +82,7 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
     found.extend(_about_model(report.get("model") or {}))
     found.extend(_about_recording(report.get("recording") or {}))
     found.extend(_about_arrivals(report.get("arrivals") or {}))
+    found.extend(_about_stopped(report["streams"]))
     for name, stream in report["streams"].items():
         found.extend(_about_state(name, stream))
     for name, stream in report["streams"].items():
@@ -161,12 +162,21 @@ def _about_state(name: str, stream: Mapping[str, Any]) -> list[Finding]:
             return [Finding("error", name, f"failed: {why}")]
         case "truncated":
             return [Finding("warning", name, f"truncated: {why}")]
-        case "stopped":
-            text = f"stopped after {count(stream['frames']['decoded'], 'frame')}"
-            if stream.get("error"):  # it was down just then
-                return [Finding("warning", name, f"{text}: {stream['error']}")]
-            return [Finding("note", name, text)]
+        case "stopped" if stream.get("error"):
+            frames = count(stream["frames"]["decoded"], "frame")
+            return [Finding("warning", name, f"was down when it was stopped, after {frames}: {stream['error']}")]
     return []
+
+
+def _about_stopped(streams: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Those that went on well until they were stopped, in one line: whoever stopped them knows."""
+    well = [name for name, stream in streams.items() if stream["state"] == "stopped" and not stream.get("error")]
+    frames = count(sum(streams[name]["frames"]["decoded"] for name in well), "frame")
+    if not well:
+        return []
+    if len(well) == 1:
+        return [Finding("note", well[0], f"stopped after {frames}")]
+    return [Finding("note", "", f"{count(len(well), 'stream')} stopped, after {frames} together")]
 
 
 def _about_frames(name: str, stream: Mapping[str, Any]) -> list[Finding]:

@@ -37,7 +37,7 @@ def observe(meter: Meter, ledger: Callable[[], Ledger | None], lost: Callable[[]
 
     counters: tuple[tuple[str, str, str, Look], ...] = (
         ("pipeline.frames", "{frame}", "Frames delivered by the decoder, and what came of them", _frames),
-        ("pipeline.drops", "{frame}", "Frames lost, by reason", _drops),
+        ("pipeline.drops", "{frame}", "Frames dropped, by reason", _drops),
         ("pipeline.late_frames", "{frame}", "Frames that took too long, by the part that made them late", _late),
         ("pipeline.reconnects", "{connection}", "Connections after the first, by what ended the one before", _again),
     )

@@ -50,7 +50,7 @@ def test_the_table_says_what_the_daemon_says(capsys: pytest.CaptureFixture[str])
     assert "1 of 2 streams live" in " ".join(head)
     assert "builtin:people" in head
     assert columns[:5] == ["stream", "state", "fps", "age", "p50"]
-    assert [row[:2] for row in rows] == [["gate", "live"], ["gone", "backoff"]]
+    assert [row[:2] for row in rows] == [["gate", "live"], ["gone", "reconnecting"]]
     assert "connection refused" in " ".join(rows[1])
 
 
@@ -247,7 +247,7 @@ def test_it_fits_the_terminal(width: int) -> None:
     assert lines[-1] == "q: quit"
     figures = "\n".join(lines[1:5]).replace(lines[2], lines[2].partition("not found")[0])
     assert "\N{HORIZONTAL ELLIPSIS}" not in figures, "only the cause is cut"
-    assert lines[2].split()[:2] == ["down", "backoff"]
+    assert lines[2].split()[:2] == ["down", "reconnecting"]
     assert "not found" in lines[2]
 
 

@@ -65,7 +65,7 @@ def test_a_whole_life(
     assert re.search(r"warning: .*streams\[3\]\.source: sources of this kind are not allowed", err)
     assert re.search(r"warning: gone: rtsp://127\.0\.0\.1:\d+/stream: cannot open: connection refused", err)
     assert err.count("warning: gone: ") == 1, "once, however often it is tried"
-    assert re.search(r"gone: (backoff|connecting), 0 results", err)
+    assert re.search(r"gone: (reconnecting|connecting), 0 results", err)
     assert err.count("error: sink jsonl-1: cannot write /dev/full") == 1
     assert re.search(r"sink jsonl-1 lost [\d,]+ results? \(write error [\d,]+\)", err)
     assert "SIGTERM: stopping" in err

@@ -90,6 +90,16 @@ def test_settings_and_streams_that_differ_are_named() -> None:
     assert "not in all runs, and not compared: a (A), c (B)" in lines
 
 
+@pytest.mark.parametrize("cause", ["path", "sha256"])
+def test_another_model_file_is_one_difference(cause: str) -> None:
+    one, other = a_report("a"), a_report("a")
+    of_the_file = {"sha256": "b", "format": "exported", "adapter": "yolo", "input": [64, 64], "precision": "bf16"}
+    other["model"] = other["model"] | of_the_file | {"path": "b.pt"}
+    if cause == "sha256":
+        other["model"]["path"] = one["model"]["path"]
+    assert list(compare([("x", one), ("y", other)])["differences"]) == [f"model.{cause}", "model.precision"]
+
+
 def test_a_report_without_distributions_is_compared_by_its_figures() -> None:
     old, new = a_report("a"), a_report("a")
     for part in (old["total"], *old["streams"].values()):

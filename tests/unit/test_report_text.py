@@ -69,6 +69,13 @@ def test_a_few_streams_have_a_table_of_their_stages_each() -> None:
     assert [line.split(",")[0] for line in lines if line.endswith("jitter")] == ["plaza", "gate", "all 2 streams"]
 
 
+@pytest.mark.parametrize(("p99_ms", "shown_so"), [(0.02, False), (2.0, True)])
+def test_what_follows_has_a_line_where_something_is_done(p99_ms: float, shown_so: bool) -> None:
+    report = report_of("plaza")
+    report["total"]["stages"]["follow"]["p99_ms"] = p99_ms
+    assert any(line.startswith("follow") for line in shown(tables(report))) == shown_so
+
+
 def test_a_long_name_is_whole() -> None:
     name = "".join(chr(ord("a") + index % 26) for index in range(64))
     lines = shown(tables(report_of(name)))

@@ -94,6 +94,15 @@ def test_everything_that_went_wrong_is_named_and_errors_come_first() -> None:
     ]
 
 
+def test_who_was_down_is_named_and_who_was_well_is_one_line() -> None:
+    down = stream("stopped") | {"error": "rtsp://10.0.0.9/x: no route to host"}
+    found = [(one.severity, str(one)) for one in findings(report(STOPPED, down, STOPPED))]
+    assert found == [
+        ("warning", "s1: was down when it was stopped, after 10 frames: rtsp://10.0.0.9/x: no route to host"),
+        ("note", "2 streams stopped, after 20 frames together"),
+    ]
+
+
 def test_a_good_run_has_no_findings() -> None:
     assert findings(report(FINISHED, FINISHED)) == []
 
