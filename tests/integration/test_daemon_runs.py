@@ -103,6 +103,26 @@ def test_status_lines(no_network: FakeDetector, tmp_path: Path, caplog: pytest.L
     assert sum(int(line.split(" results")[0].split()[-1]) for line in said) == 40
 
 
+def test_many_streams_have_two_lines(
+    no_network: FakeDetector, media: Media, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pattern = PATTERN.replace("fps=200", "fps=40")
+    streams = [pattern.replace("name: bars", f"name: bars{number}") for number in range(5)]
+    missing = f"name: away, source: {tmp_path / 'nothing.mp4'}"
+    with caplog.at_level(logging.INFO):
+        Daemon(config(tmp_path, tmp_path / "none.pt", [*streams, missing], [JSONL]), status_every_s=0.1).run()
+    said = [record.getMessage() for record in caplog.records if " streams live" in record.getMessage()]
+    assert len(said) >= 3
+    assert any(
+        re.fullmatch(r"5 of 6 streams live, \d+ results, latency p99 at most \d+ ms \(bars\d\)", line) for line in said
+    ), said
+    assert sum(int(re.findall(r"(\d+) results?\b", line)[0]) for line in said) == 5 * 40
+    away = [record.getMessage() for record in caplog.records if record.getMessage().startswith("not live: ")]
+    assert away[0].startswith("not live: away (failed: ")
+    assert len(away) <= len(said)
+    assert not any(re.match(r"bars\d: live", record.getMessage()) for record in caplog.records)
+
+
 def test_a_frame_over_its_budget_is_told_while_it_runs(
     no_network: FakeDetector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
