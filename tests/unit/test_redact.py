@@ -312,7 +312,7 @@ def test_log_filter_cleans_messages_arguments_exceptions_and_stacks() -> None:
         assert secret not in text
     assert "WARNING no answer from rtsp://cam/x as {'pw': '***'}" in text
     assert "TimeoutError: 'rtsp://cam/x' with ***" in text
-    assert "unfitting arguments" in text
+    assert "arguments that do not fit" in text
     assert text.endswith("INFO plain\n")
 
 
