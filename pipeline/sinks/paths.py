@@ -23,6 +23,7 @@ _REMEDIES = {
     errno.EROFS: "choose a folder that can be written to",
     errno.ENOTDIR: "choose another folder: a file is in the way",
     errno.EEXIST: "choose another folder: a file is in the way",
+    errno.ENXIO: "nobody reads this pipe: writing begins once somebody does",
 }
 
 

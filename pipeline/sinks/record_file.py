@@ -99,16 +99,18 @@ class RecordFile:
         self._unsynced = False
 
     def open(self) -> None:
-        """Make or repair the file; does nothing when it is open. Raises SinkError."""
+        """Make or repair the file; does nothing when it is open. Raises SinkError, for an unread pipe as well."""
         if self._fd >= 0:
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        # Without O_NONBLOCK a pipe would be opened once somebody reads it, and nothing could stop that wait.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             if self._replace:
                 flags |= os.O_TRUNC
             else:
                 repair_tail(self.path, self._opening)
             self._fd = os.open(self.path, flags, 0o666)
+            os.set_blocking(self._fd, True)
             status = os.fstat(self._fd)
             if self._durable:
                 _sync_folder(self.path.parent)

@@ -73,9 +73,9 @@ class StreamFiles:
                     each.sync()
 
     def end(self, stream: str) -> None:
-        """Close the stream's file (a shared one opens again for the next record); raises SinkError."""
+        """Close the stream's file, unless others share it; raises SinkError."""
         file = self._of_stream.pop(stream, None)
-        if file is not None:
+        if file is not None and file not in self._of_stream.values():
             file.close()
 
     def close(self) -> None:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -98,9 +100,25 @@ def test_a_whole_life(
     assert not any("hunter2" in text for text in left)
 
 
-def test_the_second_signal_leaves_at_once(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
-    """A sink that is stuck in the operating system: nobody reads the pipe that it opens."""
-    os.mkfifo(tmp_path / "pipe")
+@pytest.fixture
+def unread_pipe() -> Iterator[Callable[[Path], None]]:
+    """Makes pipes that are open for reading, soon full, and never read."""
+    with ExitStack() as stack:
+
+        def make(path: Path) -> None:
+            os.mkfifo(path)
+            end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            stack.callback(os.close, end)
+            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
+
+        yield make
+
+
+def test_the_second_signal_leaves_at_once(
+    daemon: Callable[..., Running], unread_pipe: Callable[[Path], None], model: Path, tmp_path: Path
+) -> None:
+    """A sink that is stuck in the operating system."""
+    unread_pipe(tmp_path / "pipe")
     run = daemon(
         config(tmp_path, model, ["name: bars, source: 'pattern:?fps=30'"], ["type: jsonl, path: pipe"]),
         program=hurried(),
@@ -111,8 +129,10 @@ def test_the_second_signal_leaves_at_once(daemon: Callable[..., Running], model:
     assert run.end(signal.SIGTERM)[0] == 128 + signal.SIGTERM
 
 
-def test_what_cannot_be_drained_is_given_up(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
+def test_what_cannot_be_drained_is_given_up(
+    daemon: Callable[..., Running], unread_pipe: Callable[[Path], None], model: Path, tmp_path: Path
+) -> None:
+    unread_pipe(tmp_path / "pipe")
     run = daemon(
         config(tmp_path, model, ["name: bars, source: 'pattern:?fps=30'"], ["type: jsonl, path: pipe"]),
         program=hurried(grace_s=0.5),

@@ -211,6 +211,27 @@ def test_streams_can_share_a_file(tmp_path: Path) -> None:
     assert [json.loads(text)["stream"] for text in lines] == ["a", "b", "a", "b"]
 
 
+def test_a_pipe_that_streams_share_is_open_until_the_last_of_them_ends(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    sink = JsonlSink(tmp_path / "pipe", mode="append")
+    sink.open()
+    with pytest.raises(SinkError, match=r"No such device or address \(nobody reads this pipe"):
+        sink.begin(StreamInfo("a"))  # and does not wait for one
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for name in ("a", "b"):
+        sink.begin(StreamInfo(name))
+        sink.write(result(stream=name))
+    sink.end("a")
+    assert os.read(reading, 65536).count(b"\n") == 2
+    with pytest.raises(BlockingIOError):  # nothing yet; at the end of the file it would return nothing
+        os.read(reading, 1)
+    sink.write(result(stream="b"))
+    sink.end("b")
+    assert os.read(reading, 65536).count(b"\n") == 1
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
 @pytest.mark.parametrize(
     ("fsync", "expected"), [("never", [0, 0, 0, 0]), ("interval", [0, 0, 2, 4]), ("always", [1, 2, 3, 4])]
 )
