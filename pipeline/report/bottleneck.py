@@ -139,7 +139,9 @@ def _verdict(
 def _starved(kind: Kind, report: Mapping[str, Any]) -> str:
     """That somebody else had the cores, where that is why batches took long."""
     under_way_s = sum(report["busy_s"]["workers"].values())
-    if kind != "network" or report["model"].get("device") != "cpu" or report["cpu_s"] >= STARVED * under_way_s:
+    if kind != "network" or report["model"].get("device") != "cpu" or _is_virtual(report):
+        return ""
+    if report["cpu_s"] >= STARVED * under_way_s:
         return ""
     return (
         f", but had a core for at most {100 * report['cpu_s'] / under_way_s:.0f} % of that: the machine had other work"
@@ -190,7 +192,13 @@ def _for_decoding(report: Mapping[str, Any], streams: int) -> str:
 
 
 def _has_cores_left(report: Mapping[str, Any]) -> bool:
-    return bool(report["cpu_s"] < CORES_LEFT * report["wall_s"] * (report["machine"].get("cores") or 1))
+    cores = report["machine"].get("cores") or 1
+    return not _is_virtual(report) and bool(report["cpu_s"] < CORES_LEFT * report["wall_s"] * cores)
+
+
+def _is_virtual(report: Mapping[str, Any]) -> bool:
+    """Whether its times are those of another run, and only its CPU time is of this machine: the two do not compare."""
+    return bool(report.get("arrivals", {}).get("pace") == "virtual")
 
 
 def _option(report: Mapping[str, Any], replay: str, run: str) -> str:

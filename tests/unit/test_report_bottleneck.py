@@ -61,15 +61,25 @@ def a_run(
     return ledger
 
 
-def told(ledger: Ledger, command: str = "replay", cpu_s: float = 1.9, **model: Any) -> dict[str, Any]:
+def told(
+    ledger: Ledger, command: str = "replay", cpu_s: float = 1.9, arrivals: Any = None, **model: Any
+) -> dict[str, Any]:
     """The verdict on a machine with two cores, one of which did half a second of work."""
     facts = FACTS | {"command": command, "model": FACTS["model"] | {"workers": 1} | model}
+    facts |= {"arrivals": arrivals} if arrivals else {}
     report = compose(ledger.as_dict(), facts)
     report["machine"] = report["machine"] | {"cores": 2}
     report["cpu_s"] = cpu_s
     found = bottleneck(report)
     assert found is not None
     return found
+
+
+def test_on_a_virtual_clock_the_cpu_time_of_this_machine_says_nothing() -> None:
+    found = [
+        told(a_run(infer_ms=18), cpu_s=cpu_s, device="cpu", arrivals={"pace": "virtual"}) for cpu_s in (0.01, 0.2, 1.9)
+    ]
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(
