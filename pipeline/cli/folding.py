@@ -81,6 +81,7 @@ class Folding(logging.Handler):
         standing = self._stands(record, key, now_ns)
         known = self._said.get(key)
         if known is not None:
+            known.record = _words(record)  # numbers in the text may differ: the count has the latest
             known.counted_last = not self._ends_something_said(record)
             if known.counted_last:
                 known.more += 1

@@ -79,6 +79,15 @@ def attempts(sink: Sink, frames: range) -> list[int]:
     return kept
 
 
+def filled(sink: VideoSink) -> int:
+    """Write frames until the file is as large as it may be; the number of the one that failed."""
+    with files_up_to(600_000):
+        for frame in range(200):
+            if not attempts(sink, range(frame, frame + 1)):
+                return frame
+    raise AssertionError("200 frames took no 600 kB")
+
+
 @pytest.mark.parametrize("limit", [1000, 1234, 4096, 9999])
 def test_jsonl_resumes_without_a_torn_record(tmp_path: Path, limit: int) -> None:
     def body() -> None:
@@ -186,11 +195,7 @@ def test_a_video_goes_on_in_its_next_part(tmp_path: Path) -> None:
         sink = VideoSink(tmp_path / "{stream}.mp4")
         sink.open()
         sink.begin(StreamInfo("cam", fps=10))
-        with files_up_to(600_000):
-            frame = 0
-            while attempts(sink, range(frame, frame + 1)):
-                frame += 1
-                assert frame < 200
+        frame = filled(sink)
         assert frame > 20
         before = len(os.listdir("/proc/self/fd"))
         assert attempts(sink, range(frame + 1, frame + 25)) == list(range(frame + 1, frame + 25))
@@ -212,11 +217,7 @@ def test_segments_go_on_after_a_full_disk(tmp_path: Path) -> None:
         sink = VideoSink(tmp_path / "{stream}.mp4", mode="append", rotate=Segments(keep=5))
         sink.open()
         sink.begin(StreamInfo("cam", fps=10))
-        with files_up_to(600_000):
-            frame = 0
-            while attempts(sink, range(frame, frame + 1)):
-                frame += 1
-                assert frame < 200
+        frame = filled(sink)
         kept = attempts(sink, range(frame + 1, frame + 25))
         sink.close()
         torn, whole = sorted(tmp_path.iterdir(), key=lambda path: int(path.suffixes[-2][1:]))

@@ -183,6 +183,18 @@ def test_a_sink_that_fails_again_is_not_left_as_one_that_keeps_results() -> None
     assert len(talk.heard.texts) == before, "what was said in the end is not counted as well"
 
 
+def test_the_count_of_a_line_whose_numbers_differ_has_the_latest() -> None:
+    talk = Talk()
+    for lost in (8, 20, 141):
+        text = f"keeps results again, lost so far: {lost}"
+        record = logging.LogRecord("pipeline", logging.WARNING, "x.py", 1, text, None, None)
+        record.same = "keeps results"
+        talk.handler.handle(record)
+    talk.handler.close()
+    assert talk.heard.texts[0].endswith("lost so far: 8")
+    assert "lost so far: 141 (repeated 2 more times" in talk.heard.texts[-1]
+
+
 def test_the_last_line_about_a_camera_says_how_it_stands() -> None:
     """Whatever came and went: after five seconds, after the counts of a minute, and at the end."""
     generator = random.Random(5)
