@@ -7,13 +7,13 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pipeline.errors import SinkError
 from pipeline.events import StreamEvent
 from pipeline.frame import Result, StreamInfo
 from pipeline.ledger import SinkLedger, SinkState, StreamLedger, Write
-from pipeline.protocols import Sink
+from pipeline.protocols import LimitedSink, Sink
 from pipeline.threads import Channel, Closed, Policy
 from pipeline.timing import Mark
 
@@ -101,8 +101,9 @@ class Outlet:
     def __init__(self, sink: Sink, capacity: int, policy: Policy, *, required: bool = False) -> None:
         self.sink = sink
         self.required = required
-        limited: Any = sink if getattr(sink, "segments_removed", None) is not None else None
-        self.account = SinkLedger(sink.name, removed=limited and (lambda: limited.segments_removed))
+        self.account = SinkLedger(sink.name)
+        if isinstance(sink, LimitedSink):
+            self.account.removed = lambda: sink.segments_removed
         self._lock = threading.Lock()
         self._told_as = ""
         self._tells = getattr(sink, "event", None) if getattr(sink, "wants_events", False) else None

@@ -210,3 +210,14 @@ class EventSink(Sink, Protocol):
         """Keep one event; raises SinkError. It comes in its place between the results of its stream, and before
         ``begin`` where a camera has not been reached yet."""
         ...
+
+
+@runtime_checkable
+class LimitedSink(Protocol):
+    """What a sink has beside, if it removes its oldest files to keep to limits; the count is shown in its account.
+
+    Attributes:
+        segments_removed: how many files it removed so far; None while it was given no limits.
+    """
+
+    segments_removed: int | None

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run was given, and when: recorded as it comes, and played again with the same timing (design/arrivals.md)."""
 
-from pipeline.arrivals.about import settings_of
 from pipeline.arrivals.comparing import Comparison, Decisions
 from pipeline.arrivals.feed import Arrivals, FrameLog
 from pipeline.arrivals.play_clock import VIRTUAL_NS, PlayClock, RealTime, Virtual
@@ -29,7 +28,6 @@ __all__ = [
     "StreamRecorder",
     "Tape",
     "Virtual",
-    "settings_of",
     "told_to",
     "watched",
     "watching",

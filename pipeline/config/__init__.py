@@ -2,7 +2,7 @@
 """streams.yaml: what it may say, how it is read, and every fault in it by line."""
 
 from pipeline.config.credentials import resolve_source
-from pipeline.config.faults import Fault, StreamFault
+from pipeline.config.faults import Fault
 from pipeline.config.growth import growth_warnings
 from pipeline.config.loader import (
     LoadedConfig,
@@ -12,42 +12,26 @@ from pipeline.config.loader import (
     parse_config,
     survey_config,
 )
-from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamConfig, StreamSettings
+from pipeline.config.models import Config, ModelConfig, StreamConfig
 from pipeline.config.outputs import (
-    CocoSinkConfig,
-    CsvSinkConfig,
     JsonlSinkConfig,
-    MotSinkConfig,
     ServerConfig,
-    SinkConfig,
-    TlsConfig,
     VideoSinkConfig,
 )
 from pipeline.config.placing import model_fault, placing_model_faults, stream_fault
-from pipeline.config.rotation import RotateConfig, VideoRotateConfig
 from pipeline.config.schema import json_schema
 from pipeline.config.telemetry import TelemetryConfig
 
 __all__ = [
-    "BatchConfig",
-    "CocoSinkConfig",
     "Config",
-    "CsvSinkConfig",
     "Fault",
     "JsonlSinkConfig",
     "LoadedConfig",
     "ModelConfig",
-    "MotSinkConfig",
-    "RotateConfig",
     "ServerConfig",
-    "SinkConfig",
     "StreamConfig",
-    "StreamFault",
-    "StreamSettings",
     "Survey",
     "TelemetryConfig",
-    "TlsConfig",
-    "VideoRotateConfig",
     "VideoSinkConfig",
     "growth_warnings",
     "json_schema",

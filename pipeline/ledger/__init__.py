@@ -8,9 +8,9 @@ from pipeline.ledger.holding import held
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Write
 from pipeline.ledger.late import BLAMED, Late
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.lifecycle import ENDED, Lifecycle
+from pipeline.ledger.lifecycle import ENDED
 from pipeline.ledger.sinks import SinkLedger, SinkState
-from pipeline.ledger.stats import Latency, of_tally, of_whole
+from pipeline.ledger.stats import Latency, of_whole
 from pipeline.ledger.streams import FROZEN_NS, StreamLedger
 from pipeline.ledger.times import StreamTimes
 
@@ -25,7 +25,6 @@ __all__ = [
     "Late",
     "Latency",
     "Ledger",
-    "Lifecycle",
     "SinkLedger",
     "SinkState",
     "Snapshot",
@@ -34,6 +33,5 @@ __all__ = [
     "StreamTimes",
     "Write",
     "held",
-    "of_tally",
     "of_whole",
 ]

@@ -24,7 +24,7 @@ class SinkLedger:
         faults: times that a stream could not be begun or ended, or the sink not closed: results that counted as
             written may be missing then.
         busy_ns: time spent in writing results and in finishing streams.
-        removed: asks the sink how many files it removed to keep to its limits; None for a sink that has none.
+        removed: asks the sink how many files it removed to keep to its limits; says None for a sink that has none.
         writes: the newest.
         state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
     """
@@ -40,7 +40,7 @@ class SinkLedger:
     state: SinkState = "ok"
     error: str | None = None
     busy_ns: int = 0
-    removed: Callable[[], int] | None = field(default=None, repr=False, compare=False)
+    removed: Callable[[], int | None] = field(default=lambda: None, repr=False, compare=False)
     writes: Lately[Write] = field(default_factory=Lately, repr=False, compare=False)
 
     @property
@@ -56,6 +56,7 @@ class SinkLedger:
 
     def as_dict(self) -> dict[str, Any]:
         """This sink's part of ``report.json``."""
+        removed = self.removed()
         return {
             "received": self.received,
             "written": self.written,
@@ -66,7 +67,7 @@ class SinkLedger:
                 "lost": self.events_lost,
             },
             "faults": self.faults,
-            **({} if self.removed is None else {"segments_removed": self.removed()}),
+            **({} if removed is None else {"segments_removed": removed}),
             "state": self.state,
             "error": self.error,
         }

@@ -37,8 +37,9 @@ def sink_metrics(sinks: Mapping[str, SinkLedger]) -> Iterator[Family]:
         events.add([name, "received"], sink.events_received)
         events.add([name, "written"], sink.events_written)
         events.add([name, "lost"], sink.events_lost)
-        if sink.removed is not None:
-            removed.add([name], sink.removed())
+        segments = sink.removed()
+        if segments is not None:
+            removed.add([name], segments)
         counted = dict(sink.lost)
         for reason in dict.fromkeys((*REASONS, *counted)):
             lost.add([name, reason], counted.get(reason, 0))

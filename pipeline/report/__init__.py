@@ -6,10 +6,9 @@ from pipeline.report.lives import names
 from pipeline.report.machine import describe_machine, peak_rss_mb
 from pipeline.report.perfetto import save_trace, trace
 from pipeline.report.saving import save_html, save_json, to_json
-from pipeline.report.verdict import Finding, exit_code, findings, verdict
+from pipeline.report.verdict import exit_code, findings, verdict
 
 __all__ = [
-    "Finding",
     "compose",
     "describe_machine",
     "exit_code",

@@ -11,9 +11,9 @@ from pipeline.sources.gate import Gate
 from pipeline.sources.isolated import Isolation
 from pipeline.sources.knocking import knock
 from pipeline.sources.looping import Looping
-from pipeline.sources.opening import FILE_CODECS, LIVE_CODECS, MAX_PIXELS, Skip, check_scheme, local_path, scheme_of
+from pipeline.sources.opening import FILE_CODECS, LIVE_CODECS, Skip, check_scheme, local_path
 from pipeline.sources.paced import Paced
-from pipeline.sources.paths import VIDEO_SUFFIXES, expand, looks_live
+from pipeline.sources.paths import expand, looks_live
 from pipeline.sources.pattern import PatternSource, PatternSpec
 from pipeline.sources.pausing import Pausable
 from pipeline.sources.probe import SourceReport, probe
@@ -23,8 +23,6 @@ from pipeline.sources.skipping import SkipFacts, decide_skip
 __all__ = [
     "FILE_CODECS",
     "LIVE_CODECS",
-    "MAX_PIXELS",
-    "VIDEO_SUFFIXES",
     "Absent",
     "AutoSkip",
     "CameraSource",
@@ -49,5 +47,4 @@ __all__ = [
     "local_path",
     "looks_live",
     "probe",
-    "scheme_of",
 ]

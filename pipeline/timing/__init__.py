@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time: the clock and the trace of a frame."""
 
-from pipeline.timing.clock import SYSTEM, Anchor, Clock, SystemClock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
+from pipeline.timing.clock import SYSTEM, Anchor, Clock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
 from pipeline.timing.lag import Lag
 from pipeline.timing.pauses import GC_PAUSES, Pause, Pauses
 from pipeline.timing.trace import (
@@ -40,7 +40,6 @@ __all__ = [
     "Mark",
     "Pause",
     "Pauses",
-    "SystemClock",
     "cpu_ns",
     "elapsed",
     "ended_in",

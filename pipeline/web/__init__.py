@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP: the API, the live view and the dashboard of a running daemon."""
 
-from pipeline.web.board import Board
 from pipeline.web.limits import Limits
 from pipeline.web.server import WebServer
 
-__all__ = ["Board", "Limits", "WebServer"]
+__all__ = ["Limits", "WebServer"]

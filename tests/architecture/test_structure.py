@@ -33,7 +33,6 @@ FLOORS: list[set[str]] = [
         "sources",
         "stages",
         "detectors",
-        "followers",
         "sinks",
         "testing",
     },

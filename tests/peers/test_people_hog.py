@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.detectors.people.grouping import group_windows
 from pipeline.detectors.people.hog import HogPeople, round_half_even
 from pipeline.detectors.people.weights import load_weights
+from tests.opencv_grouping import group_windows
 
 ROOT = Path(__file__).parents[2]
 FOOTAGE = ROOT.parent / "shared" / "footage" / "one-by-one-person-detection.mp4"

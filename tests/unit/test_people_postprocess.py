@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pipeline.detectors.people import decode_people
-from pipeline.detectors.people.grouping import components, group_windows
 from pipeline.detectors.people.postprocess import confidence_of, shrink
+from tests.opencv_grouping import components, group_windows
 
 
 def window(x: float, y: float, scale: float, margin: float) -> list[float]:

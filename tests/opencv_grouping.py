@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenCV's grouping of overlapping windows, for comparison with it; the product's own is in `postprocess`."""
+"""OpenCV's grouping of overlapping windows in numpy, for comparison with it; the product's own is in `postprocess`."""
 
 import numpy as np
 from numpy.typing import NDArray
