@@ -35,13 +35,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def own_heap() -> Iterator[None]:
     """The tests themselves are half a million objects, which the garbage collector need not look through again: each
-    daemon has it look through everything once it is warm, and most daemons of the tests run in this process."""
+    daemon has it look through everything once it is warm, and most daemons of the tests run in this process. They are
+    given back at the end, or nanobind (in Triton) calls its part of them leaked, see `footprint.keep_for_good`."""
     gc.collect()
     gc.freeze()
     kept = SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(footprint, "gc", kept)
         yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
