@@ -7,10 +7,10 @@ import csv
 import io
 from pathlib import Path
 
-from pipeline.frame import Result, StreamInfo
+from pipeline.frame import Result
 from pipeline.sinks.columns import columns, seconds
 from pipeline.sinks.record_file import Rotate
-from pipeline.sinks.stream_files import Fsync, Mode, StreamFiles
+from pipeline.sinks.stream_files import Fsync, Mode, StreamFiles, StreamFilesSink
 
 HEADER = b"frame,pts,x_min,y_min,x_max,y_max,class_id,label,confidence,tracker_id\n"
 
@@ -26,15 +26,13 @@ def csv_rows(result: Result) -> bytes:
     return text.getvalue().encode("utf-8", "replace")
 
 
-class CsvSink:
+class CsvSink(StreamFilesSink):
     """Writes ``<stream>.csv``. A frame's rows go out with one ``write``; a frame without detections has none.
 
     Args:
         path: template such as ``out/{stream}.csv``.
         mode, rotate, fsync: as for :class:`pipeline.sinks.jsonl.JsonlSink`. Every file begins with the header.
     """
-
-    wants_pictures = False
 
     def __init__(
         self,
@@ -45,26 +43,9 @@ class CsvSink:
         fsync: Fsync = "never",
         name: str = "csv",
     ) -> None:
-        self.name = name
-        self._files = StreamFiles(path, mode=mode, header=HEADER, rotate=rotate, fsync=fsync)
-
-    def open(self) -> None:
-        """Make the folder; raises SinkError where it cannot be written to."""
-        self._files.open()
-
-    def begin(self, stream: StreamInfo) -> None:
-        """Make the stream's file with its header; raises SinkError."""
-        self._files.begin(stream.name)
+        super().__init__(name, StreamFiles(path, mode=mode, header=HEADER, rotate=rotate, fsync=fsync))
 
     def write(self, result: Result) -> None:
         """Write the rows of one frame; raises SinkError."""
         if len(result.detections):
             self._files.append(result.stream, csv_rows(result))
-
-    def end(self, stream: str) -> None:
-        """Close the stream's file; raises SinkError."""
-        self._files.end(stream)
-
-    def close(self) -> None:
-        """Close all files; raises SinkError."""
-        self._files.close()

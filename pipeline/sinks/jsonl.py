@@ -10,11 +10,11 @@ import orjson
 
 from pipeline.errors import SinkError
 from pipeline.events import StreamEvent
-from pipeline.frame import Result, StreamInfo
+from pipeline.frame import Result
 from pipeline.sinks.columns import columns, seconds
 from pipeline.sinks.event_file import EventFiles
 from pipeline.sinks.record_file import Rotate
-from pipeline.sinks.stream_files import Fsync, Mode, StreamFiles
+from pipeline.sinks.stream_files import Fsync, Mode, StreamFiles, StreamFilesSink
 from pipeline.timing import AGE, MOST_AGE_NS, STAGES, SYSTEM, Clock, Mark, elapsed, rfc3339, stage_times
 
 
@@ -75,7 +75,7 @@ def line(result: Result, run_id: str | None = None) -> bytes:
         raise SinkError(f"{result.stream} frame {result.frame} cannot be written as JSON: {error}") from error
 
 
-class JsonlSink:
+class JsonlSink(StreamFilesSink):
     """Writes ``<stream>.jsonl``: each line with one ``write``, so that a killed process loses none that was written.
 
     Args:
@@ -86,8 +86,6 @@ class JsonlSink:
         fsync: see :data:`pipeline.sinks.stream_files.Fsync`; with any but ``never`` each event is synced by itself.
         events: template of the files for events of streams, such as ``out/{stream}.events.jsonl``, or None.
     """
-
-    wants_pictures = False
 
     def __init__(
         self,
@@ -101,19 +99,11 @@ class JsonlSink:
         name: str = "jsonl",
         clock: Clock = SYSTEM,
     ) -> None:
-        self.name = name
+        files = StreamFiles(path, mode=mode, opening=b'{"stream":', rotate=rotate, fsync=fsync, clock=clock)
+        super().__init__(name, files)
         self._run_id = run_id
         self._events = None if events is None else EventFiles(events, rotate=rotate, durable=fsync != "never")
         self.wants_events = events is not None
-        self._files = StreamFiles(path, mode=mode, opening=b'{"stream":', rotate=rotate, fsync=fsync, clock=clock)
-
-    def open(self) -> None:
-        """Make the folder; raises SinkError where it cannot be written to."""
-        self._files.open()
-
-    def begin(self, stream: StreamInfo) -> None:
-        """Make the stream's file; raises SinkError."""
-        self._files.begin(stream.name)
 
     def write(self, result: Result) -> None:
         """Write one line; raises SinkError, and leaves no torn line before the next one."""
@@ -123,11 +113,3 @@ class JsonlSink:
         """Write one line into the stream's file of events; raises SinkError."""
         if self._events is not None:
             self._events.append(event, self._run_id)
-
-    def end(self, stream: str) -> None:
-        """Close the stream's file; raises SinkError."""
-        self._files.end(stream)
-
-    def close(self) -> None:
-        """Close all files, synced as asked for; raises SinkError."""
-        self._files.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.frame import Result, StreamInfo
+from pipeline.frame import Result
 from pipeline.sinks.columns import columns
-from pipeline.sinks.stream_files import Mode, StreamFiles
+from pipeline.sinks.stream_files import Mode, StreamFiles, StreamFilesSink
 
 
 def mot_lines(result: Result) -> bytes:
@@ -31,7 +31,7 @@ def mot_lines(result: Result) -> bytes:
     )
 
 
-class MotSink:
+class MotSink(StreamFilesSink):
     """Writes ``<stream>.mot.txt``; a stream in which nothing was found has an empty file.
 
     Args:
@@ -39,29 +39,10 @@ class MotSink:
         mode: ``replace``, or ``append`` after repairing a torn tail.
     """
 
-    wants_pictures = False
-
     def __init__(self, path: str | Path, *, mode: Mode = "replace", name: str = "mot") -> None:
-        self.name = name
-        self._files = StreamFiles(path, mode=mode)
-
-    def open(self) -> None:
-        """Make the folder; raises SinkError where it cannot be written to."""
-        self._files.open()
-
-    def begin(self, stream: StreamInfo) -> None:
-        """Make the stream's file; raises SinkError."""
-        self._files.begin(stream.name)
+        super().__init__(name, StreamFiles(path, mode=mode))
 
     def write(self, result: Result) -> None:
         """Write the lines of one frame; raises SinkError."""
         if len(result.detections):
             self._files.append(result.stream, mot_lines(result))
-
-    def end(self, stream: str) -> None:
-        """Close the stream's file; raises SinkError."""
-        self._files.end(stream)
-
-    def close(self) -> None:
-        """Close all files; raises SinkError."""
-        self._files.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The open files of a sink that writes one file of records per stream: when they open, sync and close."""
+"""What sinks share that write one file of records per stream: when the files open, sync and close."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import SinkError
+from pipeline.frame import StreamInfo
 from pipeline.sinks.paths import StreamPaths
 from pipeline.sinks.record_file import RecordFile, Rotate
 from pipeline.timing import SYSTEM, Clock
@@ -106,3 +107,29 @@ class StreamFiles:
         self._replaced.add(path)
         self._of_stream[stream] = file
         return file
+
+
+class StreamFilesSink:
+    """All of such a sink but what it writes: see :class:`pipeline.protocols.Sink`."""
+
+    wants_pictures = False
+
+    def __init__(self, name: str, files: StreamFiles) -> None:
+        self.name = name
+        self._files = files
+
+    def open(self) -> None:
+        """Make the folder; raises SinkError where it cannot be written to."""
+        self._files.open()
+
+    def begin(self, stream: StreamInfo) -> None:
+        """Make the stream's file; raises SinkError."""
+        self._files.begin(stream.name)
+
+    def end(self, stream: str) -> None:
+        """Close the stream's file; raises SinkError."""
+        self._files.end(stream)
+
+    def close(self) -> None:
+        """Close all files, synced as asked for; raises SinkError."""
+        self._files.close()

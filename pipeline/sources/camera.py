@@ -6,16 +6,17 @@ from __future__ import annotations
 from typing import Literal
 
 from pipeline.errors import SourceInvalid
-from pipeline.frame import Capture, SourceCounters, StreamInfo
+from pipeline.frame import StreamInfo
 from pipeline.redact import SourceUrl
 from pipeline.sources.auto_skip import AutoSkip
 from pipeline.sources.libav import open_video
+from pipeline.sources.live import LiveSource
 from pipeline.sources.opening import LIVE_CODECS, MAX_PIXELS, NETWORK_SCHEMES, Limits, Skip, url_target
-from pipeline.sources.reader import PacketWatcher, StreamReader, info_of
+from pipeline.sources.reader import StreamReader, info_of
 from pipeline.threads import StopFlag
 
 
-class CameraSource:
+class CameraSource(LiveSource):
     """Frames of one connection to a camera.
 
     Nothing blocks longer than ``2 * open_timeout_s`` in :meth:`open` (connecting and probing count separately) and
@@ -50,7 +51,7 @@ class CameraSource:
         hwaccel: str = "none",
         low_delay: bool = False,
     ) -> None:
-        self.counters = SourceCounters()
+        super().__init__()
         self._url = url
         self._transport = transport
         self._parser = parser
@@ -59,13 +60,6 @@ class CameraSource:
         self._max_bad_packets = max_bad_packets
         self._limits = Limits(max_pixels, codecs, hwaccel=hwaccel, low_delay=low_delay)
         self._skip = skip
-        self._reader: StreamReader | None = None
-        self._watcher: PacketWatcher | None = None
-        self._stop = StopFlag()
-
-    def watch(self, watcher: PacketWatcher) -> None:
-        """Let somebody see each packet; to be called before :meth:`open`."""
-        self._watcher = watcher
 
     def open(self, stop: StopFlag) -> StreamInfo:
         """Connect and probe. Size and rate may be unknown yet: probing is kept short."""
@@ -95,18 +89,3 @@ class CameraSource:
         )
         self._reader.begin(stop)
         return info_of(opened, live=True)
-
-    def read(self) -> Capture | None:
-        """The next frame, or None once stop is set; raises SourceUnavailable, SourceTimeout or DecodeError."""
-        return None if self._reader is None else self._reader.read(self._stop)
-
-    @property
-    def truncation(self) -> str | None:
-        """None: a feed has no length."""
-        return None
-
-    def close(self) -> None:
-        """Hang up; may be called twice."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None

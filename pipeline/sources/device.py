@@ -7,14 +7,15 @@ import os
 import re
 
 from pipeline.errors import SourceUnavailable
-from pipeline.frame import Capture, SourceCounters, StreamInfo
+from pipeline.frame import StreamInfo
 from pipeline.sources.libav import open_video
+from pipeline.sources.live import LiveSource
 from pipeline.sources.opening import DEVICE_CODECS, MAX_PIXELS, Limits, device_target
-from pipeline.sources.reader import PacketWatcher, StreamReader, info_of
+from pipeline.sources.reader import StreamReader, info_of
 from pipeline.threads import StopFlag
 
 
-class DeviceSource:
+class DeviceSource(LiveSource):
     """Frames of a local camera.
 
     The driver's blocking read has no time limit in libav: a device that stops delivering without an error holds its
@@ -37,17 +38,10 @@ class DeviceSource:
         max_pixels: int = MAX_PIXELS,
         codecs: frozenset[str] = DEVICE_CODECS,
     ) -> None:
-        self.counters = SourceCounters()
+        super().__init__()
         self._path = re.sub(r"^v4l2:(//)?", "", device)
         self._request = (size, fps, pixels)
         self._limits = Limits(max_pixels, codecs)
-        self._reader: StreamReader | None = None
-        self._watcher: PacketWatcher | None = None
-        self._stop = StopFlag()
-
-    def watch(self, watcher: PacketWatcher) -> None:
-        """Let somebody see each packet; to be called before :meth:`open`."""
-        self._watcher = watcher
 
     def open(self, stop: StopFlag) -> StreamInfo:
         """Open the device; raises SourceUnavailable where there is none."""
@@ -59,18 +53,3 @@ class DeviceSource:
         opened = open_video(target, self._limits)
         self._reader = StreamReader(opened, target, self.counters, watcher=self._watcher, max_bad_packets=100)
         return info_of(opened, live=True)
-
-    def read(self) -> Capture | None:
-        """The next frame, or None once stop is set."""
-        return None if self._reader is None else self._reader.read(self._stop)
-
-    @property
-    def truncation(self) -> str | None:
-        """None: a camera has no length."""
-        return None
-
-    def close(self) -> None:
-        """Release the device; may be called twice."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
