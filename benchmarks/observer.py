@@ -38,7 +38,8 @@ from benchmarks.expectations import unmet
 from pipeline import build
 from pipeline.bench.material import Material, make
 from pipeline.caches import cache_folder
-from pipeline.config.models import ModelConfig, StreamConfig
+from pipeline.config.detection import ModelConfig
+from pipeline.config.streams import StreamConfig
 from pipeline.flow import Pipeline
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger

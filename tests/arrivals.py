@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import build
 from pipeline.arrivals import Recorder
-from pipeline.config.models import Config
+from pipeline.config.config import Config
 from pipeline.flow import Pipeline
 from pipeline.frame import Batch
 from pipeline.protocols import Sink

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.config.models import PASSWORD_KEYS, Config, StreamConfig
+from pipeline.config.config import Config
+from pipeline.config.streams import PASSWORD_KEYS, StreamConfig
 from pipeline.redact import scrub
 
 _PRIVATE = {"username", *PASSWORD_KEYS, "source"}

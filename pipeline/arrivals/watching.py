@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from pipeline.arrivals.recorder import Recorder
 from pipeline.arrivals.stream_recorder import StreamRecorder
-from pipeline.config.models import StreamConfig
+from pipeline.config.streams import StreamConfig
 from pipeline.events import Condition
 from pipeline.sources.reader import PacketWatcher
 

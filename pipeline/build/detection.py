@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 
-from pipeline.config.models import ModelConfig
+from pipeline.config.detection import ModelConfig
 from pipeline.cores import allowed_cores
 from pipeline.detectors import build_detector
 from pipeline.detectors.adapter import Limits

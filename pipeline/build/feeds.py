@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.arrivals import Recorder, told_to, watched, watching
 from pipeline.config.credentials import resolve_source
-from pipeline.config.models import StreamConfig, StreamSettings
+from pipeline.config.streams import StreamConfig, StreamSettings
 from pipeline.errors import ConfigError, SourceUnavailable
 from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger

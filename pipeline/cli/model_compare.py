@@ -19,7 +19,7 @@ from pipeline.figures import count
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pipeline.config.models import ModelConfig
+    from pipeline.config.detection import ModelConfig
 
 EXAMPLES = """\
   pipeline model compare detector.pt detector-int8.pt clip.mp4
@@ -112,7 +112,7 @@ def _models(options: argparse.Namespace) -> list[ModelConfig]:
 
     What counts as a detection is the same for both, whichever of them the configuration names.
     """
-    from pipeline.config.models import ModelConfig
+    from pipeline.config.detection import ModelConfig
 
     section = model_section(options)
     paths = (options.a, options.b)

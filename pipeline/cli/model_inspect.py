@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import scrub
 
 if TYPE_CHECKING:
-    from pipeline.config.models import ModelConfig
+    from pipeline.config.detection import ModelConfig
 
 EXAMPLES = """\
   pipeline model inspect detector.pt               nothing of the file is run

@@ -13,7 +13,7 @@ from pipeline.cli.parser import Parser
 from pipeline.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.config.models import ModelConfig
+    from pipeline.config.detection import ModelConfig
 
 
 def add_model_options(parser: Parser) -> None:
@@ -25,7 +25,7 @@ def add_model_options(parser: Parser) -> None:
 def model_section(options: argparse.Namespace) -> ModelConfig:
     """The configuration's, or an empty one; raises ConfigError. Nothing heavy is imported."""
     from pipeline.config import load_config
-    from pipeline.config.models import ModelConfig
+    from pipeline.config.detection import ModelConfig
 
     if options.config is None:
         return ModelConfig()
@@ -56,8 +56,8 @@ def model_config(
     """
     from pydantic import ValidationError
 
+    from pipeline.config.detection import ModelConfig
     from pipeline.config.explain import explain
-    from pipeline.config.models import ModelConfig
 
     section = model_section(options) if section is None else section
     if file is None and options.config is None:

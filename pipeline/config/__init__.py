@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """streams.yaml: what it may say, how it is read, and every fault in it by line."""
 
+from pipeline.config.config import Config
 from pipeline.config.credentials import resolve_source
+from pipeline.config.detection import ModelConfig
 from pipeline.config.faults import Fault
 from pipeline.config.growth import growth_warnings
 from pipeline.config.loader import (
@@ -12,7 +14,6 @@ from pipeline.config.loader import (
     parse_config,
     survey_config,
 )
-from pipeline.config.models import Config, ModelConfig, StreamConfig
 from pipeline.config.outputs import (
     JsonlSinkConfig,
     ServerConfig,
@@ -20,6 +21,7 @@ from pipeline.config.outputs import (
 )
 from pipeline.config.placing import model_fault, placing_model_faults, stream_fault
 from pipeline.config.schema import json_schema
+from pipeline.config.streams import StreamConfig
 from pipeline.config.telemetry import TelemetryConfig
 
 __all__ = [

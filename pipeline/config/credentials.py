@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Mapping
 
-from pipeline.config.models import StreamConfig, StreamSettings
 from pipeline.config.outputs import ServerConfig
+from pipeline.config.streams import StreamConfig, StreamSettings
 from pipeline.errors import ConfigError
 from pipeline.redact import Secret, SourceUrl
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.config.config import Config
 from pipeline.config.faults import KeyPath, shown_path
-from pipeline.config.models import Config
 from pipeline.config.wording import kind_of, nearest, one_of, synonym
 
 _NUMBER_BOUNDS = {

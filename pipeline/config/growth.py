@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 
+from pipeline.config.config import Config
 from pipeline.config.document import Document
 from pipeline.config.faults import Fault, KeyPath
-from pipeline.config.models import Config, StreamConfig
 from pipeline.config.outputs import CsvSinkConfig, JsonlSinkConfig, SinkConfig, VideoSinkConfig
+from pipeline.config.streams import StreamConfig
 from pipeline.figures import count
 
 _FOR_RECORDINGS = ("mot", "coco")

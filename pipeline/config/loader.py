@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.config import Config
 from pipeline.config.document import Document, read_document
 from pipeline.config.faults import NOWHERE, Fault, KeyPath, StreamFault
-from pipeline.config.models import Config
 from pipeline.config.nodes import MAX_BYTES
 from pipeline.config.reading import Reading
 from pipeline.errors import ConfigError

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.config.detection import ModelConfig
 from pipeline.config.document import Document
 from pipeline.config.faults import Fault, KeyPath
-from pipeline.config.models import ModelConfig
 from pipeline.errors import ConfigError
 
 

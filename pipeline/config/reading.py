@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from pipeline.config.config import Config
 from pipeline.config.credentials import EXPANDED_KEYS, CredentialError, complete_source, expand
+from pipeline.config.detection import BatchConfig, ModelConfig
 from pipeline.config.document import Document
 from pipeline.config.explain import Explained, explain, unknown_key
 from pipeline.config.faults import Fault, KeyPath, StreamFault, shown_path
-from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamConfig, StreamSettings, inherit
 from pipeline.config.outputs import SINK_TYPES, ServerConfig, sink_clash
+from pipeline.config.streams import StreamConfig, StreamSettings, inherit
 from pipeline.config.telemetry import TelemetryConfig
 from pipeline.config.values import NAME_PATTERN, Section
 from pipeline.config.wording import did_you_mean, kind_of, one_of

@@ -12,17 +12,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config.models import (
-    BatchConfig,
-    Config,
-    InputSpecConfig,
-    ModelConfig,
-    StreamConfig,
-    StreamSettings,
-    SwapConfig,
-)
+from pipeline.config.config import Config
+from pipeline.config.detection import BatchConfig, InputSpecConfig, ModelConfig, SwapConfig
 from pipeline.config.outputs import SINK_TYPES, ServerConfig, TlsConfig
 from pipeline.config.rotation import RotateConfig, VideoRotateConfig
+from pipeline.config.streams import StreamConfig, StreamSettings
 from pipeline.config.telemetry import TelemetryConfig
 from pipeline.config.values import SCHEMES, Section
 

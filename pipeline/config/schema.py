@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.config.models import Config
+from pipeline.config.config import Config
 
 
 def json_schema() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
-from pipeline.config.models import BatchConfig, ModelConfig
+from pipeline.config.detection import BatchConfig, ModelConfig
 from pipeline.daemon.watched import Signature
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from pipeline.arrivals.reading import Recording
-from pipeline.config.models import BatchConfig, Config, ModelConfig, StreamSettings
+from pipeline.config.config import Config
+from pipeline.config.detection import BatchConfig, ModelConfig
+from pipeline.config.streams import StreamSettings
 from pipeline.errors import ModelHung, UsageError
 from pipeline.frame import DropReason
 from pipeline.replaying import earlier

@@ -10,9 +10,11 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from pipeline.config.config import Config
+from pipeline.config.detection import ModelConfig
 from pipeline.config.explain import explain
 from pipeline.config.faults import path_text
-from pipeline.config.models import Config, ModelConfig, StreamSettings
+from pipeline.config.streams import StreamSettings
 from pipeline.config.wording import did_you_mean, kind_of, nearest, one_of
 from pipeline.errors import ConfigError, UsageError
 

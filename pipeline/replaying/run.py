@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.models import Config
+from pipeline.config.config import Config
 from pipeline.cores import allowed_cores
 from pipeline.naming import resolve
 from pipeline.replaying import earlier

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline import build, cores
-from pipeline.config.models import ModelConfig
+from pipeline.config.detection import ModelConfig
 from pipeline.cores import allowed_cores, visible_cores
 from pipeline.detectors.tuned import key_of
 from pipeline.report.machine import describe_machine

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from av.codec.hwaccel import hwdevices_available
 
-from pipeline.config.models import StreamSettings
+from pipeline.config.streams import StreamSettings
 from pipeline.errors import SourceUnavailable
 from pipeline.frame import InputSpec
 from pipeline.redact import SourceUrl

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole streams.yaml, and its sections that say what runs: ``model``, ``batch``, ``defaults`` and ``streams``."""
+"""The sections `defaults` and `streams`: cameras and files, and what they inherit."""
 
 from __future__ import annotations
 
@@ -8,25 +8,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from pipeline.config.outputs import ServerConfig, SinkConfig, sink_clash
-from pipeline.config.telemetry import TelemetryConfig
 from pipeline.config.values import (
     CREDENTIAL_SCHEMES,
-    AdapterOptions,
-    Channels,
-    ClassWanted,
-    Deviations,
-    Device,
-    Digest,
     Hwaccel,
-    InputSize,
     LocalPath,
-    ModelPath,
     Name,
-    NumberOrAuto,
     Password,
     Region,
-    Scale,
     Section,
     Source,
     refusal,
@@ -36,136 +24,6 @@ from pipeline.redact import SourceUrl
 Policy = Literal["freshest", "every_frame"]
 Codec = Literal["h264", "hevc", "mjpeg", "mpeg4", "mpeg2video", "vp8", "vp9", "av1", "rawvideo"]
 PASSWORD_KEYS = ("password", "password_env", "password_file")
-
-
-class InputSpecConfig(Section):
-    """What the network wants to be given, where its file and its family do not say it, or say it wrong."""
-
-    colour: Literal["rgb", "bgr"] | None = Field(default=None, description="Order of the channels.")
-    scale: Scale = Field(default=None, description="The network's value per grey level.")
-    mean: Channels = Field(
-        default=None, description="Subtracted after scaling: one number, or one per channel in the order of `colour`."
-    )
-    std: Deviations = Field(default=None, description="What the difference is divided by, likewise.")
-    fit: Literal["letterbox", "top_left", "stretch"] | None = Field(
-        default=None,
-        description="How a picture gets into the input: `letterbox` keeps its shape and centres it, `top_left` keeps "
-        "it and pads right and below, `stretch` does not keep it.",
-    )
-    pad_value: StrictInt | None = Field(default=None, ge=0, le=255, description="Grey level of the padding.")
-    stride: StrictInt | None = Field(
-        default=None, ge=1, le=1024, description="Both sides of the input are multiples of it."
-    )
-    dtype: Literal["float32", "float16", "bfloat16", "uint8"] | None = Field(
-        default=None, description="Number format of the input tensor; `uint8` takes no scale, mean or std."
-    )
-    layout: Literal["nchw", "nhwc"] | None = Field(default=None, description="Order of the input tensor's axes.")
-
-
-class SwapConfig(Section):
-    """How a new model is compared with the one in use before it takes over, while `run` goes on."""
-
-    frames: StrictInt = Field(
-        default=32,
-        ge=0,
-        le=1000,
-        description="Live frames that both models are shown, as far as they come within 10 s; 0: it is not compared.",
-    )
-    min_agreement: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        strict=True,
-        description="Least share of detections that both find (same class, IoU of at least 0.5); below it the new "
-        "model is refused. Unset: the share is told, and nothing more.",
-    )
-
-
-class ModelConfig(Section):
-    """The detector that all streams share."""
-
-    path: ModelPath = Field(default="builtin:people", description="TorchScript or `.pt2` file, or `builtin:people`.")
-    device: Device = Field(default="auto", description="Where it runs: `auto`, `cpu`, `cuda` or `cuda:0`.")
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
-        default="auto", description="Number format of the network."
-    )
-    confidence: float = Field(
-        default=0.4, ge=0, le=1, strict=True, description="Least confidence of a detection, 0 to 1."
-    )
-    iou: float = Field(
-        default=0.5, ge=0, le=1, strict=True, description="Overlap (IoU) above which the weaker of two boxes goes."
-    )
-    max_detections: StrictInt = Field(default=300, ge=1, le=100_000, description="Most detections per frame.")
-    classes: tuple[ClassWanted, ...] | None = Field(
-        default=None, min_length=1, description="Names or ids of the classes to keep. Unset: all."
-    )
-    adapter: StrictStr | None = Field(
-        default=None,
-        min_length=1,
-        description="How the model's output is read: a family such as `ultralytics`, an entry point of the group "
-        "`pipeline.adapters`, or `package.module:factory`. Unset: recognised when the model is loaded.",
-    )
-    adapter_options: AdapterOptions = Field(
-        default=None, description="Options of the adapter, such as `box` of `heatmap`; see docs/detectors.md."
-    )
-    input_spec: InputSpecConfig | None = Field(
-        default=None,
-        description="What the network wants to be given. What is unset of it is as the model or its family says.",
-    )
-    input: InputSize = Field(
-        default=None,
-        description="Network input in pixels: `[height, width]`, or one number for both. Unset: as the model says.",
-    )
-    trim: StrictBool = Field(
-        default=True,
-        description="Leave off padding that a stream's pictures do not need, where the model takes other shapes.",
-    )
-    names: tuple[StrictStr, ...] | None = Field(
-        default=None, min_length=1, description="Class names in the order of class ids, for a model that brings none."
-    )
-    timeout_s: float = Field(
-        default=60.0,
-        ge=1,
-        le=3600,
-        strict=True,
-        description="Longest that a batch may take. A model that hangs ends the program, to be restarted. In `run` "
-        "loading, trying and warming it may take ten times as long together, and 300 s in any case.",
-    )
-    tuned: StrictBool = Field(
-        default=True,
-        description="Use what `pipeline model tune` found to be fastest on this machine, where it was asked.",
-    )
-    sha256: Digest | None = Field(
-        default=None, description="Digest of the model file; any other file is refused. Unset: any file."
-    )
-    swap: SwapConfig = Field(
-        default_factory=SwapConfig,
-        description="What a model that is put in while `run` goes on must show first.",
-    )
-
-
-class BatchConfig(Section):
-    """How frames of many streams go through the network together."""
-
-    max_size: NumberOrAuto = Field(
-        default="auto",
-        description="Most frames in one batch. `auto`: as `pipeline model tune` found, else 8, in a replay 4.",
-    )
-    max_wait_ms: float = Field(
-        default=10.0,
-        ge=0,
-        le=10_000,
-        strict=True,
-        description="Longest that a frame waits for others to join its batch, in ms. It waits less where measured "
-        "rates and times of batches say that this gains less.",
-    )
-    workers: NumberOrAuto = Field(
-        default="auto",
-        description="Detector threads. `auto`: as `pipeline model tune` found, else one per "
-        "core that affinity and a container's quota grant, on a GPU one.",
-    )
-
-
 _SHARES = {"low": 1, "normal": 4, "high": 16}
 
 
@@ -331,42 +189,6 @@ class StreamConfig(StreamSettings):
             raise refusal("the URL holds a password as well; keep one of them", password_key)
         if self.username is None and self.source.user_name is None:
             raise refusal("a password needs a username", password_key)
-        return self
-
-
-class Config(Section):
-    """A whole streams.yaml. Streams hold what they inherit; paths are absolute when it was read from a file."""
-
-    model: ModelConfig = Field(default_factory=ModelConfig, description="The detector that all streams share.")
-    batch: BatchConfig = Field(default_factory=BatchConfig, description="How frames are batched.")
-    defaults: StreamSettings = Field(default_factory=StreamSettings, description="What every stream inherits.")
-    streams: tuple[StreamConfig, ...] = Field(default=(), description="The cameras and files.")
-    sinks: tuple[SinkConfig, ...] = Field(default=(), description="Where results go.")
-    server: ServerConfig | None = Field(
-        default=None, description="HTTP server: dashboard, API, metrics. Without this section there is none."
-    )
-    telemetry: TelemetryConfig | None = Field(default=None, description="What an OpenTelemetry collector is told.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _apply_defaults(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("defaults"), dict):
-            return data
-        if not isinstance(data.get("streams"), (tuple, list)):
-            return data
-        streams = (
-            inherit(data["defaults"], stream) if isinstance(stream, dict) else stream for stream in data["streams"]
-        )
-        return data | {"streams": tuple(streams)}
-
-    @model_validator(mode="after")
-    def _no_clash(self) -> Self:
-        names = [stream.name.casefold() for stream in self.streams]
-        if len(set(names)) < len(names):
-            raise refusal("two streams have one name; upper and lower case make no difference", "streams")
-        clash = sink_clash(self.sinks, len(self.streams))
-        if clash is not None:
-            raise refusal(clash[1], "sinks")
         return self
 
 
