@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Capture, Detections, Geometry, InputSpec, Picture, StreamInfo, Uint8Array
 from pipeline.ledger import StreamLedger
 from pipeline.sinks import JsonlSink
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import FakeDetector, ScriptedSource
 from pipeline.timing import now_ns
 

@@ -84,7 +84,7 @@ def _replay(task: Task) -> dict[str, Any]:
 
     switches: list[Any] = [mock.patch.object(StreamLedger, "finished", seen)]
     if task["variant"] == "no plan":
-        switches.append(mock.patch("pipeline.flow.BufferPool", NewEveryTime))
+        switches.append(mock.patch("pipeline.flow.pipeline.BufferPool", NewEveryTime))
         switches.append(mock.patch("pipeline.detectors.network.CpuFeed", new_feed()))
     with tempfile.TemporaryDirectory() as folder:
         for switch in switches:

@@ -41,11 +41,11 @@ from pipeline.caches import cache_folder
 from pipeline.config.detection import ModelConfig
 from pipeline.config.streams import StreamConfig
 from pipeline.flow import Pipeline
-from pipeline.lanes import Terms
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.ledger import StreamLedger
 from pipeline.sinks import CallbackSink
 from pipeline.stages import Letterbox
-from pipeline.stream import FlowOptions, Stream
 from pipeline.timing import Mark, now_ns
 from tests.stamps import Observer, Seen, StampedSource
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     )
     from pipeline.events import StreamEvent
     from pipeline.flow import Pipeline
+    from pipeline.flow.stream import FlowOptions, Stream
     from pipeline.frame import Detections, Picture, Result, StreamInfo
     from pipeline.protocols import Detector, EventSink, Follower, Pending, Sink, Source, Stage
     from pipeline.replaying import Replay, ReplayOptions, replay
-    from pipeline.stream import FlowOptions, Stream
 
 _HOMES = {
     "Config": "config",
@@ -39,7 +39,7 @@ _HOMES = {
     "Detections": "frame",
     "Detector": "protocols",
     "EventSink": "protocols",
-    "FlowOptions": "stream",
+    "FlowOptions": "flow.stream",
     "Follower": "protocols",
     "ModelLoadError": "errors",
     "Pending": "protocols",
@@ -54,7 +54,7 @@ _HOMES = {
     "Source": "protocols",
     "SourceError": "errors",
     "Stage": "protocols",
-    "Stream": "stream",
+    "Stream": "flow.stream",
     "StreamEvent": "events",
     "StreamInfo": "frame",
     "UsageError": "errors",

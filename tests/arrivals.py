@@ -13,9 +13,9 @@ from pipeline import build
 from pipeline.arrivals import Recorder
 from pipeline.config.config import Config
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Batch
 from pipeline.protocols import Sink
-from pipeline.stream import FlowOptions
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.timing import now_ns
 from tests.daemons import Known

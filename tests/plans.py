@@ -7,8 +7,8 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
+from pipeline.flow.lanes import Terms
 from pipeline.frame import InputSpec
-from pipeline.lanes import Terms
 from pipeline.plan.costs import BatchCost, Costs, FrameCost, NetworkCosts, StreamCosts
 from pipeline.plan.facts import as_dict
 from pipeline.plan.headroom import Headroom

@@ -10,7 +10,8 @@ from pipeline.arrivals import Recorder, told_to, watched, watching
 from pipeline.config.credentials import resolve_source
 from pipeline.config.streams import StreamConfig, StreamSettings
 from pipeline.errors import ConfigError, SourceUnavailable
-from pipeline.lanes import Terms
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import Stream, Witness, unwatched
 from pipeline.ledger import StreamLedger
 from pipeline.naming import shown
 from pipeline.protocols import Source
@@ -37,7 +38,6 @@ from pipeline.sources import (
 )
 from pipeline.sources.opening import Limits
 from pipeline.stages import Letterbox, Region
-from pipeline.stream import Stream, Witness, unwatched
 from pipeline.threads import Policy
 
 

@@ -16,8 +16,8 @@ from pipeline.redact import scrub
 from pipeline.timing import rfc3339, wall_ns
 
 if TYPE_CHECKING:
-    from pipeline.deployment import Deployment
     from pipeline.flow import Pipeline
+    from pipeline.flow.deployment import Deployment
 
 log = logging.getLogger("pipeline")
 

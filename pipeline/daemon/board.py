@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import ConfigError, ServerError
+from pipeline.flow.stream import NOBODY
 from pipeline.ledger import Ledger
-from pipeline.stream import NOBODY
 
 if TYPE_CHECKING:
     from pipeline.config import Config

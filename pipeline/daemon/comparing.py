@@ -18,10 +18,10 @@ import numpy as np
 from pipeline.agreement import Agreement, agreement, renamed
 from pipeline.errors import InferenceError, ModelError
 from pipeline.figures import count
+from pipeline.flow.inference import in_source_pixels
+from pipeline.flow.shadow import Sample, Shadow
 from pipeline.frame import Batch, Detections
-from pipeline.inference import in_source_pixels
 from pipeline.protocols import Detector
-from pipeline.shadow import Sample, Shadow
 
 LONGEST_NS = 10_000_000_000
 """How long live frames are waited for."""

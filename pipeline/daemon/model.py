@@ -13,7 +13,7 @@ from pipeline.daemon.watched import Signature
 
 if TYPE_CHECKING:
     from pipeline.detectors.engine import TorchScriptDetector
-    from pipeline.stream import FlowOptions
+    from pipeline.flow.stream import FlowOptions
 
 LIMITS = frozenset({"confidence", "iou", "classes", "max_detections"})
 """Keys that say what counts as a detection: they apply to the detector that runs."""
@@ -67,7 +67,7 @@ class Loaded:
 def load(wanted: Wanted) -> Loaded:
     """Load and try a model; raises ModelLoadError or ConfigError. A batch never holds more than the model takes."""
     from pipeline import build
-    from pipeline.stream import FlowOptions
+    from pipeline.flow.stream import FlowOptions
 
     model, batch = wanted.model, wanted.batch
     tuned = build.tuned(model, batch=batch.max_size, workers=batch.workers)

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pipeline.flow.stream import FlowOptions
 from pipeline.protocols import Sink
-from pipeline.stream import FlowOptions
 
 RECORDS_WAITING, RECORDS_WAITING_PER_STREAM = 256, 32
 PICTURES_WAITING = 16

@@ -14,8 +14,8 @@ from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import Stream
 from pipeline.ledger import StreamLedger
-from pipeline.stream import Stream
 
 log = logging.getLogger("pipeline")
 

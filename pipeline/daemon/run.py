@@ -31,9 +31,9 @@ from pipeline.daemon.verdict import exit_code, served_out
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.figures import count
+from pipeline.flow.stream import NOBODY
 from pipeline.footprint import Footprint, keep_for_good, resident_bytes
 from pipeline.ledger import Ledger
-from pipeline.stream import NOBODY
 from pipeline.timing import SYSTEM, Clock, now_ns
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from pipeline.config.outputs import SinkConfig
     from pipeline.daemon.reload import Reloader
     from pipeline.flow import Pipeline
+    from pipeline.flow.stream import Stream
     from pipeline.protocols import Tap
     from pipeline.sources import Gate
-    from pipeline.stream import Stream
 
 log = logging.getLogger("pipeline")
 

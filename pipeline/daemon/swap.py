@@ -20,8 +20,8 @@ from pipeline.errors import ConfigError
 from pipeline.footprint import keep_for_good
 
 if TYPE_CHECKING:
-    from pipeline.deployment import Deployment
     from pipeline.flow import Pipeline
+    from pipeline.flow.deployment import Deployment
 
 log = logging.getLogger("pipeline")
 

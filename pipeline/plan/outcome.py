@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.lanes import Terms
+from pipeline.flow.lanes import Terms
 from pipeline.plan.costs import StreamCosts
 from pipeline.plan.window import Processed, Together
 

@@ -17,7 +17,8 @@ from pipeline.cores import allowed_cores
 from pipeline.daemon.model import Loaded, Wanted, load
 from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import SourceUnavailable
-from pipeline.lanes import Terms
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import FlowOptions
 from pipeline.plan.copies import Copies, Copy, make_copies, redirected, spread
 from pipeline.plan.costs import Costs
 from pipeline.plan.headroom import Headroom, headroom
@@ -26,7 +27,6 @@ from pipeline.plan.outcome import Load, Outcome
 from pipeline.plan.proof import Proof, phases, prove
 from pipeline.plan.simulation import simulate
 from pipeline.plan.sinks import sink_costs
-from pipeline.stream import FlowOptions
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
 

@@ -3,7 +3,7 @@
 
 Readers, workers, the follow loop and the sinks are threads that share the cores (:mod:`pipeline.plan.processor`), each
 with the work that was measured for it. Who is served when, what waits for company, and what has to give way is decided
-by :class:`pipeline.batching.BatchScheduler` itself, on the clock of that machine.
+by :class:`pipeline.flow.batching.BatchScheduler` itself, on the clock of that machine.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.batching import BatchScheduler
+from pipeline.flow.batching import BatchScheduler
+from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Batch, Frame, Geometry, Item, StreamKey
 from pipeline.plan.costs import Costs, NetworkCosts
 from pipeline.plan.outcome import Load, Outcome, Predicted
 from pipeline.plan.processor import Machine, Server, Then
-from pipeline.stream import FlowOptions
 from pipeline.timing import Mark, new_trace
 
 WARM_S: Final = 2.0

@@ -26,10 +26,10 @@ from pipeline.timing import FRAME, Mark
 if TYPE_CHECKING:
     from pipeline.arrivals import Comparison, Decisions, FrameLog, PlayClock, RealTime, Tape
     from pipeline.flow import Pipeline
+    from pipeline.flow.stream import Stream, Witness
     from pipeline.protocols import Detector, Sink
     from pipeline.replaying.simulated_clock import SimulatedClock
     from pipeline.replaying.timed import Later, TimedDetector
-    from pipeline.stream import Stream, Witness
 
 log = logging.getLogger("pipeline")
 
@@ -97,9 +97,9 @@ class ArrivalsReplay(Replay):
     def _flow(self, detector: Detector, sinks: Sequence[Sink], batch_size: int, workers: int) -> Pipeline:
         from pipeline.arrivals import VIRTUAL_NS, RealTime
         from pipeline.flow import Pipeline
+        from pipeline.flow.stream import FlowOptions
         from pipeline.replaying.simulated_clock import SimulatedClock
         from pipeline.replaying.timed import Later, TimedDetector
-        from pipeline.stream import FlowOptions
 
         assert self._batch is not None, "a recording has one"
         flow = FlowOptions(

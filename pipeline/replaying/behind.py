@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from pipeline.publishing import Inbound
+from pipeline.flow.publishing import Inbound
 from pipeline.replaying.simulated_clock import SimulatedClock
 from pipeline.threads import Put
 

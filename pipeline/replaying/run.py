@@ -123,7 +123,7 @@ class Replay:
 
     def _flow(self, detector: Detector, sinks: Sequence[Sink], batch_size: int, workers: int) -> Pipeline:
         from pipeline.flow import Pipeline
-        from pipeline.stream import FlowOptions
+        from pipeline.flow.stream import FlowOptions
 
         flow = FlowOptions(batch_size=batch_size, fixed_batch=True, workers=workers, parallel=self._parallel)
         return Pipeline(detector, sinks, flow)

@@ -19,22 +19,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from pipeline.deployment import Deployment
-from pipeline.inference import UnderWay
-from pipeline.lineup import Lineup
+from pipeline.flow.deployment import Deployment
+from pipeline.flow.inference import UnderWay
+from pipeline.flow.lineup import Lineup
+from pipeline.flow.turns import Readers
 from pipeline.replaying.ahead import Ahead
 from pipeline.replaying.behind import Behind
 from pipeline.replaying.simulated_clock import SimulatedClock
 from pipeline.replaying.timed import TimedPending
 from pipeline.threads import Closed
-from pipeline.turns import Readers
 
 Event = tuple[int, int, Callable[[], None]]
 """When, which of several at the same time is first, and what."""
 
 
 class Simulation:
-    """Drives a run of one thread (:data:`pipeline.turns.Drive`) whose sources are all :class:`Ahead`.
+    """Drives a run of one thread (:data:`pipeline.flow.turns.Drive`) whose sources are all :class:`Ahead`.
 
     Args:
         clock: the flow's.

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from pipeline.errors import SourceError, UsageError
+from pipeline.flow.inference import in_source_pixels
 from pipeline.frame import Batch, Capture, Detections, Frame, InputSpec, Item, StreamKey
-from pipeline.inference import in_source_pixels
 from pipeline.protocols import Detector, Source
 from pipeline.sources import FileSource, PatternSource, PatternSpec, expand, looks_live
 from pipeline.stages import Letterbox

@@ -17,9 +17,9 @@ from pipeline.cli import main
 from pipeline.config import StreamConfig
 from pipeline.daemon import Daemon
 from pipeline.errors import SinkError
+from pipeline.flow.stream import Stream
 from pipeline.frame import Batch, Capture, Result, StreamInfo
 from pipeline.protocols import Source
-from pipeline.stream import Stream
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns

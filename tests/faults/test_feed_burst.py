@@ -12,8 +12,8 @@ import pytest
 from pipeline import build
 from pipeline.config import StreamConfig
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Detections, Result
-from pipeline.stream import FlowOptions
 from pipeline.testing import FakeDetector, ListSink, one_box
 from pipeline.timing import now_ns
 from tests.background import until

@@ -21,10 +21,10 @@ from pipeline.build import feeds
 from pipeline.config import StreamConfig
 from pipeline.errors import SourceError
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Capture
 from pipeline.protocols import Source
 from pipeline.sources import Isolation
-from pipeline.stream import FlowOptions
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns

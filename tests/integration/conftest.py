@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from pipeline.flow import Pipeline
-from pipeline.stream import FlowOptions, Stream
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.testing import FakeDetector, ListSink
 
 Run = Callable[..., Pipeline]

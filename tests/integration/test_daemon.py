@@ -188,7 +188,7 @@ def test_sighup_takes_the_changed_file(daemon: Callable[..., Running], model: Pa
     run.until(r"still: live, \d+ results?, [1-9]\d* in all")
     config(tmp_path, model, [still, other.replace("fps: 2", "fps: 4"), still.replace("still", "new")], [JSONL])
     run.send(signal.SIGUSR1)
-    run.until(r'File ".*flow\.py", line \d+ in _follow')
+    run.until(r'File ".*pipeline\.py", line \d+ in _follow')
     run.until(r"thread 0x[0-9a-f]{16} is read:still")
     run.send(signal.SIGHUP)
     assert "1 added, 1 changed, 0 removed, 1 untouched" in run.until("reloaded").string

@@ -15,9 +15,9 @@ from pipeline import build
 from pipeline.build import feeds
 from pipeline.config import StreamConfig
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Result
 from pipeline.sources import Absent, AutoSkip
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import FakeDetector, ListSink
 from tests.faults.test_media_feeds import MULTIPART, http, multipart
 from tests.media import Media, media

@@ -13,10 +13,10 @@ import pytest
 
 from pipeline.errors import InferenceError, SinkError, SourceInvalid, StageError
 from pipeline.flow import Pipeline
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Capture, Detections, Frame, Geometry, InputSpec, Picture, Result, Uint8Array
-from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
 from pipeline.timing import Mark, elapsed, part_times, stage_times
 from tests.journeys import BY_ITS_READER

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Capture, StreamInfo
 from pipeline.ledger import StreamLedger
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
 from tests.background import DEADLINE_S, until

@@ -11,10 +11,10 @@ import numpy as np
 
 from pipeline.errors import InferenceError, SinkError, StageError
 from pipeline.flow import Pipeline
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Detections, Frame, Geometry, InputSpec, Picture, Result, Uint8Array
-from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.timing import EPOCH, PTS, WAITS, Mark, elapsed, ended_in, part_times, stage_times
 from tests.background import until

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Capture, Detections, Frame, Geometry, InputSpec, Picture, Result, Uint8Array
 from pipeline.ledger import StreamLedger
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ManualClock, ScriptedSource
 from pipeline.timing import SYSTEM, Clock
 from tests.background import until

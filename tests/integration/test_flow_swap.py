@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.errors import InferenceError
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Capture, Detections, InputSpec
 from pipeline.ledger import StreamLedger
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from tests.background import Background, until
 

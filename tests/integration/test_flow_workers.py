@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Capture, Detections
 from pipeline.ledger import StreamLedger
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from tests.background import DEADLINE_S, until
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from pipeline.flow import Pipeline
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch
-from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.redact import SourceUrl
 from pipeline.sinks import CallbackSink
 from pipeline.sources import CameraSource
 from pipeline.stages import Letterbox
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import FakeDetector
 from pipeline.timing import PTS, Mark
 from tests.background import until

@@ -12,11 +12,11 @@ import pytest
 from pipeline.errors import SinkError, SourceUnavailable
 from pipeline.events import StreamEvent
 from pipeline.flow import Pipeline
+from pipeline.flow.outlet import NOTICES_WAITING
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Capture
 from pipeline.ledger import StreamLedger
-from pipeline.outlet import NOTICES_WAITING
 from pipeline.sources import Reconnecting
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
 from tests.background import DEADLINE_S, until

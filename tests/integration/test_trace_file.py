@@ -13,13 +13,13 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.flow import Pipeline
-from pipeline.lanes import Terms
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import Stream
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.journal import LATELY_NS, BatchRun, Lately, Write
 from pipeline.ledger.times import BLOCK, StreamTimes
 from pipeline.ledger.whole import WholeRun
 from pipeline.report import save_trace, trace
-from pipeline.stream import Stream
 from pipeline.testing import CopyStage, ListSink, ScriptedSource
 from pipeline.timing import FRAME, GC_PAUSES, Mark, new_trace, now_ns
 from tests.journeys import MS

@@ -20,10 +20,10 @@ from pipeline.cli import main
 from pipeline.config import StreamConfig
 from pipeline.errors import SourceUnavailable
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Capture, Result
 from pipeline.redact import SourceUrl
 from pipeline.sources import AutoSkip, CameraSource, Reconnecting, auto_skip, probe
-from pipeline.stream import FlowOptions
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from tests.media import Media, indices, level_of, luma, media, play

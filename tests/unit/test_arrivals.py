@@ -20,8 +20,9 @@ from pipeline.arrivals.services import MOST_SAMPLES, Service
 from pipeline.crew import Crew
 from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable, StageError
 from pipeline.flow import Pipeline
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Capture, Detections, DropReason, Geometry, InputSpec, Picture, StreamInfo, Uint8Array
-from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.protocols import Stage
 from pipeline.replaying.ahead import Ahead
@@ -30,7 +31,6 @@ from pipeline.replaying.simulated_clock import SimulatedClock
 from pipeline.replaying.simulation import Simulation
 from pipeline.replaying.timed import Later, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
 from pipeline.threads import Closed, StopFlag
 from pipeline.timing import FRAME, Mark

@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pipeline.batching import PATIENCE, BatchScheduler
+from pipeline.flow.batching import PATIENCE, BatchScheduler
+from pipeline.flow.lanes import Lane, Terms
 from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
-from pipeline.lanes import Lane, Terms
 from pipeline.testing import ManualClock
 from pipeline.threads import Closed
 from pipeline.timing import new_trace

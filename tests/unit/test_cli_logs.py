@@ -20,9 +20,9 @@ from pipeline.cli.logs import wants_time
 from pipeline.cli.running import logging_to_stderr
 from pipeline.errors import SinkError
 from pipeline.events import Condition
+from pipeline.flow.outlet import Delivery, Outlet
 from pipeline.frame import Detections, Result
 from pipeline.ledger import StreamLedger
-from pipeline.outlet import Delivery, Outlet
 from pipeline.sources.reconnecting import Reconnecting
 from pipeline.testing import ListSink, ManualClock, ScriptedSource
 from pipeline.timing import new_trace

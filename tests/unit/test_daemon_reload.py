@@ -20,9 +20,9 @@ from pipeline.daemon.watched import LOOK_NS, WatchedFile
 from pipeline.errors import ConfigError
 from pipeline.events import Condition
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions
 from pipeline.ledger import StreamLedger
 from pipeline.ledger.folding import KEPT
-from pipeline.stream import FlowOptions
 from pipeline.testing import FakeDetector, ListSink, ManualClock
 from tests.background import until as eventually
 

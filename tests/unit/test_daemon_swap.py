@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from pipeline import build
-from pipeline import lineup as lineups
 from pipeline.config import Config, parse_config
 from pipeline.daemon import attempt as attempts
 from pipeline.daemon import comparing
@@ -23,9 +22,10 @@ from pipeline.daemon.model import Loaded, Wanted
 from pipeline.daemon.swap import MOST_LEFT_BEHIND, Swapper
 from pipeline.errors import InferenceError, ModelLoadError
 from pipeline.flow import Pipeline
+from pipeline.flow import lineup as lineups
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Detections, Geometry, InputSpec, Picture, Uint8Array
 from pipeline.ledger import StreamLedger
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
 from tests.background import until
 

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
 from pipeline.errors import InferenceError, StageError
+from pipeline.flow.batching import BatchScheduler
+from pipeline.flow.inference import BatchRunner
 from pipeline.frame import Batch, Detections, Frame, Geometry, InputSpec, Item, Outcome, StreamKey
-from pipeline.inference import BatchRunner
 from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool
 from pipeline.testing import ManualClock, one_box

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.batching import BatchScheduler
+from pipeline.flow.batching import BatchScheduler
+from pipeline.flow.lanes import Terms
 from pipeline.frame import Batch, Frame, Geometry, InputSpec, Item, StreamKey
-from pipeline.lanes import Terms
 from pipeline.testing import ManualClock
 from pipeline.threads import Closed
 from pipeline.timing import Mark, new_trace

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.flow.ordering import Joined, StreamOrder, join
 from pipeline.frame import Detections, DropReason, Frame, Outcome, StreamKey
-from pipeline.ordering import Joined, StreamOrder, join
 from pipeline.timing import SLOTS, Mark, new_trace
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.errors import SinkError
+from pipeline.flow.outlet import Began, Delivery, Ended, Outlet
 from pipeline.frame import Detections, Result, StreamInfo
 from pipeline.ledger import StreamLedger
-from pipeline.outlet import Began, Delivery, Ended, Outlet
 from pipeline.testing import ListSink, ManualClock
 from pipeline.threads import Closed, Policy
 from pipeline.timing import Mark, new_trace

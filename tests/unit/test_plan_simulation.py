@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.flow.lanes import Terms
+from pipeline.flow.stream import FlowOptions
 from pipeline.frame import InputSpec
-from pipeline.lanes import Terms
 from pipeline.plan.costs import BatchCost, Costs, FrameCost, NetworkCosts, StreamCosts
 from pipeline.plan.headroom import has_reserve, headroom, holds, representatives
 from pipeline.plan.outcome import Load, Outcome
 from pipeline.plan.simulation import simulate
-from pipeline.stream import FlowOptions
 
 MS = 1_000_000
 SPEC = InputSpec(64, 64)

@@ -6,14 +6,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.batching import BatchScheduler
 from pipeline.errors import StageError
+from pipeline.flow.batching import BatchScheduler
+from pipeline.flow.lanes import Terms
+from pipeline.flow.preparing import Preparer
+from pipeline.flow.stream import TO_SINKS, Stream
 from pipeline.frame import Capture, Geometry, InputSpec, Item, Outcome, Picture, StreamKey, Uint8Array
-from pipeline.lanes import Terms
 from pipeline.ledger import StreamLedger
 from pipeline.memory import BufferPool
-from pipeline.preparing import Preparer
-from pipeline.stream import TO_SINKS, Stream
 from pipeline.testing import CopyStage, ManualClock, ScriptedSource
 from pipeline.timing import Mark, ended_in
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from pipeline.complaints import Complaints
+from pipeline.flow.outlet import Began, Delivery, Ended, Event
+from pipeline.flow.publishing import Closing, Opened, Publisher
+from pipeline.flow.stream import Stream
 from pipeline.frame import Detections, Frame, Outcome, Picture, Result, StreamInfo, StreamKey
 from pipeline.ledger import Ledger, StreamLedger
-from pipeline.outlet import Began, Delivery, Ended, Event
-from pipeline.publishing import Closing, Opened, Publisher
-from pipeline.stream import Stream
 from pipeline.testing import ManualClock, ScriptedSource, one_box
 from pipeline.timing import SLOTS, Mark, new_trace
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.flow.roster import Roster
+from pipeline.flow.stream import Stream
 from pipeline.frame import StreamKey
 from pipeline.ledger import StreamLedger
-from pipeline.roster import Roster
-from pipeline.stream import Stream
 from pipeline.testing import ScriptedSource
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.service import ServiceTimes
+from pipeline.flow.service import ServiceTimes
 
 MS = 1_000_000
 

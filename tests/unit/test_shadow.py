@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import shadow as shadows
+from pipeline.flow import shadow as shadows
+from pipeline.flow.shadow import Shadow
 from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
 from pipeline.memory import BufferPool
-from pipeline.shadow import Shadow
 from pipeline.testing import one_box
 from pipeline.timing import new_trace
 from tests.background import Background

@@ -18,9 +18,9 @@ import pytest
 
 from pipeline.errors import StageError
 from pipeline.flow import Pipeline
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Picture, Result
 from pipeline.ledger import StreamLedger
-from pipeline.stream import FlowOptions, Stream
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.web import WebServer
 from pipeline.web.drawn import drawn

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from pipeline.deployment import Deployment
-from pipeline.preparing import Preparer
+from pipeline.flow.deployment import Deployment
+from pipeline.flow.preparing import Preparer
+from pipeline.flow.shadow import Shadow
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.protocols import Detector
-from pipeline.shadow import Shadow
-from pipeline.stream import FlowOptions, Stream
 from pipeline.threads import Closed
 from pipeline.timing import now_ns
 

@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
+from pipeline.flow.shadow import Shadow
+from pipeline.flow.stream import Pictures, Stream
 from pipeline.frame import Capture, Frame, Geometry, Item, Outcome, Picture, Uint8Array
 from pipeline.protocols import Model, Stage
-from pipeline.shadow import Shadow
-from pipeline.stream import Pictures, Stream
 from pipeline.timing import AGE, EPOCH, FRAME, PTS, Mark, new_trace
 
 _NONE: Final = np.empty((0, 0, 3), np.uint8)

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
 
-from pipeline.lineup import Lineup
-from pipeline.stream import Stream
+from pipeline.flow.lineup import Lineup
+from pipeline.flow.stream import Stream
 
 Readers = deque[tuple[Stream, Generator[None]]]
 """The streams that are open; a step of a generator reads and prepares one frame."""

@@ -12,11 +12,11 @@ from functools import partial
 
 from pipeline.complaints import Complaints
 from pipeline.events import StreamEvent
+from pipeline.flow.ordering import Joined, StreamOrder
+from pipeline.flow.outlet import Began, Delivery, Ended, Event, Notice
+from pipeline.flow.stream import TO_SINKS, Pictures, Stream
 from pipeline.frame import Detections, DropReason, Frame, Outcome, Result, StreamInfo, StreamKey
 from pipeline.ledger import Ledger
-from pipeline.ordering import Joined, StreamOrder
-from pipeline.outlet import Began, Delivery, Ended, Event, Notice
-from pipeline.stream import TO_SINKS, Pictures, Stream
 from pipeline.threads import Closed
 from pipeline.timing import Mark
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from pipeline.flow.stream import Stream
 from pipeline.frame import StreamKey
-from pipeline.stream import Stream
 
 
 class Roster:

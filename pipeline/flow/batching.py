@@ -6,10 +6,10 @@ will come, and then padded: the network sees one batch size from the first frame
 on how threads were scheduled. Without ``fixed`` (feeds) also when every stream that is delivering is present, or at the
 earliest deadline of those that wait: when the oldest item has waited for the least of ``max_wait_ns``, a quarter of the
 shortest measured frame interval, and what joining a batch saves by the measured times of batches
-(:mod:`pipeline.service`), or when a frame can only just be done within its stream's latency budget. While a second
+(:mod:`service`), or when a frame can only just be done within its stream's latency budget. While a second
 worker is free nothing is waited for: who comes next is served at once. A partial batch runs as a partial batch.
 
-**Who is in it.** Weighted fair shares, see :class:`pipeline.lanes.FairShare`. Frames that can be done within their
+**Who is in it.** Weighted fair shares, see :class:`lanes.FairShare`. Frames that can be done within their
 stream's bound of staleness no more go first of all: they are shed, and counted.
 
 A batch holds one input spec. With ``fixed``, the spec that fills a batch goes first, but the oldest item is passed over
@@ -29,9 +29,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
+from pipeline.flow.lanes import EVERY_FRAME, FairShare, Lane, Terms
+from pipeline.flow.service import ServiceTimes
 from pipeline.frame import Batch, InputSpec, Item, StreamKey
-from pipeline.lanes import EVERY_FRAME, FairShare, Lane, Terms
-from pipeline.service import ServiceTimes
 from pipeline.threads import Closed
 from pipeline.timing import SYSTEM, Clock
 

@@ -8,9 +8,9 @@
     follow (one)                 joins parts, restores each stream's order, publishes
     write (one per sink)         outlet -> sink
 
-The detector can be swapped meanwhile: each model has a scheduler and workers of its own (:mod:`pipeline.deployment`),
-and a reader changes from one model to the next between two frames (:mod:`pipeline.lineup`). A reader whose stream
-loses frames leaves the stages to the worker that takes the frame (:mod:`pipeline.preparing`).
+The detector can be swapped meanwhile: each model has a scheduler and workers of its own (:mod:`deployment`),
+and a reader changes from one model to the next between two frames (:mod:`lineup`). A reader whose stream
+loses frames leaves the stages to the worker that takes the frame (:mod:`preparing`).
 
 Every frame that a reader keeps gets the stream's next sequence number and ends in exactly one outcome: detections,
 nobody looked, or dropped for a reason. Stopping flows the way frames flow: readers end their lanes, the scheduler sends
@@ -28,21 +28,21 @@ from dataclasses import replace
 from functools import partial
 
 from pipeline.complaints import Complaints
-from pipeline.deployment import Deployment
 from pipeline.errors import ModelHung, PipelineError, SourceError
-from pipeline.inference import UnderWay
+from pipeline.flow.deployment import Deployment
+from pipeline.flow.inference import UnderWay
+from pipeline.flow.lineup import Lineup
+from pipeline.flow.outlet import Event, Outlet, open_all
+from pipeline.flow.preparing import Preparer
+from pipeline.flow.publishing import Closing, Inbound, Opened, Publisher, tell
+from pipeline.flow.roster import Roster
+from pipeline.flow.stream import FlowOptions, Pictures, Stream
+from pipeline.flow.turns import Drive, Readers, take_turns
 from pipeline.ledger import Ledger
-from pipeline.lineup import Lineup
 from pipeline.memory import BufferPool
-from pipeline.outlet import Event, Outlet, open_all
-from pipeline.preparing import Preparer
 from pipeline.protocols import Detector, Sink
-from pipeline.publishing import Closing, Inbound, Opened, Publisher, tell
-from pipeline.roster import Roster
-from pipeline.stream import FlowOptions, Pictures, Stream
 from pipeline.threads import Channel, Closed, Put, WorkerGroup
 from pipeline.timing import SYSTEM, Clock
-from pipeline.turns import Drive, Readers, take_turns
 
 log = logging.getLogger("pipeline")
 
@@ -52,8 +52,8 @@ class Pipeline:
 
     ``start``, then ``add`` streams, ``finish`` when no more will be added, and ``join``. ``run_inline`` drives the same
     bodies in the calling thread. ``ledger`` holds every count and time, also while running. ``pause(name, paused)``
-    holds a stream or lets it go on, ``wake()`` has cameras that turned us away tried again (:mod:`pipeline.roster`),
-    ``waiting()`` counts the frames in each lane, ``models`` swaps the detector (:mod:`pipeline.lineup`).
+    holds a stream or lets it go on, ``wake()`` has cameras that turned us away tried again (:mod:`roster`),
+    ``waiting()`` counts the frames in each lane, ``models`` swaps the detector (:mod:`lineup`).
     """
 
     def __init__(

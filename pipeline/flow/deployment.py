@@ -12,14 +12,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
+from pipeline.flow.batching import BatchScheduler
+from pipeline.flow.inference import BatchRunner
+from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Item, Outcome, StreamKey
-from pipeline.inference import BatchRunner
 from pipeline.ledger import Ledger
 from pipeline.memory import BufferPool, aligned
 from pipeline.protocols import Detector
-from pipeline.stream import FlowOptions, Stream
 from pipeline.threads import Channel, Put, WorkerGroup
 from pipeline.timing import Clock
 
@@ -32,10 +32,10 @@ class Deployment:
         options: ``batch_size``, ``fixed_batch``, ``max_wait_ms`` and ``workers`` are the model's.
         serve: what a worker does once it may.
         number: of the models of a run, from 1.
-        inline: there are no workers (:meth:`pipeline.flow.Pipeline.run_inline`).
+        inline: there are no workers (:meth:`Pipeline.run_inline`).
 
     Attributes:
-        spec, labels, buffers: see :class:`pipeline.stream.Model`.
+        spec, labels, buffers: see :class:`stream.Model`.
         threads: its workers.
         ended: set when the last worker has gone home and a model that was swapped out has been closed.
     """

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
 from pipeline.errors import InferenceError, StageError
 from pipeline.figures import count
+from pipeline.flow.batching import BatchScheduler
 from pipeline.frame import Batch, Detections, DropReason, Item, Outcome
 from pipeline.ledger import BatchRun, Ledger
 from pipeline.memory import BufferPool

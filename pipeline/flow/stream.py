@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.flow.lanes import EVERY_FRAME, Terms
 from pipeline.frame import Capture, DropReason, Result, StreamKey
-from pipeline.lanes import EVERY_FRAME, Terms
 from pipeline.ledger import StreamLedger
 from pipeline.protocols import Follower, Model, Source, Stage, Tap
 from pipeline.threads import Closed, Policy, StopFlag
