@@ -63,9 +63,9 @@ class Api:
         self._report = Fresh(lambda: None if (found := report()) is None else written(found), executor, _FRESH_S)
         self._trace = Fresh(trace, executor, _FRESH_S)
         self._executor = executor
-        self.upkeep = Upkeep(board, executor)
         self._each: dict[str, Fresh[bytes | None]] = {}
         self._overview = Fresh(partial(self._all_streams, token_needed), executor, _FRESH_S)
+        self.upkeep = Upkeep(board, executor, self._kept)
 
     async def live(self, request: Request) -> Response:
         """The process turns; says nothing more."""
@@ -153,6 +153,10 @@ class Api:
         board = self._board
         told = overview(board.ledger, board.facts(), board.waiting(), self._history, now_ns())
         return written({"token_needed": token_needed, **told})
+
+    def _kept(self) -> list[Fresh[Any]]:
+        """A trace of the last seconds is some megabytes: it is made for who asks for it."""
+        return [self._overview, self._report, *self._metrics.values(), *self._each.values()]
 
     def _figures_of(self, name: str) -> Fresh[bytes | None]:
         """For names that the ledger has: there are as many at most, whatever clients ask for."""

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 LONGEST_S: Final = 300.0
 """Who asks more rarely is not expected."""
+LOOKING_S: Final = 60.0
+"""Who asked so lately may ask again."""
 _STEADY: Final = 0.25
 """By how much of it two intervals may differ and still be one rhythm; by half of ``for_s`` in any case."""
 
@@ -19,10 +21,15 @@ _STEADY: Final = 0.25
 class Fresh(Generic[T]):
     """What ``make`` returned, made at most once in ``for_s``, however many ask.
 
-    Who asks within twice that time is given the last one at once, while the next one is made: of clients that ask
-    again and again nobody waits. Who asks later waits for a new one, but for clients that keep a rhythm (a scraper, a
-    dashboard): once two intervals were alike, the answer to the next request is made shortly before it is due. That
-    costs nothing more, since the request would have had it made, and one answer for each client that has gone away.
+    Who asks within three times that time is given the last one at once, while the next one is made: of clients that ask
+    again and again nobody waits. Two more may ask later without waiting:
+
+    - who keeps a rhythm (a scraper, a dashboard): once two intervals were alike, the answer to the next request is made
+      shortly before it is due. That costs nothing more, since the request would have had it made, and one answer for
+      each client that has gone away;
+    - who asks at odd times, within :data:`LOOKING_S` of the last: :meth:`keep`, which costs an answer each time.
+
+    Anybody else waits for a new one.
     """
 
     def __init__(self, make: Callable[[], T], executor: Executor | None, for_s: float) -> None:
@@ -43,9 +50,15 @@ class Fresh(Generic[T]):
         if self._made is not None and age_s < self._for_s:
             return self._made[0]
         making = self._begin()
-        if self._made is not None and age_s < 2 * self._for_s:
+        if self._made is not None and age_s < 3 * self._for_s:
             return self._made[0]
         return await asyncio.shield(making)  # others may wait for the same one
+
+    def keep(self) -> None:
+        """To be called every two times ``for_s`` at most: make a new one, if somebody who keeps no rhythm may ask."""
+        asked_s, expected = self._asked_s, self._due is not None
+        if asked_s is not None and not expected and asyncio.get_running_loop().time() - asked_s < LOOKING_S:
+            self._begin()
 
     def _expect_the_next(self, now_s: float) -> None:
         """Requests of one moment count as one."""

@@ -18,7 +18,7 @@ from pipeline.config.credentials import read_token
 from pipeline.config.outputs import ServerConfig
 from pipeline.errors import ConfigError, ServerError
 from pipeline.frame import Picture, Result
-from pipeline.threads import show_name
+from pipeline.threads import go_first, show_name
 from pipeline.timing import now_ns
 from pipeline.web.access import Access
 from pipeline.web.api import NO_OTHERS, Api
@@ -80,7 +80,7 @@ class WebServer:
         self._board = board
         self._history = History()
         # One thread makes answers and pictures: whoever looks on takes at most this much from the pipeline.
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="web:answer", initializer=show_name)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="web:answer", initializer=_begin)
         self.tap = LiveView(_draw, self._executor)
         self._api = api = Api(
             board,
@@ -134,7 +134,7 @@ class WebServer:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
-        show_name()
+        _begin()
         try:
             with asyncio.Runner(loop_factory=_Loop) as runner:
                 runner.run(self._serve())
@@ -165,6 +165,12 @@ class WebServer:
         while not self._server.should_exit:
             await asyncio.sleep(0.2)
         self.tap.close()
+
+
+def _begin() -> None:
+    """Of a thread: answers want two per cent of a core, and somebody waits for them beside a detector that takes all."""
+    show_name()
+    go_first()
 
 
 class _Loop(asyncio.SelectorEventLoop):

@@ -1,28 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""While somebody looks, the distributions are kept up: an answer has little left to take apart."""
+"""While somebody looks, distributions and answers are kept up: who asks next finds them made."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import Final
+from typing import Any, Final
 
 from pipeline.timing import now_ns
 from pipeline.web.board import Board
+from pipeline.web.fresh import LOOKING_S, Fresh
 
 EVERY_S: Final = 2.0
 """Less than :data:`pipeline.ledger.ledger.KEPT_UP_NS` by what a loaded machine may take longer."""
-LOOKING_S: Final = 60.0
-"""Who asked so lately may ask again."""
 
 
 class Upkeep:
-    """Takes apart what streams left behind, every :data:`EVERY_S` seconds, as long as somebody asked within
-    :data:`LOOKING_S`; nothing is done for nobody. For the server's loop only."""
+    """Takes apart what streams left behind and has the answers made that may be asked for, every :data:`EVERY_S`
+    seconds, as long as somebody asked within :data:`LOOKING_S`; nothing is done for nobody. For the server's loop only.
+    """
 
-    def __init__(self, board: Board, executor: Executor | None) -> None:
+    def __init__(self, board: Board, executor: Executor | None, answers: Callable[[], Iterable[Fresh[Any]]]) -> None:
+        """``answers``: those that are to be kept, all that there are at the time."""
         self._board = board
         self._executor = executor
+        self._answers = answers
         self._asked_s: float | None = None
 
     def asked(self) -> None:
@@ -35,5 +38,8 @@ class Upkeep:
         while True:
             await asyncio.sleep(EVERY_S)
             ledger = self._board.ledger
-            if ledger is not None and self._asked_s is not None and loop.time() - self._asked_s < LOOKING_S:
-                await loop.run_in_executor(self._executor, ledger.keep_up, now_ns())
+            if ledger is None or self._asked_s is None or loop.time() - self._asked_s >= LOOKING_S:
+                continue
+            await loop.run_in_executor(self._executor, ledger.keep_up, now_ns())
+            for answer in self._answers():
+                answer.keep()

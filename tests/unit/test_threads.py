@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -216,3 +219,36 @@ class TestWorkerGroup:
         assert group.join(0.01) == ["second"]
         hold.set()
         assert group.join(DEADLINE_S) == []
+
+
+GOES_FIRST = """
+import os, sys, threading
+from pipeline.threads import go_first
+
+if sys.argv[1] == "without":
+    os.setuid(65534)
+seen, before = [], os.getpriority(os.PRIO_PROCESS, 0)
+
+def work():
+    for _ in range(2):
+        go_first()
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) - before)
+
+def begun_by_it():
+    work()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+thread = threading.Thread(target=begun_by_it)
+thread.start()
+thread.join()
+print(*seen, os.getpriority(os.PRIO_PROCESS, 0) - before)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a right away takes having it")
+@pytest.mark.parametrize(("right", "told"), [("with", "-10 -10 -10 -10 0"), ("without", "0 0 0 0 0")])
+def test_a_thread_goes_first_where_that_is_allowed_and_only_it(right: str, told: str) -> None:
+    done = subprocess.run([sys.executable, "-c", GOES_FIRST, right], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == told

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.web.fresh import Fresh
+from pipeline.web.fresh import LOOKING_S, Fresh
 
 
 class Maker:
@@ -114,13 +114,55 @@ def test_who_asks_in_a_rhythm_finds_the_answer_made_shortly_before() -> None:
 
 def test_nothing_is_made_ahead_for_who_keeps_no_rhythm() -> None:
     async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
-        for number, pause_s in enumerate((0.0, 3.0, 9.0, 4.0, 30.0, 2.0), 1):
+        for number, pause_s in enumerate((0.0, 4.0, 9.0, 5.0, 30.0, 3.0), 1):
             advance(pause_s)
             await turn()
             assert await fresh.get() == number
         advance(1000)
         await turn()
         assert maker.made == 6
+
+    played(story)
+
+
+def test_for_who_asks_at_odd_times_answers_are_kept_for_a_minute() -> None:
+    async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
+        fresh.keep()
+        await turn()
+        assert maker.made == 0, "nobody ever asked"
+        assert await fresh.get() == 1
+        for number in range(2, 31):
+            advance(2)
+            fresh.keep()
+            await until_made(fresh)
+            assert maker.made == number
+        maker.may.clear()
+        assert await fresh.get() == 30, "nobody waits"
+        advance(2)
+        fresh.keep()
+        advance(0.5)
+        assert await fresh.get() == 30, "nor while the next one is made"
+        maker.may.set()
+        await until_made(fresh)
+        advance(LOOKING_S + 1)
+        fresh.keep()
+        await turn()
+        assert maker.made == 31, "that was too long ago"
+        assert await fresh.get() == 32
+
+    played(story)
+
+
+def test_who_is_expected_needs_nothing_kept() -> None:
+    async def story(maker: Maker, fresh: Fresh[int], advance: Callable[[float], None]) -> None:
+        for pause_s in (0.0, 15.0, 15.0):
+            advance(pause_s)
+            await fresh.get()
+        for _ in range(5):
+            advance(2)
+            fresh.keep()
+            await turn()
+        assert maker.made == 3
 
     played(story)
 
@@ -136,7 +178,7 @@ def test_a_fault_is_told_to_those_who_wait_and_tried_again() -> None:
         maker.fails = True
         assert await fresh.get() == 1, "nobody waited for the one that failed"
         await until_made(fresh)
-        advance(1)
+        advance(2)
         with pytest.raises(OSError, match="out of order"):
             await fresh.get()
 

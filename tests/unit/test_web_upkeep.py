@@ -15,6 +15,7 @@ from pipeline.timing import Mark, new_trace, now_ns
 from pipeline.web import upkeep
 from pipeline.web.board import Board
 from pipeline.web.describe import overview
+from pipeline.web.fresh import Fresh
 from pipeline.web.history import History
 
 MS = 1_000_000
@@ -55,7 +56,9 @@ def test_only_while_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def story() -> None:
         books = Books()
-        keeper = upkeep.Upkeep(cast(Board, books), None)
+        made: list[int] = []
+        answer = Fresh(lambda: made.append(1), None, 0.0)
+        keeper = upkeep.Upkeep(cast(Board, books), None, lambda: [answer])
         task = asyncio.create_task(keeper.run())
         books.finish(now_ns())
         await until(lambda: books.looks >= 5)
@@ -64,6 +67,9 @@ def test_only_while_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
         await until(lambda: books.account.times.frames == 1)
         books.finish(now_ns())
         await until(lambda: books.account.times.frames == 2)
+        assert not made, "nobody asked for this one"
+        await answer.get()
+        await until(lambda: len(made) >= 3)
         monkeypatch.setattr(upkeep, "LOOKING_S", 0.0)  # that was too long ago
         looks = books.looks
         await until(lambda: books.looks >= looks + 2)  # one round may have been under way
