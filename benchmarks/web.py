@@ -9,11 +9,12 @@ test patterns, once for each case:
 
 In each case the answers are verified first: all streams are there, what ``/metrics`` counts lies between what
 ``/api/streams`` counts before and after, and under ``loaded`` what is offered is processed. Then another process asks:
-rate 0 is for each route that has figures after pauses of no rhythm, so that each answer has to be made for it, and for
-long enough for a 99th percentile; other rates are for one route after the other, as scrapers and dashboards ask. Then a
-headless Chromium opens the dashboard, without and with the live view, and closes it again, in turn. The kernel knows
-the server's threads by name, so their CPU time is exact, also while the detector takes all that is left. Beside it
-stands the CPU time of the whole process, whose difference means something only where the detector is not saturated.
+at odd times each route that has figures, after pauses of no rhythm and for long enough for a 99th percentile; with
+``--first``, each of them after more than a minute in which nobody asked anything, so that the answer has to be made;
+other rates are for one route after the other, as scrapers and dashboards ask. Then a headless Chromium opens the
+dashboard, without and with the live view, and closes it again, in turn. The kernel knows the server's threads by name,
+so their CPU time is exact, also while the detector takes all that is left. Beside it stands the CPU time of the whole
+process, whose difference means something only where the detector is not saturated.
 
     python -m benchmarks.web [--streams 8] [--fps 15] [--only loaded saturated] [--cold 300] [--rates 4 35]
 """
@@ -181,7 +182,7 @@ def _mean(told: list[dict[str, float]]) -> dict[str, float]:
 
 def show(rate: float, took: dict[str, list[float]]) -> None:
     """A line per route."""
-    how = f"{rate:g} requests/s" if rate else "at odd times"
+    how = f"{rate:g} requests/s" if rate > 0 else "after a minute" if rate else "at odd times"
     print(f"{how:18}{'asked':>7}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
     for route, times in (*took.items(), ("all", [each for times_ in took.values() for each in times_])):
         p50, p99 = np.percentile(times, (50, 99))
@@ -200,8 +201,13 @@ def case(name: str, fps: float, options: argparse.Namespace, folder: Path) -> No
         print(f"\n{name}: {options.streams} streams, {offered:.1f} frames/s offered, {results:.1f} results/s, ", end="")
         print(f"{cores:.2f} cores in use; answers agree", flush=True)
         assert name != "loaded" or kept >= SERVED, f"it cannot serve what is offered: {1 - kept:.0%} lost"
-        for rate in (0.0, *options.rates):
-            show(rate, asked_elsewhere(host, options.seconds if rate else options.cold, rate))
+        for rate, seconds in (
+            (0.0, options.cold),
+            (-1.0, options.first),
+            *((r, options.seconds) for r in options.rates),
+        ):
+            if seconds:
+                show(rate, asked_elsewhere(host, seconds, rate))
         if options.rounds and shutil.which("chromium"):
             looks = dashboard(pid, host, options.streams, options.rounds, options.look)
             print(f"{'who looks':18}{'server, % of a core':>20}{'whole process':>15}")
@@ -218,6 +224,7 @@ def main() -> None:
     parser.add_argument("--capacity", type=float, help="frames per second, in the place of a measurement")
     parser.add_argument("--unpaced", type=float, default=8.0, help="seconds for the capacity, 10 at most")
     parser.add_argument("--cold", type=float, default=300.0, help="seconds of asking at odd times: 100 answers a route")
+    parser.add_argument("--first", type=float, default=0.0, help="seconds of asking once a minute, for all routes 250")
     parser.add_argument("--seconds", type=float, default=30.0, help="of asking, at each rate")
     parser.add_argument("--rates", type=float, nargs="*", default=[4.0, 35.0], metavar="N", help="requests a second")
     parser.add_argument("--rounds", type=int, default=2, help="of looking, 0: no browser")

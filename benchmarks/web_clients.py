@@ -13,9 +13,13 @@ import subprocess
 import sys
 import time
 
+from pipeline.web.fresh import LOOKING_S
+
 FIGURES = ("/api/streams", "/api/streams/s0", "/api/report", "/metrics")
 PAUSES_S = (2.1, 2.9, 3.9)
-"""Longer than an answer is kept; no two are so much alike that they would be taken for a rhythm."""
+"""Longer than an answer counts as new; no two are so much alike that they would be taken for a rhythm."""
+SILENCE_S = LOOKING_S + 3.0
+"""After which nothing is kept for anybody."""
 ROUTES = ("/live", "/ready", "/api/streams", "/api/streams/s0", "/api/report", "/metrics", "/")
 
 
@@ -66,8 +70,20 @@ def ask_at_odd_times(host: str, seconds: float) -> dict[str, list[float]]:
     return took
 
 
+def ask_after_silence(host: str, seconds: float) -> dict[str, list[float]]:
+    """Milliseconds of each answer of routes with figures, each route in its turn the only one in more than a minute."""
+    took: dict[str, list[float]] = {route: [] for route in FIGURES}
+    for number in range(max(len(FIGURES), round(seconds / SILENCE_S))):
+        time.sleep(SILENCE_S)
+        route, asked = FIGURES[number % len(FIGURES)], Asked(host)
+        since = time.perf_counter()
+        asked.get(route)
+        took[route].append((time.perf_counter() - since) * 1e3)
+    return took
+
+
 def asked_elsewhere(host: str, seconds: float, rate: float) -> dict[str, list[float]]:
-    """:func:`ask` in a process of its own; rate 0: :func:`ask_at_odd_times`."""
+    """:func:`ask` in a process of its own; rate 0: :func:`ask_at_odd_times`, -1: :func:`ask_after_silence`."""
     command = [sys.executable, "-m", "benchmarks.web_clients", host, str(seconds), str(rate)]
     told: dict[str, list[float]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return told
@@ -75,4 +91,7 @@ def asked_elsewhere(host: str, seconds: float, rate: float) -> dict[str, list[fl
 
 if __name__ == "__main__":
     host, seconds, rate = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
-    print(json.dumps(ask(host, seconds, rate) if rate else ask_at_odd_times(host, seconds)))
+    if rate > 0:
+        print(json.dumps(ask(host, seconds, rate)))
+    else:
+        print(json.dumps((ask_after_silence if rate else ask_at_odd_times)(host, seconds)))

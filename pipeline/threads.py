@@ -198,14 +198,16 @@ def show_name() -> None:
 def go_first() -> None:
     """Let this thread run before the others where it wants a core, if the system allows that; else it stays as it is.
 
-    For a thread that wants little and that somebody waits for. Linux gives each thread a nice value of its own; lowering
-    it takes ``CAP_SYS_NICE`` or a resource limit (``LimitNICE=`` of systemd, ``--ulimit nice=`` of Docker). Raising
-    everybody else's instead needs no right, but then any other program on the machine would go before all of them.
+    For a thread that wants little and that somebody waits for. On Linux each thread has a nice value of its own; to
+    lower it takes ``CAP_SYS_NICE`` or a resource limit (``LimitNICE=`` of systemd, ``--ulimit nice=`` of Docker). To
+    raise everybody else's needs no right, but then any other program on the machine would go before all of them.
     """
     if sys.platform == "linux":
         with suppress(OSError):
-            own = os.getpriority(os.PRIO_PROCESS, os.getpid())  # the process's, which threads may have been started with
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own - FIRST)
+            usual = os.getpriority(
+                os.PRIO_PROCESS, os.getpid()
+            )  # the main thread's; a thread that goes first has its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), usual - FIRST)
 
 
 class WorkerGroup:

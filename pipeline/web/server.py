@@ -168,7 +168,7 @@ class WebServer:
 
 
 def _begin() -> None:
-    """Of a thread: answers want two per cent of a core, and somebody waits for them beside a detector that takes all."""
+    """Of each thread: answers want little of a core, and somebody waits for them beside a detector that takes all."""
     show_name()
     go_first()
 
