@@ -46,17 +46,16 @@ def play(request: pytest.FixtureRequest) -> Play:
         **options: Any,
     ) -> dict[str, Any]:
         account = StreamLedger("gate", budget_ns=budget_ns)
+        written = sinks or [ListSink("jsonl")]
 
         def script() -> Iterator[float]:
             for number in range(FRAMES):
-                if number in (FAULTY, FAULTY + 1):  # alone, so that it holds few others up
-                    until(lambda: account.processed == number)  # noqa: B023 - called here
+                if number in (FAULTY, FAULTY + 1):  # alone, so that it holds no other up
+                    until(lambda: all(len(sink.results) == number for sink in written))  # noqa: B023 - called here
                 yield number / 25
 
         stream = Stream(source(script(), clock=clock), [stage or CopyStage()], account, **options)
-        pipeline = Pipeline(
-            detector or FakeDetector(), sinks or [ListSink("jsonl")], FlowOptions(batch_size=1), clock=clock
-        )
+        pipeline = Pipeline(detector or FakeDetector(), written, FlowOptions(batch_size=1), clock=clock)
         if request.param == "inline":
             pipeline.run_inline([stream])
         else:
