@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 MINUTES ?= 5
+# Processes that the tests are shared among: half of what a test does is waiting, so one more than two cores.
+JOBS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -31,10 +34,10 @@ demo: $(READY) ## replay sample_videos/ with the built-in people detector into r
 	$(BIN)/pipeline replay sample_videos --model builtin:people --save jsonl,video --out runs/demo
 
 test: $(READY) ## the fast test suite (under 5 minutes)
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: $(READY) ## every test, the slow ones too
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 faults: $(READY) ## faults injected for real, the slow ones too (about 10 minutes)
 	$(BIN)/python -m pytest -n 2 tests/faults
