@@ -89,9 +89,9 @@ def tuned(model: ModelConfig, *, batch: int | str, workers: int | str) -> Tuned 
     return found
 
 
-def tuned_facts(tuned: Tuned | None) -> dict[str, Any]:
-    """For the model's section of a report: which measured choice changed what."""
-    return {"tuned": None if tuned is None else tuned.as_dict()}
+def tuned_facts(model: ModelConfig, tuned: Tuned | None) -> dict[str, Any]:
+    """For the model's section of a report: whether a measured choice was to be used, and which one changed what."""
+    return {"use_tuned": model.tuned, "tuned": None if tuned is None else tuned.as_dict()}
 
 
 def batch_size(wanted: int | str, tuned: Tuned | None, usual: int) -> int:

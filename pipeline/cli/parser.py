@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         self._examples = examples
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The options; raises CommandLineError where they are wrong."""
+        """The options, and as ``words`` what was given; raises CommandLineError where they are wrong."""
         common = self.add_argument_group("common options")
         common.add_argument("-h", "--help", action="help", help="this text")
         common.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -42,6 +42,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unknown option {name}{did_you_mean(name, known)}")
         if unknown:
             self.error(f"one argument too many: {unknown[0]}")
+        namespace.words = list(arguments)
         return namespace
 
     def format_help(self) -> str:

@@ -126,7 +126,7 @@ def _plan(options: argparse.Namespace, config: Config) -> tuple[dict[str, Any], 
     stop = StopFlag()
     with ExitStack() as stack:
         stack.callback(stop.set)
-        plan = make_plan(config, asked, stop, steps(options, stack, "opening the sources"))
+        plan = make_plan(config, asked, stop, steps(options, stack, "opening the sources", everywhere=True))
     report = as_dict(plan, str(options.config))
     return report, report["verdict"]["exit_code"]
 

@@ -119,7 +119,9 @@ def overall(ledger: Ledger, accounts: Sequence[StreamLedger], streams: int, limi
     done = sum(account.decoded - account.in_flight for account in accounts)
     ended = sum(account.state in ENDED for account in accounts)
     lost = sum(account.dropped.total() for account in accounts)
+    failed = sum(account.state == "failed" for account in accounts)
     parts = [f"{ended}/{streams} streams"] if streams > 1 else []
+    parts += [f"{failed} failed"] if failed else []
     parts += [count(frames, "frame"), f"{rate(frames / elapsed_s)} fps" if elapsed_s > 0 else "", duration(elapsed_s)]
     if lost:
         parts.append(f"{lost:,} dropped")

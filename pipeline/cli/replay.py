@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser, comma_separated, folder, fraction, one_of, positive, several_of, whole_number
+from pipeline.cli.resuming import how_to_go_on
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json_report, print_report, warn_of_passwords
+from pipeline.cli.telling import print_json_report, print_lines, print_report, warn_of_passwords
 from pipeline.cli.tracing import Tracing
 from pipeline.cli.tracing import add_options as add_trace_options
 
@@ -134,7 +136,8 @@ def run(options: argparse.Namespace) -> int:
     level = logging.CRITICAL if options.quiet else logging.WARNING
     if not options.quiet:
         warn_of_passwords(options.source)
-    with logging_to_stderr(level, debug=options.debug), output_folder(options.out) as out:
+    logged = logging_to_stderr(level, debug=options.debug, reported=not options.json)
+    with logged, output_folder(options.out) as out:
         return _replay(options, out, Tracing(options))
 
 
@@ -159,9 +162,9 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
         replay.stop()
         if not options.quiet:
             with suppress(OSError, ValueError):  # nobody may be listening any more
-                print(
-                    "pipeline: stopping; what is under way is finished. Once more to give up at once.", file=sys.stderr
-                )
+                again = "Ctrl-C again" if requests.received == signal.SIGINT else "a second signal"
+                told = f"stopping: finishing the frames already read; {again} quits at once and drops them"
+                print_lines([f"pipeline: {told}"], sys.stderr)
 
     showing = progress(
         ledger,
@@ -175,7 +178,7 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
         with showing:
             try:
                 replay.prepare()
-                tracing.begin_replay(replay.ledger, str(replay.facts()["model"]["device"]))
+                tracing.begin_replay(replay.ledger, str(replay.facts()["model"].get("device", "")))
                 save_so_far(replay, out)  # from here on every file that appears is accounted for
                 requests.heed()
                 replay.begin()
@@ -205,6 +208,8 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
             print(f"pipeline: {failure}", file=sys.stderr)
         requests.release()
         _tell(options, report, files)
+        if requests.received is not None and not options.quiet:
+            print_lines(how_to_go_on(options, report, out), sys.stderr)
     stopped = any(stream["state"] == "stopped" for stream in report["streams"].values())
     if requests.received is not None and (stopped or requests.aborted):
         code = 128 + requests.received

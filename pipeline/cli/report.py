@@ -67,7 +67,7 @@ def _tell(options: argparse.Namespace, name: str, report: dict[str, Any]) -> int
     if options.json:
         print_json_report(report)
     elif not options.quiet:
-        print_report(report, files)
+        print_report(report, files, details=True)
     return code
 
 

@@ -48,16 +48,18 @@ def print_json_report(report: Mapping[str, Any]) -> None:
     sys.stdout.buffer.flush()
 
 
-def print_report(report: Mapping[str, Any], files: Sequence[Path], *, to_stderr: bool = False) -> None:
-    """The tables of a run, what went wrong, and where the outputs are."""
+def print_report(
+    report: Mapping[str, Any], files: Sequence[Path], *, to_stderr: bool = False, details: bool = False
+) -> None:
+    """The tables of a run, what went wrong, and where the outputs are: a screen, or with ``details`` all there is."""
     from rich.console import Console
 
     from pipeline.report.text import ending, tables
 
     console = Console(stderr=to_stderr, highlight=False, emoji=False)
-    for part in tables(report, console.width):
+    for part in tables(report, console.width, details=details):
         console.print(part)
-    for line in ending(report, files):
+    for line in ending(report, files, details=details):
         say(console, line)
 
 

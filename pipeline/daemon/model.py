@@ -79,5 +79,5 @@ def load(wanted: Wanted) -> Loaded:
     return Loaded(
         detector,
         FlowOptions(batch_size=size, fixed_batch=False, max_wait_ms=batch.max_wait_ms, workers=workers),
-        facts | {"max_batch": size, "workers": workers} | build.tuned_facts(tuned),
+        facts | {"max_batch": size, "workers": workers} | build.tuned_facts(model, tuned),
     )

@@ -332,7 +332,7 @@ class Daemon:
             if self._board.leaving:
                 return self._leave(128 + self._signals[1])
             if self._signals and stopped_ns is None:
-                log.info("%s: stopping; once more to leave at once", signal.Signals(self._signals[0]).name)
+                log.info("%s: stopping; a second one quits at once", signal.Signals(self._signals[0]).name)
                 self._notify.stopping()
                 self._board.stopping = True
                 swapper.stop()

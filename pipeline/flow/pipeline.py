@@ -160,7 +160,7 @@ class Pipeline:
         except SourceError as error:
             if not stream.ended:
                 account.failed(str(error), error.cause)
-                log.error("%s: %s", account.name, error, extra={"stream": account.name})
+                log.error("%s: %s", account.name, error, extra={"stream": account.name, "in_report": True})
         except Closed:
             if not stream.ended:
                 account.ended(None, at_limit=False, asked=True)

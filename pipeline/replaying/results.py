@@ -39,6 +39,8 @@ def replay(sources: Sequence[str | Path] | str | Path, **options: Any) -> Iterat
 
 def _results(run: Replay, collector: _Collector) -> Iterator[Result]:
     run.start()
+    if run.over:
+        collector.close()
     try:
         with suppress(Closed):
             while True:

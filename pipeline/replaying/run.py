@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.config import Config
 from pipeline.cores import allowed_cores
-from pipeline.naming import resolve
+from pipeline.naming import resolve, shown
 from pipeline.replaying import earlier
 from pipeline.replaying.options import ReplayOptions, sections
-from pipeline.sources import local_path
+from pipeline.replaying.unusable import accounts_of_nothing
+from pipeline.sources import local_path, none_readable
 from pipeline.timing import now_ns
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Replay:
         inline: everything happens in the thread that calls :meth:`begin`.
         streams: names of all streams in order, those that ``resume`` skips included.
         ledger: counts and times, once started.
+        over: it ended before it began, since no source can be opened.
     """
 
     _run_id: str | None = None  # of results of feeds
@@ -61,8 +63,9 @@ class Replay:
         self._extra_sinks = extra_sinks
         self._pipeline: Pipeline | None = None
         self._model_info: dict[str, Any] = {}
-        self._startup_s: dict[str, float] = {}
+        self._startup_s = dict.fromkeys(("import", "load", "probe", "warm"), 0.0)
         self._parallel = 1
+        self.over = False
         self.ledger: Ledger
 
     def refuse_foreign(self) -> None:
@@ -83,8 +86,12 @@ class Replay:
 
         What an earlier replay wrote into the same folder is removed as soon as the model is known to be good.
 
+        Where no source can be opened, there is nothing to load a model for: the streams have failed then.
+
         Raises ModelLoadError, ConfigError (a value that the model refuses), UsageError or SinkError.
         """
+        if self._ended_before_it_began():
+            return
         begun_ns = now_ns()
         import torch  # noqa: F401 - it is most of a cold start
 
@@ -101,7 +108,7 @@ class Replay:
         batch_size = min(build.batch_size(wanted_batch, tuned, usual), detector.max_batch)
         workers = 1 if self.options.inline else build.workers(wanted, info["device"], tuned)
         self._parallel = self.options.parallel or max(4, 2 * allowed_cores())
-        self._model_info = info | {"max_batch": batch_size, "workers": workers} | build.tuned_facts(tuned)
+        self._model_info = info | {"max_batch": batch_size, "workers": workers} | build.tuned_facts(self._model, tuned)
 
         sinks: list[Sink] = list(self._extra_sinks)
         if self.out is not None:
@@ -121,6 +128,19 @@ class Replay:
             "warm": (now_ns() - loaded_ns) / 1e9,
         }
 
+    def _ended_before_it_began(self) -> bool:
+        to_do = {name: path for name, path in self._files.items() if name not in self.resumed}
+        if to_do.keys() != self._sources.keys() - self.resumed.keys():
+            return False  # a look at what is no file has its price, or there are only feeds
+        faults = none_readable(to_do, self._settings.max_pixels, self._settings.codecs)
+        if not faults:
+            return False
+        if self.out is not None and not self.options.resume:
+            earlier.clear(self.out, self._files.values())
+        self.ledger = accounts_of_nothing(faults, self._missing, {name: shown(self._sources[name]) for name in faults})
+        self.over = True
+        return True
+
     def _flow(self, detector: Detector, sinks: Sequence[Sink], batch_size: int, workers: int) -> Pipeline:
         from pipeline.flow import Pipeline
         from pipeline.flow.stream import FlowOptions
@@ -130,6 +150,8 @@ class Replay:
 
     def begin(self) -> None:
         """Open the sources. With ``inline`` it runs to the end here (and warms the model first)."""
+        if self.over:
+            return
         from pipeline import build
 
         assert self._pipeline is not None, "prepare() comes first"
@@ -150,6 +172,8 @@ class Replay:
 
         After ModelHung a thread is left in native code: let the process end by ``os._exit``, as the command does.
         """
+        if self.over:
+            return True
         assert self._pipeline is not None, "start() comes first"
         if self.inline or self._pipeline.join(timeout_s):
             return True

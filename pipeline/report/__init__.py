@@ -2,6 +2,7 @@
 """What a run was and how it went: ``report.json``, ``report.html`` and tables for the terminal."""
 
 from pipeline.report.compose import compose
+from pipeline.report.finding import Finding
 from pipeline.report.lives import names
 from pipeline.report.machine import describe_machine, peak_rss_mb
 from pipeline.report.perfetto import save_trace, trace

@@ -31,6 +31,9 @@ LATE: Final = 0.1
 """Of the frames so many were over their budget: likewise."""
 CORES_LEFT: Final = 0.8
 """Less than this of the cores was in use: another thread would find room."""
+SHORTEST_S: Final = 2.0
+FEWEST: Final = 20
+"""Of a run that was shorter, or had fewer frames, beginning and end are most: its shares say nothing."""
 STARVED: Final = 0.6
 """A network on the CPU takes about as much CPU time as its batches last. With less than this share of it, all other
 work of the program included, its threads waited for cores that somebody else had."""
@@ -46,7 +49,8 @@ class Share(NamedTuple):
 
 def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """``bottleneck`` of ``report.json``: ``{"kind", "share", "who", "shares", "text", "advice"}``; None where no frame
-    was processed. ``text`` and ``advice`` are for people, one line each; ``advice`` is None where all is well."""
+    was processed. ``text`` and ``advice`` are for people, one line each; ``advice`` is None where all is well, or the
+    run was too short to tell."""
     wall_s = report["wall_s"]
     streams = {name: each for name, each in report["streams"].items() if not each.get("resumed")}
     if not wall_s or not report["frames"]:
@@ -60,6 +64,8 @@ def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
     busiest = max(shares, key=lambda each: each.share)
     kind = "source" if _waits_for_sources(streams, report["sinks"], busiest) else busiest.kind
     text, advice = _verdict(kind, busiest, report, streams)
+    if wall_s < SHORTEST_S or report["frames"] < FEWEST:
+        text, advice = "too short a run to tell what limited it", None
     return {
         "kind": kind,
         "share": round(busiest.share, 4),
@@ -178,7 +184,7 @@ def _for_network(report: Mapping[str, Any]) -> str:
     cores, workers = report["machine"].get("cores") or 1, model.get("workers") or 1
     if model.get("device") == "cpu" and workers < cores and _has_cores_left(report):
         return f"{_option(report, '--workers', 'batch.workers:')} {cores}, as many as there are cores"
-    if model.get("path") and not model.get("tuned"):
+    if model.get("path") and not model.get("tuned") and model.get("use_tuned", True):
         return f"`pipeline model tune {model['path']}`, once"
     return f"a smaller model.input, or a lower {_option(report, '--fps', 'fps')}"
 

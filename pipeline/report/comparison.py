@@ -21,8 +21,10 @@ RUN_FIGURES: Final = (
     "peak_rss_mb",
 )
 _SETTINGS: Final = ("machine", "model", "options")
-_INDIFFERENT: Final = frozenset({"verdict", "swaps", "swaps_by_outcome", "nonfinite_rows", "nonfinite_frames"})
-"""What a run found out about its model, not what it was told to do."""
+_INDIFFERENT: Final = frozenset(
+    {"verdict", "swaps", "swaps_by_outcome", "nonfinite_rows", "nonfinite_frames", "use_tuned"}
+)
+"""What a run found out about its model, not what it was told to do; and what ``tuned`` tells better."""
 
 _OF_THE_FILE: Final = ("model.sha256", "model.format", "model.adapter", "model.input", "model.input_spec", "model.trim")
 """What comes with another model file, unless the run's own options say otherwise."""
@@ -31,13 +33,14 @@ Report = Mapping[str, Any]
 
 
 def compare(reports: Sequence[tuple[str, Report]]) -> dict[str, Any]:
-    """``{"runs", "differences", "only_in", "total", "streams"}``.
+    """``{"runs", "differences", "only_in", "paired", "total", "streams"}``.
 
     Args:
         reports: two or more, each with the name of its folder; the others are compared with the first.
 
     ``runs`` has a document per run; ``differences``: settings (key, and a value per run) that were not the same in all;
-    ``only_in``: streams that not all runs had, with the numbers of those that did; ``total`` and each of ``streams``:
+    ``only_in``: streams that not all runs had, with the numbers of those that did; ``paired``: whether each run had one
+    stream, of another name, and those are compared (as ``lobby / gate``); ``total`` and each of ``streams``:
     ``{series: [per run {"count", *FIGURES, "ratio": {figure: to the first}, "likeness"} or None]}``, of stages, of
     places of waiting behind ``queue``, and ``end_to_end`` at last. ``likeness`` is None for the first run and where a
     report holds no distributions, as those of earlier versions.
@@ -45,16 +48,22 @@ def compare(reports: Sequence[tuple[str, Report]]) -> dict[str, Any]:
     whole = [report for _, report in reports]
     shared = [name for name in whole[0]["streams"] if all(name in report["streams"] for report in whole)]
     everywhere = dict.fromkeys(name for report in whole for name in report["streams"])
+    paired = not shared and all(len(report["streams"]) == 1 for report in whole)
+    streams = {name: [report["streams"][name] for report in whole] for name in shared}
+    if paired:
+        names, only = zip(*(next(iter(report["streams"].items())) for report in whole), strict=True)
+        streams = {" / ".join(dict.fromkeys(names)): list(only)}
     return {
         "runs": [_run(name, report, whole[0]) for name, report in reports],
         "differences": _differences(whole),
         "only_in": {
             name: [number for number, report in enumerate(whole) if name in report["streams"]]
             for name in everywhere
-            if name not in shared
+            if name not in shared and not paired
         },
+        "paired": paired,
         "total": _parts([report["total"] for report in whole]),
-        "streams": {name: _parts([report["streams"][name] for report in whole]) for name in shared},
+        "streams": {name: _parts(parts) for name, parts in streams.items()},
     }
 
 

@@ -14,6 +14,7 @@ from pipeline.report.charts import batches
 from pipeline.report.document import document, no_pictures
 from pipeline.report.limits import limit_panel
 from pipeline.report.lives import names
+from pipeline.report.losses import reasons
 from pipeline.report.markup import (
     facts,
     jitter_table,
@@ -26,7 +27,7 @@ from pipeline.report.markup import (
 )
 from pipeline.report.model import model_panel
 from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
-from pipeline.report.verdict import findings, reasons, verdict
+from pipeline.report.verdict import findings, verdict
 
 _LEGEND = (
     "A stage is the time that a frame itself spent there, so the stages of a frame add up to its end-to-end time: "

@@ -39,12 +39,20 @@ def comparison(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     for key, values in found["differences"].items():
         shown = ", ".join(f"{letter} {_short(value)}" for letter, value in zip(ascii_uppercase, values, strict=False))
         yield Text(f"not alike: {key}: {shown}", style="yellow")
-    if missing := _only_in(found["only_in"]):
+    streams = found["streams"]
+    if found["paired"]:
+        yield Text(f"one stream each, compared though their names differ: {next(iter(streams))}", style="yellow")
+    elif not streams:
+        yield Text("no stream in common (streams are paired by name), so only the whole runs are compared:")
+        yield from (Text(f"  {letter} has {names}", style="yellow") for letter, names in _by_run(found["only_in"]))
+    elif missing := _only_in(found["only_in"]):
         yield Text(f"not in all runs, and not compared: {missing}", style="yellow")
     yield Text()
     yield _runs_table(runs)
     yield Text()
-    streams = found["streams"]
+    if empty := [letter for letter, run in zip(ascii_uppercase, runs, strict=False) if not run["frames"]]:
+        yield Text(f"no frame was processed in {' and '.join(empty)}: there are no times to compare", style="yellow")
+        return
     yield _parts_table("all, ms" if len(streams) != 1 else "stages, ms", found["total"])
     if 1 < len(streams) <= WHOLE_TABLES:
         for name, parts in streams.items():
@@ -125,6 +133,12 @@ def _ratio(value: float | None) -> str:
 def _short(value: Any) -> str:
     text = in_words(value) or "none"
     return text if len(text) <= 40 else f"{text[:39]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _by_run(found: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, str]]:
+    """Each run's letter and streams."""
+    for number in sorted({number for runs in found.values() for number in runs}):
+        yield ascii_uppercase[number], listed([name for name, runs in found.items() if number in runs], 12)
 
 
 def _only_in(found: Mapping[str, Sequence[int]]) -> str:

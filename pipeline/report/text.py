@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report as tables for a terminal of 80 columns, and its end in a few lines."""
+"""The report as tables for a terminal of 80 columns, and its end in a few lines.
+
+The two fit on a screen of some 24 lines, for one stream as for a hundred: the stages of each are in report.html, and in
+what ``pipeline report`` shows.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +20,17 @@ from rich.text import Text
 
 from pipeline.figures import NOTHING, aligned, count, duration, milliseconds, rate
 from pipeline.report import lives
-from pipeline.report.verdict import detections, dropped, findings, reasons
+from pipeline.report.verdict import detections, findings
 
 WHOLE_TABLES = 4
-"""Of up to so many streams each has a table of its stages; of more, a row."""
-EVERY_STREAM = 12
+"""With ``details``, of up to so many streams each has a table of its stages; of more, a row."""
+EVERY_STREAM = 6
 """Up to so many streams have a row each, in their order."""
-SLOWEST = 10
+SLOWEST = 5
 """Of more streams only so many have a row: those with the greatest end-to-end p95."""
+EVERY_DETAIL = 12
+SLOWEST_DETAILS = 10
+"""The same, with ``details``."""
 
 IDLE_MS = 0.1
 """A ``follow`` below it has no line: without a tracker it hands results on."""
@@ -32,23 +40,24 @@ _SHORT = {"preprocess": "prep", "postprocess": "post"}
 _STYLES = {"finished": "green", "failed": "bold red", "truncated": "yellow", "stopped": "yellow", "down": "bold red"}
 _FINDING_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 _NAME = 20
-_SHOWN_FINDINGS = 12
-_SHOWN_FILES = 12
+_SHOWN_FINDINGS = 5
+_SHOWN_FILES = 4
 
 
-def tables(report: Mapping[str, Any], width: int = 80) -> Iterator[RenderableType]:
-    """A row per stream, then where its time went, then the stages of all together; report.html has every figure.
+def tables(report: Mapping[str, Any], width: int = 80, *, details: bool = False) -> Iterator[RenderableType]:
+    """A row per stream, then the stages of all together; report.html has every figure.
 
     Args:
         report: see :func:`pipeline.report.compose`.
         width: columns of the terminal; what is over 80 goes to the names.
+        details: more streams, and where the time of each went, on as many lines as that takes.
     """
     streams = report["streams"]
     shown = dict(streams)
-    if len(streams) > EVERY_STREAM:
-        shown = dict(sorted(streams.items(), key=_slowness, reverse=True)[:SLOWEST])
-        title = f"the {SLOWEST} slowest of {len(streams)} streams, by end-to-end p95 (report.html has all)"
-        yield Text(title, style="bold")
+    every, slowest = (EVERY_DETAIL, SLOWEST_DETAILS) if details else (EVERY_STREAM, SLOWEST)
+    if len(streams) > every:
+        shown = dict(sorted(streams.items(), key=_slowness, reverse=True)[:slowest])
+        yield Text(f"the {slowest} slowest of {len(streams)} streams, by end-to-end p95", style="bold")
     longest = max((cell_len(name) for name in shown), default=0)
     names = min(max(_NAME, longest + len(", ms ")), max(_NAME, _NAME + width - 80))
     if shown:
@@ -57,40 +66,56 @@ def tables(report: Mapping[str, Any], width: int = 80) -> Iterator[RenderableTyp
     total = report["total"]
     if not total.get("end_to_end"):
         return
-    timed = {name: stream for name, stream in shown.items() if stream.get("end_to_end")}
-    if 1 < len(streams) <= WHOLE_TABLES:
-        for name, stream in timed.items():
-            yield _stage_table(stream, f"{name}, ms", names)
-            yield Text()
-    elif timed and len(streams) > 1:
-        yield _share_table(timed, [stage for stage, stats in _worth_a_line(total["stages"]).items() if stats], names)
-        yield Text()
-    several = len(lives.names(streams)) > 1
-    yield _stage_table(total, f"all {len(lives.names(streams)):,} streams, ms" if several else "stages, ms", names)
+    if details:
+        yield from _details({name: stream for name, stream in shown.items() if _timed(stream)}, total, names)
+    ran = len(lives.names(name for name, stream in streams.items() if _timed(stream)))
+    yield _stage_table(total, f"all {ran:,} streams, ms" if ran > 1 else "stages, ms", names)
     yield Text()
 
 
-def ending(report: Mapping[str, Any], files: Sequence[Path] = ()) -> Iterator[RenderableType]:
-    """The run in a line, what went wrong, and where the outputs are."""
+def _timed(stream: Mapping[str, Any]) -> bool:
+    """Whether this run has times of it."""
+    return bool(stream.get("end_to_end")) and not stream.get("resumed")
+
+
+def _details(timed: Mapping[str, Mapping[str, Any]], total: Mapping[str, Any], names: int) -> Iterator[RenderableType]:
+    """Where the time of each of several streams went."""
+    if 1 < len(timed) <= WHOLE_TABLES:
+        for name, stream in timed.items():
+            yield _stage_table(stream, f"{name}, ms", names)
+            yield Text()
+    elif len(timed) > 1:
+        yield _share_table(timed, [stage for stage, stats in _worth_a_line(total["stages"]).items() if stats], names)
+        yield Text()
+
+
+def ending(report: Mapping[str, Any], files: Sequence[Path] = (), *, details: bool = False) -> Iterator[RenderableType]:
+    """The run in a line, what went wrong, and where the outputs are; unless ``details`` were shown, where they are."""
     found = findings(report)
     for finding in found[:_SHOWN_FINDINGS]:
         yield Text(str(finding), style=_FINDING_STYLES[finding.severity])
     if len(found) > _SHOWN_FINDINGS:
-        yield Text(f"and {len(found) - _SHOWN_FINDINGS} more, see report.json", style="dim")
+        yield Text(f"and {len(found) - _SHOWN_FINDINGS} more{_where(files)}", style="dim")
     limited = report.get("bottleneck")
     if limited:
         yield Text(f"{limited['text']}{'; what would help: ' if limited['advice'] else ''}{limited['advice'] or ''}")
     yield Text(_summary(report), style="bold")
-    lost = dropped(report)
-    if lost:
-        yield Text(f"{count(lost.total(), 'frame')} dropped: {reasons(lost)}")
     compared = (report.get("arrivals") or {}).get("streams", {}).values()
     frames = sum(stream["frames"] for stream in compared)
     if frames:
         same = sum(stream["same"] for stream in compared)
         yield Text(f"{same:,} of {count(frames, 'frame')} decided as in the run that was recorded")
+    kept = next((file.parent for file in files if file.name == "report.json"), None)
+    if kept is not None and not details and sum(map(_timed, report["streams"].values())) > 1:
+        yield Text(f"the stages of each stream: pipeline report {shlex.quote(str(kept))}")
     if files:
         yield from (Text(line) for line in _places(files))
+
+
+def _where(files: Sequence[Path]) -> str:
+    """Where all of it stands."""
+    kept = next((file for file in files if file.name == "report.html"), None)
+    return ", see report.html" if kept is not None else "; --out DIR keeps a report that has all"
 
 
 def _summary(report: Mapping[str, Any]) -> str:
@@ -122,8 +147,9 @@ def _places(files: Sequence[Path]) -> Iterator[str]:
         names = [file.name for file in files if file.parent == folder]
         reports = [name for name in names if name.startswith("report.")]
         others = [name for name in names if name not in reports]
-        shown = others[:_SHOWN_FILES] + ([f"{len(others) - _SHOWN_FILES} more"] if len(others) > _SHOWN_FILES else [])
-        yield f"outputs in {folder}{os.sep}: {', '.join([*shown, *reports])}"
+        most = _SHOWN_FILES if len(others) > _SHOWN_FILES + 1 else len(others)
+        rest = [f"{len(others) - most:,} more"] if len(others) > most else []
+        yield f"outputs in {folder}{os.sep}: {', '.join([*others[:most], *rest, *reports])}"
 
 
 def _stream_table(streams: Mapping[str, Mapping[str, Any]], width: int) -> Table:

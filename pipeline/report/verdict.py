@@ -5,36 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.figures import count
-
-Severity = Literal["error", "warning", "note"]
+from pipeline.report.finding import Finding
+from pipeline.report.losses import about_frames, lost_to_errors, reasons
 
 MANY = 100
 """In so many frames of what is filmed there should be something."""
-
-# Reasons that mean that something broke; the others are what the user asked for or what a stop costs.
-_BROKEN = ("inference_error", "stage_error")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a reader of the report should know.
-
-    Attributes:
-        severity: ``error`` (results are missing), ``warning`` (perhaps), ``note``.
-        subject: the stream or sink that it is about; empty for the run.
-        text: what happened, one line.
-    """
-
-    severity: Severity
-    subject: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.text}" if self.subject else self.text
 
 
 def exit_code(report: Mapping[str, Any], strict: bool = False) -> int:
@@ -52,7 +30,7 @@ def exit_code(report: Mapping[str, Any], strict: bool = False) -> int:
     if not streams or failed == len(streams):
         return 1
     truncated = any(stream["state"] == "truncated" for stream in streams)
-    if strict and (truncated or any(_lost(stream) for stream in streams)):
+    if strict and (truncated or any(lost_to_errors(stream) for stream in streams)):
         return 1
     return 3 if failed or truncated else 0
 
@@ -85,8 +63,7 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
     found.extend(_about_stopped(report["streams"]))
     for name, stream in report["streams"].items():
         found.extend(_about_state(name, stream))
-    for name, stream in report["streams"].items():
-        found.extend(_about_frames(name, stream))
+    found.extend(about_frames(report["streams"]))
     found.extend(_about_detections(report["streams"].values()))
     weight = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda finding: weight[finding.severity])
@@ -104,11 +81,6 @@ def dropped(report: Mapping[str, Any]) -> Counter[str]:
 def detections(report: Mapping[str, Any]) -> int:
     """Detections of all streams of this run."""
     return sum(stream.get("detections", 0) for stream in report["streams"].values() if not stream.get("resumed"))
-
-
-def reasons(counts: Mapping[str, int]) -> str:
-    """``stale 12, overflow 3``: most frequent first."""
-    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _lost_data(sink: Mapping[str, Any]) -> bool:
@@ -179,30 +151,7 @@ def _about_stopped(streams: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     return [Finding("note", "", f"{count(len(well), 'stream')} stopped, after {frames} together")]
 
 
-def _about_frames(name: str, stream: Mapping[str, Any]) -> list[Finding]:
-    found = []
-    frames = stream["frames"]
-    if frames["dropped"]:
-        severity: Severity = "error" if _lost(stream) else "warning"
-        total = sum(frames["dropped"].values())
-        found.append(Finding(severity, name, f"{count(total, 'frame')} dropped ({reasons(frames['dropped'])})"))
-    if frames["decode_errors"]:
-        found.append(Finding("warning", name, f"{count(frames['decode_errors'], 'packet')} could not be decoded"))
-    late = stream.get("late") or {}
-    if late.get("by") == "budget" and late["frames"]:
-        text = f"{count(late['frames'], 'frame')} over the budget of {late['limit_ms']:g} ms ({reasons(late['parts'])})"
-        worst = "".join(f"; frame {slow['frame']}: {slow['verdict']}" for slow in stream["slow_frames"][:1])
-        found.append(Finding("warning", name, text + worst))
-    if frames["corrupt"]:
-        found.append(Finding("warning", name, f"{count(frames['corrupt'], 'frame')} flagged as damaged by the decoder"))
-    return found
-
-
-def _lost(stream: Mapping[str, Any]) -> bool:
-    return any(stream["frames"]["dropped"].get(reason) for reason in _BROKEN)
-
-
 def _failed(stream: Mapping[str, Any]) -> bool:
     frames = stream["frames"]
     unusable = stream["state"] == "truncated" and not frames["decoded"]
-    return stream["state"] == "failed" or unusable or (_lost(stream) and not frames["processed"])
+    return stream["state"] == "failed" or unusable or (lost_to_errors(stream) and not frames["processed"])

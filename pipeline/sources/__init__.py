@@ -17,6 +17,7 @@ from pipeline.sources.paths import expand, looks_live
 from pipeline.sources.pattern import PatternSource, PatternSpec
 from pipeline.sources.pausing import Pausable
 from pipeline.sources.probe import SourceReport, probe
+from pipeline.sources.readable import none_readable
 from pipeline.sources.reconnecting import Reconnecting
 from pipeline.sources.skipping import SkipFacts, decide_skip
 
@@ -46,5 +47,6 @@ __all__ = [
     "knock",
     "local_path",
     "looks_live",
+    "none_readable",
     "probe",
 ]

@@ -110,7 +110,7 @@ def test_a_signal_in_a_terminal_drains_and_leaves_a_report(
     with process:
         assert_quiet(until(terminal, "/1,500"))
         process.send_signal(signals[0])
-        until(terminal, "Once more to give up")
+        until(terminal, "stopping: ")
         for number in signals[1:]:
             process.send_signal(number)
         assert process.stdout is not None
@@ -126,6 +126,23 @@ def test_a_signal_in_a_terminal_drains_and_leaves_a_report(
     if len(signals) == 1:
         assert frames["dropped"] == {}
         assert len((tmp_path / "out" / f"{long_clip.stem}.jsonl").read_text().splitlines()) == frames["processed"]
+
+
+def test_a_replay_that_was_stopped_names_the_command_that_goes_on(
+    media: Media, model: Path, long_clip: Path, tmp_path: Path
+) -> None:
+    words = ["replay", media.clip(count=5), long_clip, "--model", model, "--parallel", "1", "--pace", "realtime"]
+    process, terminal = in_terminal(tmp_path, *words)
+    with process:
+        until(terminal, "1/2 streams")
+        process.send_signal(signal.SIGINT)
+        assert "Ctrl-C again quits at once" in " ".join(until(terminal, "drops them").split())
+        assert process.stdout is not None
+        process.stdout.read()
+        said = " ".join(rest(terminal).split())
+        assert process.wait(PATIENCE_S) == 130
+    assert "1 of 2 streams finished; to go on with the rest: " in said
+    assert "--out runs/1 --resume" in said
 
 
 def test_a_signal_while_the_model_is_loaded_ends_at_once_and_leaves_nothing(

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import pipeline
 from pipeline.cli import main
 from pipeline.cli.running import Stopped
-from pipeline.errors import SinkError
+from pipeline.errors import SinkError, SourceError
 from pipeline.frame import Result
 from pipeline.replaying import Replay
 from pipeline.sinks import JsonlSink
@@ -167,6 +168,35 @@ def test_a_sink_that_loses_data_is_exit_code_1(replay: Any, clip: Path, monkeypa
     assert "sink jsonl: no space left on the device" in run.err
 
 
+def test_a_file_that_fails_is_told_once(replay: Any, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_text("no video")
+    run = replay("bad.mp4", clip)
+    assert run.code == 3
+    assert run.err == ""
+    assert run.out.count("not a video") == 1
+    run = replay("bad.mp4", clip, "--json")
+    assert run.err.count("not a video") == 1, "of a report that is not shown the log tells"
+
+
+def test_where_no_source_is_a_video_no_model_is_loaded(
+    replay: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert replay(clip).code == 0
+    before = set((tmp_path / "out").iterdir())
+    monkeypatch.setattr("pipeline.build.detector", lambda *_, **__: pytest.fail("a model was loaded"))
+    (tmp_path / "notes.mp4").write_text("no video")
+    run = replay("notes.mp4", "gone.mp4", "--json")
+    assert run.code == 1
+    states = {name: stream["state"] for name, stream in run.report["streams"].items()}
+    assert states == {"notes": "failed", "gone": "failed"}
+    assert run.report["startup_s"] == dict.fromkeys(("import", "load", "probe", "warm"), 0.0)
+    assert {path.name for path in before - set((tmp_path / "out").iterdir())} == {f"{clip.stem}.jsonl"}, (
+        "what an earlier replay wrote there goes, as in any run"
+    )
+    with pytest.raises(SourceError, match="not a video"):
+        list(pipeline.replay([tmp_path / "notes.mp4"]))
+
+
 def test_a_poison_frame_is_counted_and_said_and_strict_minds(replay: Any, media: Media, tmp_path: Path) -> None:
     from tests.media import encode
 
@@ -181,7 +211,7 @@ def test_a_poison_frame_is_counted_and_said_and_strict_minds(replay: Any, media:
     model = save(RaisesOnWhite(), tmp_path / "fragile.pt", ultralytics_metadata((64, 64), NAMES))
     run = replay(poisoned, model=model)
     assert run.code == 0
-    assert "1 frame dropped: inference_error 1" in run.out
+    assert "1 frame dropped (inference_error 1)" in run.out
     assert replay(poisoned, "--strict", model=model).code == 1
 
 

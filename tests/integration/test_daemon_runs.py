@@ -289,7 +289,7 @@ def test_a_signal_that_comes_when_all_has_begun_stops_it_as_ever(
     daemon = Daemon(config(tmp_path, tmp_path / "none.pt", ["name: bars, source: 'pattern:?fps=30'"], [JSONL]))
     with caplog.at_level(logging.INFO):
         assert daemon.run() == 0
-    assert "SIGTERM: stopping; once more to leave at once" in caplog.messages
+    assert "SIGTERM: stopping; a second one quits at once" in caplog.messages
     assert not any("before anything ran" in text for text in caplog.messages)
     assert no_network.closed == 1
     frames = daemon.accounts()["streams"]["bars"]["frames"]

@@ -16,7 +16,7 @@ from pipeline.timing import Mark, new_trace
 from tests.ledgers import FACTS, lose
 
 MS = 1_000_000
-FRAMES = 50
+FRAMES = 100
 
 
 def a_run(
@@ -31,7 +31,7 @@ def a_run(
     workers: int = 1,
     decimated: int = 0,
 ) -> Ledger:
-    """Frames so far apart, each of which keeps everything busy for so long; a second of wall time in all."""
+    """Frames so far apart, each of which keeps everything busy for so long; two seconds of wall time in all."""
     ledger = Ledger()
     ledger.begin(1000 * MS)
     ledger.sinks = {"video": SinkLedger("video"), "jsonl": SinkLedger("jsonl")}
@@ -57,14 +57,14 @@ def a_run(
             ledger.sinks["video"].busy_ns += trace[Mark.DONE] - trace[Mark.SINK]
         account.decoded += decimated
         account.decimated += decimated
-    ledger.end(2000 * MS)
+    ledger.end(3000 * MS)
     return ledger
 
 
 def told(
-    ledger: Ledger, command: str = "replay", cpu_s: float = 1.9, arrivals: Any = None, **model: Any
+    ledger: Ledger, command: str = "replay", cpu_s: float = 3.8, arrivals: Any = None, **model: Any
 ) -> dict[str, Any]:
-    """The verdict on a machine with two cores, one of which did half a second of work."""
+    """The verdict on a machine with two cores, which did so much work in two seconds."""
     facts = FACTS | {"command": command, "model": FACTS["model"] | {"workers": 1} | model}
     facts |= {"arrivals": arrivals} if arrivals else {}
     report = compose(ledger.as_dict(), facts)
@@ -83,7 +83,7 @@ def test_on_a_virtual_clock_the_cpu_time_of_this_machine_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "cpu_s", "starved"), [("cpu", 0.2, True), ("cpu", 0.9, False), ("cuda:0", 0.2, False)]
+    ("device", "cpu_s", "starved"), [("cpu", 0.4, True), ("cpu", 1.8, False), ("cuda:0", 0.4, False)]
 )
 def test_a_network_that_waits_for_cores_of_others_is_told_from_a_slow_one(
     device: str, cpu_s: float, starved: bool
@@ -106,6 +106,21 @@ def test_the_network_is_the_limit() -> None:
 def test_a_tuned_network_needs_less_work() -> None:
     assert told(a_run(infer_ms=19.4), tuned={"batch": 4})["advice"] == "a smaller model.input, or a lower --fps"
     assert told(a_run(infer_ms=19.4), "run", tuned={"batch": 4})["advice"] == "a smaller model.input, or a lower fps"
+
+
+def test_who_does_not_want_tuning_is_not_sent_to_it() -> None:
+    assert told(a_run(infer_ms=19.4), use_tuned=True)["advice"] == "`pipeline model tune m.pt`, once"
+    assert told(a_run(infer_ms=19.4), use_tuned=False)["advice"] == "a smaller model.input, or a lower --fps"
+
+
+@pytest.mark.parametrize(("wall_s", "frames", "says"), [(1.9, 100, False), (2.0, 19, False), (2.0, 20, True)])
+def test_of_a_very_short_run_nothing_is_concluded(wall_s: float, frames: int, says: bool) -> None:
+    report = compose(a_run(infer_ms=19.4).as_dict(), FACTS) | {"wall_s": wall_s, "frames": frames}
+    found = bottleneck(report)
+    assert found is not None
+    assert found["text"].startswith("network-bound: " if says else "too short a run to tell ")
+    assert (found["advice"] is not None) is says
+    assert found["shares"]["network"] > 0.4, "the figures are there all the same"
 
 
 def test_cores_that_nobody_uses_can_run_another_worker() -> None:
@@ -131,7 +146,7 @@ def test_decoding_is_the_limit() -> None:
 
 
 def test_frames_that_are_thinned_out_are_decoded_as_well() -> None:
-    few, many = (told(a_run(decode_ms=4, decimated=frames))["shares"]["decode"] for frames in (0, 150))
+    few, many = (told(a_run(decode_ms=4, decimated=frames))["shares"]["decode"] for frames in (0, 300))
     assert many / few == pytest.approx((0.225 + 0.6) / 0.225, rel=1e-3)
 
 

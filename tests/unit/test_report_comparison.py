@@ -114,7 +114,24 @@ def test_a_run_without_a_frame_has_no_figures_to_compare() -> None:
     found = compare([("x", a_report("a")), ("y", a_report("a", frames=0))])
     assert found["total"]["end_to_end"][1] is None
     assert found["runs"][1]["cpu_ms_per_frame"] is None
-    assert any(line.split()[:2] == ["B", "\N{EN DASH}"] for line in shown(found))
+    assert shown(found)[-1] == "no frame was processed in B: there are no times to compare"
+
+
+def test_runs_of_one_stream_each_are_compared_whatever_its_name() -> None:
+    found = compare([("x", a_report("lobby")), ("y", a_report("gate")), ("z", a_report("lobby"))])
+    assert (found["paired"], found["only_in"], list(found["streams"])) == (True, {}, ["lobby / gate"])
+    assert found["streams"]["lobby / gate"]["infer"][2]["likeness"]["verdict"] == "same"
+    assert "one stream each, compared though their names differ: lobby / gate" in shown(found)
+    assert not compare([("x", a_report("lobby")), ("y", a_report("lobby"))])["paired"]
+
+
+def test_runs_without_a_common_stream_say_which_they_have() -> None:
+    found = compare([("x", a_report("a", "b")), ("y", a_report("c"))])
+    assert (found["paired"], found["streams"]) == (False, {})
+    lines = shown(found)
+    start = lines.index("no stream in common (streams are paired by name), so only the whole runs are compared:")
+    assert lines[start + 1 : start + 3] == ["  A has a, b", "  B has c"]
+    assert any(line.startswith("end to end") for line in lines)
 
 
 def test_ratios_of_nothing_are_nothing() -> None:

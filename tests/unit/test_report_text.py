@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 
 from pipeline.ledger import StreamLedger
 from pipeline.report import compose
-from pipeline.report.text import SLOWEST, ending, tables
+from pipeline.report.text import SLOWEST, SLOWEST_DETAILS, ending, tables
 from pipeline.timing import Mark, new_trace
 from tests.ledgers import FACTS, a_run, lose
 
@@ -45,27 +45,27 @@ def test_one_stream_is_a_line_and_its_stages_with_their_percentiles() -> None:
 
 
 def test_several_streams_have_a_line_each_and_one_for_their_stages() -> None:
-    ledger = a_run("plaza", "gate", "gone", "more", "still-more")
+    ledger = a_run("plaza", "gate", "gone", "more", "still-more", "yet-more")
     lose(ledger.streams["gate"], "stale", 3)
     ledger.streams["gone"] = StreamLedger("gone")
     ledger.streams["gone"].failed("no such file")
-    lines = shown(tables(compose(ledger.as_dict(), FACTS)))
+    lines = shown(tables(compose(ledger.as_dict(), FACTS), details=True))
     assert [line.split() for line in lines[1:4]] == [
         ["plaza", "finished", "5", "56.8", "10.00", "10.00", "0"],
         ["gate", "finished", "5", "56.8", "10.00", "10.00", "3"],
         ["gone", "failed", "0", "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}", "0"],
     ]
-    assert lines[7].split() == ["stages,", "p95", "ms", "decode", "prep", "queue", "infer", "post", "follow", "sink"]
-    assert [line.split() for line in lines[8:10]] == [
+    assert lines[8].split() == ["stages,", "p95", "ms", "decode", "prep", "queue", "infer", "post", "follow", "sink"]
+    assert [line.split() for line in lines[9:11]] == [
         [name, "1.00", "1.00", "4.00", "1.00", "1.00", "1.00", "1.00"] for name in ("plaza", "gate")
     ]
-    assert lines[13].startswith("all 5 streams, ms ")
-    assert lines[-2].split()[:4] == ["end", "to", "end", "20"]
-    assert len(lines) == 6 + 1 + 5 + 1 + 9 + 1
+    assert lines[15].startswith("all 5 streams, ms "), "the one that failed has no times"
+    assert lines[-2].split()[:4] == ["end", "to", "end", "25"]
+    assert len(lines) == 7 + 1 + 6 + 1 + 9 + 1
 
 
 def test_a_few_streams_have_a_table_of_their_stages_each() -> None:
-    lines = shown(tables(report_of("plaza", "gate")))
+    lines = shown(tables(report_of("plaza", "gate"), details=True))
     assert [line.split(",")[0] for line in lines if line.endswith("jitter")] == ["plaza", "gate", "all 2 streams"]
 
 
@@ -85,7 +85,7 @@ def test_a_long_name_is_whole() -> None:
 def test_a_wide_terminal_shows_long_names_in_one_line() -> None:
     names = [f"a-rather-long-name-of-a-camera-{index}" for index in range(2)]
     report = report_of(*names)
-    lines = shown(tables(report, 120), 120)
+    lines = shown(tables(report, 120, details=True), 120)
     assert [line.split()[0] for line in lines[1:3]] == names
     assert [line.split(",")[0] for line in lines if line.endswith("jitter")] == [*names, "all 2 streams"]
     assert max(map(len, lines)) == 80 + len(names[0] + ", ms ") - 20, "no wider than the names need"
@@ -132,10 +132,13 @@ def test_many_streams_collapse_to_the_slowest_and_say_so() -> None:
         trace[Mark.READ], trace[Mark.DONE] = 1, 1 + (100 + number) * 1_000_000
         for _ in range(100):
             ledger.streams[name].finished(trace)
-    lines = shown(tables(compose(ledger.as_dict(), FACTS)))
-    assert lines[0].startswith(f"the {SLOWEST} slowest of 30 streams")
-    assert [line.split()[0] for line in lines[2 : 2 + SLOWEST]] == slow[::-1]
-    assert [line.split()[0] for line in lines[4 + SLOWEST : 4 + 2 * SLOWEST]] == slow[::-1]
+    report = compose(ledger.as_dict(), FACTS)
+    lines = shown(tables(report))
+    assert lines[0] == f"the {SLOWEST} slowest of 30 streams, by end-to-end p95"
+    assert [line.split()[0] for line in lines[2 : 2 + SLOWEST]] == slow[: -1 - SLOWEST : -1]
+    lines, many = shown(tables(report, details=True)), SLOWEST_DETAILS
+    assert [line.split()[0] for line in lines[2 : 2 + many]] == slow[::-1]
+    assert [line.split()[0] for line in lines[4 + many : 4 + 2 * many]] == slow[::-1]
     assert any(line.startswith("all 30 streams") for line in lines)
 
 
@@ -154,11 +157,39 @@ def test_the_end_names_failures_drops_and_outputs(tmp_path: Path) -> None:
         "gone: failed: no such file",
         "cut: 2 frames dropped (inference_error 2)",
         "cut: truncated: it ends 2 s early",
-        "source-bound: frames come no faster; the decoder of good was busy 11 % of the time",
+        "too short a run to tell what limited it",
         "15 frames of 3 streams in 200 ms, 75.0 fps, first result after 8.00 ms, 30 detections, mean batch 5",
-        "2 frames dropped: inference_error 2",
+        f"the stages of each stream: pipeline report {tmp_path}",
         f"outputs in {tmp_path}/: a.jsonl, b.jsonl, c.jsonl, d.jsonl, report.json, report.html",
     ]
+
+
+@pytest.mark.parametrize("streams", [1, 2, 4, 6, 7, 40, 300])
+def test_an_ending_is_a_screen(streams: int) -> None:
+    """Tables and ending, of a run that lost frames everywhere; two lines of a terminal of 80 columns may be more."""
+    ledger = a_run(*(f"camera-number-{index}" for index in range(streams)))
+    for number, account in enumerate(ledger.streams.values()):
+        lose(account, "overflow", 2 + number % 5)
+        account.counters.decode_errors += 3
+    report = compose(ledger.as_dict(), FACTS)
+    files = [Path(f"out/{name}.jsonl") for name in ledger.streams] + [Path("out/report.json"), Path("out/report.html")]
+    assert len(shown([*tables(report), *ending(report, files)])) <= 26
+
+
+def test_more_that_went_wrong_than_fits_is_in_the_report() -> None:
+    ledger = a_run(*(f"s{index}" for index in range(9)))
+    for account in ledger.streams.values():
+        account.failed("no such file")
+    report = compose(ledger.as_dict(), FACTS)
+    assert shown(ending(report), 200)[5] == "and 4 more; --out DIR keeps a report that has all"
+    assert shown(ending(report, [Path("out/report.html")]), 200)[5] == "and 4 more, see report.html"
+
+
+def test_many_outputs_are_a_few_names_and_a_number() -> None:
+    names = [f"s{index}.jsonl" for index in range(7)]
+    assert shown(ending(report_of("a"), [Path("out") / name for name in (*names, "report.json")]), 200)[-1] == (
+        "outputs in out/: s0.jsonl, s1.jsonl, s2.jsonl, s3.jsonl, 3 more, report.json"
+    )
 
 
 def test_markup_in_an_error_is_shown_as_it_is() -> None:

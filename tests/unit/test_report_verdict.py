@@ -94,6 +94,33 @@ def test_everything_that_went_wrong_is_named_and_errors_come_first() -> None:
     ]
 
 
+def test_what_many_streams_lost_is_one_line() -> None:
+    run = report(*(stream(overflow=10 + number) for number in range(38)), stream(stage_error=1, stale=1))
+    assert [(one.severity, str(one)) for one in findings(run)] == [
+        ("error", "s38: 2 frames dropped (stage_error 1, stale 1)"),
+        ("warning", "38 streams dropped 1,083 frames: overflow; most: s37 47"),
+    ]
+    run = report(*(stream(overflow=3, stale=1) for _ in range(3)))
+    assert [str(one) for one in findings(run)] == [
+        "3 streams dropped 12 frames: overflow 9, stale 3; 4 each",
+    ]
+
+
+def test_what_many_streams_could_not_decode_or_were_late_with_is_a_line_each() -> None:
+    streams = []
+    for number in range(4):
+        one = stream()
+        one["frames"] |= {"decode_errors": 1 + number, "corrupt": 2}
+        one["late"] = {"frames": 5 * number, "limit_ms": 80.0, "by": "budget", "parts": {"queue": 5 * number}}
+        one["slow_frames"] = []
+        streams.append(one)
+    assert [str(one) for one in findings(report(*streams))] == [
+        "4 streams: 10 packets could not be decoded; most: s3 4",
+        "3 streams: 30 frames over their budgets (queue 30); most: s3 15",
+        "4 streams: 8 frames flagged as damaged by the decoder; 2 each",
+    ]
+
+
 def test_who_was_down_is_named_and_who_was_well_is_one_line() -> None:
     down = stream("stopped") | {"error": "rtsp://10.0.0.9/x: no route to host"}
     found = [(one.severity, str(one)) for one in findings(report(STOPPED, down, STOPPED))]
