@@ -163,8 +163,7 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
         if not options.quiet:
             with suppress(OSError, ValueError):  # nobody may be listening any more
                 again = "Ctrl-C again" if requests.received == signal.SIGINT else "a second signal"
-                told = f"stopping: finishing the frames already read; {again} quits at once and drops them"
-                print_lines([f"pipeline: {told}"], sys.stderr)
+                print(f"pipeline: stopping after the frames already read; {again} drops them", file=sys.stderr)
 
     showing = progress(
         ledger,
