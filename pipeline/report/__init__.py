@@ -10,6 +10,7 @@ from pipeline.report.saving import save_html, save_json, to_json
 from pipeline.report.verdict import exit_code, findings, verdict
 
 __all__ = [
+    "Finding",
     "compose",
     "describe_machine",
     "exit_code",
