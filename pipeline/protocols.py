@@ -67,7 +67,11 @@ class Stage(Protocol):
 
 
 class Pending(Protocol):
-    """A batch under way in a detector."""
+    """A batch under way in a detector.
+
+    One of a device that works beside the worker may also have ``device_ns``: after ``wait``, how many nanoseconds the
+    device worked on this batch, by its own clock, or None. What it waited behind another batch then counts as a wait.
+    """
 
     def wait(self) -> None:
         """Return when the network's outputs exist; raises InferenceError, or StageError where an input was left to the

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.detectors.adapter import UNREADABLE, Adapter, Limits, describe
 from pipeline.detectors.capacity import Capacity, parts, pictures_per_call
+from pipeline.detectors.device_work import DeviceWork
 from pipeline.detectors.network import Network, OutOfMemory
 from pipeline.detectors.pinned import allocator
 from pipeline.detectors.preprocessing import describe_input
@@ -197,7 +198,7 @@ class TorchScriptDetector:
             if at < len(pictures):
                 started.append(self._start(pictures[at : at + part], part, spec))
             at += part
-        return Submitted(lambda: [found for one in started for found in one.result()], started[-1].ready)
+        return Submitted(lambda: [found for one in started for found in one.result()], _whole(started))
 
     def _start_at_once(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
         if self.verdict.exclusive:
@@ -207,13 +208,13 @@ class TorchScriptDetector:
         return self._started(pictures, size, spec)
 
     def _started(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
-        outputs, ready = self._network.run(pictures, size)
+        outputs, work = self._network.run(pictures, size)
         self._adapter.check(outputs, size)
-        return Submitted(lambda: self._parse(outputs, len(pictures), spec, ready), ready)
+        return Submitted(lambda: self._parse(outputs, len(pictures), spec, work), work)
 
-    def _parse(self, outputs: Any, count: int, spec: InputSpec, ready: torch.cuda.Event | None) -> list[Detections]:
+    def _parse(self, outputs: Any, count: int, spec: InputSpec, work: DeviceWork | None) -> list[Detections]:
         try:
-            with self._network.reading(ready):
+            with self._network.reading(work):
                 parsed = self._adapter.parse(outputs, count, self.limits, spec)
         except UNREADABLE as exc:
             self._network.check_device(exc)
@@ -236,21 +237,27 @@ class TorchScriptDetector:
 
 
 class Submitted:
-    """A batch under way; implements :class:`pipeline.protocols.Pending`. Belongs to the thread that submitted it."""
+    """A batch under way; implements :class:`pipeline.protocols.Pending`. Belongs to the thread that submitted it.
 
-    __slots__ = ("_detections", "_parse", "ready")
+    Attributes:
+        work: what a device does for it beside the worker; None where all is done, as on a CPU.
+        device_ns: how long that took, once it was waited for.
+    """
 
-    def __init__(self, parse: Callable[[], list[Detections]], ready: torch.cuda.Event | None) -> None:
+    __slots__ = ("_detections", "_parse", "device_ns", "work")
+
+    def __init__(self, parse: Callable[[], list[Detections]], work: DeviceWork | None) -> None:
         self._parse = parse
-        self.ready = ready
+        self.work = work
+        self.device_ns: int | None = None
         self._detections: list[Detections] | None = None
 
     def wait(self) -> None:
         """Return when the network's outputs exist; raises InferenceError when the device failed meanwhile."""
-        if self.ready is None:
+        if self.work is None:
             return
         try:
-            self.ready.synchronize()
+            self.device_ns = self.work.wait()
         except RuntimeError as exc:
             raise InferenceError(f"the device failed under a batch: {one_line(exc)}") from exc
 
@@ -260,3 +267,9 @@ class Submitted:
             self.wait()
             self._detections = self._parse()
         return self._detections
+
+
+def _whole(parts: Sequence[Submitted]) -> DeviceWork | None:
+    """The work on all parts of a batch, which one stream does one after the other."""
+    first, last = parts[0].work, parts[-1].work
+    return None if first is None or last is None else first.until(last)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 
+from pipeline.detectors.device_work import DeviceWork, Event, timing_event
 from pipeline.detectors.feeding import CpuFeed, CudaFeed, arguments
 from pipeline.detectors.preprocessing import Encoding
 from pipeline.detectors.wording import one_line
@@ -45,6 +46,7 @@ class Network:
         precision: of the arithmetic; ``bf16`` and ``fp16`` are torch.autocast: weights and sensitive layers stay
             float32. ``int8`` runs a quantised file as it is.
         capacity: largest batch; buffers are made for it.
+        event: what times the device's work is made of; None, as on a CPU: nothing is timed.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Network:
         device: torch.device,
         precision: Precision,
         capacity: int,
+        event: Callable[[], Event] | None = None,
     ) -> None:
         self.module: torch.nn.Module | None = module
         self.encoding = encoding
@@ -62,9 +65,10 @@ class Network:
         self.device = device
         self.precision: Precision = precision
         self.capacity = capacity
+        self.event = timing_event if event is None and device.type == "cuda" else event
         self._threads = threading.local()
 
-    def run(self, pictures: Sequence[Uint8Array], size: int) -> tuple[Any, torch.cuda.Event | None]:
+    def run(self, pictures: Sequence[Uint8Array], size: int) -> tuple[Any, DeviceWork | None]:
         """Show ``size`` pictures to the network: the given ones, then grey ones.
 
         Args:
@@ -72,7 +76,7 @@ class Network:
             size: at most ``capacity``.
 
         Returns:
-            what the network returned, and on CUDA the event after which it is valid (then only within :meth:`scope`).
+            what the network returned, and on CUDA the work after which it is valid (then only within :meth:`scope`).
 
         Raises:
             OutOfMemory: there was no memory for so many pictures.
@@ -89,10 +93,14 @@ class Network:
             raise InferenceError("the detector is closed")
         try:
             with self.scope():
-                given = self._feed().fill(pictures, size)
+                feed = self._feed()
+                work = DeviceWork.begin(self.event) if self.event is not None else None
+                given = feed.fill(pictures, size)
                 with self._arithmetic():
                     outputs = module(*arguments(self.encoding, given))
-                return outputs, self._mark()
+                if work is not None:
+                    work.end()
+                return outputs, work
         except Exception as exc:
             if _is_out_of_memory(exc):
                 raise OutOfMemory(f"no memory for a batch of {size}: {one_line(exc)}") from exc
@@ -110,18 +118,18 @@ class Network:
                 yield
 
     @contextlib.contextmanager
-    def reading(self, ready: torch.cuda.Event | None) -> Iterator[None]:
-        """Within it outputs may be read that are valid after ``ready``: not behind the next batch of this thread.
+    def reading(self, work: DeviceWork | None) -> Iterator[None]:
+        """Within it outputs may be read that are valid after ``work``: not behind the next batch of this thread.
 
         Whoever reads must have copied everything to the CPU when it ends, as the outputs' memory may then be used anew.
         """
         with torch.inference_mode():
-            if ready is None:
+            if work is None or self.device.type != "cuda":
                 yield
                 return
             stream = self._cuda_feed().reading
             with torch.cuda.device(self.device), torch.cuda.stream(stream):
-                stream.wait_event(ready)
+                work.ended.wait(stream)
                 try:
                     yield
                 finally:
@@ -164,14 +172,6 @@ class Network:
         # A CUDA graph that was recorded with a weight's cached cast would read it after autocast has let go of it.
         cached = self.device.type != "cuda"
         return torch.autocast(self.device.type, dtype=_AUTOCAST[self.precision], cache_enabled=cached)
-
-    def _mark(self) -> torch.cuda.Event | None:
-        if self.device.type != "cuda":
-            return None
-        # Waiting threads sleep: the cores belong to the decoders.
-        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(self.device))
-        return event
 
     def _feed(self) -> CpuFeed | CudaFeed:
         feed: CpuFeed | CudaFeed | None = getattr(self._threads, "feed", None)

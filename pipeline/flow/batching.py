@@ -234,11 +234,11 @@ class BatchScheduler:
             lane = self._lanes[key]
             return lane.terms.policy != "every_frame" or self._aborted or self._has_space(lane, spec)
 
-    def served(self, items: int, duration_ns: int) -> None:
-        """Tell how long a batch of ``items`` took from submission to detections: how long to wait for the next ones
-        follows from that."""
+    def served(self, items: int, duration_ns: int, waited_ns: int = 0) -> None:
+        """Tell how long a batch of ``items`` took until its detections were there, and how long it had waited behind
+        another one since it was submitted: how long to wait for the next ones follows from that."""
         with self._lock:
-            self._service.add(items, duration_ns)
+            self._service.add(items, duration_ns, waited_ns)
 
     @property
     def aborted(self) -> bool:

@@ -25,8 +25,8 @@ _QUEUED = attrgetter("queued_ns")
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """A batch that was submitted, or what came of trying; None: none of its inputs could be made. ``making_ns``: how
-    long those took that its worker made."""
+    """A batch that was submitted at ``began_ns``, or what came of trying; None: none of its inputs could be made.
+    ``making_ns``: how long those took that its worker made."""
 
     batch: Batch
     pending: Pending | InferenceError | None
@@ -120,6 +120,7 @@ class BatchRunner:
             with self._watched():
                 pending.wait()
                 inferred_ns = self._now()
+                began_ns = _began_ns(under_way, pending, inferred_ns)
                 found = pending.result()
             if len(found) != len(batch.items):
                 raise InferenceError(
@@ -137,13 +138,14 @@ class BatchRunner:
         last = max(batch.items, key=_QUEUED)
         self._ledger.batch(
             BatchRun(
-                self.worker(), batch.number, len(batch.items), under_way.began_ns, inferred_ns,
+                self.worker(), batch.number, len(batch.items), began_ns, inferred_ns,
                 parsed_ns, last.frame.stream.name, last.queued_ns, under_way.making_ns,
             )
         )  # fmt: skip
         if not told:
-            self._scheduler.served(len(batch.items), parsed_ns - under_way.began_ns + under_way.making_ns)
-        times = (under_way.began_ns, inferred_ns, parsed_ns)
+            waited_ns = began_ns - under_way.began_ns
+            self._scheduler.served(len(batch.items), parsed_ns - began_ns + under_way.making_ns, waited_ns)
+        times = (began_ns, inferred_ns, parsed_ns)
         self._emit(
             *(
                 Outcome(item.frame, detections, part=item.part, of=item.of, marks=(*_waited(item, batch), *times))
@@ -184,6 +186,16 @@ class BatchRunner:
     def _release(self, items: tuple[Item, ...]) -> None:
         for item in items:
             self._buffers.release(item.input)
+
+
+def _began_ns(under_way: UnderWay, pending: Pending, inferred_ns: int) -> int:
+    """When the network began with a batch whose outputs have been there since ``inferred_ns``.
+
+    Where a device works beside the worker, another batch may have been before this one when it was submitted: then it
+    is as long ago as the device worked on it, by the device's own clock.
+    """
+    device_ns: int | None = getattr(pending, "device_ns", None)
+    return under_way.began_ns if device_ns is None else max(under_way.began_ns, inferred_ns - device_ns)
 
 
 def _waited(item: Item, batch: Batch) -> tuple[int, ...]:

@@ -17,8 +17,11 @@ class ServiceTimes:
     The line is that of least squares, what was measured lately weighs more. Its constant part is what every batch
     costs, however little is in it: so much time of a worker is saved where two batches become one.
 
+    Where a device has two batches of a worker at a time, the second one waits. Whoever asks when a frame will be done
+    that goes now has to reckon with that; it is no part of what a batch costs.
+
     Attributes:
-        usual_ns: smoothed time of a batch, of whatever size; 0 before the first.
+        usual_ns: smoothed time from the submission of a batch, of whatever size, to its detections; 0 before the first.
     """
 
     __slots__ = ("_n", "_nn", "_nt", "_t", "_weight", "usual_ns")
@@ -27,9 +30,10 @@ class ServiceTimes:
         self.usual_ns = 0.0
         self._weight = self._n = self._nn = self._t = self._nt = 0.0
 
-    def add(self, items: int, duration_ns: int) -> None:
-        """A batch of ``items`` took so long."""
-        self.usual_ns = duration_ns if not self.usual_ns else self.usual_ns + (duration_ns - self.usual_ns) / 8
+    def add(self, items: int, duration_ns: int, waited_ns: int = 0) -> None:
+        """A batch of ``items`` took so long, after it had waited behind another one."""
+        until_done_ns = waited_ns + duration_ns
+        self.usual_ns += (until_done_ns - self.usual_ns) * (1 / 8 if self.usual_ns else 1)
         kept = 1.0 - _FORGET
         self._weight = self._weight * kept + 1.0
         self._n = self._n * kept + items

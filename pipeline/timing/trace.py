@@ -26,7 +26,7 @@ class Mark(IntEnum):
     SEALED = 6  # its batch was complete
     MAKE = 7  # its worker began to prepare it, which its reader had left to whoever takes it
     MADE = 8  # and was done
-    INFER = 9  # its batch was handed to the network
+    INFER = 9  # the network began with its batch
     INFERRED = 10  # the network's outputs are there
     PARSED = 11  # detections are there, in source pixels
     FOLLOW = 12  # its turn in stream order has come

@@ -22,6 +22,7 @@ from pipeline.detectors.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Encodi
 from pipeline.detectors.trial.verdict import Verdict
 from pipeline.errors import ModelLoadError
 from pipeline.frame import Detections, InputSpec
+from pipeline.timing import now_ns
 from tests.models import (
     NAMES,
     Cells,
@@ -83,6 +84,25 @@ def test_many_batches_two_under_way(tmp_path: Path) -> None:
         assert before.result()[0].xyxy[0, :2].tolist() == [32 * ((index - 1) % 4), 32 * ((index - 1) % 3)]
         before = after
     assert before.result()[0].class_id.tolist() == [23 % 3]
+
+
+def test_the_device_says_how_long_it_worked_on_each_of_two_batches(tmp_path: Path) -> None:
+    """The second one is submitted while the device has the first: its wait is none of its work."""
+    _, on_gpu = both(save(Cells(), tmp_path / "m.pt", FILES))
+    stream = on_gpu._network._cuda_feed().stream
+    batch = batch_of(SPEC, painted(SPEC, {(0, 0): COLOURS[0]}))
+    began_ns = now_ns()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(100_000_000)  # some 50 ms, before both
+    first, second = on_gpu.submit(batch), on_gpu.submit(batch)
+    assert (first.device_ns, second.device_ns) == (None, None), "nobody has waited yet"
+    first.wait()
+    waited_ns = now_ns() - began_ns
+    second.wait()
+    assert waited_ns > 20_000_000, "they were queued behind something"
+    assert 0 < first.device_ns < waited_ns / 2
+    assert 0 < second.device_ns < waited_ns / 2
+    assert second.result()[0].class_id.tolist() == [0]
 
 
 def test_torchvision_on_the_gpu(tmp_path: Path) -> None:

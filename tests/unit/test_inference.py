@@ -79,9 +79,9 @@ class Noting(BatchScheduler):
         super().__init__(8)
         self.durations: list[int] = []
 
-    def served(self, items: int, duration_ns: int) -> None:
+    def served(self, items: int, duration_ns: int, waited_ns: int = 0) -> None:
         self.durations.append(duration_ns)
-        super().served(items, duration_ns)
+        super().served(items, duration_ns, waited_ns)
 
 
 class Bench:

@@ -238,9 +238,9 @@ def _timed(budget: _Budget, network: Network, pictures: Sequence[Uint8Array], si
 
 def _answers(network: Network, pictures: Sequence[Uint8Array], size: int) -> list[Answer]:
     """The answers to the given pictures; fewer where the outputs are of fewer pictures."""
-    outputs, ready = network.run(pictures, size)
-    if ready is not None:
-        ready.synchronize()
+    outputs, work = network.run(pictures, size)
+    if work is not None:
+        work.wait()
     with network.scope():
         return [list(_of_picture(outputs, number, size)) for number in range(min(len(pictures), _count(outputs)))]
 

@@ -71,10 +71,10 @@ def first_run(
 
 def _finished(network: Network, picture: Uint8Array, size: int) -> Any:
     """The outputs, once they exist: what they are is read off their values, in no particular stream of a GPU."""
-    outputs, ready = network.run([picture], size)
-    if ready is not None:
+    outputs, work = network.run([picture], size)
+    if work is not None:
         try:
-            ready.synchronize()
+            work.wait()
         except RuntimeError as exc:
             raise InferenceError(f"the device failed: {one_line(exc)}") from exc
     return outputs
