@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import av
@@ -19,6 +20,7 @@ from pipeline.events import Condition
 from pipeline.frame import DropReason
 from pipeline.redact import scrub
 from pipeline.sources.libav import Opened
+from pipeline.sources.relay import Track
 from pipeline.timing import EPOCH, FRAME, PTS, Mark
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,9 @@ class Desk(Protocol):
 
 
 class StreamRecorder:
-    """Watches one life of a stream. Its reader calls :meth:`begin`, :meth:`packet` and :meth:`at`, the follow loop
-    :meth:`outcome`; none of them waits.
+    """Watches one life of a stream. Its reader calls :meth:`begin`, :meth:`packet` and :meth:`at`, or, where another
+    process reads it, :meth:`track`, :meth:`passed`, :meth:`missed` and :meth:`at`; the follow loop :meth:`outcome`.
+    None of them waits.
 
     Once the next life's reader has begun, nothing more is kept of this one's: it may have hung, been left behind, and
     come back with a packet that nobody is given.
@@ -77,30 +80,35 @@ class StreamRecorder:
 
     def begin(self, opened: Opened) -> None:
         """A connection, or a lap of a recording, is open."""
+        self._open(Track.of(opened), lambda path: Segment.like(path, opened))
+
+    def track(self, track: Track) -> None:
+        """The same, in another process."""
+        self._open(track, lambda path: Segment.of(path, track))
+
+    def _open(self, track: Track, make: Callable[[Path], Segment]) -> None:
         at_ns = self._at(self._desk.now_ns())
         self._segment = self._pending = None
         if not self._is_reader() or self._desk.ended is not None:
             return
         self._connection, path = self._files.next_connection()
         try:
-            new = Segment(path, opened)
+            new = make(path)
         except (av.FFmpegError, ValueError) as error:  # the camera is read all the same
             log.warning("%s: cannot be recorded: %s", self._files.folder.name, scrub(str(error)))
             return
-        context = opened.stream.codec_context
         facts: dict[str, Any] = {
             "opened": self._connection,
             "at": at_ns,
             "kind": self._kind,
-            "codec": opened.codec,
-            "time_base": [opened.time_base.numerator, opened.time_base.denominator],
-            "fps": opened.fps,
-            "width": context.width,
-            "height": context.height,
+            "codec": track.codec,
+            "time_base": [track.time_base.numerator, track.time_base.denominator],
+            "fps": track.fps,
+            "width": track.width,
+            "height": track.height,
         }
-        # The layout of raw video is in the tag alone, and NUT has tags of its own.
-        if opened.codec == "rawvideo" and context.codec_tag.isprintable():
-            facts["tag"] = context.codec_tag
+        if track.tag:
+            facts["tag"] = track.tag
         self._pending = new, facts
         self._tell_opened()
 
@@ -116,6 +124,16 @@ class StreamRecorder:
 
     def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
         """A packet was read at ``read_ns``; what the decoder makes of it comes later."""
+        self.passed(bytes(packet), packet.pts, read_ns, key=packet.is_keyframe)
+
+    def missed(self, packets: int) -> None:
+        """So many were read in another process, and did not come from there."""
+        if self._is_reader():
+            self._desk.lose(packets)
+            self._gap += packets
+
+    def passed(self, data: bytes, pts: int | None, read_ns: int, *, key: bool) -> None:
+        """A packet was read at ``read_ns``, here or in another process."""
         if not self._is_reader():
             return
         self._tell_opened()
@@ -124,12 +142,11 @@ class StreamRecorder:
             self._desk.lose(1)
             self._gap += self._pending is not None
             return
-        data = bytes(packet)
         line: dict[str, Any] = {
             "packet": self._connection,
             "at": self._at(read_ns),
-            "pts": packet.pts,
-            "key": packet.is_keyframe,
+            "pts": pts,
+            "key": key,
             "size": len(data),
         }
         if self._gap:

@@ -92,7 +92,12 @@ def feed(config: StreamConfig, gate: Gate | None = None, recorder: Recorder | No
     if live and source.scheme != "pattern":
         home: Isolation | None = None
         if config.isolation == "process":
-            home = Isolation(config.name, memory_mb=config.isolation_memory_mb, largest_picture=3 * config.max_pixels)
+            home = Isolation(
+                config.name,
+                memory_mb=config.isolation_memory_mb,
+                largest_picture=3 * config.max_pixels,
+                receiver=watcher,
+            )
 
         def connection() -> Source:
             try:

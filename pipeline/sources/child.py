@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoding process of an isolated stream: ``python -P -m pipeline.sources.child SOCKET BEAT MEMORY PARENT NAME``.
+"""The decoding process of an isolated stream: ``python -P -m pipeline.sources.child SOCKET BEAT MEMORY PARENT NAME``,
+and the ``SOCKET`` of :mod:`pipeline.sources.relay` where its packets are recorded.
 
 One thread listens to the parent, another reads the camera; it never waits for the parent: where nobody takes frames in
 time, the oldest one gives way. It ends with its parent, and whenever something is not as it should be.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.frame import Capture
     from pipeline.protocols import Source
     from pipeline.sources.libav import Opened
+    from pipeline.sources.relay import Relay
     from pipeline.sources.wire import Segment, Sent
 
 _NO_SPACE = ("can't start new thread", "failed to map segment", "annot allocate memory")
@@ -40,19 +42,34 @@ _LAST_WORD_S = 2.0
 
 
 class Beat:
-    """A counter in shared memory that grows with each packet: the sign of life of whoever reads the camera."""
+    """A counter in shared memory that grows with each packet: the sign of life of whoever reads the camera.
 
-    def __init__(self, fd: int) -> None:
+    Args:
+        fd: of the memory.
+        relay: is given the packets after that, where they are wanted.
+    """
+
+    def __init__(self, fd: int, relay: Relay | None = None) -> None:
         self._memory = mmap.mmap(fd, 8)
         self._count = 0
+        self._relay = relay
 
     def begin(self, opened: Opened) -> None:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""
         self._tick()
+        if self._relay is not None:
+            self._relay.begin(opened)
 
     def packet(self, packet: Packet[VideoStream], read_ns: int) -> None:
         """See :class:`pipeline.sources.reader.PacketWatcher`."""
         self._tick()
+        if self._relay is not None:
+            self._relay.packet(packet, read_ns)
+
+    def flush(self) -> None:
+        """What is told next comes after the packets so far."""
+        if self._relay is not None:
+            self._relay.flush(_LAST_WORD_S / 2)
 
     def _tick(self) -> None:
         self._count += 1
@@ -73,14 +90,16 @@ class Connection:
         number: told with everything that comes of it.
         source: not open yet.
         line: to the parent.
+        beat: of whoever reads the camera.
     """
 
-    def __init__(self, number: int, source: Source, line: socket.socket) -> None:
+    def __init__(self, number: int, source: Source, line: socket.socket, beat: Beat) -> None:
         from pipeline.threads import StopFlag
 
         self.number = number
         self._source = source
         self._line = line
+        self._beat = beat
         self._stop = StopFlag()
         self._lock = threading.Lock()
         self._ready: deque[_Ready] = deque()
@@ -127,6 +146,7 @@ class Connection:
         source = self._source
         try:
             info = source.open(self._stop)
+            self._beat.flush()
             self._line.send(pack_info(self.number, info))
             while (capture := source.read()) is not None:
                 self._deliver(capture)
@@ -139,6 +159,7 @@ class Connection:
                 self._fail(SourceUnavailable(f"its process: {type(error).__name__}: {error}", cause="crash"))
         finally:
             source.close()
+            self._beat.flush()
 
     def _deliver(self, capture: Capture) -> None:
         from pipeline.sources.wire import Sent, pack_decoder
@@ -190,6 +211,7 @@ class Connection:
     def _fail(self, error: SourceError) -> None:
         from pipeline.sources.wire import pack_error
 
+        self._beat.flush()
         with self._lock:
             self._last = pack_error(self.number, error, self._counted())
             self._wanted = True if self._segment is None else self._wanted  # nobody asks before it is open
@@ -227,7 +249,7 @@ def serve(line: socket.socket, beat: Beat, make: Callable[[dict[str, Any], Beat]
             connection = None
             if kind == OPEN:
                 number, order = orjson.loads(message[1:])
-                connection = Connection(number, make(order, beat), line)
+                connection = Connection(number, make(order, beat), line, beat)
                 connection.start()
 
 
@@ -265,6 +287,12 @@ class Maker:
         return camera
 
 
+def _relay(descriptors: list[str]) -> Relay | None:
+    from pipeline.sources.relay import Relay
+
+    return Relay(socket.socket(fileno=int(descriptors[0]))) if descriptors else None
+
+
 def main(arguments: list[str]) -> None:
     """Run until the parent is gone."""
     descriptor, beat, memory_bytes, parent = (int(argument) for argument in arguments[:4])
@@ -273,7 +301,7 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(handlers=[_ToParent(line)], level=logging.INFO, format="%(message)s")
     status = os.EX_OK
     try:
-        serve(line, Beat(beat), Maker())
+        serve(line, Beat(beat, _relay(arguments[5:])), Maker())
     except ConnectionError:
         pass  # the parent is gone
     except Exception as error:  # noqa: BLE001 - there is no memory to say it with; the status does

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import weakref
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -28,6 +28,7 @@ from pipeline.frame import Capture, SourceCounters, StreamInfo, Uint8Array
 from pipeline.redact import scrub
 from pipeline.sources import wire
 from pipeline.sources.confinement import environment
+from pipeline.sources.relay import Listener, Receiver
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
 
@@ -53,19 +54,22 @@ class Isolation:
         name: of the stream.
         memory_mb: mebibytes of address space that the process may have.
         largest_picture: bytes that a picture may have at most.
+        receiver: is given the packets as they come; None: they stay there.
 
     Attributes:
         started: processes so far.
     """
 
-    def __init__(self, name: str, *, memory_mb: int, largest_picture: int) -> None:
+    def __init__(self, name: str, *, memory_mb: int, largest_picture: int, receiver: Receiver | None = None) -> None:
         self._name = name
         self._memory_bytes = memory_mb << 20
         self._largest = largest_picture + mmap.PAGESIZE
+        self._receiver = receiver
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._beat: mmap.mmap | None = None
         self._loans: _Loans | None = None
+        self._packets: Listener | None = None
         self._connections = 0
         self._complaints = Complaints(log)
         self.started = 0
@@ -118,15 +122,23 @@ class Isolation:
         assert line is not None, "there is a process"
         poll = select.poll()
         poll.register(line, select.POLLIN)
+        if self._packets is not None:
+            poll.register(self._packets, select.POLLIN)
         pulse, silent_ms = self._pulse(), 0  # not by the clock: while this machine is halted nobody can give a sign
         while not stop.is_set():
-            if not poll.poll(_SLICE_MS):
+            ready = {descriptor for descriptor, _ in poll.poll(_SLICE_MS)}
+            if not ready:
                 before, pulse = pulse, self._pulse()
                 silent_ms = silent_ms + _SLICE_MS if pulse == before else 0
                 if silent_ms > limit_s * 1000:
                     self._end(gently=False)
                     text = f"its process showed no sign of life for {limit_s:.0f} s and was ended"
                     raise SourceTimeout(text, cause="hung")
+                continue
+            if not self._hear() and self._packets is not None:
+                with suppress(KeyError):  # nothing more can come
+                    poll.unregister(self._packets)
+            if line.fileno() not in ready:
                 continue
             try:
                 message, descriptors, _, _ = socket.recv_fds(line, wire.LARGEST, 1, socket.MSG_CMSG_CLOEXEC)
@@ -175,13 +187,20 @@ class Isolation:
         try:
             os.ftruncate(beat, 8)
             limits = [str(self._memory_bytes), str(os.getpid()), self._name]
-            with theirs:
+            with theirs, ExitStack() as given:
+                passed = [theirs.fileno(), beat]
+                if self._receiver is not None:
+                    from_it, to_us = socket.socketpair()
+                    given.enter_context(to_us)
+                    passed.append(to_us.fileno())
+                    limits.append(str(to_us.fileno()))
+                    self._packets = Listener(from_it, self._receiver)
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), str(beat), *limits],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno(), beat],
+                    pass_fds=passed,
                     env=environment(os.environ),
                     start_new_session=True,  # Ctrl-C is for the daemon, which then finishes what is under way
                 )
@@ -201,6 +220,13 @@ class Isolation:
     def _pulse(self) -> bytes:
         return b"" if self._beat is None else self._beat[:8]
 
+    def _hear(self) -> bool:
+        """Hand on the packets that have come; False where nothing more can come."""
+        try:
+            return self._packets is None or self._packets.take()
+        except wire.Nonsense as exc:
+            self.betrayed(exc)
+
     def _take_memory(self, message: bytes, descriptor: int) -> None:
         try:
             connection, segment = wire.take_memory(message, descriptor, self._largest)
@@ -217,21 +243,30 @@ class Isolation:
 
     def _end(self, *, gently: bool) -> int:
         """No process any more, whatever state it was in; returns its status."""
-        process, self._process = self._process, None
         line, self._line = self._line, None
-        self._loans = self._beat = None
+        packets, self._packets = self._packets, None
+        process, self._process = self._process, None
+        told, self._beat = self._pulse(), None
+        self._loans = None
         if line is not None:
             line.close()  # it ends by itself when it hears that
-        if process is None:
-            return 0
-        if gently:
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(_GENTLY_S)
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(_GENTLY_S)
-        process.kill()
-        return process.wait()
+        try:
+            return 0 if process is None else _ended(process, gently=gently)
+        finally:
+            if packets is not None:
+                packets.end(int.from_bytes(told, "little"))
+
+
+def _ended(process: subprocess.Popen[bytes], *, gently: bool) -> int:
+    """The status of a process that is to end, by itself or not."""
+    if gently:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_GENTLY_S)
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_GENTLY_S)
+    process.kill()
+    return process.wait()
 
 
 class _Loans:

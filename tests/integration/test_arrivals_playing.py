@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipeline.frame import Result
 from pipeline.ledger import StreamLedger
 from pipeline.sources import FileSource
 from pipeline.sources.opening import Limits
+from pipeline.sources.relay import Listener, Receiver, Relay
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from tests.arrivals import busy, lines, processed, record
@@ -292,13 +294,31 @@ CODECS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+class Afar:
+    """Watches as a process of its own does: what it sees goes through a socket."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        ours, theirs = socket.socketpair()
+        self.listener, self.relay = Listener(ours, receiver), Relay(theirs)
+
+    def begin(self, opened: Any) -> None:
+        self.relay.begin(opened)
+        self.listener.take()
+
+    def packet(self, packet: Any, read_ns: int) -> None:
+        self.relay.packet(packet, read_ns)
+        self.listener.take()
+
+
+@pytest.mark.parametrize("isolated", [False, True])
 @pytest.mark.parametrize("codec", CODECS)
-def test_every_codec_comes_back_to_the_last_bit(media: Media, tmp_path: Path, codec: str) -> None:
+def test_every_codec_comes_back_to_the_last_bit(media: Media, tmp_path: Path, codec: str, isolated: bool) -> None:
     suffix, options = CODECS[codec]
     source = FileSource(media.clip(suffix, count=9, **options))
     recorder = Recorder(tmp_path / "rec", reserve_bytes=0)
     recorder.open()
-    source.watch(recorder.stream("clip", "recording"))
+    watcher = recorder.stream("clip", "recording")
+    source.watch(Afar(watcher) if isolated else watcher)
     source.open(StopFlag())
     before = list(iter(source.read, None))
     source.close()
