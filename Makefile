@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy live live-long tracker observer schedule clean
+.PHONY: help setup demo test test-all faults soak fuzz lint types check bench accuracy live live-long tracker observer schedule arrivals clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -80,6 +80,10 @@ observer: $(READY) ## are the ages of results those that an observer sees, who r
 schedule: $(READY) ## eight cameras at 65 % of what this machine can do, then three times as much: the schedule's promises
 	$(BIN)/python -m benchmarks.schedule --expect 'live.p99_over_stages<=3' 'live.jitter<=3' 'live.dropped<=0' \
 		'overload.p95_over_bound<=1' 'overload.growth<=1.1' 'overload.fairness>=0.98' 'overload.recovery<=5' 'weighted.shares<=0.1'
+
+arrivals: $(READY) ## eight cameras are recorded and played twice on a virtual clock: the same to the byte, and how fast?
+	$(BIN)/python -m benchmarks.arrivals --cameras 8 --fps 15 --expect 'speed>=0.7'
+	$(BIN)/python -m benchmarks.arrivals --cameras 8 --fps 15 --isolation process
 
 clean: ## remove outputs and caches, keep the environment
 	rm -rf runs out .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -6,7 +6,7 @@ recording is played twice. Checked first: both plays wrote the same bytes, resul
 that was recorded. The ratio is that of the recorded seconds to what the whole command took, loading and reports
 included.
 
-    python -m benchmarks.arrivals --cameras 8 --expect 'speed>=1'
+    python -m benchmarks.arrivals --cameras 8 --fps 15 --expect 'speed>=1'
 
 Exit status 1: an expectation is not met, or the plays differ.
 """
@@ -34,17 +34,18 @@ from pipeline.caches import cache_folder
 from pipeline.orphans import no_orphan
 from pipeline.replaying.arrivals import DECISIONS
 
-FPS = 15
 _END_S = 60.0
 
 
 def record(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run, record and stop; the report of the run."""
-    clip, light = camera_clip(cache_folder("bench"), fps=FPS, gop=FPS)
-    cameras = Cameras(clip, options.cameras, FPS, folder / "sent.log")
+    fps = options.fps
+    clip, light = camera_clip(cache_folder("bench"), fps=fps, gop=fps)
+    cameras = Cameras(clip, options.cameras, fps, folder / "sent.log")
     model = {"path": str(light), "confidence": CONFIDENCE, "device": "cpu", "tuned": False}
     config = {
         "model": model if options.model is None else {"path": options.model},
+        "defaults": {"isolation": options.isolation},
         "streams": [{"name": url.rsplit("/", 1)[1], "source": url} for url in cameras.urls],
     }
     (folder / "streams.yaml").write_text(yaml.safe_dump(config))
@@ -111,6 +112,8 @@ def compared(run: dict[str, Any], plays: list[dict[str, Any]], folder: Path) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, default=8)
+    parser.add_argument("--fps", type=int, default=15, help="of each camera (default 15)")
+    parser.add_argument("--isolation", choices=["thread", "process"], default="thread", help="where they are read")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--model", help="default: the small one of all benchmarks")
     parser.add_argument("--expect", nargs="+", default=[], metavar="NAME>=NUMBER")

@@ -162,7 +162,10 @@ def rtsp(model: Path, options: argparse.Namespace, fps: float) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         cameras = Cameras(None, options.streams, fps, Path(folder, "sent.log"))
         try:
-            configs = [StreamConfig(name=url.rpartition("/")[2], source=url, fps=None) for url in cameras.urls]
+            configs = [
+                StreamConfig(name=url.rpartition("/")[2], source=url, fps=None, isolation=options.isolation)
+                for url in cameras.urls
+            ]
             lately = Lately.of(run, [build.feed(config) for config in configs], fps)
         finally:
             cameras.close()
@@ -229,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--of", choices=["pattern", "rtsp", "both"], default="both")
     parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--isolation", choices=["thread", "process"], default="thread", help="where rtsp is read")
     parser.add_argument("--workers", type=int, default=1, help="detect threads: a core is left for the cameras")
     parser.add_argument("--expect", nargs="+", default=[], metavar="NAME<=NUMBER")
     parser.add_argument("--json", action="store_true")

@@ -71,10 +71,16 @@ def absent(name: str, reason: str) -> Stream:
     return Stream(Absent(reason), [], StreamLedger(name))
 
 
-def feed(config: StreamConfig, gate: Gate | None = None, recorder: Recorder | None = None) -> Stream:
+def feed(
+    config: StreamConfig,
+    gate: Gate | None = None,
+    recorder: Recorder | None = None,
+    apart: list[Isolation] | None = None,
+) -> Stream:
     """A stream of the daemon: a camera that is reconnected for ever, or a recording, perhaps looped, at its own pace.
 
-    ``gate`` bounds how many cameras connect at the same time; ``recorder`` keeps what comes.
+    ``gate`` bounds how many cameras connect at the same time; ``recorder`` keeps what comes. ``apart``: a recording
+    that plays a camera is read in a process of its own, as that would be, and the process is added to the list.
 
     Raises ConfigError when its credentials cannot be had.
     """
@@ -89,15 +95,17 @@ def feed(config: StreamConfig, gate: Gate | None = None, recorder: Recorder | No
     camera: Reconnecting | None = None
     watcher = watching(config, recorder, "camera" if live else "recording")
     on_state = told_to(account.at, watcher)
-    if live and source.scheme != "pattern":
+    if (live and source.scheme != "pattern") or apart is not None:
         home: Isolation | None = None
-        if config.isolation == "process":
+        if config.isolation == "process" or apart is not None:
             home = Isolation(
                 config.name,
                 memory_mb=config.isolation_memory_mb,
                 largest_picture=3 * config.max_pixels,
                 receiver=watcher,
             )
+            if apart is not None:
+                apart.append(home)
 
         def connection() -> Source:
             try:
@@ -114,7 +122,7 @@ def feed(config: StreamConfig, gate: Gate | None = None, recorder: Recorder | No
             name=config.name,
             on_state=on_state,
             gate=gate,
-            knock=None if _is_device(source) else partial(knock, source, config.open_timeout_s),
+            knock=partial(knock, source, config.open_timeout_s) if live and not _is_device(source) else None,
             release=release,
         )
     elif source.scheme == "pattern":
@@ -127,7 +135,7 @@ def feed(config: StreamConfig, gate: Gate | None = None, recorder: Recorder | No
     reader = pausable = Pausable(reader, name=config.name, on_state=on_state, hang_up=camera is not None)
     if source.scheme == "pattern":
         reader = Paced(reader, wall=live)
-    elif not live and config.pace == "realtime":
+    elif not live and config.pace == "realtime" and apart is None:
         reader = Paced(reader, wall=True)
     return Stream(
         reader,
@@ -230,16 +238,17 @@ def _camera_options(config: StreamConfig, source: SourceUrl) -> dict[str, Any]:
 
 
 def _isolated(home: Isolation, config: StreamConfig, source: SourceUrl, skip: Skip | AutoSkip) -> Source:
-    """The same camera, in the process of its stream."""
-    options = _camera_options(config, source)
+    """The same camera, or a recording that plays one, in the process of its stream."""
+    kind = "copy" if source.is_file else "device" if _is_device(source) else "camera"
+    options = _camera_options(config, source) if kind != "copy" else dict[str, Any](max_pixels=config.max_pixels)
     if config.codecs is not None:
         options["codecs"] = sorted(config.codecs)
     auto = (config.fps, config.name) if isinstance(skip, AutoSkip) else None
-    if not _is_device(source) and auto is None:
+    if kind != "device" and auto is None:
         options["skip"] = skip
     order = {
-        "kind": "device" if _is_device(source) else "camera",
-        "address": source.reveal(),
+        "kind": kind,
+        "address": local_path(source.reveal()).as_posix() if kind == "copy" else source.reveal(),
         "auto_skip": auto,
         "options": options,
     }

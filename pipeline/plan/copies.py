@@ -41,6 +41,11 @@ class Copy:
     config: StreamConfig
     seconds: float | None = None
 
+    @property
+    def apart(self) -> bool:
+        """Whether it is of a camera that is read in a process of its own, and is to be read so, too."""
+        return self.seconds is not None and self.stream.isolation == "process"
+
 
 @dataclass(frozen=True, slots=True)
 class Copies:
@@ -115,7 +120,7 @@ def _file_name(template: str) -> str:
 
 def _copy(stream: StreamConfig, path: Path, seconds: float, stop: StopFlag) -> Copy:
     """Raises SourceError or ConfigError."""
-    stand_in = {"loop": True, "pace": "realtime", "policy": stream.effective_policy, "isolation": "thread"}
+    stand_in = {"loop": True, "pace": "realtime", "policy": stream.effective_policy}
     address = stream.source.reveal()
     source = build.glance(stream)
     if stream.source.scheme == "pattern" or not looks_live(address):

@@ -24,8 +24,9 @@ from pipeline.plan.costs import StreamCosts
 from pipeline.plan.simulation import WARM_S
 from pipeline.plan.window import Processed, Together
 from pipeline.report import compose
+from pipeline.sources import Isolation
 from pipeline.threads import StopFlag
-from pipeline.timing import FRAME, Mark, cpu_ns, elapsed, now_ns
+from pipeline.timing import FRAME, Mark, cpu_ns, elapsed, now_ns, process_cpu_ns
 
 OVERLAP_NS: Final = 2_000_000_000
 """Looks at the ledger overlap by so much: a frame is noted some time after it ended."""
@@ -49,7 +50,7 @@ class Proof(Together[Proven]):
     """What was measured.
 
     Attributes:
-        cores: CPU time of the program over the window's length.
+        cores: CPU time of the program, and of the processes of its cameras, over the window's length.
         batches: how many of each size, over the whole run.
         report: the report of the run.
     """
@@ -86,20 +87,20 @@ def prove(
     ledger = pipeline.ledger
     with Trial(pipeline, config.model.timeout_s) as trial:
         keep_for_good()
-        _add(pipeline, copies, costs, stop)
+        homes = _add(pipeline, copies, costs, stop)
         pipeline.finish()
         if silent := trial.go_until_all_have_a_result():
             raise PipelineError(f"without a result for {LONGEST_START_S:g} s: {', '.join(silent)}")
         say("proving: warming up")
         trial.go(WARM_S)
         before = {name: _counted(ledger, name) for name in ledger.streams}
-        began_ns, began_cpu_ns = now_ns(), cpu_ns()
+        began_ns, began_cpu_ns = now_ns(), _cpu_ns(homes)
         latencies = Latencies(began_ns)
         while (left_s := seconds - (now_ns() - began_ns) / 1e9) > 0:
             say(f"proving: {seconds - left_s:.0f} of {seconds:.0f} s")
             trial.go(min(1.0, left_s))
             latencies.collect(ledger)
-        ended_ns, ended_cpu_ns = now_ns(), cpu_ns()
+        ended_ns, ended_cpu_ns = now_ns(), _cpu_ns(homes)
         streams = {
             name: _since(before[name], _counted(ledger, name)) for name in list(ledger.streams) if name in before
         }
@@ -143,16 +144,24 @@ class Latencies:
         return list(self._found[name])
 
 
-def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCosts], stop: StopFlag) -> None:
-    """Each at its own time, so that their frames are due at different times."""
+def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCosts], stop: StopFlag) -> list[Isolation]:
+    """Each at its own time, so that their frames are due at different times; returns the processes of those that have
+    their own."""
     begins = sorted(
         (phase * costs[copy.stream.name].interval_s / max(costs[copy.stream.name].kept, 1e-3), number, copy)
         for number, (copy, phase) in enumerate(zip(copies, phases(len(copies)), strict=True))
     )
     began_ns = now_ns()
+    homes: list[Isolation] = []
     for at_s, _, copy in begins:
         stop.wait(max(0.0, at_s - (now_ns() - began_ns) / 1e9))
-        pipeline.add(build.feed(copy.config))
+        pipeline.add(build.feed(copy.config, apart=homes if copy.apart else None))
+    return homes
+
+
+def _cpu_ns(homes: Sequence[Isolation]) -> int:
+    """CPU time of the program and of the processes of its streams so far."""
+    return cpu_ns() + sum(process_cpu_ns(home.pid) for home in homes if home.pid is not None)
 
 
 def _counted(ledger: Ledger, name: str) -> tuple[int, dict[str, int]]:

@@ -19,6 +19,7 @@ from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import SourceUnavailable
 from pipeline.flow.lanes import Terms
 from pipeline.flow.stream import FlowOptions
+from pipeline.plan.apart import with_apart
 from pipeline.plan.copies import Copies, Copy, make_copies, redirected, spread
 from pipeline.plan.costs import Costs
 from pipeline.plan.headroom import Headroom, headroom
@@ -135,6 +136,7 @@ def _measured(
     began_ns = now_ns()
     cores = allowed_cores()
     parts = measure(copies, loaded, cores, options.measure_s, config.model.timeout_s, stop, say)
+    parts.streams = with_apart(copies, parts.streams, options.measure_s, stop, say)
     say("measuring: the sinks")
     rates = {name: costs.fps * costs.kept for name, costs in parts.streams.items()}
     sinks = sink_costs(config, parts.captures, parts.detections, loaded.detector.labels, rates, stop)

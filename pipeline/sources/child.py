@@ -276,6 +276,8 @@ class Maker:
         options = dict(order["options"])
         if "codecs" in options:
             options["codecs"] = frozenset(options["codecs"])
+        if order["kind"] == "copy":
+            return _copy(order["address"], options, beat)
         if order["kind"] == "device":
             device = DeviceSource(order["address"], **options)
             device.watch(beat)
@@ -285,6 +287,20 @@ class Maker:
         camera = CameraSource(SourceUrl.parse(order["address"]), **options)
         camera.watch(beat)
         return camera
+
+
+def _copy(address: str, options: dict[str, Any], beat: Beat) -> Source:
+    """A recording that plays a camera: again and again, at its own pace."""
+    from pipeline.sources.file import FileSource
+    from pipeline.sources.looping import Looping
+    from pipeline.sources.paced import Paced
+
+    def lap() -> Source:
+        file = FileSource(address, **options)
+        file.watch(beat)
+        return file
+
+    return Paced(Looping(lap), wall=True)
 
 
 def _relay(descriptors: list[str]) -> Relay | None:

@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time: the clock and the trace of a frame."""
 
-from pipeline.timing.clock import SYSTEM, Anchor, Clock, cpu_ns, now_ns, rfc3339, thread_cpu_ns, wall_ns
+from pipeline.timing.clock import (
+    SYSTEM,
+    Anchor,
+    Clock,
+    cpu_ns,
+    now_ns,
+    process_cpu_ns,
+    rfc3339,
+    thread_cpu_ns,
+    wall_ns,
+)
 from pipeline.timing.lag import Lag
 from pipeline.timing.pauses import GC_PAUSES, Pause, Pauses
 from pipeline.timing.trace import (
@@ -46,6 +56,7 @@ __all__ = [
     "new_trace",
     "now_ns",
     "part_times",
+    "process_cpu_ns",
     "rfc3339",
     "stage_times",
     "thread_cpu_ns",

@@ -22,7 +22,7 @@ MODEL = LoadedModel("m.pt", nn.Identity(), "0" * 64, Metadata(), Signature(takes
 
 
 class Later:
-    """A device, and the event of its only batch: the outputs are unfinished memory until somebody waits."""
+    """A device, and its only batch: the outputs are unfinished memory until somebody waits."""
 
     def __init__(self, fails: bool = False) -> None:
         self.outputs = torch.full((1, 4), 1e30)
@@ -31,7 +31,7 @@ class Later:
     def run(self, pictures: Sequence[Uint8Array], size: int) -> tuple[Any, Later]:
         return self.outputs, self
 
-    def synchronize(self) -> None:
+    def wait(self) -> None:
         if self.fails:
             raise RuntimeError("device-side assert triggered")
         self.outputs.fill_(1.0)
