@@ -246,7 +246,7 @@ class Isolation:
         line, self._line = self._line, None
         packets, self._packets = self._packets, None
         process, self._process = self._process, None
-        told, self._beat = self._pulse(), None
+        beat, self._beat = self._beat, None
         self._loans = None
         if line is not None:
             line.close()  # it ends by itself when it hears that
@@ -254,7 +254,7 @@ class Isolation:
             return 0 if process is None else _ended(process, gently=gently)
         finally:
             if packets is not None:
-                packets.end(int.from_bytes(told, "little"))
+                packets.end(0 if beat is None else int.from_bytes(beat[:8], "little"))
 
 
 def _ended(process: subprocess.Popen[bytes], *, gently: bool) -> int:
