@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.batching import BatchScheduler
 from pipeline.complaints import Complaints
 from pipeline.detectors import build_detector
 from pipeline.detectors.device_work import DeviceWork
@@ -24,8 +23,9 @@ from pipeline.detectors.engine import Submitted
 from pipeline.detectors.network import Network
 from pipeline.detectors.preprocessing import Encoding
 from pipeline.errors import InferenceError
+from pipeline.flow.batching import BatchScheduler
+from pipeline.flow.inference import BatchRunner, UnderWay
 from pipeline.frame import Batch, Frame, Geometry, InputSpec, Item, Outcome, StreamKey
-from pipeline.inference import BatchRunner, UnderWay
 from pipeline.ledger import BatchRun, Ledger
 from pipeline.memory import BufferPool
 from pipeline.testing import ManualClock
@@ -50,7 +50,7 @@ class Noting(BatchScheduler):
 
 
 class Bench:
-    """A worker of :meth:`pipeline.flow.Pipeline._detect`, step by step."""
+    """A worker of :meth:`pipeline.flow.pipeline.Pipeline._detect`, step by step."""
 
     def __init__(self, *takes_ms: int, launch_ms: int = 0, parse_ms: int = 0) -> None:
         self.clock = ManualClock(1000 * MS)
