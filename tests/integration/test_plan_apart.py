@@ -51,17 +51,17 @@ def some_frames(config: StreamConfig, homes: list[Isolation] | None, count: int)
 
 
 def test_a_copy_that_is_read_apart_shows_what_it_shows_here(config: StreamConfig, homes: list[Isolation]) -> None:
-    here, there = some_frames(config, None, 60), some_frames(config, homes, 60)
+    here, there = some_frames(config, None, 30), some_frames(config, homes, 30)
     assert len(homes) == 1
     by_index = {capture.index: capture for capture in here}
     both = [(by_index[one.index], one) for one in there if one.index in by_index]
-    assert len(both) > 30
+    assert len(both) > 15
     for one, other in both:
         assert one.pts_s == pytest.approx(other.pts_s, abs=1e-6)
         assert (one.epoch, one.picture.size) == (other.epoch, other.picture.size)
         for plane, same in zip(one.picture.planes, other.picture.planes, strict=True):
             np.testing.assert_array_equal(plane, same)
-    assert there[-1].read_ns - there[0].read_ns > 1.5e9, "at its own pace: 25 frames a second"
+    assert there[-1].read_ns - there[0].read_ns > 0.9e9, "at its own pace: 25 frames a second"
     assert all(capture.wall_ns for capture in there)
 
 
@@ -96,10 +96,11 @@ def test_only_cameras_that_are_read_apart_cost_more_and_each_kind_is_measured_on
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_camera_that_is_read_apart(
     cli: Any, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is proven with its process, and whose CPU time is in the proof's cores."""
+    """It is proven with its process, whose CPU time is in the proof's cores."""
     monkeypatch.setattr("pipeline.plan.run.SIMULATED_S", 4.0)
     made: list[Isolation] = []
 
