@@ -76,6 +76,7 @@ tracker: $(READY) ## what measuring costs a frame
 observer: $(READY) ## are the ages of results those that an observer sees, who reads times from the pixels?
 	$(BIN)/python -m benchmarks.observer --of pattern --expect 'p50<=1' 'p99<=3'
 	$(BIN)/python -m benchmarks.observer --of rtsp
+	$(BIN)/python -m benchmarks.observer --of rtsp --isolation process --expect 'p50_left<=1' 'p99<=3'
 
 schedule: $(READY) ## eight cameras at 65 % of what this machine can do, then three times as much: the schedule's promises
 	$(BIN)/python -m benchmarks.schedule --expect 'live.p99_over_stages<=3' 'live.jitter<=3' 'live.dropped<=0' \
