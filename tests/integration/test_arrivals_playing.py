@@ -298,16 +298,23 @@ class Afar:
     """Watches as a process of its own does: what it sees goes through a socket."""
 
     def __init__(self, receiver: Receiver) -> None:
-        ours, theirs = socket.socketpair()
-        self.listener, self.relay = Listener(ours, receiver), Relay(theirs)
+        ours, self.line = socket.socketpair()
+        self.listener, self.relay = Listener(ours, receiver), Relay(self.line)
+        self.seen = 0
 
     def begin(self, opened: Any) -> None:
         self.relay.begin(opened)
         self.listener.take()
+        self.seen += 1
 
     def packet(self, packet: Any, read_ns: int) -> None:
         self.relay.packet(packet, read_ns)
         self.listener.take()
+        self.seen += 1
+
+    def close(self) -> None:
+        self.line.close()
+        self.listener.end(self.seen)
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -318,10 +325,12 @@ def test_every_codec_comes_back_to_the_last_bit(media: Media, tmp_path: Path, co
     recorder = Recorder(tmp_path / "rec", reserve_bytes=0)
     recorder.open()
     watcher = recorder.stream("clip", "recording")
-    source.watch(Afar(watcher) if isolated else watcher)
+    afar = Afar(watcher)
+    source.watch(afar if isolated else watcher)
     source.open(StopFlag())
     before = list(iter(source.read, None))
     source.close()
+    afar.close()
     recorder.close()
     assert recorder.lost == 0
     log = lines(tmp_path / "rec" / "clip" / "arrivals.jsonl")
