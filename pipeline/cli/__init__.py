@@ -6,11 +6,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
-from importlib import import_module
 from itertools import pairwise
 
-from pipeline.cli.parser import Parser, did_you_mean
 from pipeline.cli.running import guarded, leave
+from pipeline.cli.verbs import Verbs
 
 COMMANDS = {
     "replay": "recorded files through the pipeline, every frame, as fast as they can be processed",
@@ -50,52 +49,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        if arguments[1:2] and arguments[1] in COMMANDS:
-            return _dispatch([*arguments[1:], "--help"])
-        print(_help(), end="")
-        return 0 if arguments else 2
-    if arguments[0] in ("-V", "--version"):
+    if arguments[:1] in (["-V"], ["--version"]):
         from importlib.metadata import version
 
         print(f"pipeline {version('video-pipeline')}")
         return 0
-    name, rest = arguments[0], arguments[1:]
-    if name not in COMMANDS:
-        _refuse(name, arguments)
-    module = import_module(f"pipeline.cli.{name}")
-    if hasattr(module, "dispatch"):  # a command with verbs of its own
-        return int(module.dispatch(rest))
-    parser = Parser(name, COMMANDS[name], module.EXAMPLES)
-    module.configure(parser)
-    return int(module.run(parser.parse(rest)))
+    return _VERBS.dispatch(arguments)
 
 
-def _refuse(name: str, arguments: list[str]) -> None:
-    parser = Parser("", "", "")
-    command = next((word for word in arguments if word in COMMANDS), None)
-    if name in ("--json", "--quiet", "--debug"):
-        command = command or "COMMAND"
-    if name.startswith("-") and command is not None:
-        parser.error(f"options follow the command: pipeline {command} {name} ...")
-    if name.startswith("-"):
-        parser.error(f"unknown option {name}{did_you_mean(name, ('--help', '--version'))}")
-    if "." in name or "/" in name:
-        verb = "run" if name.endswith((".yaml", ".yml")) else "replay"
-        parser.error(f"{name!r} is not a command; for a file: pipeline {verb} {name}")
-    remedy = did_you_mean(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
-    parser.error(f"unknown command {name!r}{remedy}")
+def _a_file(word: str) -> str:
+    return f"for a file: pipeline {'run' if word.endswith(('.yaml', '.yml')) else 'replay'} {word}"
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS))
-    listed = "".join(f"  {name:<{width}}   {summary}\n" for name, summary in COMMANDS.items())
-    return (
-        f"examples:\n{_EXAMPLES}\n"
-        "usage: pipeline COMMAND [options]\n\n"
-        "Many video streams through one shared, batched TorchScript detector.\n\n"
-        f"commands:\n{listed}\n"
+_VERBS = Verbs(
+    program="pipeline",
+    noun="command",
+    summaries=COMMANDS,
+    module="pipeline.cli.",
+    about="Many video streams through one shared, batched TorchScript detector.",
+    examples=_EXAMPLES,
+    options=(
         "options:\n"
         "  -h, --help      this text; 'pipeline COMMAND --help' for a command's options\n"
         "  -V, --version   the version\n"
-    )
+    ),
+    a_file=_a_file,
+    own_options=("--help", "--version"),
+)

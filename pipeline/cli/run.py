@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.overload import overload_told
 from pipeline.cli.parser import Parser, folder, one_of, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.signals import around_a_daemon
@@ -195,7 +196,8 @@ def _beside(tracing: Tracing, telemetry: Telemetry, config: Config, board: Board
         log.warning("%s; nothing is sent to a collector", refused)
     tracing.begin_run(lambda: board.ledger, lambda: str(board.facts()["model"]["device"]))
     try:
-        yield
+        with overload_told(board):
+            yield
     finally:
         telemetry.end(lambda: board.leaving)
 

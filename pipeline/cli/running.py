@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 from pipeline.cli.folding import Folding, looked_after
 from pipeline.cli.logs import AsJson, OneLine, wants_time
 from pipeline.cli.stray import strays_logged
-from pipeline.cli.telling import fault_as_data, print_json, print_lines
+from pipeline.cli.telling import broken, fault_as_data, print_json, print_lines
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
 
@@ -187,6 +188,14 @@ class _StderrHandler(logging.StreamHandler[io.TextIOBase]):
     @property
     def stream(self) -> io.TextIOBase:  # type: ignore[override]
         return sys.stderr  # type: ignore[return-value]
+
+    def format(self, record: logging.LogRecord) -> str:
+        """In a terminal broken between words; a traceback stays as it is, and so does JSON."""
+        text = super().format(record)
+        if not sys.stderr.isatty() or "\n" in text or isinstance(self.formatter, AsJson):
+            return text
+        columns = shutil.get_terminal_size().columns
+        return broken(text, columns) if len(text) > columns > 0 else text
 
 
 _Say = Callable[[str, str], None]

@@ -74,10 +74,11 @@ def print_lines(lines: Iterable[str], file: TextIO | None = None) -> None:
     file = sys.stdout if file is None else file
     columns = shutil.get_terminal_size().columns if file.isatty() else 0
     for line in "\n".join(lines).split("\n"):
-        print(_broken(line, columns) if 0 < columns < len(line) else line, file=file)
+        print(broken(line, columns) if 0 < columns < len(line) else line, file=file)
 
 
-def _broken(line: str, columns: int) -> str:
+def broken(line: str, columns: int) -> str:
+    """A line as lines of so many columns, see :func:`print_lines`."""
     start = re.match(r" *(\S+( \S+)*  +)?", line)
     hang = start.end() if start is not None else 0
     wide = textwrap.TextWrapper(

@@ -92,7 +92,7 @@ class Status:
         away = [
             f"{account.name} ({state_in_words(account.state)}{f': {account.error}' if account.error else ''})"
             for account in accounts
-            if account.state != "live"
+            if account.state not in ("live", "stopped", "finished")
         ]
         if away:
             yield f"not live: {listed(away)}"

@@ -157,6 +157,11 @@ class Ledger:
         with self._lock:
             return dict(sorted(self.batch_sizes.items()))
 
+    def busy_ns(self) -> int:
+        """Time with a batch under way so far, of all detect workers together."""
+        with self._lock:
+            return self._busy.spent_ns.total()
+
     def settle(self, account: StreamLedger) -> None:
         """A stream has ended and its last frame has left the last sink."""
         measured = account.settle()

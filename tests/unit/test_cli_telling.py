@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import io
+import logging
+import sys
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_lines, say
 
 
@@ -51,3 +54,15 @@ def test_what_goes_on_stands_below_the_second_column(monkeypatch: pytest.MonkeyP
         "pipeline: a refusal with", "a/long-path/that-is-kept/whole",
         "", "short",
     ]  # fmt: skip
+
+
+def test_the_log_in_a_terminal_is_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    with logging_to_stderr(logging.INFO):
+        logging.getLogger("pipeline").info("overload: %s", "gate loses 40 % of its frames, and so does the lobby")
+    assert terminal.getvalue().splitlines() == [
+        "pipeline: overload: gate loses 40 % of",
+        "its frames, and so does the lobby",
+    ]

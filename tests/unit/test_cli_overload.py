@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's words about overload: when it has lasted, when it is over, and few."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from pipeline.cli.folding import Folding
+from pipeline.cli.overload import Overload
+from pipeline.ledger import BatchRun, Ledger, StreamLedger
+from pipeline.testing import ManualClock
+from tests.ledgers import lose
+
+S = 1_000_000_000
+
+
+class World:
+    """A daemon of some streams, second by second; its network is busy for ``busy`` of the time."""
+
+    def __init__(self, *names: str, **model: Any) -> None:
+        self.ledger = Ledger()
+        self.clock = ManualClock()
+        self.ledger.begin(self.clock.now_ns())
+        for name in names:
+            self.ledger.add(StreamLedger(name, live=True))
+        self.cpu_ns = 0
+        self.news = Overload(lambda: {"path": "m.pt", "device": "cpu", "workers": 8, **model}, lambda: self.cpu_ns)
+
+    def second(self, seconds: int = 1, *, busy: float = 1.0, reason: str = "overflow", **lost: int) -> None:
+        """Seconds in each of which every stream has ten frames, and loses so many of them."""
+        for _ in range(seconds):
+            self.clock.advance(S)
+            now_ns = self.clock.now_ns()
+            for name, account in self.ledger.streams.items():
+                account.decoded += 10
+                lose(account, reason, lost.get(name, 0))
+            for worker in range(8):
+                self.ledger.batch(BatchRun(f"detect:{worker}", 1, 1, now_ns - round(busy * S), now_ns, now_ns))
+            self.cpu_ns += round(8 * busy * S)
+            self.news.look(self.ledger, now_ns)
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cores.allowed_cores", lambda: 8)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "pipeline")
+    return caplog
+
+
+def test_it_is_said_once_it_has_lasted_and_once_it_is_over(said: pytest.LogCaptureFixture) -> None:
+    world = World("gate", "lobby")
+    world.second(3)
+    world.second(5, gate=4)
+    assert said.messages == [], "five seconds are not over"
+    world.second(2, gate=4)
+    assert len(said.messages) == 1
+    world.second(598, gate=4)
+    assert said.messages == [
+        "overload: gate loses 40 % of its frames; the network is busy 100 % of the time, 8.0 of 8 cores used; "
+        "what would help most: `pipeline model tune m.pt`, once"
+    ]
+    assert said.records[0].levelno == logging.WARNING
+    said.clear()
+    world.second(59)
+    assert said.messages == []
+    world.second(120)
+    assert said.messages == [
+        "overload is over, after 10 min 04 s and 2,420 lost frames; nothing was lost to it for the last minute"
+    ]
+
+
+def test_a_hiccup_is_no_overload(said: pytest.LogCaptureFixture) -> None:
+    world = World("gate")
+    for _ in range(20):
+        world.second(3, gate=5)
+        world.second(6)
+    world.second(reason="shutdown", seconds=30, gate=9)
+    assert said.messages == []
+
+
+def test_many_streams_are_one_line_and_more_of_them_one_a_minute(said: pytest.LogCaptureFixture) -> None:
+    names = [f"cam-{number}" for number in range(40)]
+    world = World(*names, tuned={"batch": 4})
+    lost = dict.fromkeys(names[:5], 5) | {"cam-3": 9}
+    world.second(3, **{"cam-3": 9})
+    world.second(10, **lost)
+    assert said.messages == [
+        "overload: 5 of 40 streams lose frames, up to 90 % of them (cam-3, cam-0, cam-1 and 2 more); the network is "
+        "busy 100 % of the time, 8.0 of 8 cores used; what would help most: a smaller model.input, or a lower fps"
+    ]
+    for number in range(5, 40):  # one more each second
+        lost[f"cam-{number}"] = 2
+        world.second(**lost)
+    assert len(said.messages) == 1
+    world.second(120, **lost)
+    assert len(said.messages) == 2
+    assert said.messages[1].startswith("overload: 40 of 40 streams lose frames")
+
+
+def test_where_the_network_has_time_left_reading_is_what_is_too_much(said: pytest.LogCaptureFixture) -> None:
+    world = World("gate")
+    world.second(20, busy=0.5, gate=4)
+    (message,) = said.messages
+    assert (
+        "the network is busy 50 % of the time, 4.0 of 8 cores used; what would help most: a smaller stream" in message
+    )
+
+
+def test_a_stream_that_was_removed_loses_nothing_more(said: pytest.LogCaptureFixture) -> None:
+    world = World("gate", "lobby")
+    world.second(10, gate=4)
+    world.ledger.retire("gate")
+    world.second(60)
+    assert said.messages[-1].startswith("overload is over, ")
+
+
+def test_coming_and_going_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World("gate")
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    folding = Folding(Lines(), world.clock)
+    logger = logging.getLogger("pipeline")
+    before = logger.level
+    logger.addHandler(folding)
+    logger.setLevel(logging.INFO)
+    try:
+        for _ in range(30):  # ten minutes
+            world.second(10, gate=4)
+            world.second(10)
+    finally:
+        logger.removeHandler(folding)
+        logger.setLevel(before)
+    assert lines[0].startswith("overload: gate loses ")
+    assert len(lines) <= 10, "no more than a line a minute"
