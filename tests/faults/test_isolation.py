@@ -85,6 +85,15 @@ def read_all(source: Source, most: int = 1000) -> tuple[list[Capture], SourceErr
     return captures, None
 
 
+def at_work(home: Isolation, url: str) -> tuple[Source, int]:
+    """A connection that has delivered, and the process that serves it."""
+    source = camera(home, url)
+    source.open(StopFlag())
+    assert source.read() is not None
+    assert home.pid is not None
+    return source, home.pid
+
+
 def read_on(source: Source) -> None:
     """Until it raises."""
     while source.read() is not None:
@@ -154,11 +163,7 @@ def test_it_knows_no_secrets_but_its_own_and_shows_none(clip: Clip, home: Isolat
 
 def test_a_crash_has_a_cause_and_the_next_connection_a_new_process(clip: Clip, home: Isolation) -> None:
     with serving(Camera("gate", clip, fps=60)) as cameras:
-        source = camera(home, cameras.url("gate"))
-        source.open(StopFlag())
-        assert source.read() is not None
-        first = home.pid
-        assert first is not None
+        source, first = at_work(home, cameras.url("gate"))
         os.kill(first, signal.SIGKILL)
         with pytest.raises(SourceError, match="its process was ended by SIGKILL") as caught:
             read_on(source)
@@ -171,11 +176,7 @@ def test_a_crash_has_a_cause_and_the_next_connection_a_new_process(clip: Clip, h
 
 def test_a_process_that_stands_still_is_ended(clip: Clip, home: Isolation) -> None:
     with serving(Camera("gate", clip, fps=60)) as cameras:
-        source = camera(home, cameras.url("gate"))
-        source.open(StopFlag())
-        assert source.read() is not None
-        first = home.pid
-        assert first is not None
+        source, first = at_work(home, cameras.url("gate"))
         os.kill(first, signal.SIGSTOP)
         with pytest.raises(SourceError, match="no sign of life") as caught:
             read_on(source)

@@ -120,12 +120,21 @@ def test_stills_of_streams_that_show_nothing(server: WebServer, monkeypatch: pyt
     assert not server.tap.wants("gate")
 
 
-def test_a_stream_whose_every_frame_is_lost_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in vain is told at once."""
     monkeypatch.setattr("pipeline.web.trouble.FRUITLESS_NS", 0)
     monkeypatch.setattr("pipeline.web.mjpeg._LOOK_S", 0.05)
+
+
+def board_and_gate() -> tuple[FakeBoard, StreamLedger]:
     board = FakeBoard()
     assert board.books is not None
-    gate = board.books.streams["gate"]
+    return board, board.books.streams["gate"]
+
+
+def test_a_stream_whose_every_frame_is_lost_says_so(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    board, gate = board_and_gate()
     with serving(board) as server, client(server) as http:
         gate.life.fails(WHY)
         told = http.get("/api/streams/gate").json()
@@ -165,12 +174,8 @@ def test_a_picture_that_cannot_be_drawn_is_no_fault_of_the_server(
     assert "Traceback" not in caplog.text
 
 
-def test_a_live_view_that_waits_in_vain_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.web.trouble.FRUITLESS_NS", 0)
-    monkeypatch.setattr("pipeline.web.mjpeg._LOOK_S", 0.05)
-    board = FakeBoard()
-    assert board.books is not None
-    gate = board.books.streams["gate"]
+def test_a_live_view_that_waits_in_vain_is_told_why(impatient: None) -> None:
+    board, gate = board_and_gate()
     with serving(board) as server, client(server) as http:
 
         def once_somebody_looks() -> None:

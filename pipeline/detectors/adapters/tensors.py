@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +71,38 @@ def count_nan(scores: torch.Tensor) -> list[int]:
         counts: list[int] = torch.isnan(scores).flatten(1).sum(1).tolist()
         return counts
     return [0] * len(scores)
+
+
+class Objects(NamedTuple):
+    """Rows of a head with objectness that may be detections, k of them.
+
+    Attributes:
+        rows: (k, 5 + classes) float32.
+        scores: (k,) objectness times the probability of the most probable class.
+        class_ids: (k,) that class.
+        pictures, places: (k,) which picture each belongs to, ascending, and which of its rows it is.
+        invalid: how many rows of each picture have no number for their objectness.
+    """
+
+    rows: FloatArray
+    scores: FloatArray
+    class_ids: IntArray
+    pictures: IntArray
+    places: IntArray
+    invalid: list[int]
+
+
+def objects(output: torch.Tensor, confidence: float) -> Objects:
+    """Of (B, n, 5 + classes) the rows whose objectness reaches ``confidence``.
+
+    Objectness and class probability are at most 1, so objectness alone rules rows out.
+    """
+    objectness = output[..., 4]
+    picture, place = (objectness >= confidence).nonzero().unbind(1)
+    invalid = count_nan(objectness)
+    rows = output[picture, place].float().cpu().numpy()
+    scores, class_ids = rows[:, 4] * rows[:, 5:].max(1), rows[:, 5:].argmax(1)
+    return Objects(rows, scores, class_ids, picture.cpu().numpy(), place.cpu().numpy(), invalid)
 
 
 def least_logit(confidence: float) -> float:

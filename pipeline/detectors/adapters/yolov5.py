@@ -9,9 +9,8 @@ from typing import Any
 from pipeline.detectors.adapter import Limits, Parsed
 from pipeline.detectors.adapters.family import Family, Options, only
 from pipeline.detectors.adapters.tensors import (
-    count_nan,
     first_tensor,
-    nothing,
+    objects,
     of_rank,
     refuse_shape,
     shape_of,
@@ -49,15 +48,9 @@ class Yolov5:
     def parse(self, outputs: Any, count: int, limits: Limits, spec: InputSpec) -> Parsed:
         """Each anchor's most probable class counts."""
         output = first_tensor(outputs)[:count]
-        objectness = output[..., 4]
-        picture, anchor = (objectness >= limits.confidence).nonzero().unbind(1)
-        invalid = count_nan(objectness)
-        if not len(picture):
-            return nothing(invalid)
-        rows = output[picture, anchor].float().cpu().numpy()
-        xyxy = to_corners(to_pixels(rows[:, :4], spec, self.normalised))
-        scores, class_ids = rows[:, 4] * rows[:, 5:].max(1), rows[:, 5:].argmax(1)
-        return share_out(xyxy, scores, class_ids, picture.cpu().numpy(), invalid, limits, overlap=True)
+        found = objects(output, limits.confidence)
+        xyxy = to_corners(to_pixels(found.rows[:, :4], spec, self.normalised))
+        return share_out(xyxy, found.scores, found.class_ids, found.pictures, found.invalid, limits, overlap=True)
 
 
 def _make(outputs: Any, spec: InputSpec, options: Options) -> Yolov5:

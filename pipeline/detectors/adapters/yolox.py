@@ -12,9 +12,8 @@ from pipeline.detectors.adapter import Limits, Parsed
 from pipeline.detectors.adapters.family import Family, Options, flag, only
 from pipeline.detectors.adapters.grid import cells, grid, strides_of
 from pipeline.detectors.adapters.tensors import (
-    count_nan,
     first_tensor,
-    nothing,
+    objects,
     of_rank,
     refuse_shape,
     shape_of,
@@ -59,15 +58,12 @@ class Yolox:
         expected = cells(spec.height, spec.width, self.strides)
         if not self.decoded and output.shape[1] != expected:
             raise InferenceError(f"{output.shape[1]} rows; an input of {spec.width}x{spec.height} has {expected} cells")
-        objectness = output[..., 4]
-        picture, cell = (objectness >= limits.confidence).nonzero().unbind(1)
-        invalid = count_nan(objectness)
-        if not len(picture):
-            return nothing(invalid)
-        rows = output[picture, cell].float().cpu().numpy()
-        boxes = rows[:, :4] if self.decoded else decode(rows[:, :4], cell.cpu().numpy(), spec, self.strides)
-        scores, class_ids = rows[:, 4] * rows[:, 5:].max(1), rows[:, 5:].argmax(1)
-        return share_out(to_corners(boxes), scores, class_ids, picture.cpu().numpy(), invalid, limits, overlap=True)
+        found = objects(output, limits.confidence)
+        boxes = found.rows[:, :4]
+        if not self.decoded:
+            boxes = decode(boxes, found.places, spec, self.strides)
+        xyxy = to_corners(boxes)
+        return share_out(xyxy, found.scores, found.class_ids, found.pictures, found.invalid, limits, overlap=True)
 
 
 def decode(raw: FloatArray, cell: IntArray, spec: InputSpec, strides: tuple[int, ...]) -> FloatArray:
