@@ -41,7 +41,7 @@ class Slow(Cells):
 
     def forward(self, x: Tensor) -> Tensor:
         square = torch.full((400, 400), 1e-3)
-        for _ in range(5 * x.size(0)):
+        for _ in range(6 * x.size(0)):
             square = (square @ square).clamp(0.0, 1e-3)
         boxes, scores = self.cells(x)
         return torch.cat((boxes, scores + 0.0 * square[0, 0]), 1)
