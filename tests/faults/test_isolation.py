@@ -126,17 +126,18 @@ def test_frames_and_errors_are_those_of_a_thread(media: Media, clip: Clip, home:
             Camera("gate", clip),
         ) as cameras:
             url, port = cameras.url, cameras.port
-            ends = camera(where, url("ends"))
+            patient = {"read_timeout_s": 5.0}  # nothing here is silent, but a busy machine may be slow
+            ends = camera(where, url("ends"), **patient)
             captures, error = read_all(ends)
             assert in_place(captures)
             assert all(c.decoded_ns - c.read_ns >= 0 and c.read_ns <= now_ns() for c in captures), "one clock"
             assert all(c.wall_ns for c in captures)
             seen += [told([], error), ends.counters.decoder]
-            captures, _ = read_all(camera(where, url("grows")), 30)
+            captures, _ = read_all(camera(where, url("grows"), **patient), 30)
             assert all(c.picture.size == ((64, 48) if c.index < 15 else (48, 64)) for c in captures)
             for name, more in (("denied", {}), ("lost", {}), ("gate", {"codecs": ["hevc"]})):
-                seen.append(told(*read_all(camera(where, url(name, "viewer:wrong"), **more))))
-        seen.append(told(*read_all(camera(where, f"rtsp://127.0.0.1:{port}/gate"))))
+                seen.append(told(*read_all(camera(where, url(name, "viewer:wrong"), **patient, **more))))
+        seen.append(told(*read_all(camera(where, f"rtsp://127.0.0.1:{port}/gate", **patient))))
         return [str(one).replace(str(port), "PORT") for one in seen]
 
     assert look(home) == look(None)
