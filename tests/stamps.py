@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pipeline.frame import Capture, Picture, Result, SourceCounters, StreamInfo
 from pipeline.threads import StopFlag
-from pipeline.timing import Mark, elapsed, now_ns, wall_ns
+from pipeline.timing import elapsed, now_ns, wall_ns
 
 Plane = npt.NDArray[np.uint8]
 
@@ -129,11 +129,6 @@ class Seen:
     def age_ns(self) -> int:
         """From its making to the end of the sink, by pixels and the observer's clock."""
         return self.seen_ns - self.stamp.made_ns
-
-    @property
-    def is_done(self) -> bool:
-        """The sink has returned."""
-        return self.trace[Mark.DONE] > 0
 
     @property
     def told_ns(self) -> int:

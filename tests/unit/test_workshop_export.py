@@ -25,16 +25,6 @@ from tests.models import Cells, RaisesOnWhite, tiny_ssd
 EXAMPLE = torch.rand(2, 3, 64, 64)
 
 
-class LoopsOverBatch(nn.Module):
-    """Tracing keeps as many rounds as the example has pictures; ``names`` keeps it from being scripted."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = []
-        for index in range(x.shape[0]):
-            rows.append(x[index].mean().reshape(1) * len({"a": 1}.items()))
-        return torch.stack(rows)
-
-
 def test_what_does_not_depend_on_data_is_traced() -> None:
     done = compiled(Cells().eval(), "auto", EXAMPLE)
     assert (done.method, done.remarks) == ("trace", ())
