@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import fault_as_data, print_json, say
+from pipeline.cli.telling import fault_as_data, print_json, print_lines, say
 from pipeline.errors import ConfigError, ModelLoadError, SourceError, SourceInvalid, StageError
 from pipeline.figures import count
 
@@ -234,14 +234,14 @@ def _as_data(path: Path, found: Findings) -> dict[str, Any]:
 
 def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
     for fault in found.faults:
-        print(f"pipeline: {fault}", file=sys.stderr)
+        print_lines([f"pipeline: {fault}"], sys.stderr)
     if quiet:
         for stream in found.streams:
             if stream["state"] in NOT_OPENED:
-                print(f"pipeline: {stream['name']}: {stream['error']}", file=sys.stderr)
+                print_lines([f"pipeline: {stream['name']}: {stream['error']}"], sys.stderr)
         return
     for warning in found.warnings:
-        print(f"pipeline: warning: {warning}", file=sys.stderr)
+        print_lines([f"pipeline: warning: {warning}"], sys.stderr)
     if found.model is not None:
         height, width = found.model["input"]
         print(
@@ -255,7 +255,7 @@ def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
         *(f"{number} {state}" for state, number in closed.items()),
     ]
     unchecked = f"; not checked because of that: {', '.join(found.unchecked)}" if found.unchecked else ""
-    print(f"{path}: {', '.join(parts)}{unchecked}")
+    print_lines([f"{path}: {', '.join(parts)}{unchecked}"])
 
 
 def _table(streams: Sequence[dict[str, Any]]) -> None:

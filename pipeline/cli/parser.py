@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.cli.running import CommandLineError
+from pipeline.cli.telling import fitted
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +48,8 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Examples first: most people look for one that is near to what they want."""
-        return f"examples:\n{self._examples}\n{super().format_help()}" if self._examples else super().format_help()
+        examples = f"examples:\n{self._examples}\n" if self._examples else ""
+        return fitted(examples + super().format_help())
 
     def error(self, message: str) -> NoReturn:
         """Raise CommandLineError: one line, the way to help, exit code 2."""

@@ -51,10 +51,13 @@ def configure(parser: Parser) -> None:
         "Then the pipeline runs on copies of the cameras, and what is measured of it stands beside the prediction. "
         "Recordings play the part of cameras. Nothing is written to the sinks' own files; copies are deleted.\n\n"
         "exit codes:\n"
-        "  0  sustainable, and proven                2  configuration or model refused\n"
-        "  1  nothing could be measured, or a        3  sustainable without the sources that do not open\n"
-        "     source does not open                   4  not sustainable\n"
-        "  130, 143  stopped                         5  what was measured is not what was predicted"
+        "  0    sustainable, and proven\n"
+        "  1    a source does not open, or nothing could be measured\n"
+        "  2    configuration or model refused\n"
+        "  3    sustainable without the sources that do not open\n"
+        "  4    not sustainable\n"
+        "  5    what was measured is not what was predicted\n"
+        "  130  stopped by Ctrl-C; 143: by SIGTERM"
     )
 
 

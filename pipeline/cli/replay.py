@@ -112,9 +112,11 @@ def configure(parser: Parser) -> None:
     work.add_argument("--strict", action="store_true", help="a truncated file is a failure (exit code 1)")
     parser.epilog = (
         "exit codes:\n"
-        "  0  all good                                 2  refused before the start\n"
-        "  1  no usable input, or a sink lost data     3  partial: a stream failed or was truncated\n"
-        "  130, 143  stopped by SIGINT, SIGTERM before the end"
+        "  0    all good\n"
+        "  1    no usable input, or a sink lost data\n"
+        "  2    refused before the start\n"
+        "  3    partial: a stream failed or was truncated\n"
+        "  130  stopped before the end by Ctrl-C; 143: by SIGTERM"
     )
 
 

@@ -83,9 +83,11 @@ def configure(parser: Parser) -> None:
         "--shard: each stream belongs to one part, by its name; all daemons have the same file.\n"
         "The first SIGTERM or Ctrl-C finishes what is under way, the second ends at once.\n\n"
         "exit codes:\n"
-        "  0  stopped and drained, or all streams ended well     2  configuration or model refused\n"
-        "  1  a failure, a sink lost data, or a taken port       3  some streams failed\n"
-        "  130, 143  ended by a second SIGINT, SIGTERM"
+        "  0    stopped and drained, or all streams ended well\n"
+        "  1    a failure, a sink lost data, or a taken port\n"
+        "  2    configuration or model refused\n"
+        "  3    some streams failed\n"
+        "  130  ended by a second Ctrl-C; 143: by a second SIGTERM"
     )
 
 

@@ -77,6 +77,12 @@ def print_lines(lines: Iterable[str], file: TextIO | None = None) -> None:
         print(broken(line, columns) if 0 < columns < len(line) else line, file=file)
 
 
+def fitted(text: str) -> str:
+    """A text for stdout as :func:`print_lines` shows its lines."""
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return "\n".join(broken(line, columns) if 0 < columns < len(line) else line for line in text.split("\n"))
+
+
 def broken(line: str, columns: int) -> str:
     """A line as lines of so many columns, see :func:`print_lines`."""
     start = re.match(r" *(\S+( \S+)*  +)?", line)

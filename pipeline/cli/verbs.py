@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from pipeline.cli.parser import Parser, did_you_mean
+from pipeline.cli.telling import fitted
 
 COMMON = ("--json", "--quiet", "--debug")
 
@@ -44,7 +45,7 @@ class Verbs:
         if words[:1] == ["help"] and words[1:2] and words[1] in self.summaries:
             words = [*words[1:], "--help"]
         if not words or words[0] in ("-h", "--help", "help"):
-            print(self._help(), end="")
+            print(fitted(self._help()), end="")
             return 0 if words else 2
         name, rest = words[0], list(words[1:])
         if name not in self.summaries:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import RenderableType
@@ -40,8 +40,16 @@ _SHORT = {"preprocess": "prep", "postprocess": "post"}
 _STYLES = {"finished": "green", "failed": "bold red", "truncated": "yellow", "stopped": "yellow", "down": "bold red"}
 _FINDING_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 _NAME = 20
+_LEAST_NAME = 14
 _SHOWN_FINDINGS = 5
 _SHOWN_FILES = 4
+
+
+class _Room(NamedTuple):
+    """Columns of a terminal: those of names, and all."""
+
+    names: int
+    width: int
 
 
 def tables(report: Mapping[str, Any], width: int = 80, *, details: bool = False) -> Iterator[RenderableType]:
@@ -60,16 +68,17 @@ def tables(report: Mapping[str, Any], width: int = 80, *, details: bool = False)
         yield Text(f"the {slowest} slowest of {len(streams)} streams, by end-to-end p95", style="bold")
     longest = max((cell_len(name) for name in shown), default=0)
     names = min(max(_NAME, longest + len(", ms ")), max(_NAME, _NAME + width - 80))
+    room = _Room(names if width >= 80 else max(_LEAST_NAME, _NAME + width - 80), width)
     if shown:
-        yield _stream_table(shown, names)
+        yield _stream_table(shown, room)
         yield Text()
     total = report["total"]
     if not total.get("end_to_end"):
         return
     if details:
-        yield from _details({name: stream for name, stream in shown.items() if _timed(stream)}, total, names)
+        yield from _details({name: stream for name, stream in shown.items() if _timed(stream)}, total, room)
     ran = len(lives.names(name for name, stream in streams.items() if _timed(stream)))
-    yield _stage_table(total, f"all {ran:,} streams, ms" if ran > 1 else "stages, ms", names)
+    yield _stage_table(total, f"all {ran:,} streams, ms" if ran > 1 else "stages, ms", room)
     yield Text()
 
 
@@ -78,14 +87,14 @@ def _timed(stream: Mapping[str, Any]) -> bool:
     return bool(stream.get("end_to_end")) and not stream.get("resumed")
 
 
-def _details(timed: Mapping[str, Mapping[str, Any]], total: Mapping[str, Any], names: int) -> Iterator[RenderableType]:
+def _details(timed: Mapping[str, Mapping[str, Any]], total: Mapping[str, Any], room: _Room) -> Iterator[RenderableType]:
     """Where the time of each of several streams went."""
     if 1 < len(timed) <= WHOLE_TABLES:
         for name, stream in timed.items():
-            yield _stage_table(stream, f"{name}, ms", names)
+            yield _stage_table(stream, f"{name}, ms", room)
             yield Text()
     elif len(timed) > 1:
-        yield _share_table(timed, [stage for stage, stats in _worth_a_line(total["stages"]).items() if stats], names)
+        yield _share_table(timed, [stage for stage, stats in _worth_a_line(total["stages"]).items() if stats], room)
         yield Text()
 
 
@@ -152,59 +161,68 @@ def _places(files: Sequence[Path]) -> Iterator[str]:
         yield f"outputs in {folder}{os.sep}: {', '.join([*others[:most], *rest, *reports])}"
 
 
-def _stream_table(streams: Mapping[str, Mapping[str, Any]], width: int) -> Table:
+def _stream_table(streams: Mapping[str, Mapping[str, Any]], room: _Room) -> Table:
     """How each stream went; the percentiles are of the whole way, in milliseconds."""
-    table = _table(
-        "stream",
-        width,
-        ("state", 11),
-        ("frames", 9),
-        ("fps", 8),
-        ("p50 ms", 10),
-        ("p95 ms", 10),
-        ("dropped", 9),
-    )
+    columns = (("state", 11), ("frames", 9), ("fps", 8), ("p50 ms", 10), ("p95 ms", 10), ("dropped", 9))
+    rows: list[tuple[str, list[Text | str]]] = []
     for name, stream in streams.items():
         stats = stream.get("end_to_end") or {}
         state = "resumed" if stream.get("resumed") else stream["state"]
         if state == "stopped" and stream.get("error"):
             state = "down"  # when it was stopped
-        table.add_row(
-            name,
+        cells: list[Text | str] = [
             Text(state, style=_STYLES.get(state, "dim")),
             f"{stream['frames']['processed']:,}",
             rate(stream["fps"]),
             *(aligned(stats.get(column)) for column in ("p50_ms", "p95_ms")),
             f"{sum(stream['frames']['dropped'].values()):,}",
-        )
-    return table
+        ]
+        rows.append((name, cells))
+    return _table("stream", room, columns, rows, ("p50 ms", "fps"))
 
 
-def _share_table(streams: Mapping[str, Mapping[str, Any]], stages: Sequence[str], width: int) -> Table:
+def _share_table(streams: Mapping[str, Mapping[str, Any]], stages: Sequence[str], room: _Room) -> Table:
     """Each stage of each stream, p95 in milliseconds."""
-    names = [_SHORT.get(stage, stage) for stage in stages]
-    table = _table("stages, p95 ms", width, *((name, 8) for name in names))
+    columns = [(_SHORT.get(stage, stage), 8) for stage in stages]
+    rows = []
     for name, stream in streams.items():
         stats = [stream["stages"].get(stage) or {} for stage in stages]
-        table.add_row(name, *(milliseconds(each.get("p95_ms")) for each in stats))
-    return table
+        rows.append((name, [milliseconds(each.get("p95_ms")) for each in stats]))
+    return _table("stages, p95 ms", room, columns, rows, ("follow", "post", "sink"))
 
 
-def _table(first: str, name_width: int, *columns: tuple[str, int]) -> Table:
-    """A table of names, which break where they are longer than the room there is, and figures of fixed widths."""
-    table = Table(box=None, padding=(0, 0), pad_edge=False, header_style="dim")
-    table.add_column(first, width=name_width, overflow="fold")
-    for name, width in columns:
-        table.add_column(name, width=width, justify="right", no_wrap=True)
-    return table
-
-
-def _stage_table(part: Mapping[str, Any], title: str, width: int) -> Table:
+def _stage_table(part: Mapping[str, Any], title: str, room: _Room) -> Table:
     """Each stage of all frames together, in milliseconds."""
-    table = _table(title, width, *((column.removesuffix("_ms"), 10) for column in _COLUMNS))
-    for stage, stats in _worth_a_line(part["stages"]).items():
-        table.add_row(stage, *_cells(stats))
-    table.add_row("end to end", *_cells(part["end_to_end"]), style="bold")
+    columns = [(column.removesuffix("_ms"), 10) for column in _COLUMNS]
+    rows = [(stage, _cells(stats)) for stage, stats in _worth_a_line(part["stages"]).items()]
+    table = _table(
+        title, room, columns, [*rows, ("end to end", _cells(part["end_to_end"]))], ("count", "p99", "jitter")
+    )
+    table.rows[-1].style = "bold"
+    return table
+
+
+def _table(
+    first: str,
+    room: _Room,
+    columns: Sequence[tuple[str, int]],
+    rows: Iterable[tuple[str, Sequence[Text | str]]],
+    spare: Sequence[str],
+) -> Table:
+    """A table of names, which break where they are longer than the room there is, and figures of fixed widths.
+
+    In a narrow terminal those of ``spare`` are left out, the first one first: a figure cut off is worse than none.
+    """
+    kept = list(columns)
+    for name in spare:
+        if room.names + sum(width for _, width in kept) > room.width:
+            kept = [column for column in kept if column[0] != name]
+    table = Table(box=None, padding=(0, 0), pad_edge=False, header_style="dim")
+    table.add_column(first, width=room.names, overflow="fold")
+    for name, width in kept:
+        table.add_column(name, width=width, justify="right", no_wrap=True)
+    for name, cells in rows:
+        table.add_row(name, *(cell for column, cell in zip(columns, cells, strict=True) if column in kept))
     return table
 
 

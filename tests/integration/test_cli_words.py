@@ -75,6 +75,19 @@ def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) 
     assert spoken(capsys, "help", command)[1] == out
 
 
+@pytest.mark.parametrize("words", [["--help"], ["model"], *([command, "--help"] for command in COMMANDS)])
+def test_help_in_a_narrow_terminal_breaks_between_words(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = spoken(capsys, *words)[1]
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    narrow = spoken(capsys, *words)[1]
+    assert max(map(len, narrow.splitlines())) <= 60
+    if words in (["--help"], ["model"]):
+        assert narrow.split() == wide.split()
+
+
 def test_replay_has_every_option_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
     out = spoken(capsys, "replay", "--help")[1]
     wanted = """--config --model --out --save --pace --fps --limit --parallel --resume --conf --iou --classes --device
