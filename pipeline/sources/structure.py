@@ -84,7 +84,8 @@ def describe(path: Path) -> str:
             if not whole & {b"moov", b"moof"}:
                 return "an MP4 without its index (moov): the recording was cut before it was finished"
     if head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head[:64]):
-        return "a text file, not a video; a streams.yaml is run with 'pipeline run'"
+        is_config = path.suffix in (".yaml", ".yml")
+        return f"a text file, not a video{'; a streams.yaml is run with `pipeline run`' if is_config else ''}"
     return f"no known video container; the file starts with the bytes {head[:8].hex(' ')}"
 
 
