@@ -72,13 +72,14 @@ def test_a_process_that_is_killed_leaves_a_recording_that_plays(
     for number in (1, 2):
         told = [line["size"] for line in log if line.get("packet") == number]
         assert [len(packet) for packet in packets_in(folder / "gate" / f"{number}.nut")] == told
-        assert len(told) >= 10
+        assert told
     decoded = run.ledger.streams["gate"].decoded
     played = [play(folder, tmp_path / out) for out in ("one", "two")]
     assert played[0] == played[1]
     assert len(re.findall(rb'"stream":"gate"', played[0][0])) >= 20
     frames = len(lines(tmp_path / "one" / "arrivals.decisions.jsonl"))
-    assert decoded <= frames <= decoded + 8, "all that the run saw, and what had been decoded in its process"
+    packets = sum("packet" in line for line in log)
+    assert decoded <= frames <= packets, "all that the run saw, and what its process had not handed over"
 
 
 def play(folder: Path, out: Path) -> tuple[bytes, bytes]:
