@@ -14,7 +14,7 @@ import argparse
 import cProfile
 import pstats
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Run:
     """Accounts of cameras that were never there. It has what the metrics ask of a daemon."""
 
     reload_succeeded = True
+    reloads: Mapping[str, int] = {"done": 0, "refused": 0}
 
     def __init__(self, streams: int, fps: float, seed: int = 1) -> None:
         self.ledger = Ledger()

@@ -30,6 +30,7 @@ class FakeBoard:
         self.books: Ledger | None = Ledger()
         self.turns = self.warm = True
         self.reload_succeeded = True
+        self.reloads = {"done": 2, "refused": 1}
         self.held: list[tuple[str, bool]] = []
         self.books.begin(now_ns())
         for name in ("gate", "gone"):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,6 +48,7 @@ class Board:
 
     Attributes:
         reload_succeeded: the configuration that was read last is the one that runs.
+        reloads: how often it was read again, by what became of it: ``done`` or ``refused``.
         stopping: a stop was asked for.
         leaving: it was asked for twice: nobody is to be waited for any more.
     """
@@ -58,6 +59,7 @@ class Board:
         self._turned_ns = now()
         self._pipeline: Pipeline | None = None
         self.reload_succeeded = True
+        self.reloads: Mapping[str, int] = {"done": 0, "refused": 0}
         self.stopping = False
         self.leaving = False
 

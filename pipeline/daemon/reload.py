@@ -43,8 +43,7 @@ class Reloader:
 
     Attributes:
         refused: an entry of the file as it was last taken is faulty.
-        reloads: times that a file was taken.
-        rejected: times that a file was faulty as a whole and nothing was changed.
+        reloads: times that a file was taken (``done``), or was faulty as a whole and changed nothing (``refused``).
         succeeded: the file as it was read last is what runs.
     """
 
@@ -73,8 +72,7 @@ class Reloader:
         self._said = remarks(loaded)
         self._show_faulty(loaded)
         self.refused = False
-        self.reloads = 0
-        self.rejected = 0
+        self.reloads = {"done": 0, "refused": 0}
         self.succeeded = not loaded.quarantined
 
     def ask(self) -> None:
@@ -118,7 +116,7 @@ class Reloader:
             if self._shard == WHOLE and not any(stream.enabled for stream in loaded.config.streams):
                 raise ConfigError(f"{self._path}: no stream to run: all are disabled")
         except ConfigError as error:
-            self.rejected += 1
+            self.reloads["refused"] += 1
             self.succeeded = False
             log.error("reload refused, nothing was changed:", extra=EVENT)
             for fault in error.faults:
@@ -131,7 +129,7 @@ class Reloader:
         self._model(loaded.config, asked)
 
     def _apply(self, found: Difference, loaded: LoadedConfig) -> None:
-        self.reloads += 1
+        self.reloads["done"] += 1
         self.refused = bool(loaded.quarantined)
         self.succeeded = not self.refused
         log.info("%s reloaded: %s", self._path, found, extra=EVENT)

@@ -278,7 +278,7 @@ class Daemon:
             lambda config, asked: swapper.want(config, asked=asked),
         )  # fmt: skip
         self._supervisor = Supervisor(pipeline.ledger, pipeline.abandon, reloader.restart, reloader.limit_s, self._now)
-        self._board.reload_succeeded = reloader.succeeded  # before anybody can ask
+        self._board.reload_succeeded, self._board.reloads = reloader.succeeded, reloader.reloads  # before anybody asks
         self._board.show(pipeline)
         self._notify.ready()
         return pipeline

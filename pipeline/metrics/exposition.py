@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
@@ -29,6 +29,11 @@ class Watched(Protocol):
     @property
     def reload_succeeded(self) -> bool:
         """Whether the configuration that was read last is the one that runs."""
+        ...
+
+    @property
+    def reloads(self) -> Mapping[str, int]:
+        """How often the configuration was read again, by outcome."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -57,6 +62,15 @@ def _families(watched: Watched, now_ns: int, late: Shown | None) -> Iterator[Fam
     )
     reload.add([], float(watched.reload_succeeded))
     yield reload
+    reloads = Family(
+        "counter",
+        "pipeline_config_reloads",
+        "Times that the configuration was read again while it runs: taken, or refused as a whole",
+        ["outcome"],
+    )
+    for outcome, times in watched.reloads.items():
+        reloads.add([outcome], times)
+    yield reloads
     yield from model_metrics(watched.facts().get("model", {}))
     ledger = watched.ledger
     if ledger is None:

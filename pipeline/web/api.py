@@ -96,7 +96,7 @@ class Api:
         self.upkeep.asked()
         account = self._account(request)
         found = None if account is None else await self._figures_of(request.path_params["name"]).get()
-        return _unknown() if found is None else json_answer(found)
+        return self._stranger() if found is None else json_answer(found)
 
     async def report(self, request: Request) -> Response:
         """The report so far."""
@@ -116,7 +116,7 @@ class Api:
         """The next picture of a stream, in full size, boxes drawn."""
         account = self._account(request)
         if account is None:
-            return _unknown()
+            return self._stranger()
         dark = _dark(account)
         if dark is not None:
             return dark
@@ -138,7 +138,7 @@ class Api:
         """A stream's pictures as they come."""
         account = self._account(request)
         if account is None:
-            return _unknown()
+            return self._stranger()
         return _dark(account) or Mjpeg(self._view, account.name, partial(_dark, account))
 
     async def pause(self, request: Request) -> Response:
@@ -152,7 +152,8 @@ class Api:
     def _all_streams(self, token_needed: bool) -> bytes:
         board = self._board
         told = overview(board.ledger, board.facts(), board.waiting(), self._history, now_ns())
-        return written({"token_needed": token_needed, **told})
+        config = {"is_current": board.reload_succeeded, "reloads": dict(board.reloads)}
+        return written({"token_needed": token_needed, "config": config, **told})
 
     def _kept(self) -> list[Fresh[Any]]:
         """A trace of the last seconds is some megabytes: it is made for who asks for it."""
@@ -177,12 +178,16 @@ class Api:
     def _hold(self, request: Request, paused: bool) -> Response:
         account = self._account(request)
         if account is None:
-            return _unknown()
+            return self._stranger()
         if account.state in ENDED and account.state != "failed":
             return refusal(409, "Ended", f"this stream is {account.state}")
         if not self._board.pause(account.name, paused):
             return refusal(409, "Ended", "this stream has ended, or cannot be paused")
         return json_answer(written({"stream": account.name, "paused": paused}), 202)
+
+    def _stranger(self) -> Response:
+        """A name that is not in the accounts. While the model is loaded none is, whatever the file says."""
+        return _not_ready() if self._board.ledger is None else _unknown()
 
     def _account(self, request: Request) -> StreamLedger | None:
         ledger = self._board.ledger
@@ -203,7 +208,7 @@ def _word(good: bool, yes: str, no: str) -> Response:
 
 
 def _not_ready() -> Response:
-    return refusal(503, "NotReady", "nothing runs yet", {"retry-after": "5"})
+    return refusal(503, "NotReady", "nothing runs yet: the model is being loaded", {"retry-after": "5"})
 
 
 def _unknown() -> Response:

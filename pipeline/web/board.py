@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pipeline.ledger import Ledger
@@ -14,6 +15,16 @@ class Board(Protocol):
     @property
     def ledger(self) -> Ledger | None:
         """The accounts, or None while nothing runs yet."""
+        ...
+
+    @property
+    def reload_succeeded(self) -> bool:
+        """Whether the configuration that was read last is the one that runs."""
+        ...
+
+    @property
+    def reloads(self) -> Mapping[str, int]:
+        """How often the configuration was read again, by outcome."""
         ...
 
     def alive(self) -> bool:

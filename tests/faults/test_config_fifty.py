@@ -159,6 +159,8 @@ def test_a_tired_operator(daemon: Callable[..., Running], model: Path, tmp_path:
     run.until("reload refused, nothing was changed")
     run.until(r"error:   .*streams\.yaml:\d+:\d+: ")
     awaited(lambda: run.metric("pipeline_config_last_reload_success") == 0, "the metric's word of failure")
+    awaited(lambda: run.metric("pipeline_config_reloads_total", outcome="refused") >= 1, "a refused reload is counted")
+    assert run.metric("pipeline_config_reloads_total", outcome="done") >= 3
 
     # One added, one removed, one changed; then back.
     file.write(cam30=None, cam31=f"{file.entries['cam31']}, fps: 2", cam50=f"name: cam50, source: '{SOURCE}'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -41,6 +41,7 @@ NAMES = {
     "pipeline_sink_up",
     "pipeline_sink_lost_total",
     "pipeline_config_last_reload_success",
+    "pipeline_config_reloads_total",
     "pipeline_build_info",
     "pipeline_model_info",
     "pipeline_model_swaps_total",
@@ -49,6 +50,7 @@ NAMES = {
 
 class Running:
     reload_succeeded = True
+    reloads: Mapping[str, int] = {"done": 3, "refused": 1}
 
     def __init__(self, ledger: Ledger | None) -> None:
         self.ledger = ledger
@@ -141,6 +143,8 @@ def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert found["pipeline_sink_segments_removed_total{sink=video}"] == 7
     assert "pipeline_sink_segments_removed_total{sink=jsonl}" not in found, "it has no segments"
     assert found["pipeline_config_last_reload_success{}"] == 1
+    assert found["pipeline_config_reloads_total{outcome=done}"] == 3
+    assert found["pipeline_config_reloads_total{outcome=refused}"] == 1
 
 
 def test_jitter_is_that_of_the_report(ledger: Ledger) -> None:
@@ -235,7 +239,8 @@ def test_earlier_lives_of_a_name_and_causes_in_words_are_no_labels(ledger: Ledge
 
 def test_before_anything_runs_there_is_little_to_tell() -> None:
     found = samples(exposition(Running(None), now_ns=0))
-    assert {key.partition("{")[0] for key in found} == {"pipeline_build_info", "pipeline_config_last_reload_success"}
+    names = {"pipeline_build_info", "pipeline_config_last_reload_success", "pipeline_config_reloads_total"}
+    assert {key.partition("{")[0] for key in found} == names
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ SECOND = 1_000_000_000
 
 class Running:
     reload_succeeded = True
+    reloads: Mapping[str, int] = {"done": 0, "refused": 0}
 
     def __init__(self, world: World) -> None:
         self.ledger = world.ledger

@@ -78,8 +78,13 @@ def test_before_anything_runs(web: httpx.Client, board: FakeBoard) -> None:
     assert web.get("/api/streams").json()["streams"] == {}
     assert web.get("/api/report").status_code == 503
     assert web.get("/api/trace").status_code == 503
-    assert web.get("/api/streams/gate").status_code == 404
     assert web.get("/metrics").status_code == 200
+    for answer in (
+        *(web.get(f"/api/streams/gate{route}") for route in ("", "/frame.jpg", "/video.mjpg")),
+        web.post("/api/streams/gate/pause"),
+    ):
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), "a client that sees 404 gives up"
+        assert answer.json()["error"] == {"kind": "NotReady", "message": "nothing runs yet: the model is being loaded"}
 
 
 def test_all_streams(web: httpx.Client) -> None:
@@ -99,6 +104,7 @@ def test_all_streams(web: httpx.Client) -> None:
     assert (gate["stalls"], gate["param_changes"], gate["next_try_s"]) == (0, 0, None)
     assert told["model"]["verdict"] == {"batches": "whole"}
     assert told["sinks"]["jsonl"]["written"] == 1
+    assert told["config"] == {"is_current": True, "reloads": {"done": 2, "refused": 1}}
 
 
 def test_one_stream(web: httpx.Client) -> None:
