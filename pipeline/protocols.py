@@ -217,6 +217,17 @@ class EventSink(Sink, Protocol):
 
 
 @runtime_checkable
+class PlacedSink(Protocol):
+    """What a sink has beside, if it writes files; it is shown, so that a name such as ``jsonl-0`` means something.
+
+    Attributes:
+        path: where it writes, absolute, with ``{stream}`` for the name of a stream.
+    """
+
+    path: str
+
+
+@runtime_checkable
 class LimitedSink(Protocol):
     """What a sink has beside, if it removes its oldest files to keep to limits; the count is shown in its account.
 

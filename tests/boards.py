@@ -21,6 +21,7 @@ from pipeline.web import Limits, WebServer
 
 TOKEN = "correct horse battery staple"
 CAMERA_PASSWORD = "hunter2-Secret"
+SINK_PATH = "/srv/" + "a-folder-with-a-long-name-" * 5 + "/{stream}.jsonl"
 
 
 class FakeBoard:
@@ -40,7 +41,7 @@ class FakeBoard:
         gone = self.books.streams["gone"]
         text = f"rtsp://viewer:{CAMERA_PASSWORD}@10.0.0.9/x: connection refused"
         gone.at(Condition("backoff", text, "refused", attempts=3, pause_s=20.0))
-        self.books.sinks["jsonl"] = SinkLedger("jsonl", received=1, written=1)
+        self.books.sinks["jsonl"] = SinkLedger("jsonl", received=1, written=1, path=SINK_PATH)
         for _ in range(3):
             self.frame()
 

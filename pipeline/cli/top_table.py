@@ -123,8 +123,11 @@ def _sinks(answer: Mapping[str, Any]) -> list[RenderableType]:
     for name, sink in answer.get("sinks", {}).items():
         lost = sum(sink.get("lost", {}).values())
         if sink.get("state") != "ok" or lost:
+            where = f" ({sink['path']})" if sink.get("path") else ""
             why = f": {sink['error']}" if sink.get("error") else ""
-            lines.append(Text(f"sink {name} is {sink.get('state')}, {count(lost, 'result')} lost{why}", style="red"))
+            lines.append(
+                Text(f"sink {name}{where} is {sink.get('state')}, {count(lost, 'result')} lost{why}", style="red")
+            )
     return lines
 
 

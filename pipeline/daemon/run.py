@@ -21,7 +21,7 @@ from pipeline.daemon.board import Beside, Board, Serve, nothing_beside, served
 from pipeline.daemon.late import LateNews
 from pipeline.daemon.model import Wanted, load
 from pipeline.daemon.notify import Notifier
-from pipeline.daemon.outlets import with_outlets
+from pipeline.daemon.outlets import tell_where, with_outlets
 from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.stacks import told_on_a_signal
 from pipeline.daemon.status import Status
@@ -265,6 +265,7 @@ class Daemon:
         except SinkError as error:  # as `check` calls it: a path in the file that cannot be used
             raise ConfigError(f"{self._path}: sinks: {error}") from error
         keep_for_good()
+        tell_where(sinks)
         log.info(
             "detector ready: %s on %s; %s", config.model.path, model.facts["device"], count(len(streams), "stream")
         )

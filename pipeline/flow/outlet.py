@@ -13,7 +13,7 @@ from pipeline.errors import SinkError
 from pipeline.events import StreamEvent
 from pipeline.frame import Result, StreamInfo
 from pipeline.ledger import SinkLedger, SinkState, StreamLedger, Write
-from pipeline.protocols import LimitedSink, Sink
+from pipeline.protocols import LimitedSink, PlacedSink, Sink
 from pipeline.threads import Channel, Closed, Policy
 from pipeline.timing import Mark
 
@@ -101,7 +101,7 @@ class Outlet:
     def __init__(self, sink: Sink, capacity: int, policy: Policy, *, required: bool = False) -> None:
         self.sink = sink
         self.required = required
-        self.account = SinkLedger(sink.name)
+        self.account = SinkLedger(sink.name, path=sink.path if isinstance(sink, PlacedSink) else "")
         if isinstance(sink, LimitedSink):
             self.account.removed = lambda: sink.segments_removed
         self._lock = threading.Lock()

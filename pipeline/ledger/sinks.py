@@ -24,6 +24,7 @@ class SinkLedger:
         faults: times that a stream could not be begun or ended, or the sink not closed: results that counted as
             written may be missing then.
         busy_ns: time spent in writing results and in finishing streams.
+        path: where it writes, for whoever watches; a report does not say it, as its folder may be moved.
         removed: asks the sink how many files it removed to keep to its limits; says None for a sink that has none.
         writes: the newest.
         state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
@@ -39,6 +40,7 @@ class SinkLedger:
     faults: int = 0
     state: SinkState = "ok"
     error: str | None = None
+    path: str = ""
     busy_ns: int = 0
     removed: Callable[[], int | None] = field(default=lambda: None, repr=False, compare=False)
     writes: Lately[Write] = field(default_factory=Lately, repr=False, compare=False)

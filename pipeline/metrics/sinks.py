@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from pipeline.ledger import SinkLedger
 from pipeline.metrics.text import Family
+from pipeline.redact import scrub
 
 REASONS = ("overflow", "write_error", "failed", "shutdown")
 
 
 def sink_metrics(sinks: Mapping[str, SinkLedger]) -> Iterator[Family]:
-    """``pipeline_sink_up`` and the counters of every sink."""
+    """``pipeline_sink_info``, ``pipeline_sink_up`` and the counters of every sink."""
+    info = Family("gauge", "pipeline_sink_info", "Where the sink writes; always 1", ["sink", "path"])
     up = Family("gauge", "pipeline_sink_up", "1 while the sink keeps what it is given", ["sink"])
     results = Family(
         "counter",
@@ -31,6 +33,7 @@ def sink_metrics(sinks: Mapping[str, SinkLedger]) -> Iterator[Family]:
         "counter", "pipeline_sink_segments_removed", "Segments of video that were removed to keep to limits", ["sink"]
     )
     for name, sink in sinks.items():
+        info.add([name, scrub(sink.path)], 1.0)
         up.add([name], float(sink.state == "ok"))
         results.add([name, "received"], sink.received)
         results.add([name, "written"], sink.written)
@@ -43,4 +46,4 @@ def sink_metrics(sinks: Mapping[str, SinkLedger]) -> Iterator[Family]:
         counted = dict(sink.lost)
         for reason in dict.fromkeys((*REASONS, *counted)):
             lost.add([name, reason], counted.get(reason, 0))
-    yield from (up, results, lost, events, removed)
+    yield from (info, up, results, lost, events, removed)

@@ -46,6 +46,7 @@ class CocoSink:
         self, folder: str | Path, *, mode: Mode = "replace", keep: Collection[str] = (), name: str = "coco"
     ) -> None:
         self.name = name
+        self.path = os.path.abspath(folder)
         self._mode = mode
         self._results = Path(folder) / "coco.json"
         self._images = Path(folder) / "coco_images.json"

@@ -59,6 +59,11 @@ class StreamPaths:
         if not Path(self.template).name or self.template.endswith(os.sep):
             raise ConfigError(f"path {self.template!r}: expected a file name at the end, such as {{stream}}.jsonl")
 
+    @property
+    def absolute(self) -> str:
+        """The template as it can be understood without the folder that the program was started in."""
+        return os.path.abspath(self.template)
+
     def prepare(self) -> None:
         """Create the folders that are known before any stream is; raises SinkError."""
         fixed = self.template.partition("{stream}")[0]

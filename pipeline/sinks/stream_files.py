@@ -41,6 +41,7 @@ class StreamFiles:
         clock: Clock = SYSTEM,
     ) -> None:
         self._paths = StreamPaths(template)
+        self.path = self._paths.absolute
         self._mode = mode
         self._header = header
         self._opening = opening
@@ -116,6 +117,7 @@ class StreamFilesSink:
 
     def __init__(self, name: str, files: StreamFiles) -> None:
         self.name = name
+        self.path = files.path
         self._files = files
 
     def open(self) -> None:

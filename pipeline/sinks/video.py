@@ -95,6 +95,7 @@ class VideoSink:
         self.segments_removed = None if rotate is None else 0
         self.wants_events = rotate is not None
         self._paths = StreamPaths(path)
+        self.path = self._paths.absolute
         self._mode = mode
         self._rotate = rotate
         self._crf = crf

@@ -56,7 +56,8 @@ def overview(
         "batches": {str(size): count for size, count in ledger.batches().items()} if ledger is not None else {},
         "streams": streams,
         "sinks": {
-            name: _scrubbed(sink.as_dict()) for name, sink in (ledger.sinks if ledger is not None else {}).items()
+            name: _scrubbed({"path": sink.path or None, **sink.as_dict()})
+            for name, sink in (ledger.sinks if ledger is not None else {}).items()
         },
     }
 
@@ -148,7 +149,7 @@ def model(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scrubbed(account: dict[str, Any]) -> dict[str, Any]:
     # Sources and sinks scrub what they say; a plug-in may not.
-    return account | {key: scrub(account[key]) for key in ("error", "source") if account.get(key)}
+    return account | {key: scrub(account[key]) for key in ("error", "path", "source") if account.get(key)}
 
 
 def _seconds(duration_ns: int) -> float:

@@ -166,7 +166,7 @@ def test_a_tired_operator(daemon: Callable[..., Running], model: Path, tmp_path:
     file.write(cam30=None, cam31=f"{file.entries['cam31']}, fps: 2", cam50=f"name: cam50, source: '{SOURCE}'")
     reload("1 added, 1 changed, 1 removed, 48 untouched")
     awaited(lambda: {"cam31", "cam50"} <= live(), "the new ones")
-    assert "cam30" not in run.streams()
+    awaited(lambda: "cam30" not in run.streams(), "the end of the removed one")
 
     # A hundred requests in a second are one or two reloads, or a few on a machine that is busy.
     before = run.log.count("reloaded: ")

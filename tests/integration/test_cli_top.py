@@ -261,10 +261,10 @@ def test_more_streams_than_lines() -> None:
 def test_a_sink_is_named_when_it_is_not_well() -> None:
     sinks = {
         "jsonl": {"state": "ok", "lost": {}},
-        "video": {"state": "degraded", "lost": {"write_error": 3}, "error": "disk full"},
+        "video": {"state": "degraded", "lost": {"write_error": 3}, "error": "disk full", "path": "/srv/{stream}.mp4"},
     }
     text = "\n".join(shown(ANSWER | {"sinks": sinks}))
-    assert "sink video is degraded, 3 results lost: disk full" in text
+    assert "sink video (/srv/{stream}.mp4) is degraded, 3 results lost: disk full" in text
     assert "jsonl" not in text
 
 

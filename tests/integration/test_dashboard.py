@@ -11,7 +11,7 @@ import pytest
 from pipeline.ledger import StreamLedger
 from pipeline.timing import now_ns
 from pipeline.web import WebServer, api
-from tests.boards import TOKEN, FakeBoard, Feeder, serving, token_file
+from tests.boards import SINK_PATH, TOKEN, FakeBoard, Feeder, serving, token_file
 from tests.chromium import CHROMIUM, Page, browser
 from tests.journeys import World
 
@@ -70,6 +70,7 @@ def test_what_it_shows(page: Page) -> None:
     assert text(page, "#tile-live").split() == ["1", "of", "2"]
     assert "builtin:people" in text(page, "#model")
     assert text(page, "#sinks").split()[:2] == ["jsonl", "ok"]
+    assert SINK_PATH in text(page, "#sinks")
     assert page.run("document.getElementById('logout').hidden") is True
 
 

@@ -39,6 +39,7 @@ NAMES = {
     "pipeline_reconnects_total",
     "pipeline_queue_frames",
     "pipeline_sink_up",
+    "pipeline_sink_info",
     "pipeline_sink_lost_total",
     "pipeline_config_last_reload_success",
     "pipeline_config_reloads_total",
@@ -99,7 +100,9 @@ def ledger() -> Ledger:
     gate.lost("overflow", new_trace())
     for size in (1, 4, 4):
         ledger.batch(BatchRun("detect:0", 1, size, 1, 2, 3))
-    ledger.sinks["jsonl"] = SinkLedger("jsonl", received=10, written=8, events_received=4, events_written=4)
+    ledger.sinks["jsonl"] = SinkLedger(
+        "jsonl", received=10, written=8, events_received=4, events_written=4, path="/out/{stream}.jsonl"
+    )
     ledger.sinks["jsonl"].lost["overflow"] = 2
     ledger.sinks["video"] = SinkLedger("video", removed=lambda: 7)
     return ledger
@@ -139,6 +142,7 @@ def test_figures_are_those_of_the_ledger(ledger: Ledger) -> None:
     assert (found["pipeline_batch_size_sum{}"], found["pipeline_batch_size_count{}"]) == (9, 3)
     assert found["pipeline_jitter_seconds{kind=departure,stage=follow,stream=gate}"] == pytest.approx(0, abs=1e-9)
     assert found["pipeline_sink_up{sink=jsonl}"] == 1
+    assert found["pipeline_sink_info{path=/out/{stream}.jsonl,sink=jsonl}"] == 1
     assert found["pipeline_sink_lost_total{reason=overflow,sink=jsonl}"] == 2
     assert found["pipeline_sink_segments_removed_total{sink=video}"] == 7
     assert "pipeline_sink_segments_removed_total{sink=jsonl}" not in found, "it has no segments"

@@ -17,7 +17,7 @@ from pipeline.web.api import Api
 from pipeline.web.drawn import drawn
 from pipeline.web.history import POINTS, History
 from pipeline.web.live import LiveView
-from tests.boards import CAMERA_PASSWORD, FakeBoard, client, serving
+from tests.boards import CAMERA_PASSWORD, SINK_PATH, FakeBoard, client, serving
 from tests.journeys import World
 
 
@@ -103,7 +103,7 @@ def test_all_streams(web: httpx.Client) -> None:
     assert 0 <= gone["since_s"] < 60
     assert (gate["stalls"], gate["param_changes"], gate["next_try_s"]) == (0, 0, None)
     assert told["model"]["verdict"] == {"batches": "whole"}
-    assert told["sinks"]["jsonl"]["written"] == 1
+    assert (told["sinks"]["jsonl"]["written"], told["sinks"]["jsonl"]["path"]) == (1, SINK_PATH)
     assert told["config"] == {"is_current": True, "reloads": {"done": 2, "refused": 1}}
 
 

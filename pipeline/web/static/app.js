@@ -122,6 +122,7 @@ function showSinks(sinks) {
     const lost = Object.entries(sink.lost).map(([reason, each]) => `, ${count(each)} lost: ${reason.replace("_", " ")}`);
     const text = `${name} `;
     return make("li", {}, text, state, ` ${count(sink.written)} written${lost.join("")}`,
+      ...(sink.path ? [make("div", { class: "path" }, sink.path)] : []),
       ...(sink.error ? [make("div", { class: "cause" }, sink.error)] : []));
   });
   byId("sinks").replaceChildren(...items);
