@@ -12,7 +12,7 @@ from pipeline.config.streams import StreamConfig, StreamSettings
 from pipeline.errors import ConfigError
 from pipeline.redact import Secret, SourceUrl
 
-EXPANDED_KEYS = frozenset({"source", "username", "password", "password_file", "token_file"})
+EXPANDED_KEYS = frozenset({"source", "username", "password", "password_file", "token_file", "cert_file", "key_file"})
 """The keys in whose values ``${VARIABLE}`` is read. ``$${`` stands for a plain ``${``."""
 
 _MAX_SECRET_BYTES = 4096

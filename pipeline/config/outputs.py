@@ -168,8 +168,8 @@ SINK_TYPES: dict[str, type[Section]] = {
 class TlsConfig(Section):
     """Certificate and key of the server, PEM."""
 
-    cert_file: LocalPath = Field(description="Certificate chain, PEM.")
-    key_file: LocalPath = Field(description="Private key, PEM.")
+    cert_file: LocalPath = Field(description="Certificate chain, PEM. `${CREDENTIALS_DIRECTORY}/name` works.")
+    key_file: LocalPath = Field(description="Private key, PEM, not encrypted. `${CREDENTIALS_DIRECTORY}/name` works.")
 
 
 class ServerConfig(Section):

@@ -27,8 +27,8 @@ This page is made from the program (`python -m pipeline.config.reference > CONFI
 schema` prints the same as a JSON Schema for editors, `pipeline check --offline streams.yaml` checks a file.
 
 - Relative paths, of sources as well as of results, start at the folder of the YAML file.
-- `${{VARIABLE}}` is read from the environment in `source`, `username`, `password`, `password_file` and `token_file`,
-  and nowhere else; one that is unset or empty is a fault. `$${{` stands for a plain `${{`.
+- `${{VARIABLE}}` is read from the environment in `source`, `username`, `password`, `password_file`, `token_file`,
+  `cert_file` and `key_file`, and nowhere else; one that is unset or empty is a fault. `$${{` stands for a plain `${{`.
 - Passwords are best kept out of the file: `password_env` names an environment variable, `password_file` a file (with
   systemd, `LoadCredential=` and `"${{CREDENTIALS_DIRECTORY}}/name"`). A stream's own password, of any of the three
   kinds or in its URL, comes before an inherited one, and files inherit none.

@@ -180,7 +180,7 @@ GLOBAL_FAULTS = [
     ("model: {names: [a, 1]}\n" + GOOD, "1:20: model.names[1]: expected text, found a number; put it in quotes"),
     ("model: {path: ''}\n" + GOOD, "1:15: model.path: expected a path, found an empty text"),
     ("model: {path: ~/m.pt}\n" + GOOD, "1:15: model.path: ~ is not expanded; write the folder out"),
-    ('model: {path: "${HOME}/m.pt"}\n' + GOOD, "1:15: model.path: ${...} is read in password, password_file, source"),
+    ('model: {path: "${HOME}/m.pt"}\n' + GOOD, "1:15: model.path: ${...} is read in cert_file, key_file, password, "),
     ("batch: {max_size: 0}\n" + GOOD, "1:19: batch.max_size: expected auto, or a whole number from 1 to 256"),
     ("batch: {max_size: 1.5}\n" + GOOD, "1:19: batch.max_size: expected auto, or a whole number from 1 to 256"),
     ("batch: {max_wait_ms: -1}\n" + GOOD, "1:22: batch.max_wait_ms: expected a number at least 0, found -1"),

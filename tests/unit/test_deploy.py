@@ -6,6 +6,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,7 @@ import yaml
 
 from pipeline.cli import run
 from pipeline.cli.parser import Parser
-from pipeline.config import ModelConfig, ServerConfig, load_config_quarantining
+from pipeline.config import ModelConfig, ServerConfig, load_config, load_config_quarantining
 from pipeline.daemon.run import loading_limit_s
 from pipeline.daemon.shard import Shard
 from pipeline.web.hosts import Hosts
@@ -128,6 +129,44 @@ def test_what_the_head_of_the_unit_installs_is_what_it_starts() -> None:
     assert state is not None
     assert results[1].startswith(f"{state[1]}/")  # beside the configuration nothing can be written
     assert "Documentation=file:" not in body  # the wheel brings no README
+
+
+def test_the_secrets_that_the_unit_shows_reach_the_daemon(tmp_path: Path) -> None:
+    """Each file that its example of a streams.yaml names is handed over, and each that is handed over is named."""
+    text = (ROOT / "deploy/pipeline.service").read_text()
+    example = re.search(r"^#   (server: .*?)\n#\n", text, re.MULTILINE | re.DOTALL)
+    assert example is not None
+    lines = "\n".join(line.removeprefix("#   ").removeprefix("#") for line in example[0].splitlines())
+    (tmp_path / "streams.yaml").write_text(lines + "\nmodel: {path: 'builtin:people'}\n")
+    handed_over = dict(re.findall(r"^#LoadCredential=([\w.]+):(\S+)$", text, re.MULTILINE))
+    assert handed_over == {name: f"/etc/pipeline/secrets/{name}" for name in ("gate", "token", "cert.pem", "key.pem")}
+    for name in handed_over:
+        (tmp_path / name).write_text("hunter2-Secret\n")
+    config = load_config(
+        tmp_path / "streams.yaml", environ={"CREDENTIALS_DIRECTORY": str(tmp_path), "SHOP_PASSWORD": "x"}
+    )
+    assert config.server is not None
+    assert config.server.tls is not None
+    files = [config.server.token_file, config.server.tls.cert_file, config.server.tls.key_file]
+    assert {*files, config.streams[0].password_file} == {str(tmp_path / name) for name in handed_over}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("with_secrets", [False, True])
+def test_systemd_understands_the_unit(tmp_path: Path, with_secrets: bool) -> None:
+    text = (
+        (ROOT / "deploy/pipeline.service").read_text().replace("/opt/pipeline/bin/pipeline", shutil.which("true") or "")
+    )
+    if with_secrets:
+        text = re.sub(r"^#(LoadCredential|EnvironmentFile)=", r"\1=", text, flags=re.MULTILINE)
+        assert text.count("\nLoadCredential=") == 4
+    (tmp_path / "pipeline.service").write_text(text)
+    told = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "pipeline.service")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    about_it = [line for line in told.stderr.splitlines() if "pipeline.service" in line]
+    assert about_it == []
 
 
 def let_in(path: str) -> bool:

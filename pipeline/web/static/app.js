@@ -38,7 +38,7 @@ function newRow(name) {
   trend.append(cells.spark);
   const state = cell("", "state");
   state.append(cells.state, " ", cells.since, cells.cause, cells.next);
-  const lost = cell("Lost");
+  const lost = cell("Dropped");
   lost.append(cells.lost, cells.reasons);
   cells.row = make("tr", { role: "row" },
     make("th", { role: "rowheader", scope: "row" }, button), state, cells.why,
@@ -210,7 +210,7 @@ function showView() {
   const frames = stream.frames;
   const size = stream.width ? `${stream.width} × ${stream.height} ${stream.codec}` : "–";
   const facts = [["Picture", size], ["Decoded", count(frames.decoded)], ["Processed", count(frames.processed)],
-    ["Left out by fps", count(frames.decimated)], ["Lost", reasonsOf(stream) || "0"], ["Damaged", count(frames.corrupt)],
+    ["Left out by fps", count(frames.decimated)], ["Dropped", reasonsOf(stream) || "0"], ["Damaged", count(frames.corrupt)],
     ["Reconnected", count(stream.reconnects)], ["Arrival jitter", milliseconds(stream.jitter.arrival_ms)],
     ["Departure jitter", milliseconds(stream.jitter.departure_ms)]];
   byId("facts").replaceChildren(...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
