@@ -5,6 +5,7 @@ First the capacity of this machine: the same streams and model, unpaced. Then ca
 paced (``pace: realtime``, ``policy: freshest``):
 
 - ``live``: 8 of them at a load that can be served. How old and how unsteady are results, against the stages' medians?
+- ``steady``: the same with ``playout_delay_ms``: results are held until their time, and leave more evenly.
 - ``overload``: 8 of them that together offer three times the capacity. How old is a result, does it grow, is it fair?
   Then all but one end: how soon is every frame of that one served again (``recovery``)?
 - ``weighted``: the same with weights 1 to 4.
@@ -41,7 +42,7 @@ from pipeline.bench.run import measure
 from pipeline.caches import cache_folder
 
 Figures = dict[str, float]
-PHASES = ("live", "overload", "weighted")
+PHASES = ("live", "steady", "overload", "weighted")
 WARM_S = 3.0
 """What is left out at the beginning of a run."""
 FALL_S = 9.0
@@ -66,6 +67,17 @@ LABELS = {
     "live.jitter_delay": ("standard deviation of the ages, the most", " ms"),
     "live.floor_jitter": ("jitter of a thread that only wakes up", " ms"),
     "live.cores": ("CPU, cores", ""),
+    "steady.delay": ("playout delay", " ms"),
+    "steady.dropped": ("frames dropped", ""),
+    "steady.late": ("results ready after their time", ""),
+    "steady.p50": ("age of a result, p50", " ms"),
+    "steady.p99": ("age of a result, p99", " ms"),
+    "steady.max": ("age of a result, max", " ms"),
+    "steady.jitter": ("jitter added (standard deviation)", " ms"),
+    "steady.jitter_worst": ("jitter added, the stream with most", " ms"),
+    "steady.jitter_delay": ("standard deviation of the ages, the most", " ms"),
+    "steady.floor_jitter": ("jitter of a thread that only wakes up", " ms"),
+    "steady.cores": ("CPU, cores", ""),
     "overload.offered": ("frames offered per second", ""),
     "overload.load": ("offered / capacity", ""),
     "overload.fps": ("frames processed per second", ""),
@@ -98,16 +110,39 @@ def capacity(workload: Workload, options: argparse.Namespace, folder: Path) -> F
 
 def live(workload: Workload, options: argparse.Namespace, folder: Path, fps: float) -> tuple[Figures, list[str]]:
     """Cameras that can be served."""
+    return _served(workload, options, folder, fps, {})
+
+
+def steady(workload: Workload, options: argparse.Namespace, folder: Path, fps: float) -> tuple[Figures, list[str]]:
+    """The same, their results held until their time."""
+    found, wrong = _served(workload, options, folder, fps, {"playout_delay_ms": options.delay})
+    told = ("dropped", "late", "p50", "p99", "max", "jitter", "jitter_worst", "jitter_delay", "floor_jitter", "cores")
+    return {"delay": options.delay} | {name: found[name] for name in told}, wrong
+
+
+def _served(
+    workload: Workload, options: argparse.Namespace, folder: Path, fps: float, terms: dict[str, Any]
+) -> tuple[Figures, list[str]]:
     each = options.load * fps / options.streams
     feeds = [
-        Feed(f"cam{number}", each, options.live + WARM_S + 1.0, 0.0 if options.together else _phase(number, options))
+        Feed(
+            f"cam{number}",
+            each,
+            options.live + WARM_S + 1.0,
+            0.0 if options.together else _phase(number, options),
+            terms,
+        )
         for number in range(options.streams)
     ]
     seen = play(workload, feeds, folder)
     found = figures.live(seen, seen.window(WARM_S, options.live))
     dropped = sum(sum(one["frames"]["dropped"].values()) for one in seen.report["streams"].values())
     cores = seen.cpu_s / (options.live + WARM_S + 1.0)
-    return found | {"load": found["fps"] / fps, "dropped": float(dropped), "cores": cores}, figures.faults(seen)
+    found |= {"load": found["fps"] / fps, "dropped": float(dropped), "cores": cores}
+    held = [one["playout"] for one in seen.report["streams"].values() if "playout" in one]
+    if held:
+        found["late"] = sum(one["late"] for one in held) / sum(one["results"] for one in held)
+    return found, figures.faults(seen)
 
 
 def overload(workload: Workload, options: argparse.Namespace, folder: Path, fps: float) -> tuple[Figures, list[str]]:
@@ -151,6 +186,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--offered", type=float, default=3.0, help="of the capacity, in the others")
     parser.add_argument("--unpaced", type=float, default=8.0, help="seconds for the capacity, 10 at most")
     parser.add_argument("--live", type=float, default=20.0, help="seconds of the live run that count")
+    parser.add_argument("--delay", type=float, default=40.0, help="ms, playout_delay_ms of the steady run")
     parser.add_argument("--overload", type=float, default=30.0, help="seconds of the overload that count")
     parser.add_argument("--weighted", type=float, default=15.0, help="seconds with weights that count")
     parser.add_argument("--together", action="store_true", help="live: all cameras send their frames at the same time")
@@ -182,7 +218,7 @@ def main() -> None:
     (expected,) = loop([clip], load(model), SIDE, CONFIDENCE)
     workload = Workload(clip, expected, model, options.batch)
     phases: dict[str, Callable[..., tuple[Figures, list[str]]]] = {
-        "live": live, "overload": overload, "weighted": weighted,
+        "live": live, "steady": steady, "overload": overload, "weighted": weighted,
     }  # fmt: skip
     found: dict[str, Any] = {}
     faults: list[str] = []

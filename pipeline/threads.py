@@ -151,17 +151,31 @@ class Channel(Generic[T]):
             self._writable.notify()
             return self._items.popleft()
 
-    def get_all(self) -> list[T]:
-        """Take all that is there, the oldest first; waits for one. Raises Closed at the end."""
+    def get_all(self, patience_s: Callable[[], float | None] = lambda: None) -> list[T]:
+        """Take all that is there, the oldest first; waits for one. Raises Closed at the end.
+
+        ``patience_s``: how long to wait for one, asked again at each waking; nothing is returned when that is over.
+        Whoever has patience waits for its end also where nothing will come any more. None: for ever.
+        """
         with self._readable:
-            while not self._items and not self._closed and not self._aborted:
-                self._readable.wait()
+            while not self._items and not self._aborted:
+                left_s = patience_s()
+                if left_s is not None and left_s <= 0:
+                    return []
+                if left_s is None and self._closed:
+                    break
+                self._readable.wait(left_s)
             if self._aborted or not self._items:
                 raise Closed
             items = list(self._items)
             self._items.clear()
             self._writable.notify_all()
             return items
+
+    def wake(self) -> None:
+        """Have whoever reads look at its patience again."""
+        with self._readable:
+            self._readable.notify_all()
 
     def close(self) -> None:
         """No more elements will come."""

@@ -9,11 +9,11 @@ from pipeline.timing import FRAME, PARTS, Mark, new_trace
 MS = 1_000_000
 USUAL_MS = {
     "decode": 4, "decoder": 0, "preprocess": 1, "scheduler": 2, "batch": 3, "infer": 30, "postprocess": 2, "reorder": 1,
-    "follow": 1, "outlet": 1, "sink": 1,
+    "follow": 1, "playout": 0, "outlet": 1, "sink": 1,
 }  # fmt: skip
 EVERY_MS = 100
-BY_ITS_READER = [mark for mark in Mark if mark not in (Mark.MAKE, Mark.MADE)]
-"""The marks of a frame that its reader prepared."""
+BY_ITS_READER = [mark for mark in Mark if mark not in (Mark.MAKE, Mark.MADE, Mark.PLAYED)]
+"""The marks of a frame that its reader prepared, of a stream without a playout delay."""
 
 
 class World:

@@ -180,7 +180,7 @@ class StreamRecorder:
         for mark in _MARKS:
             if trace[mark]:
                 line[mark.name.lower()] = self._at(trace[mark])
-        line["ended"] = self._at(max(trace[: Mark.FOLLOWED + 1]))
+        line["ended"] = self._at(max(trace[: Mark.PLAYED + 1]))
         self._desk.put(partial(self._files.write_line, FRAMES, line), lines=1)
 
     def _at(self, at_ns: int) -> int:

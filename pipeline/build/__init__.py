@@ -19,6 +19,7 @@ from pipeline.build.feeds import (
     feed,
     glance,
     played,
+    playout_ns,
     recording,
     skipping,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "glance",
     "limits",
     "played",
+    "playout_ns",
     "recording",
     "required_sinks",
     "saved",

@@ -55,14 +55,16 @@ def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: 
     paced = settings.pace == "realtime"
     # Of what is read as fast as it can be used, frames wait for as long as the work before them takes.
     budget_ns = _nanoseconds(settings.latency_budget_ms) if paced else None
+    delay_ns = playout_ns(settings) if paced else 0
     return Stream(
         Paced(reader) if paced else reader,
         [_letterbox(settings)],
-        StreamLedger(name, source=shown(source), paced=paced, budget_ns=budget_ns),
+        StreamLedger(name, source=shown(source), paced=paced, budget_ns=budget_ns, playout_ns=delay_ns),
         terms=Terms(settings.share),
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
         limit=limit,
         drop_corrupt=settings.corrupt == "drop",
+        playout_ns=delay_ns,
     )
 
 
@@ -87,8 +89,15 @@ def feed(
     source = resolve_source(config)
     live = looks_live(source.reveal())
     terms = _terms(config, config.effective_policy)
+    paced = live or config.pace == "realtime"
+    delay_ns = playout_ns(config) if paced else 0
     account = StreamLedger(
-        config.name, source=shown(source), live=live, paced=config.pace == "realtime", budget_ns=terms.budget_ns
+        config.name,
+        source=shown(source),
+        live=live,
+        paced=paced,
+        budget_ns=terms.budget_ns,
+        playout_ns=delay_ns,
     )
     skip = skipping(config, config.name)
     reader: Source
@@ -146,6 +155,7 @@ def feed(
         drop_corrupt=config.corrupt == "drop",
         pause=pausable.pause,
         wake=None if camera is None else camera.wake,
+        playout_ns=delay_ns,
         witness=unwatched if watcher is None else watcher.outcome,
     )
 
@@ -181,6 +191,7 @@ def played(
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
         limit=limit,
         drop_corrupt=settings.corrupt == "drop",
+        playout_ns=playout_ns(settings),
         witness=witness,
     )
 
@@ -188,6 +199,11 @@ def played(
 def budget_ns(settings: StreamSettings) -> int | None:
     """``latency_budget_ms`` in nanoseconds."""
     return _nanoseconds(settings.latency_budget_ms)
+
+
+def playout_ns(settings: StreamSettings) -> int:
+    """``playout_delay_ms`` in nanoseconds; 0 without one."""
+    return _nanoseconds(settings.playout_delay_ms) or 0
 
 
 def decoder_limits(settings: StreamSettings, usual: frozenset[str]) -> Limits:

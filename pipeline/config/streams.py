@@ -78,6 +78,15 @@ class StreamSettings(Section):
         "other streams only as far as that allows, and one that takes longer is late, and says why. Unset: by measured "
         "rates and service times; late is what takes longer than 99 of 100.",
     )
+    playout_delay_ms: float | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        strict=True,
+        description="Results leave as evenly as the camera made its frames: each is held until so many milliseconds "
+        "after its frame's place on the stream's own time line. One that is ready later leaves at once and is counted "
+        "(`playout` in the report). Says nothing to files with `pace: asap`. Unset: each leaves once it is ready.",
+    )
     max_staleness_ms: float | None = Field(
         default=None,
         gt=0,
@@ -152,6 +161,14 @@ class StreamSettings(Section):
         given = [key for key in PASSWORD_KEYS if getattr(self, key) is not None]
         if len(given) > 1:
             raise refusal(f"'{given[0]}' is given as well; keep one of them", given[1])
+        return self
+
+    @model_validator(mode="after")
+    def _budget_is_more_than_the_delay(self) -> Self:
+        budget_ms, delay_ms = self.latency_budget_ms, self.playout_delay_ms
+        if budget_ms is not None and delay_ms is not None and budget_ms < delay_ms:
+            text = f"results are held for {delay_ms:g} ms, so a latency_budget_ms of {budget_ms:g} cannot be kept"
+            raise refusal(text, "playout_delay_ms")
         return self
 
     @property

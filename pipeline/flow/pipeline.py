@@ -82,7 +82,7 @@ class Pipeline:
         emit: Put[Inbound] | None,
         deliver: Callable[[Outlet, Event], None],
         start_reader: Callable[[Stream], None],
-        after: Callable[[Put[Inbound]], Put[Inbound]] = lambda put: put,
+        after: Callable[[Publisher], Put[Inbound]] = Publisher.at_once,
     ) -> None:
         """Say what stands between the bodies: channels and threads, or nothing (``run_inline``)."""
 
@@ -94,7 +94,7 @@ class Pipeline:
         self._publisher = Publisher(
             deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints, self._pictures
         )
-        follow = after(self._publisher.handle)
+        follow = self._publisher.handle if emit else after(self._publisher)
         self._tell = self._inbox.put_now if emit else follow
         self._emit = emit or follow
         self._preparer = Preparer(self._emit, self._now, self._pictures)
@@ -193,10 +193,10 @@ class Pipeline:
             self.models.left(model)
 
     def _follow(self) -> None:
-        """Outcomes -> in order -> published."""
+        """Outcomes -> in order -> published, in its time."""
         try:
             while True:
-                self._publisher.handle(*self._inbox.get_all())
+                self._publisher.handle(*self._inbox.get_all(self._publisher.patience_s))
         except Closed:
             for outlet in self._outlets:
                 outlet.channel.close()
@@ -282,9 +282,11 @@ class Pipeline:
         self._open_more()
 
     def stop(self) -> None:
-        """Ask all streams to stop. What they have queued is served, then everything ends. May be called often."""
+        """Ask all streams to stop. What they have queued is served and published at once, then everything ends."""
         self._roster.finish()
         self._roster.stop()
+        self._publisher.at_once()
+        self._inbox.wake()
         self._open_more()
 
     def abort(self) -> None:
@@ -320,11 +322,10 @@ class Pipeline:
         self,
         streams: Sequence[Stream],
         drive: Drive = take_turns,
-        after: Callable[[Put[Inbound]], Put[Inbound]] = lambda put: put,
+        after: Callable[[Publisher], Put[Inbound]] = Publisher.at_once,
     ) -> None:
-        """Everything in the calling thread, the reference for the threaded run. ``drive`` says who goes when: streams
-        take turns frame by frame, or as a simulation has it; ``after`` what the body of follow, which it is given,
-        waits for."""
+        """Everything in the calling thread, the reference for the threaded run. ``drive`` says who goes when, and
+        ``after`` what follow waits for: streams take turns, and for nothing, or it is as a simulation has it."""
         readers: Readers = deque()
         self._inline = True
         self._wire(

@@ -61,9 +61,12 @@ class Preparer:
         trace[PTS], trace[EPOCH], trace[FRAME] = round(capture.pts_s * 1e9), capture.epoch, capture.index
         trace[AGE] = capture.age_ns
         picture = capture.picture
+        lag_ns = stream.lag.at(trace[Mark.PREPARE], trace[PTS], capture.epoch) if stream.account.paced else 0
+        due_ns = trace[Mark.PREPARE] - lag_ns + stream.playout_ns
         frame = Frame(
             stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch, picture.width,
             picture.height, picture if self._pictures.kept(stream.account.name) else None, trace, model.labels,
+            due_ns=due_ns if stream.account.paced and stream.playout_ns else 0,
         )  # fmt: skip
         if capture.corrupt and stream.drop_corrupt:
             self._emit(Outcome(frame, dropped="corrupt"))
@@ -71,9 +74,8 @@ class Preparer:
         if not wanted:
             self._emit(Outcome(frame))
             return
-        behind = stream.account.paced and stream.lag.is_behind(trace[Mark.PREPARE], trace[PTS], capture.epoch)
         later = model.prepares(stream.key)
-        if behind and not later and model.turns_away(stream.key, len(stream.stages)):
+        if stream.lag.is_behind(lag_ns) and not later and model.turns_away(stream.key, len(stream.stages)):
             trace[Mark.PREPARE], trace[Mark.QUEUED] = 0, trace[Mark.PREPARE]
             self._emit(Outcome(frame, dropped="overflow"))
             return

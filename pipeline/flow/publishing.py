@@ -14,10 +14,11 @@ from pipeline.complaints import Complaints
 from pipeline.events import StreamEvent
 from pipeline.flow.ordering import Joined, StreamOrder
 from pipeline.flow.outlet import Began, Delivery, Ended, Event, Notice
+from pipeline.flow.playout import Playout
 from pipeline.flow.stream import TO_SINKS, Pictures, Stream
 from pipeline.frame import Detections, DropReason, Frame, Outcome, Result, StreamInfo, StreamKey
 from pipeline.ledger import Ledger
-from pipeline.threads import Closed
+from pipeline.threads import Closed, Put
 from pipeline.timing import Mark
 
 
@@ -65,7 +66,10 @@ class _Following:
 
 
 class Publisher:
-    """Per-stream state lives here: order, follower, losses. Used by one thread."""
+    """Per-stream state lives here: order, follower, losses, and what is held until its time. Used by one thread.
+
+    What has to leave in a stream's order goes through its playout line: results, losses, events, the end.
+    """
 
     def __init__(
         self,
@@ -84,17 +88,35 @@ class Publisher:
         self._complaints = complaints
         self._pictures = pictures
         self._following: dict[StreamKey, _Following] = {}
+        self._playout = Playout(now)
 
     def handle(self, *events: Inbound) -> None:
-        """Take events, one after the other, and publish what is ready."""
+        """Take events, one after the other, and publish what is ready and due."""
         for event in events:
+            self._playout.release()  # a follower may take its time
             self._take(event)
+        self._playout.release()
+
+    def at_once(self) -> Put[Inbound]:
+        """Have nothing wait for its time from the next :meth:`handle` on, which is returned. From any thread."""
+        self._playout.hurry()
+        return self.handle
+
+    @property
+    def due_ns(self) -> int | None:
+        """When something is to be published though nothing comes, see :attr:`Playout.due_ns`."""
+        return self._playout.due_ns
+
+    def patience_s(self) -> float | None:
+        """How long that is from now, in seconds."""
+        due_ns = self.due_ns
+        return None if due_ns is None else (due_ns - self._now()) / 1e9
 
     def _take(self, event: Inbound) -> None:
         if isinstance(event, Told):
             waiting = self._following.get(event.stream.key)
-            if waiting is None:  # it has not opened yet
-                self._deliver(Notice(event.event))
+            if waiting is None:  # it has not opened yet, or has ended
+                self._notify(event)
                 return
             waiting.told.append(event)
             self._tell(waiting)
@@ -112,18 +134,24 @@ class Publisher:
                     self._tell(following)
         else:
             following.order.end(event.frames)
+            if event.stream.stop.is_set():
+                self._playout.flush(key)
         if following.order.complete:
             del self._following[key]
             settle = partial(self._ledger.settle, following.stream.account)
-            self._deliver(Ended(key.name, self._outlets, settle))
+            self._playout.add(key, 0, lambda: self._deliver(Ended(key.name, self._outlets, settle)))
 
     def _tell(self, following: _Following) -> None:
         """Deliver the events whose turn has come."""
         told = following.told
         while told and told[0].frames <= following.order.released:
-            self._deliver(Notice(told.popleft().event))
+            self._notify(told.popleft())
+
+    def _notify(self, told: Told) -> None:
+        self._playout.add(told.stream.key, 0, partial(self._deliver, Notice(told.event)))
 
     def _publish(self, following: _Following, joined: Joined) -> None:
+        """Make a result of a frame, and have it leave when it is due."""
         frame, stream = joined.frame, following.stream
         detections = joined.detections
         if frame.observer is not None:
@@ -164,6 +192,16 @@ class Publisher:
             trace=frame.trace,
         )
         following.dropped_before = 0
+        if result.picture is not None and not self._pictures.kept(result.stream):
+            result = replace(result, picture=None)  # it is not held for nobody
+        due_ns = 0 if stream.stop.is_set() else frame.due_ns
+        if due_ns:
+            stream.account.playout.timed(frame.trace[Mark.FOLLOWED] - due_ns)
+        self._playout.add(stream.key, due_ns, partial(self._leave, stream, result, held=bool(due_ns)))
+
+    def _leave(self, stream: Stream, result: Result, *, held: bool) -> None:
+        if held:
+            result.trace[Mark.PLAYED] = self._now()
         if result.picture is not None:
             if self._pictures.tap.wants(result.stream):
                 self._pictures.tap.show(result)
@@ -171,11 +209,15 @@ class Publisher:
                 result = replace(result, picture=None)
         # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
         self._deliver(Delivery(result, stream.account, self._outlets))
-        stream.account.published(frame.trace, len(result.detections))
-        stream.witness(frame.trace, None)
+        stream.account.published(result.trace, len(result.detections))
+        stream.witness(result.trace, None)
 
     def _lose(self, following: _Following, frame: Frame, reason: DropReason) -> None:
-        """Its journey has ended already, where it was lost."""
-        following.stream.account.lost(reason, frame.trace)
-        following.stream.witness(frame.trace, reason)
+        """Its journey has ended already, where it was lost; it is counted after the frames before it."""
         following.dropped_before += 1
+        self._playout.add(frame.stream, 0, partial(_lost, following.stream, frame.trace, reason))
+
+
+def _lost(stream: Stream, trace: list[int], reason: DropReason) -> None:
+    stream.account.lost(reason, trace)
+    stream.witness(trace, reason)

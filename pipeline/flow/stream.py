@@ -41,6 +41,8 @@ class Stream:
         witness: is told by the follow loop what became of each frame, in order: its trace, and why it was dropped or
             None; must not wait.
         pause: holds the source (True) or lets it go on (False), from any thread; None where it cannot be held.
+        playout_ns: a result is published no sooner than so long after its frame's place on the stream's own time line;
+            0: as soon as may be. Says nothing to frames that do not come at a pace of their own.
         wake: has the source try again at once, where it waits for a person's help; None where it never does.
     """
 
@@ -56,6 +58,7 @@ class Stream:
     witness: Witness = unwatched
     pause: Callable[[bool], None] | None = None
     wake: Callable[[], None] | None = None
+    playout_ns: int = 0
     # Set by the pipeline
     key: StreamKey = field(default_factory=lambda: StreamKey("", 0))
     model: Model = field(init=False, repr=False)

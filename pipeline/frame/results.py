@@ -64,7 +64,7 @@ class Result:
         epoch: see :class:`Capture`.
         dropped_before: frames of this stream that were dropped since the previous record.
         picture: the decoded picture when a sink asked for pictures, else None.
-        trace: marks up to FOLLOWED; read-only.
+        trace: marks up to FOLLOWED, or PLAYED where there is a playout delay; read-only.
     """
 
     stream: str

@@ -72,6 +72,7 @@ class Block:
         durations: (frames, len(SERIES)) int64 nanoseconds, 0 where a frame did not pass.
         passed: (frames, len(SERIES)) whether it did.
         buckets: (frames, len(SERIES)) where the durations are counted.
+        published_ns: (frames,) when each was published.
         published: (frames,) the rows in the order in which they were published, stream after stream.
         tallies: by stream, all of its durations.
         seconds: by stream, the seconds of the clock in which frames ended, ascending, and those that did.
@@ -96,7 +97,8 @@ class Block:
         self.passed: BoolArray = (self.marks[:, 1:] > 0) @ (_BELONGS > 0)
         self.passed[:, -1] = True  # the whole way is one even where nothing was passed
         self.buckets: Int64Array = buckets_of(self.durations)
-        self.published = _in_order(self.owners, self.marks[:, Mark.FOLLOWED])
+        self.published_ns: Int64Array = np.maximum(self.marks[:, Mark.FOLLOWED], self.marks[:, Mark.PLAYED])
+        self.published = _in_order(self.owners, self.published_ns)
         self._tell()
 
     def rows(self, stream: int) -> slice:

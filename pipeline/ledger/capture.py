@@ -36,7 +36,7 @@ class CaptureTimes:
         if not told.any():
             return
         believed = told & (ages_ns > 0) & (ages_ns <= MOST_AGE_NS)
-        took_ns = marks[:, Mark.FOLLOWED] - marks[:, Mark.READ]
+        took_ns = block.published_ns[rows] - marks[:, Mark.READ]
         self.histogram.record_all((ages_ns + took_ns)[believed])
         self.apart += int((told & ~believed).sum())
         self.delay_ns = int(ages_ns[told][-1])

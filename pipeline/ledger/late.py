@@ -6,7 +6,8 @@ one, else
 
     max(p99, p50 + max(10 ms, p50 / 4))
 
-of the end-to-end times before it, once there are 200: slower than 99 of 100, and by so much that it matters.
+of the end-to-end times before it, once there are 200: slower than 99 of 100, and by so much that it matters. The wait
+of a playout delay does not count as time that a frame took: who is held until its time, and leaves then, is not late.
 
 **To blame** is the part k of its way (:func:`pipeline.timing.part_times`) with the largest excess t_k - m_k, where t_k
 is what it took and m_k its median in this stream. Before 20 frames nothing is usual: m_k is 0. So it is of a frame that
@@ -42,10 +43,14 @@ OF_A_BLOCK: Final = 4
 NEWEST: Final = 16
 SLOWEST: Final = 5
 """Late frames of a stream that are remembered: the newest, and the slowest of all."""
-BLAMED: Final = tuple(part for part in SERIES if part not in ("queue", "end_to_end"))
-"""What may make a frame late: every stage but ``queue``, and each of the places of which that is the sum."""
+WAY: Final = tuple(part for part in SERIES if part not in ("queue", "end_to_end"))
+"""What the way of a frame consists of: every stage but ``queue``, and each of the places of which that is the sum."""
+BLAMED: Final = tuple(part for part in WAY if part != "playout")
+"""What may make a frame late: all of that but the wait that was asked for."""
 
-_COLUMNS: Final = [SERIES.index(part) for part in BLAMED]
+_WAY: Final = [SERIES.index(part) for part in WAY]
+_BLAMED: Final = [SERIES.index(part) for part in BLAMED]
+_PLAYOUT: Final = SERIES.index("playout")
 
 By = Literal["budget", "p99"]
 Around = Callable[[int], Journal]
@@ -148,8 +153,9 @@ class LateFrames:
         """Frames of one of the block's streams that were finished after those before, and are in ``latency``."""
         if self.limit_ns is not None and block.tallies[stream].maxima[-1] > self.limit_ns:
             own = block.rows(stream)
-            rows = own.start + np.flatnonzero(block.durations[own, -1] > self.limit_ns)
-            self._blame(block, rows, self.limit_ns, latency)
+            rows = own.start + np.flatnonzero(_unheld_ns(block.durations[own]) > self.limit_ns)
+            if rows.size:
+                self._blame(block, rows, self.limit_ns, latency)
         frames = latency.frames
         if self._budget_ns is None and frames >= self._measure_at:
             self.limit_ns = _limit_ns(latency.end_to_end.histogram)
@@ -174,10 +180,10 @@ class LateFrames:
             self._usual, self._usual_ns = _medians(latency), latency.end_to_end.histogram.percentile(50) or 0
             self._look_at = _somewhat_more(latency.frames)
         medians, usual_ns = self._usual, self._usual_ns
-        durations, took = block.durations[rows][:, _COLUMNS], block.durations[rows, -1]
+        durations, took = block.durations[rows], _unheld_ns(block.durations[rows])
         as_usual = (took <= _unusual_ns(usual_ns)) & (usual_ns > limit_ns)
         usual = np.array([medians.get(part, 0) for part in BLAMED])
-        excess = durations - np.where(as_usual[:, None], 0, usual)
+        excess = durations[:, _BLAMED] - np.where(as_usual[:, None], 0, usual)
         worst = excess.argmax(axis=1)
         self.parts.update(BLAMED[number] for number in worst.tolist())
         kept = np.sort(np.argsort(took, kind="stable")[-OF_A_BLOCK:])
@@ -185,12 +191,17 @@ class LateFrames:
         journal = self._around(min(trace[Mark.READ] for trace in traces))
         for row, trace in zip(kept.tolist(), traces, strict=True):
             part, excess_ns = BLAMED[worst[row]], int(excess[row, worst[row]])
-            parts = {name: took for name, took in zip(BLAMED, durations[row].tolist(), strict=True) if took}
+            parts = {name: took for name, took in zip(WAY, durations[row, _WAY].tolist(), strict=True) if took}
             reason = explain(self._stream, trace, part, excess_ns, journal, as_usual=bool(as_usual[row]))
             late = Late(self._stream, trace, limit_ns, self._by, part, excess_ns, parts, medians, reason)
             self.kept += 1
             self.newest.append(late)
             self.slowest = sorted([*self.slowest, late], key=lambda one: -one.took_ns)[:SLOWEST]
+
+
+def _unheld_ns(durations: Int64Array) -> Int64Array:
+    """Of (frames, series): the whole way, less the wait for the time at which it was to be published."""
+    return durations[:, -1] - durations[:, _PLAYOUT]
 
 
 def _limit_ns(end_to_end: Histogram) -> int:
@@ -205,7 +216,7 @@ def _unusual_ns(usual_ns: int) -> int:
 def _medians(latency: Latency) -> dict[str, int]:
     """By part."""
     counts, medians = latency.histograms.counts, latency.histograms.percentiles((50,))[:, 0]
-    each = zip(BLAMED, counts[_COLUMNS].tolist(), medians[_COLUMNS].tolist(), strict=True)
+    each = zip(WAY, counts[_WAY].tolist(), medians[_WAY].tolist(), strict=True)
     return {part: median for part, count, median in each if count}
 
 

@@ -16,10 +16,11 @@ from pipeline.ledger.counters import summed
 from pipeline.ledger.exits import added_by_stage
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.measured import Measured
+from pipeline.ledger.playing import PlayoutCount
 from pipeline.ledger.shape import pack, shape, unpack
 from pipeline.ledger.stats import of_tally
 from pipeline.ledger.times import StreamTimes
-from pipeline.timing import SYSTEM, Clock, Mark, ended_in
+from pipeline.timing import SYSTEM, Clock, ended_in, published_ns
 
 FROZEN_NS = 30_000_000_000
 """The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
@@ -36,10 +37,12 @@ class StreamLedger:
         live: bool = False,
         paced: bool = False,
         budget_ns: int | None = None,
+        playout_ns: int = 0,
         clock: Clock = SYSTEM,
     ) -> None:
         """``source`` is what people are shown: a path, or an address without credentials. ``budget_ns``: a frame that
-        takes longer is late; None: one that takes unusually long."""
+        takes longer is late; None: one that takes unusually long. ``playout_ns``: results are held until so long after
+        their frames' places on the stream's time line."""
         self.name = name
         self.budget_ns = budget_ns
         self.source = source
@@ -62,6 +65,7 @@ class StreamLedger:
         # Written by the follow loop
         self.processed = 0
         self.detections = 0
+        self.playout = PlayoutCount(playout_ns)
         self._lost: Counter[tuple[str, str]] = Counter()  # by reason, and by the stage or wait where it happened
         self.first_result_ns = 0
         self.last_result_ns = 0
@@ -123,6 +127,7 @@ class StreamLedger:
         for name in ("decoded", "decimated", "corrupt", "processed", "detections"):
             setattr(both, name, getattr(first, name) + getattr(later, name))
         both._lost = first._lost + later._lost
+        both.playout = first.playout + later.playout
         both.counters = summed(first.counters, later.counters)
         both.opened_ns = min(filter(None, (first.opened_ns, later.opened_ns)), default=0)
         both.first_result_ns = first.first_result_ns or later.first_result_ns
@@ -185,7 +190,7 @@ class StreamLedger:
 
     def published(self, trace: list[int], detections: int = 0) -> None:
         """The follow loop made a result of a frame, with so many detections."""
-        at_ns = trace[Mark.FOLLOWED]
+        at_ns = published_ns(trace)
         self.processed += 1
         self.detections += detections
         self.first_result_ns = self.first_result_ns or at_ns
@@ -301,6 +306,7 @@ class StreamLedger:
                 "skipped": self.counters.skipped,
             },
             "detections": self.detections,
+            **({"playout": self.playout.as_dict()} if self.playout.delay_ns else {}),
             "decoder": self.counters.decoder or None,
             "reconnects": self.counters.reconnects,
             "discontinuities": self.counters.discontinuities,

@@ -344,7 +344,7 @@ def _add(many: Sequence[StreamTimes], traces: Sequence[list[list[int]]]) -> None
         each.late.add(block, number, each._latency)
         if each._window is not None:
             each._window.add(block.seconds[number])
-    published_ns = block.marks[block.published, Mark.FOLLOWED]
+    published_ns = block.published_ns[block.published]
     departures = [each._departure for each in many]
     IntervalJitter.add_each(departures, published_ns[:, None], None, block.firsts, [None] * len(many))
     exits = [each._exits for each in many if each._exits is not None]

@@ -62,8 +62,11 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
         "Frames that took too long, by the part that made them late",
         ["stream", "part"],
     )
+    missed = Family("counter", "pipeline_playout_late", "Results that were ready after their time", ["stream"])
     for account in streams:
         name = account.name
+        if account.playout.delay_ns:
+            missed.add([name], account.playout.late)
         frames.add_all(name, _OUTCOMES, (account.decoded, account.processed, account.corrupt, account.decimated))
         found.add([name], account.detections)
         lost = account.dropped
@@ -79,7 +82,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
             events.add([name, kind, why], count)
         blamed = account.times.blamed()
         late.add_all(name, _BLAMED, [blamed[part] for (part,) in _BLAMED])
-    yield from (frames, found, drops, reconnects, errors, stalls, params, breaks, again, events, late)
+    yield from (frames, found, drops, reconnects, errors, stalls, params, breaks, again, events, late, missed)
 
 
 def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: int, now_ns: int) -> Iterator[Family]:

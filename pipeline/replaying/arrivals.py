@@ -174,6 +174,7 @@ class ArrivalsReplay(Replay):
             live=is_camera,
             paced=True,
             budget_ns=build.budget_ns(settings),
+            playout_ns=build.playout_ns(settings),
             clock=clock,
         )
         by = "read" if is_camera and simulated is not None else "frame"
@@ -215,7 +216,7 @@ class ArrivalsReplay(Replay):
             frame = trace[FRAME]
             then = comparison.outcome(frame if by == "frame" else trace[Mark.READ] - since_ns, reason)
             if self._decisions is not None:
-                at_ns = max(trace[: Mark.FOLLOWED + 1]) - since_ns
+                at_ns = max(trace[: Mark.PLAYED + 1]) - since_ns
                 line = {"at": at_ns, "stream": name, "frame": frame, "outcome": reason or "processed", "then": then}
                 self._decisions.write(line)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from pipeline.flow.publishing import Inbound
+from pipeline.flow.publishing import Inbound, Publisher
 from pipeline.replaying.simulated_clock import SimulatedClock
 from pipeline.threads import Put
 
@@ -44,15 +44,18 @@ class Behind:
         self._line: deque[_Event] = deque()  # a batch comes first
         self._frames = 0
         self._handling = False
+        self._publisher: Publisher | None = None
 
-    def after(self, handle: Put[Inbound]) -> Put[Inbound]:
-        """``handle``, for whoever must not overtake batches."""
+    def after(self, publisher: Publisher) -> Put[Inbound]:
+        """Its ``handle``, for whoever must not overtake batches; what it holds leaves when it is due by the clock."""
+        self._publisher = publisher
 
         def put(*events: Inbound) -> None:
             if self._handling or not self._line:
-                handle(*events)
+                self._play_out(self._clock.now_ns())
+                publisher.handle(*events)
             else:
-                self._append(0, partial(handle, *events))
+                self._append(0, partial(put, *events))
 
         return put
 
@@ -61,9 +64,20 @@ class Behind:
         self._append(frames, complete)
 
     def catch_up(self) -> None:
-        """Handle everything."""
+        """Handle everything; what is due later, then."""
         while self._line:
             self._handle_first()
+        self._play_out(None)
+
+    def _play_out(self, until_ns: int | None) -> None:
+        """Let leave what is due up to then."""
+        now_ns, publisher = self._clock.now_ns(), self._publisher
+        while publisher is not None and (due_ns := publisher.due_ns) is not None:
+            if until_ns is not None and due_ns > until_ns:
+                break
+            self._clock.set(due_ns)
+            publisher.handle()
+        self._clock.set(now_ns if until_ns is not None else max(now_ns, self._clock.now_ns()))
 
     def _append(self, frames: int, handle: Callable[[], object]) -> None:
         self._line.append(_Event(self._clock.now_ns(), frames, handle))

@@ -27,6 +27,7 @@ def about_frames(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
     yield from _dropped("warning", others)
     yield from _counted(streams, "decode_errors", "packet", "could not be decoded")
     yield from _late(streams)
+    yield from _missed(streams)
     yield from _counted(streams, "corrupt", "frame", "flagged as damaged by the decoder")
 
 
@@ -76,6 +77,18 @@ def _late(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
 
     numbers = {name: stream["late"]["frames"] for name, stream in late.items()}
     yield from _few_or_all(numbers, one, f"frames over their budgets ({reasons(parts)})")
+
+
+def _missed(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
+    """Of results that were ready after the time at which they should have left."""
+    held = {name: stream["playout"] for name, stream in streams.items() if (stream.get("playout") or {}).get("late")}
+
+    def one(name: str) -> str:
+        told = held[name]
+        what = f"{count(told['late'], 'result')} ({told['late_share']:.1%}) ready after the time to leave"
+        return f"{what}, playout_delay_ms {told['delay_ms']:g}"
+
+    yield from _few_or_all({name: told["late"] for name, told in held.items()}, one, "results ready after their time")
 
 
 def _few_or_all(numbers: Mapping[str, int], one: Callable[[str], str], what: str) -> Iterator[Finding]:

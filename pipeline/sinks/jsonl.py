@@ -25,9 +25,9 @@ def latency_ms(trace: list[int]) -> dict[str, float]:
     """
     if not trace:
         return {}
-    times = stage_times(trace, Mark.FOLLOWED)
+    times = stage_times(trace, Mark.PLAYED)
     shown: dict[str, float] = {stage: times[stage] / 1e6 for stage in STAGES if stage in times}
-    shown["end_to_end"] = elapsed(trace, Mark.FOLLOWED) / 1e6
+    shown["end_to_end"] = elapsed(trace, Mark.PLAYED) / 1e6
     return shown
 
 
@@ -37,7 +37,7 @@ def captured(result: Result) -> dict[str, Any]:
     age_ns = result.trace[AGE] if len(result.trace) > AGE else 0  # a plug-in may have marks only
     if not age_ns or result.wall_ns is None:
         return {}
-    took_ns = age_ns + elapsed(result.trace, Mark.FOLLOWED)
+    took_ns = age_ns + elapsed(result.trace, Mark.PLAYED)
     return {
         "captured": rfc3339(result.wall_ns - age_ns),
         "capture_to_result_ms": took_ns / 1e6 if 0 < age_ns <= MOST_AGE_NS else None,

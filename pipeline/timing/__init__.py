@@ -29,6 +29,7 @@ from pipeline.timing.trace import (
     ended_in,
     new_trace,
     part_times,
+    published_ns,
     stage_times,
 )
 
@@ -57,6 +58,7 @@ __all__ = [
     "now_ns",
     "part_times",
     "process_cpu_ns",
+    "published_ns",
     "rfc3339",
     "stage_times",
     "thread_cpu_ns",

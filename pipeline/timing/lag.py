@@ -14,8 +14,9 @@ class Lag:
     """The delay of frames against their time stamps, less the least delay that any of them had.
 
     A reader that keeps up has a lag of nearly nothing. One that needs longer for a frame than the time until the next
-    falls behind, wherever its frames wait meanwhile: in a socket, or in a recording that plays a camera. A new epoch
-    begins anew. Not locked.
+    falls behind, wherever its frames wait meanwhile: in a socket, or in a recording that plays a camera. Less
+    its lag a frame is where it belongs on the stream's own time line: that is what a playout delay counts from. A new
+    epoch begins anew. Not locked.
     """
 
     __slots__ = ("_epoch", "_last_ns", "_least_ns", "_pts_ns", "interval_ns")
@@ -36,6 +37,6 @@ class Lag:
         self._last_ns, self._pts_ns = now_ns, pts_ns
         return delay_ns - self._least_ns
 
-    def is_behind(self, now_ns: int, pts_ns: int, epoch: int) -> bool:
-        """By more than an interval: the next frame is there already, or should be."""
-        return self.at(now_ns, pts_ns, epoch) > self.interval_ns > 0
+    def is_behind(self, lag_ns: int) -> bool:
+        """Whether that of the newest frame is more than an interval: the next is there already, or should be."""
+        return lag_ns > self.interval_ns > 0

@@ -30,17 +30,19 @@ class Mark(IntEnum):
     INFERRED = 10  # the network's outputs are there
     PARSED = 11  # detections are there, in source pixels
     FOLLOW = 12  # its turn in stream order has come
-    FOLLOWED = 13  # published: the record enters the outlets of the sinks
-    SINK = 14  # the sink that finished last began to write it
-    DONE = 15  # that sink finished
+    FOLLOWED = 13  # its follower is done; published: the record enters the outlets of the sinks
+    PLAYED = 14  # published, where the stream has a playout delay; else not passed
+    SINK = 15  # the sink that finished last began to write it
+    DONE = 16  # that sink finished
 
 
 STAGES: Final = ("decode", "preprocess", "queue", "infer", "postprocess", "follow", "sink")
 """The stage names of the contract. ``queue`` is every wait between two stages."""
 
-WAITS: Final = ("decoder", "scheduler", "batch", "reorder", "outlet")
+WAITS: Final = ("decoder", "scheduler", "batch", "reorder", "playout", "outlet")
 """The places of which ``queue`` is the sum: in the decoder until its turn to be shown, in its lane until a worker is
-free, for the others of its batch (to come, to be prepared), for the frames before it, for a sink."""
+free, for the others of its batch (to come, to be prepared), for the frames before it, for its time to be published,
+for a sink."""
 
 PARTS: Final[tuple[str, ...]] = (
     "",  # READ starts the journey
@@ -57,6 +59,7 @@ PARTS: Final[tuple[str, ...]] = (
     "postprocess",
     "reorder",
     "follow",
+    "playout",
     "outlet",
     "sink",
 )
@@ -113,6 +116,11 @@ def elapsed(trace: list[int], last: Mark = Mark.DONE) -> int:
     """Nanoseconds from the first mark to the last passed mark that is not later than ``last``."""
     end = max(trace[Mark.READ : last + 1])
     return end - trace[Mark.READ]
+
+
+def published_ns(trace: list[int]) -> int:
+    """When it was published; 0 where it was not."""
+    return trace[Mark.PLAYED] or trace[Mark.FOLLOWED]
 
 
 def ended_in(trace: list[int]) -> str:

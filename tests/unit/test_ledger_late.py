@@ -13,7 +13,7 @@ import pytest
 from pipeline.ledger import BatchRun, StreamLedger, Write
 from pipeline.ledger.late import BLAMED, ENOUGH_FOR_P99, NEWEST, OF_A_BLOCK, SLOWEST
 from pipeline.ledger.times import BLOCK
-from pipeline.timing import GC_PAUSES, PARTS, Mark, Pause, elapsed, new_trace
+from pipeline.timing import GC_PAUSES, PARTS, WAITS, Mark, Pause, elapsed, new_trace
 from tests.background import Background
 from tests.journeys import EVERY_MS, MS, USUAL_MS, World
 
@@ -50,7 +50,7 @@ def test_the_part_that_took_longer_than_usual_is_to_blame(world: World, part: st
     }
     assert sum(frame["parts_ms"].values()) == frame["end_to_end_ms"] == elapsed(trace) / MS
     assert frame["usual_ms"]["infer"] == pytest.approx(30, rel=0.01)
-    stage = "queue" if part in ("decoder", "scheduler", "batch", "reorder", "outlet") else part
+    stage = "queue" if part in WAITS else part
     assert frame["verdict"].startswith(f"{stage} +60 ms") or frame["verdict"].startswith(f"{stage} +59 ms")
 
 

@@ -73,7 +73,7 @@ def test_a_result_says_everything_about_its_frame() -> None:
     assert (result.wall_ns, result.width, result.height) == (1_700_000_000_000_000_012, 64, 48)
     assert (result.labels, result.dropped_before) == ({0: "thing"}, 0)
     assert result.picture is picture
-    assert result.trace == [1, 0, 0, 0, 2, 3, 4, 0, 0, 5, 6, 7, 1000, 1000, 0, 0, *[0] * (SLOTS - len(Mark))]
+    assert result.trace == [1, 0, 0, 0, 2, 3, 4, 0, 0, 5, 6, 7, 1000, 1000, 0, 0, 0, *[0] * (SLOTS - len(Mark))]
     np.testing.assert_array_equal(result.detections.confidence, one_box(9).confidence)
 
 

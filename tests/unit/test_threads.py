@@ -48,6 +48,32 @@ class TestBound:
         producer.result()
         assert channel.get_all() == [1, 2, 3, 4]
 
+    def test_who_has_no_patience_left_gets_nothing_and_goes_on(self) -> None:
+        channel: Channel[int] = Channel(2)
+        assert channel.get_all(lambda: 0.0) == []
+        assert channel.get_all(iter([0.001, -0.001]).__next__) == []
+        channel.put(1)
+        assert channel.get_all(lambda: 0.0) == [1]
+
+    def test_patience_is_asked_for_again_when_somebody_wakes_the_consumer(self) -> None:
+        channel: Channel[int] = Channel(2)
+        left_s = [3600.0]
+        consumer = Background(lambda: channel.get_all(lambda: left_s[0])).parked()
+        left_s[0] = 0.0
+        channel.wake()
+        assert consumer.result() == []
+
+    def test_patience_outlasts_the_end_but_no_abort(self) -> None:
+        channel: Channel[int] = Channel(2)
+        channel.close()
+        assert channel.get_all(iter([0.001, -0.001]).__next__) == []
+        with pytest.raises(Closed):
+            channel.get_all()
+        consumer = Background(lambda: channel.get_all(lambda: 3600.0)).parked()
+        channel.abort()
+        with pytest.raises(Closed):
+            consumer.result()
+
     def test_all_that_is_there_is_taken_at_once(self) -> None:
         channel: Channel[int] = Channel(2)
         consumer = Background(channel.get_all).parked()

@@ -68,16 +68,16 @@ def test_the_stages_of_a_frame_sum_to_its_end_to_end_time(gaps: list[int], skipp
 def test_each_interval_belongs_to_the_stage_that_it_ends() -> None:
     trace = [0] * len(Mark)
     at = 100
-    for mark, gap in zip(Mark, [0, *(2**power for power in range(15))], strict=True):
+    for mark, gap in zip(Mark, [0, *(2**power for power in range(16))], strict=True):
         trace[mark] = at = at + gap
     assert stage_times(trace) == {
         "decode": 2**0,
         "preprocess": 2**2 + 2**7,
-        "queue": 2**1 + sum(2**power for power in (3, 4, 5, 6, 8, 11, 13)),
+        "queue": 2**1 + sum(2**power for power in (3, 4, 5, 6, 8, 11, 13, 14)),
         "infer": 2**9,
         "postprocess": 2**10,
         "follow": 2**12,
-        "sink": 2**14,
+        "sink": 2**15,
     }
     assert part_times(trace) == {
         "decode": 2**0,
@@ -89,8 +89,9 @@ def test_each_interval_belongs_to_the_stage_that_it_ends() -> None:
         "postprocess": 2**10,
         "reorder": 2**11,
         "follow": 2**12,
-        "outlet": 2**13,
-        "sink": 2**14,
+        "playout": 2**13,
+        "outlet": 2**14,
+        "sink": 2**15,
     }
 
 
