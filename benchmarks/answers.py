@@ -31,7 +31,7 @@ from pipeline.web.history import History
 MS, S = 1_000_000, 1_000_000_000
 MINUTES = 2
 NEWS_S = 2.3
-USUAL_MS = (0.2, 0.05, 1.5, 5.0, 0.05, 20.0, 0.02, 0.02, 0.1, 30.0, 0.6, 0.1, 0.2, 0.3, 0.2)
+USUAL_MS = (0.2, 0.05, 1.5, 5.0, 0.05, 20.0, 0.02, 0.02, 0.1, 30.0, 0.6, 0.1, 0.2, 0.0, 0.3, 0.2)
 """What a frame usually takes from each mark to the next."""
 LATE = 0.02
 LATE_MS = 150.0
@@ -82,6 +82,7 @@ class Run:
         trace = new_trace()
         trace[PTS], trace[FRAME] = pts_ns, number
         trace[: len(Mark)] = (S + pts_ns + np.cumsum([delay * 4, *took_ms]) * MS).astype(np.int64).tolist()
+        trace[Mark.PLAYED] = 0  # there is no playout delay
         account.arrived(trace[Mark.READ], pts_ns / S, 0, False, (640, 360))
         if lost < LOST:
             trace[Mark.COLLECT : len(Mark)] = [0] * (len(Mark) - Mark.COLLECT)

@@ -13,6 +13,9 @@ from pipeline.report.finding import Finding
 FEW: Final = 2
 """So many streams have a line each."""
 
+USUALLY_LATE: Final = 0.01
+"""A playout delay of about the p99 of end-to-end times leaves as many results out."""
+
 # Reasons that mean that something broke; the others are what the user asked for or what a stop costs.
 _BROKEN: Final = ("inference_error", "stage_error")
 
@@ -81,7 +84,8 @@ def _late(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
 
 def _missed(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
     """Of results that were ready after the time at which they should have left."""
-    held = {name: stream["playout"] for name, stream in streams.items() if (stream.get("playout") or {}).get("late")}
+    timed = {name: stream["playout"] for name, stream in streams.items() if stream.get("playout")}
+    held = {name: told for name, told in timed.items() if (told["late_share"] or 0.0) > USUALLY_LATE}
 
     def one(name: str) -> str:
         told = held[name]

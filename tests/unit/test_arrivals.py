@@ -33,7 +33,7 @@ from pipeline.replaying.timed import Later, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
 from pipeline.threads import Closed, StopFlag
-from pipeline.timing import FRAME, Mark
+from pipeline.timing import FRAME, Mark, published_ns
 
 MS = 1_000_000
 BEGAN_NS = 1_000 * MS
@@ -195,6 +195,7 @@ def simulate(
     most: int = MOST_FRAMES,
     network: FakeDetector | None = None,
     stage: Callable[[str], Stage] = lambda name: CopyStage(),
+    delay_ms: float = 0.0,
 ) -> tuple[ListSink, Pipeline, dict[str, list[tuple[int, str]]]]:
     """Frames at these times through batches that take so long; what was published, and what became of each frame."""
     clock = SimulatedClock(BEGAN_NS, 0)
@@ -214,12 +215,13 @@ def simulate(
             for at in streams[name]
         )
         ahead = ahead_of(streams[name], virtual, taken)
-        account = StreamLedger(name, live=True, clock=virtual)
+        account = StreamLedger(name, live=True, clock=virtual, playout_ns=round(delay_ms * MS))
         return Stream(
             ahead,
             [TimedStage(stage(name), ahead, clock, later)],
             account,
             terms=terms or Terms(policy="freshest"),
+            playout_ns=round(delay_ms * MS),
             witness=lambda trace, reason: outcomes[name].append((trace[FRAME], reason or "processed")),
         )
 
@@ -233,6 +235,26 @@ def drive(pipeline: Pipeline, stream: Stream, clock: SimulatedClock) -> None:
     """One stream and one worker, to the end."""
     behind = Behind(clock)
     pipeline.run_inline([stream], Simulation(clock, 1, behind), behind.after)
+
+
+@pytest.mark.parametrize("most", [0, MOST_FRAMES])
+def test_a_playout_delay_holds_results_to_the_nanosecond_and_changes_nothing_else(most: int) -> None:
+    streams: dict[str, Sequence[float]] = {"gate": [0, 40, 80, 120, 160, 200], "yard": [5, 45, 85, 125, 165, 205]}
+
+    def play(delay_ms: float) -> tuple[list[tuple[str, int, int]], dict[str, list[tuple[int, str]]]]:
+        sink, pipeline, outcomes = simulate(streams, {1: 15, 2: 25}, batch=2, most=most, delay_ms=delay_ms)
+        assert not pipeline.ledger.unbalanced()
+        return [(one.stream, one.frame, published_ns(one.trace) - BEGAN_NS) for one in sink.results], outcomes
+
+    (prompt, decided), (held, same), again = play(0), play(50), play(50)
+    assert (held, same) == again
+    assert same == decided
+    assert {(name, frame) for name, frame, _ in prompt} == {(name, frame) for name, frame, _ in held}
+    ready_ns = {(name, frame): at for name, frame, at in prompt}
+    for name, frame, at in held:
+        due_ns = round((streams[name][frame] + 50) * MS)
+        leak_ns = round(streams[name][frame] * MS) // 4096
+        assert max(due_ns, ready_ns[name, frame]) <= at <= max(due_ns + leak_ns, ready_ns[name, frame])
 
 
 def by_hand(at_ms: Sequence[float], service_ms: float, lane: int = 2) -> tuple[list[int], list[int]]:

@@ -306,6 +306,11 @@ STREAM_FAULTS = [
     (" {name: b, source: b.mp4, region: §[0.5, 0, 0.6, 1]}", "streams[1].region: these are fractions of the picture"),
     (" {name: b, source: b.mp4, region: [§a, 0, 1, 1]}", "streams[1].region[0]: expected a number, found text"),
     (" {name: b, source: b.mp4, username: §u}", "streams[1].username: a source of this kind takes no user name"),
+    (
+        " {name: b, source: b.mp4, latency_budget_ms: 30, playout_delay_ms: §40}",
+        "streams[1].playout_delay_ms: results are held for 40 ms, so a latency_budget_ms of 30 cannot be kept",
+    ),
+    (" {name: b, source: b.mp4, playout_delay_ms: §0.5}", "streams[1].playout_delay_ms: "),
     (" {name: b, source: rtsp://c/x, password: §hunter2}", "streams[1].password: a password needs a username"),
     (" {name: b, source: rtsp://c/x, username: u, password: §''}", "streams[1].password: the password is empty"),
     (

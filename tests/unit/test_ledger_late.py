@@ -54,6 +54,31 @@ def test_the_part_that_took_longer_than_usual_is_to_blame(world: World, part: st
     assert frame["verdict"].startswith(f"{stage} +60 ms") or frame["verdict"].startswith(f"{stage} +59 ms")
 
 
+def held(world: World, stream: str, wait_ms: int, **parts_ms: float) -> list[int]:
+    """A frame of a stream with a playout delay, for whose time was waited."""
+    trace = world.trace(stream, **parts_ms)
+    trace[Mark.PLAYED] = trace[Mark.FOLLOWED] + wait_ms * MS
+    for mark in (Mark.SINK, Mark.DONE):
+        trace[mark] += wait_ms * MS
+    world.finish(stream, trace)
+    return trace
+
+
+def test_who_leaves_in_his_time_is_not_late_however_long_he_was_held(world: World) -> None:
+    trace = held(world, "gate", 200)
+    told = late(world, "gate")
+    assert elapsed(trace) > 200 * MS
+    assert told["late"]["parts"] == {}
+    assert told["waits"]["playout"]["count"] == 1
+
+
+def test_what_makes_a_held_frame_late_is_never_the_hold(world: World) -> None:
+    trace = held(world, "gate", 50, sink=40)
+    (frame,) = late(world, "gate")["slow_frames"]
+    assert (frame["part"], frame["parts_ms"]["playout"]) == ("sink", 50)
+    assert sum(frame["parts_ms"].values()) == frame["end_to_end_ms"] == elapsed(trace) / MS
+
+
 def test_the_longest_part_is_not_to_blame_where_it_is_usual(world: World) -> None:
     world.frame("gate", decode=29)
     assert late(world, "gate")["late"]["parts"] == {}

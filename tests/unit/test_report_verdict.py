@@ -134,6 +134,15 @@ def test_a_good_run_has_no_findings() -> None:
     assert findings(report(FINISHED, FINISHED)) == []
 
 
+def test_a_playout_delay_that_is_too_short_is_a_warning() -> None:
+    short, long = stream(), stream()
+    short["playout"] = {"delay_ms": 40.0, "results": 1000, "late": 25, "late_share": 0.025}
+    long["playout"] = {"delay_ms": 80.0, "results": 1000, "late": 10, "late_share": 0.01}
+    assert [(found.severity, found.text) for found in findings(report(short, long))] == [
+        ("warning", "25 results (2.5%) ready after the time to leave, playout_delay_ms 40")
+    ]
+
+
 def test_a_promise_that_was_not_kept_is_a_warning() -> None:
     late = stream()
     late["late"] = {"frames": 12, "limit_ms": 80.0, "by": "budget", "parts": {"batch": 9, "infer": 3}}

@@ -68,6 +68,7 @@ def test_a_live_line_says_run_epoch_latency_and_drops() -> None:
         9_100_000,
         9_100_500,
         9_200_001,
+        0,
         10**9,
         2 * 10**9,
     ]
@@ -89,7 +90,7 @@ def test_a_live_line_says_run_epoch_latency_and_drops() -> None:
     }
 
 
-@given(st.lists(st.integers(0, 10**12), min_size=12, max_size=12))
+@given(st.lists(st.integers(0, 10**12), min_size=15, max_size=15))
 def test_the_stages_of_a_line_add_up_to_the_nanosecond(steps: list[int]) -> None:
     trace = np.cumsum(np.array(steps, dtype=object) + 1).tolist() + [0, 0]
     shown = latency_ms(trace)

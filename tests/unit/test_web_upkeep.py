@@ -93,5 +93,5 @@ def test_counts_and_ages_are_as_they_are_whatever_is_kept_up() -> None:
     for now, whole in ((11 * S + KEPT_UP_NS, 1), (11 * S + KEPT_UP_NS + 1, 2)):
         told = overview(ledger, {}, {}, history, now)["streams"]["gate"]
         assert told["frames"]["processed"] == 2
-        assert told["age_s"] == round((now - 12 * S - Mark.FOLLOWED * MS) / 1e9, 3)
+        assert told["age_s"] == round((now - 12 * S - Mark.PLAYED * MS) / 1e9, 3)
         assert told["windows"]["60s"]["end_to_end"]["count"] == whole
