@@ -100,6 +100,19 @@ def test_instruction_sets_that_torch_compiles_for_here_are_here(tmp_path: Path) 
         build_detector(package(tmp_path / "m.pt2", HERE | facts), device="cpu")
 
 
+def test_what_torch_unpacked_and_could_not_load_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, folder = package(tmp_path / "m.pt2", HERE), tmp_path / "temporary"
+    another = folder / "aotinductor_x/m/data/aotinductor/model/x.wrapper.so"
+    another.parent.mkdir(parents=True)
+    another.touch()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(ModelLoadError, match="cannot load this AOTInductor package: Error in dlopen"):
+        build_detector(path, device="cpu")
+    assert [each.name for each in folder.glob("aotinductor_*")] == ["aotinductor_x"], "another's is left alone"
+    assert another.exists()
+
+
 def test_a_package_for_the_cpu_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = package(tmp_path / "m.pt2", HERE)
     monkeypatch.setattr("pipeline.detectors.assemble.choose_device", lambda wanted: torch.device("cuda"))
@@ -183,6 +196,7 @@ def test_a_package_that_was_compiled_here(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     path = tmp_path / "m.pt2"
     example = torch.zeros(2, 3, *SIZE).contiguous(memory_format=layout)
     with warnings.catch_warnings():
@@ -197,7 +211,7 @@ def test_a_package_that_was_compiled_here(
     before = set(tmp_path.iterdir())
     detector = build_detector(path, device="cpu", max_batch=4)
     assert capfd.readouterr().err == ""
-    assert set(tmp_path.iterdir()) == before, "the copy that torch loaded is gone"
+    assert set(tmp_path.iterdir()) == before, "the copy that torch loaded is gone, and so is what it unpacked"
     assert detector.model_info()["format"] == "aotinductor"
     assert (detector.max_batch, detector.verdict.fixed) == (4, None)
     for count in (1, 2, 3):

@@ -11,11 +11,14 @@ import io
 import json
 import platform
 import re
+import secrets
+import shutil
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -221,19 +224,38 @@ def _cut(output: Any, least: int, count: int) -> Any:
 
 
 def _loaded(data: bytes, device: torch.device, name: str) -> Any:
-    """The package; torch loads files only, so the very bytes that were looked at go into one of our own."""
+    """The package; torch loads files only, so the very bytes that were looked at go into one of our own, with a
+    mark by which what torch unpacks is told from what others unpacked."""
     from torch._inductor import aoti_load_package
 
     runners = allowed_cores()
+    mark = f"pipeline-{secrets.token_hex(16)}.mark"
+    keep = device.type != "cpu"  # kernels of a GPU are read from it when they first run
     try:
         with tempfile.NamedTemporaryFile(suffix=".pt2") as file, silent_logs():
             file.write(data)
+            with zipfile.ZipFile(file, "a") as archive:
+                archive.writestr(f"{archive.namelist()[0].partition('/')[0]}/{_CODE}{mark}", b"")
             file.flush()
             return aoti_load_package(
                 file.name, device_index=-1 if device.index is None else device.index, num_runners=runners
             )
     except Exception as exc:
+        keep = False
         raise ModelLoadError(
             f"{name}: torch {torch.__version__} cannot load this AOTInductor package: {one_line(exc)}. "
             "Remedy: compile it on this machine with this version of torch"
         ) from exc
+    finally:
+        if not keep:
+            _remove_unpacked(mark)
+
+
+def _remove_unpacked(mark: str) -> None:
+    """Remove the folder that torch unpacked the package with this mark into, and no other.
+
+    torch removes it when a package that it loaded goes, but neither where loading fails nor where the process is
+    killed. Code that is loaded needs its file no more.
+    """
+    for found in Path(tempfile.gettempdir()).glob(f"aotinductor_*/*/{_CODE}{mark}"):
+        shutil.rmtree(found.parents[len(Path(_CODE).parts) + 1], ignore_errors=True)
