@@ -7,36 +7,42 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from pipeline.timing import rfc3339
 
+Times = Literal["none", "clock", "full"]
+"""``clock``: ``15:24:05Z``; ``full``: RFC 3339."""
+
 
 class OneLine(logging.Formatter):
-    """``pipeline: warning: text``; ``timed``: after the time, RFC 3339 in UTC."""
+    """``pipeline: warning: text``, after the time in UTC where ``times`` wants one."""
 
-    def __init__(self, *, timed: bool = False) -> None:
+    def __init__(self, times: Times = "none") -> None:
         super().__init__()
-        self._timed = timed
+        self._times = times
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, but for tracebacks."""
         text = super().format(record)
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        time = f"{rfc3339(int(record.created * 1e9))} " if self._timed else ""
+        at = rfc3339(int(record.created * 1e9))
+        time = {"none": "", "clock": f"{at[11:19]}Z ", "full": f"{at} "}[self._times]
         return f"{time}pipeline: {level}{text}"
 
 
-def wants_time(file: TextIO | None, environ: Mapping[str, str]) -> bool:
-    """Whether lines in ``file`` need the time: not where somebody watches them come, nor in systemd's journal, which
-    notes it itself (``JOURNAL_STREAM`` names the device and inode of its pipe; systemd.exec(5))."""
+def times_for(file: TextIO | None, environ: Mapping[str, str]) -> Times:
+    """How lines in ``file`` have the time: not in systemd's journal, which notes it itself (``JOURNAL_STREAM`` names
+    the device and inode of its pipe; systemd.exec(5)), and short in a terminal, whose lines have little room."""
     try:
-        if file is None or file.isatty():
-            return False
+        if file is None:
+            return "none"
+        if file.isatty():
+            return "clock"
         told = os.fstat(file.fileno())
     except (OSError, ValueError):  # no file of the system
-        return True
-    return environ.get("JOURNAL_STREAM") != f"{told.st_dev}:{told.st_ino}"
+        return "full"
+    return "none" if environ.get("JOURNAL_STREAM") == f"{told.st_dev}:{told.st_ino}" else "full"
 
 
 class AsJson(logging.Formatter):

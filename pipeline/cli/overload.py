@@ -30,6 +30,8 @@ OVER_NS: Final = 60_000_000_000
 SAY_AGAIN_NS: Final = 120_000_000_000
 """Pause between two lines that it began, or hit more streams: with those of its end it is a line a minute at most."""
 _REASONS: Final = ("overflow", "stale")
+STARVED_BUSY: Final = 0.5
+"""A network that is busy for less of the time is not what frames are lost to, whoever has the cores."""
 _LEAST: Final = 0.01
 """Of the frames so many are lost: fewer is a hiccup."""
 _SAMPLES: Final = 11
@@ -132,11 +134,12 @@ class Overload:
     def _why(self, streams: int) -> str:
         """How busy the network was lately, and what would help most."""
         from pipeline.cores import allowed_cores
-        from pipeline.report.bottleneck import SATURATED, advice
+        from pipeline.report.bottleneck import SATURATED, advice, starved
 
         first, last, model = self._samples[0], self._samples[-1], self._model()
         wall_ns = max(1, last.at_ns - first.at_ns)
-        busy = min(1.0, (last.busy_ns - first.busy_ns) / wall_ns / (model.get("workers") or 1))
+        busy_ns = last.busy_ns - first.busy_ns
+        busy = min(1.0, busy_ns / wall_ns / (model.get("workers") or 1))
         cpu_s, wall_s = (last.cpu_ns - first.cpu_ns) / 1e9, wall_ns / 1e9
         lately = {
             "command": "run",
@@ -145,9 +148,14 @@ class Overload:
             "cpu_s": cpu_s,
             "wall_s": wall_s,
         }
-        helps = advice("network" if busy >= SATURATED else "decode", lately, streams)
         used = f"{cpu_s / wall_s:.1f} of {count(allowed_cores(), 'core')} used"
-        return f"the network is busy {_percent(busy)} of the time, {used}; what would help most: {helps}"
+        told = f"the network is busy {_percent(busy)} of the time"
+        core = starved(lately, busy_ns / 1e9)
+        if core is not None and busy >= STARVED_BUSY:
+            told += f", but has a core for at most {_percent(core)} of that: the machine has other work"
+            return f"{told}; {used}; what would help most: less of that work, or a lower fps"
+        helps = advice("network" if busy >= SATURATED else "decode", lately, streams)
+        return f"{told}, {used}; what would help most: {helps}"
 
     def _over(self) -> None:
         log.info(

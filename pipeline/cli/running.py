@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pipeline.cli.folding import Folding, looked_after
-from pipeline.cli.logs import AsJson, OneLine, wants_time
+from pipeline.cli.logs import AsJson, OneLine, times_for
 from pipeline.cli.stray import strays_logged
 from pipeline.cli.telling import broken, fault_as_data, print_json, print_lines
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
@@ -152,7 +152,7 @@ def logging_to_stderr(
     stream that failed is not said before as well."""
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
     on_stderr = _StderrHandler()
-    on_stderr.setFormatter(AsJson() if as_json else OneLine(timed=folded and wants_time(sys.stderr, os.environ)))
+    on_stderr.setFormatter(AsJson() if as_json else OneLine(times_for(sys.stderr, os.environ) if folded else "none"))
     handler = Folding(on_stderr) if folded else on_stderr
     handler.addFilter(ScrubbingFilter())
     if reported:

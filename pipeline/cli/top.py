@@ -128,8 +128,10 @@ def _named(options: argparse.Namespace, given: str) -> Address:
         return Address.of_config(Path(given), insecure=options.insecure)
     token = None
     if options.token_file is not None:
-        from pipeline.config import ServerConfig
-        from pipeline.config.credentials import read_token
+        from pipeline.config.credentials import CredentialError, read_secret
 
-        token = read_token(ServerConfig(token_file=options.token_file))
+        try:
+            token = read_secret(options.token_file)
+        except CredentialError as error:
+            raise UsageError(f"--token-file: {error}") from None
     return Address.of_url(given, token, insecure=options.insecure)

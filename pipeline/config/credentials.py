@@ -100,6 +100,11 @@ def read_token(server: ServerConfig) -> Secret | None:
         raise ConfigError(f"server.{error.key}: {error}") from None
 
 
+def read_secret(path: str) -> Secret:
+    """The only line of a file; raises CredentialError."""
+    return Secret(_first_line(path, "file"))
+
+
 def _first_line(path: str, key: str) -> str:
     # Without the path: people do write the password itself here.
     try:
@@ -107,7 +112,7 @@ def _first_line(path: str, key: str) -> str:
             data = file.read(_MAX_SECRET_BYTES + 1)
     except OSError as error:
         reason = error.strerror or "it cannot be read"
-        raise CredentialError(key, f"the file that this key names cannot be read: {reason}") from None
+        raise CredentialError(key, f"the file named here cannot be read: {reason}") from None
     if len(data) > _MAX_SECRET_BYTES:
         raise CredentialError(key, f"expected one line, found more than {_MAX_SECRET_BYTES} bytes")
     try:

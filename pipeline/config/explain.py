@@ -113,7 +113,7 @@ def _message(details: ErrorDetails) -> str:
         remedy = ""
         if kind == "string_type" and isinstance(found, (bool, int, float)):
             remedy = "; put it in quotes"
-        elif kind in ("int_type", "float_type") and isinstance(found, str):
+        elif kind in ("int_type", "float_type") and isinstance(found, str) and _is_number(found):
             remedy = "; a number stands without quotes"
         return f"expected {_KINDS[kind]}, found {kind_of(found)}{remedy}"
     if kind in ("too_short", "too_long"):
@@ -124,6 +124,14 @@ def _message(details: ErrorDetails) -> str:
     if kind == "finite_number":
         return "expected a finite number"
     return f"not valid here ({kind.replace('_', ' ')})"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _section_at(section: type[BaseModel], path: KeyPath) -> type[BaseModel]:

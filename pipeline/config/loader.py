@@ -17,6 +17,7 @@ from pipeline.config.faults import NOWHERE, Fault, KeyPath, StreamFault
 from pipeline.config.nodes import MAX_BYTES
 from pipeline.config.reading import Reading
 from pipeline.errors import ConfigError
+from pipeline.nearby import meant
 from pipeline.redact import SourceUrl
 
 _log = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ def _content(path: str | Path) -> tuple[bytes, bool]:
             mode = os.fstat(opened.fileno()).st_mode
             data = opened.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError([Fault.at(file, NOWHERE, (), "no such file")]) from None
+        raise ConfigError([Fault.at(file, NOWHERE, (), f"no such file{meant(Path(path), folders=False)}")]) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "this is not a usable path"
         raise ConfigError([Fault.at(file, NOWHERE, (), f"cannot be read: {reason}")]) from None

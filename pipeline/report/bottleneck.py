@@ -144,14 +144,23 @@ def _verdict(
 
 def _starved(kind: Kind, report: Mapping[str, Any]) -> str:
     """That somebody else had the cores, where that is why batches took long."""
-    under_way_s = sum(report["busy_s"]["workers"].values())
-    if kind != "network" or report["model"].get("device") != "cpu" or _is_virtual(report):
+    share = starved(report, sum(report["busy_s"]["workers"].values()))
+    if kind != "network" or share is None:
         return ""
-    if report["cpu_s"] >= STARVED * under_way_s:
-        return ""
-    return (
-        f", but had a core for at most {100 * report['cpu_s'] / under_way_s:.0f} % of that: the machine had other work"
-    )
+    return f", but had a core for at most {100 * share:.0f} % of that: the machine had other work"
+
+
+def starved(report: Mapping[str, Any], under_way_s: float) -> float | None:
+    """For what part of the time a network on the CPU had a core at most, where others had the cores; else None.
+
+    Args:
+        report: of the run, or of it ``machine``, ``model``, ``cpu_s`` and ``wall_s``.
+        under_way_s: how long its batches were under way, all workers together.
+    """
+    if report["model"].get("device") != "cpu" or not _has_cores_left(report):
+        return None
+    share = report["cpu_s"] / under_way_s if under_way_s else 1.0
+    return share if share < STARVED else None
 
 
 def advice(kind: Kind, report: Mapping[str, Any], streams: int, who: str = "") -> str | None:

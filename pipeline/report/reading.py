@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from pipeline.errors import UsageError
+from pipeline.nearby import meant
 
 _KEYS = (
     "command",
@@ -37,8 +38,9 @@ def read_report(path: Path) -> dict[str, Any]:
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
-        why = "no such folder" if file == path else "there is no report.json in this folder"
-        raise UsageError(f"{path}: {why}") from error
+        if file == path:
+            raise UsageError(f"{path}: no such folder{meant(path)}") from error
+        raise UsageError(f"{path}: there is no report.json in this folder{_below(path)}") from error
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
     try:
@@ -55,3 +57,9 @@ def read_report(path: Path) -> dict[str, Any]:
     if missing:
         raise UsageError(f"{file}: is not a report that this version understands: without {', '.join(missing[:3])}")
     return report
+
+
+def _below(folder: Path) -> str:
+    """Where the newest report is among the folders of a folder, as of ``runs/``."""
+    newest = max(folder.glob("*/report.json"), key=lambda file: file.lstat().st_mtime_ns, default=None)
+    return f"; the newest below it is in {newest.parent}" if newest else ""

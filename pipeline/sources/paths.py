@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import UsageError
+from pipeline.nearby import meant
 from pipeline.sources.opening import check_scheme, local_path, scheme_of
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -74,7 +75,7 @@ def _local(text: str) -> list[Path]:
         if videos:
             return videos
         raise UsageError(f"{text}: no video matches this pattern")
-    raise UsageError(f"{path}: no such file or folder")
+    raise UsageError(f"{path}: no such file or folder{meant(path)}")
 
 
 def _videos(paths: Iterable[Path]) -> list[Path]:

@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up. A room may import rooms of lower floors only; rooms of one floor know nothing of each other.
 FLOORS: list[set[str]] = [
-    {"cores", "errors", "figures", "kineto", "measures", "orphans", "redact", "replacing", "timing"},
+    {"cores", "errors", "figures", "kineto", "measures", "nearby", "orphans", "redact", "replacing", "timing"},
     {"caches", "complaints", "footprint", "frame", "threads"},
     {"crew", "events"},
     {"config", "memory"},

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,15 @@ def test_what_is_no_report_is_refused_in_one_line(
 def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, err = spoken(capsys, tmp_path / "none")
     assert (code, out, err) == (2, "", f"pipeline: {tmp_path / 'none'}: no such folder\n")
+
+
+def test_a_folder_of_runs_names_the_newest(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    parent = folders[0].parent
+    os.utime(folders[0] / "report.json", ns=(2**62, 2**62))
+    code, _, err = spoken(capsys, parent)
+    assert (code, err) == (
+        2, f"pipeline: {parent}: there is no report.json in this folder; the newest below it is in {folders[0]}\n"
+    )  # fmt: skip
 
 
 def test_an_older_report_is_told_without_pictures_of_what_it_does_not_know(

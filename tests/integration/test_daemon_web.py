@@ -116,7 +116,7 @@ def test_a_daemon_that_is_looked_at(daemon: Callable[..., Running], model: Path,
         ("listen: '127.0.0.1:PORT'", 1, r"server\.listen: cannot listen on 127\.0\.0\.1:\d+: address already in use"),
         ("listen: '0.0.0.0:0'", 2, r"server\.listen: an address that others can reach needs token_file"),
         ("listen: '0.0.0.0:0', token_file: token", 2, r"server\.listen: .* needs tls"),
-        ("token_file: nowhere", 2, r"server\.token_file: the file that this key names cannot be read"),
+        ("token_file: nowhere", 2, r"server\.token_file: the file named here cannot be read"),
     ],
 )
 def test_a_server_that_cannot_be(cli: Any, model: Path, tmp_path: Path, server: str, expected: int, told: str) -> None:
@@ -133,7 +133,7 @@ def test_a_server_that_cannot_be(cli: Any, model: Path, tmp_path: Path, server: 
 @pytest.mark.parametrize(
     ("server", "code", "told"),
     [
-        ("token_file: nowhere", 2, "server.token_file: the file that this key names cannot be read"),
+        ("token_file: nowhere", 2, "server.token_file: the file named here cannot be read"),
         ("listen: '0.0.0.0:0', token_file: token", 0, "server.listen: .* needs tls, .* --insecure"),
         ("tls: {cert_file: nowhere, key_file: token}", 2, "server.tls.cert_file: .* cannot be read"),
     ],

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from pipeline.cli.folding import FOLD_NS, MOST_REMEMBERED, SETTLED_NS, Folding
-from pipeline.cli.logs import wants_time
+from pipeline.cli.logs import OneLine, times_for
 from pipeline.cli.running import logging_to_stderr
 from pipeline.errors import SinkError
 from pipeline.events import Condition
@@ -278,15 +278,19 @@ def test_a_line_has_the_time_where_nobody_else_notes_it(capsys: pytest.CaptureFi
     )
 
 
-def test_who_needs_no_time() -> None:
+def test_how_a_line_has_the_time() -> None:
     with open(os.devnull, "w") as file:
         told = os.fstat(file.fileno())
         journal = {"JOURNAL_STREAM": f"{told.st_dev}:{told.st_ino}"}
-        assert wants_time(file, {})
-        assert not wants_time(file, journal)
-        assert wants_time(file, {"JOURNAL_STREAM": "1:2"}), "it was redirected from the journal into a file"
-    assert wants_time(io.StringIO(), journal)
-    assert not wants_time(None, {}), "a program may have no stderr"
+        assert times_for(file, {}) == "full"
+        assert times_for(file, journal) == "none"
+        assert times_for(file, {"JOURNAL_STREAM": "1:2"}) == "full", "it was redirected from the journal into a file"
+    assert times_for(io.StringIO(), journal) == "full"
+    assert times_for(None, {}) == "none", "a program may have no stderr"
     ours, theirs = os.openpty()
     with open(theirs, "w") as terminal, open(ours, "rb"):
-        assert not wants_time(terminal, {})
+        assert times_for(terminal, {}) == "clock"
+    record = logging.LogRecord("pipeline", logging.WARNING, "", 0, "gate: away", None, None)
+    record.created = 1_763_911_445.5
+    assert OneLine("clock").format(record) == "15:24:05Z pipeline: warning: gate: away"
+    assert OneLine("full").format(record) == "2025-11-23T15:24:05.500000Z pipeline: warning: gate: away"

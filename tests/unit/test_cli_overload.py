@@ -29,8 +29,11 @@ class World:
         self.cpu_ns = 0
         self.news = Overload(lambda: {"path": "m.pt", "device": "cpu", "workers": 8, **model}, lambda: self.cpu_ns)
 
-    def second(self, seconds: int = 1, *, busy: float = 1.0, reason: str = "overflow", **lost: int) -> None:
-        """Seconds in each of which every stream has ten frames, and loses so many of them."""
+    def second(
+        self, seconds: int = 1, *, busy: float = 1.0, core: float = 1.0, reason: str = "overflow", **lost: int
+    ) -> None:
+        """Seconds in each of which every stream has ten frames, and loses so many of them. ``core``: for what part of
+        the time that the network is busy it has a core."""
         for _ in range(seconds):
             self.clock.advance(S)
             now_ns = self.clock.now_ns()
@@ -39,7 +42,7 @@ class World:
                 lose(account, reason, lost.get(name, 0))
             for worker in range(8):
                 self.ledger.batch(BatchRun(f"detect:{worker}", 1, 1, now_ns - round(busy * S), now_ns, now_ns))
-            self.cpu_ns += round(8 * busy * S)
+            self.cpu_ns += round(8 * busy * core * S)
             self.news.look(self.ledger, now_ns)
 
 
@@ -111,6 +114,25 @@ def test_where_the_network_has_time_left_reading_is_what_is_too_much(said: pytes
     assert (
         "the network is busy 50 % of the time, 4.0 of 8 cores used; what would help most: a smaller stream" in message
     )
+
+
+@pytest.mark.parametrize("tuned", [None, {"batch": 4}])
+def test_a_network_without_a_core_is_not_what_is_too_slow(said: pytest.LogCaptureFixture, tuned: Any) -> None:
+    world = World("gate", tuned=tuned)
+    world.second(20, busy=0.85, core=0.3, gate=4)
+    (message,) = said.messages
+    assert message == (
+        "overload: gate loses 40 % of its frames; the network is busy 85 % of the time, but has a core for at most "
+        "30 % of that: the machine has other work; 2.0 of 8 cores used; what would help most: less of that work, or a "
+        "lower fps"
+    )
+
+
+def test_on_a_gpu_the_network_needs_no_core(said: pytest.LogCaptureFixture) -> None:
+    world = World("gate", device="cuda:0")
+    world.second(20, core=0.3, gate=4)
+    (message,) = said.messages
+    assert "other work" not in message
 
 
 def test_a_stream_that_was_removed_loses_nothing_more(said: pytest.LogCaptureFixture) -> None:

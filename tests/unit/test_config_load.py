@@ -160,6 +160,7 @@ GLOBAL_FAULTS = [
         "model: {confidence: '0.4'}\n" + GOOD,
         "1:21: model.confidence: expected a number, found text; a number stands without quotes",
     ),
+    ("model: {iou: half}\n" + GOOD, "1:14: model.iou: expected a number, found text"),
     ("model: {iou: yes}\n" + GOOD, "1:14: model.iou: expected a number, found a truth value"),
     ("model: {threshold: 1}\n" + GOOD, "1:9: model.threshold: unknown key; did you mean 'confidence'?"),
     ("model: {device: gpu}\n" + GOOD, "1:17: model.device: expected auto, cpu, cuda, or cuda:0 for a certain one"),

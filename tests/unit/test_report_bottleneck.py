@@ -95,6 +95,12 @@ def test_a_network_that_waits_for_cores_of_others_is_told_from_a_slow_one(
     assert "core" not in sink["text"]
 
 
+def test_with_all_cores_in_use_more_workers_than_cores_are_not_the_work_of_others() -> None:
+    found = told(a_run(infer_ms=76, workers=4), cpu_s=3.9, device="cpu", workers=4)
+    assert found["kind"] == "network"
+    assert "other work" not in found["text"]
+
+
 def test_the_network_is_the_limit() -> None:
     found = told(a_run(infer_ms=19.4))
     assert (found["kind"], found["share"], found["who"]) == ("network", 0.97, None)

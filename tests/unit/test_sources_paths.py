@@ -64,7 +64,7 @@ def test_urls_are_handed_back(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        (["nowhere/at/all.mp4"], "no such file or folder"),
+        (["nowhere/at/all.mp4"], "no such file or folder$"),
         (["{folder}/deep/nothing*.mp4"], "no video matches"),
         (["{folder}/*.md"], "no video matches"),
         ([], "no source was given"),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import logging
 import re
@@ -24,6 +23,7 @@ from pipeline.detectors.loading.signature import Signature
 from pipeline.detectors.loading.taken import with_taken
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ModelLoadError
+from pipeline.nearby import meant
 
 _log = logging.getLogger(__name__)
 
@@ -146,12 +146,9 @@ def _pinned(path: Path, name: str, sha256: str | None) -> bytes:
 def _similar(path: Path) -> str:
     if path.name in ("people", "people.pt"):
         return "; the built-in model is called builtin:people"
-    try:
-        siblings = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
-    except OSError:
+    if not path.parent.is_dir():
         return f": there is no readable folder {path.parent}"
-    near = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    return meant(path, folders=False)
 
 
 def _inside(path: Path) -> str:
