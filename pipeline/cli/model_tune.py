@@ -131,19 +131,21 @@ def _tell(report: dict[str, Any]) -> None:
         chosen, base = row == report["choice"], row == report["baseline"]
         same = "-" if row["agreement"] is None else f"{row['agreement']:.1%}"
         table.add_row(
-            row["recipe_name"],
+            row["recipe_name"] + ("" if row["final"] else " *"),
             str(row["batch"]),
             f"{row['workers']} x {row['threads']}",
             f"{row['ms']:.2f}",
             f"{row['fps']:.1f}",
             f"{row['ratio']:.2f}",
             same,
-            style="bold" if chosen else "dim" if base else "",
+            style="bold" if chosen else "dim" if base or not row["final"] else "",
         )
     console.print(table)
     if len(measured) > ROWS:
         console.print(f"and {len(measured) - len(shown)} more (--json has all)", style="dim")
-    lines = list(_reasons(report))
+    early = not all(row["final"] for row in shown)
+    lines = ["* before the final, when the machine may have been quieter or busier"] if early else []
+    lines += _reasons(report)
     choice = report["choice"]
     lines.append(
         f"chosen: {choice['name']}: {choice['fps']:.1f} pictures/s, {choice['ratio']:.2f} x the file as it comes"

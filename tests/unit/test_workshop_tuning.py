@@ -116,12 +116,29 @@ def test_the_fastest_that_finds_the_same_wins(effort: Effort) -> None:
     found = contest(nursery, effort)
     assert picked(found) == ("frozen channels_last bf16", 8, 2)
     assert found.choice.finals
-    row = found.choice.as_dict(found.baseline.fps)
+    row = found.choice.as_dict(found.baseline)
     assert row["ratio"] == pytest.approx(6.0)
     assert row["agreement"] == 1.0
     assert found.baseline.setting.name == "plain, batch 1, 1 x 2"
     assert nursery.alive <= 0, "every process was ended"
     assert nursery.most <= 12
+
+
+def test_figures_of_a_quieter_minute_do_not_stand_above_those_of_the_final() -> None:
+    share = [1.0]
+    nursery = FakeNursery(lambda task: speed(task) * share[0])
+
+    def tell(text: str) -> None:
+        if text.startswith("the final"):
+            share[0] = 0.4  # other programs take the rest
+
+    found = contest(nursery, tell=tell)
+    rows = [one.as_dict(found.baseline) for one in found.contenders if one.counts]
+    assert rows[0] == found.choice.as_dict(found.baseline)
+    assert [row["final"] for row in rows] == sorted((row["final"] for row in rows), reverse=True)
+    assert max(row["fps"] for row in rows if not row["final"]) > rows[0]["fps"]
+    for row in rows:
+        assert row["ratio"] == pytest.approx(speed(row) / 100.0)
 
 
 def test_reduced_precision_that_finds_something_else_is_left_out() -> None:

@@ -53,6 +53,11 @@ class Contender:
         """Median of the final, else the best of what was measured before: others disturb, nobody helps."""
         if self.finals:
             return statistics.median(fps for fps, _ in self.finals)
+        return self.first_fps
+
+    @property
+    def first_fps(self) -> float:
+        """The best before the final."""
         return max((fps for fps, _ in self.windows), default=0.0)
 
     @property
@@ -119,8 +124,9 @@ class Contender:
             self.child.close()
             self.child = None
 
-    def as_dict(self, baseline_fps: float) -> dict[str, Any]:
-        """For JSON."""
+    def as_dict(self, baseline: Contender) -> dict[str, Any]:
+        """For JSON; ``ratio`` is to what the baseline did in the same part of the contest."""
+        baseline_fps = baseline.fps if self.finals else baseline.first_fps
         measured = bool(self.windows or self.finals)
         return {
             "name": self.setting.name,

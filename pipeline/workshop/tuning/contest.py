@@ -54,7 +54,7 @@ class Tuning:
     """What came of it.
 
     Attributes:
-        contenders: all candidates, the fastest first; then those that are out.
+        contenders: those of the final, the fastest first, then those that did not get there; then those that are out.
         choice: one of them.
         baseline: another.
         key: what the result holds for.
@@ -143,7 +143,8 @@ class Tuner:
         finally:
             for contender in self._tried.values():
                 contender.close()
-        order = sorted(self._tried.values(), key=lambda one: (one.left_out is not None, -one.fps))
+        # Figures of the final and those before it are of different minutes, in which the machine had different work.
+        order = sorted(self._tried.values(), key=lambda one: (one.left_out is not None, not one.finals, -one.fps))
         seconds = (now_ns() - self._began_ns) / 1e9
         frames = len(self._reference)
         on_cpu = not self.about.cuda

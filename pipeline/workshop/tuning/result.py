@@ -31,15 +31,14 @@ def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True) -> dict[
     """
     from pipeline.detectors.tuned import keep, recall_entry
 
-    fps = found.baseline.fps
     created = rfc3339(wall_ns())
     entry = None
     remarks = _remarks(found, subject)
     lost = _keep_files([one for one in found.contenders if one.counts], found.key, remarks) if keep_it else []
-    rows = [_row(one, fps) for one in found.contenders]
-    choice = _row(found.choice, fps)
+    rows = [_row(one, found.baseline) for one in found.contenders]
+    choice = _row(found.choice, found.baseline)
     if keep_it:
-        usable = [_row(one, fps) for one in found.contenders if one.counts and one not in lost]
+        usable = [_row(one, found.baseline) for one in found.contenders if one.counts and one not in lost]
         path = keep(found.key, created, usable.index(choice) if choice in usable else 0, usable)
         entry = str(path) if recall_entry(path) is not None else None
         if entry is None:
@@ -53,7 +52,7 @@ def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True) -> dict[
         "confidence": found.confidence,
         "candidates": rows,
         "choice": choice,
-        "baseline": _row(found.baseline, fps),
+        "baseline": _row(found.baseline, found.baseline),
         "left_out": found.missing,
         "entry": entry,
         "key": found.key,
@@ -88,8 +87,8 @@ def _keep_files(contenders: Sequence[Contender], key: Mapping[str, Any], remarks
     return lost
 
 
-def _row(contender: Contender, baseline_fps: float) -> dict[str, Any]:
-    return {"recipe_name": contender.setting.recipe.name, **contender.as_dict(baseline_fps)}
+def _row(contender: Contender, baseline: Contender) -> dict[str, Any]:
+    return {"recipe_name": contender.setting.recipe.name, **contender.as_dict(baseline)}
 
 
 def _remarks(found: Tuning, subject: Subject) -> list[str]:
