@@ -32,6 +32,8 @@ SAY_AGAIN_NS: Final = 120_000_000_000
 _REASONS: Final = ("overflow", "stale")
 STARVED_BUSY: Final = 0.5
 """A network that is busy for less of the time is not what frames are lost to, whoever has the cores."""
+FAR: Final = 0.5
+"""Where more than this is lost, another way to run the same network is not enough."""
 _LEAST: Final = 0.01
 """Of the frames so many are lost: fewer is a hiccup."""
 _SAMPLES: Final = 11
@@ -127,12 +129,12 @@ class Overload:
         else:
             who = f"{len(hit)} of {count(len(self._counts), 'stream')}"
             told = f"{who} lose frames, up to {_percent(shares[worst[0]])} of them ({listed(worst, 3)})"
-        log.warning("overload: %s; %s", told, self._why(len(self._counts)), extra={**_ABOUT, "same": "overload"})
+        log.warning("overload: %s; %s", told, self._why(shares[worst[0]]), extra={**_ABOUT, "same": "overload"})
         self._said = set(hit)
         self._said_ns = now_ns
 
-    def _why(self, streams: int) -> str:
-        """How busy the network was lately, and what would help most."""
+    def _why(self, worst: float) -> str:
+        """How busy the network was lately, and what would help most; ``worst``: the largest share that is lost."""
         from pipeline.cores import allowed_cores
         from pipeline.report.bottleneck import SATURATED, advice, starved
 
@@ -154,7 +156,9 @@ class Overload:
         if core is not None and busy >= STARVED_BUSY:
             told += f", but has a core for at most {_percent(core)} of that: the machine has other work"
             return f"{told}; {used}; what would help most: less of that work, or a lower fps"
-        helps = advice("network" if busy >= SATURATED else "decode", lately, streams)
+        helps = advice("network" if busy >= SATURATED else "decode", lately, len(self._counts)) or ""
+        if busy >= SATURATED and worst > FAR and "fps" not in helps:
+            helps = f"a lower fps, and {helps}"
         return f"{told}, {used}; what would help most: {helps}"
 
     def _over(self) -> None:

@@ -116,6 +116,13 @@ def test_where_the_network_has_time_left_reading_is_what_is_too_much(said: pytes
     )
 
 
+def test_where_most_is_lost_tuning_alone_is_no_advice(said: pytest.LogCaptureFixture) -> None:
+    world = World("gate")
+    world.second(20, gate=8)
+    (message,) = said.messages
+    assert message.endswith("what would help most: a lower fps, and `pipeline model tune m.pt`, once")
+
+
 @pytest.mark.parametrize("tuned", [None, {"batch": 4}])
 def test_a_network_without_a_core_is_not_what_is_too_slow(said: pytest.LogCaptureFixture, tuned: Any) -> None:
     world = World("gate", tuned=tuned)
