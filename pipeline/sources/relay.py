@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -208,6 +209,10 @@ class Listener:
     def end(self, told: int) -> None:
         """The process is gone: hand on what it had sent. It had met ``told`` connections and packets by then; those
         that did not come are lost."""
+        # What is there is still read. A process that was taken over may have started another, which holds the line yet:
+        # that sends no more.
+        with suppress(OSError):  # it has ended before
+            self._line.shutdown(socket.SHUT_RD)
         try:
             while self.take():
                 pass

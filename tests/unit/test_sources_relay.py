@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pipeline.sources.relay import MOST_LEFT_OUT, Listener, Relay, Track
 from pipeline.sources.wire import Nonsense
+from tests.background import Background
 
 HEAD = struct.Struct("<cIIq?q?")
 TRACK = Track("h264", Fraction(1, 90000), 25.0, 1920, 1080, "", b"\0\0\0\1sets")
@@ -105,6 +106,20 @@ def test_a_process_that_dies_leaves_what_it_sent_and_a_count_of_the_rest(ends: E
     ends.listener.end(5)  # so many it had counted where both look
     assert len(ends.heard.packets) == 3
     assert ends.heard.lost == [(3, 2)]
+
+
+def test_the_end_does_not_wait_for_somebody_else_who_holds_the_line(ends: Ends) -> None:
+    """A decoder that was taken over may have started a process of its own, which outlives it."""
+    with ends.theirs.dup() as other:
+        ends.relay.packet(packet(b"x" * 50), 1)
+        ends.theirs.close()
+        ending = Background(lambda: ends.listener.end(2))
+        try:
+            ending.result()
+        finally:
+            other.shutdown(socket.SHUT_RDWR)
+    assert len(ends.heard.packets) == 1
+    assert ends.heard.lost == [(1, 1)]
 
 
 def test_a_track_comes_as_it_left() -> None:
