@@ -218,9 +218,8 @@ def go_first() -> None:
     """
     if sys.platform == "linux":
         with suppress(OSError):
-            usual = os.getpriority(
-                os.PRIO_PROCESS, os.getpid()
-            )  # the main thread's; a thread that goes first has its own
+            # Of the main thread: whoever calls this may have been started by a thread that goes first already.
+            usual = os.getpriority(os.PRIO_PROCESS, os.getpid())
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), usual - FIRST)
 
 
