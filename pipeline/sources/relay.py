@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from pipeline.sources.opening import FILE_CODECS
 from pipeline.sources.wire import Nonsense
 from pipeline.timing import now_ns
 
@@ -88,7 +89,7 @@ class Track:
         sides = all(type(side) is int and 0 <= side <= 1 << 16 for side in (width, height))
         timed = all(type(part) is int and 0 < part < 1 << 31 for part in (unit, units))
         rated = fps is None or (isinstance(fps, float | int) and 0 < fps < 1000)
-        named = isinstance(codec, str) and codec.isidentifier() and len(codec) <= 32
+        named = isinstance(codec, str) and codec in FILE_CODECS  # libav knows others that are no video
         if not (sides and timed and rated and named) or not (tag == "" or _is_tag(tag)):
             raise Nonsense("a track that cannot be")
         return cls(codec, Fraction(unit, units), fps, width, height, tag, extra)

@@ -130,8 +130,8 @@ def test_a_track_comes_as_it_left() -> None:
 @pytest.mark.parametrize(
     ("position", "value"),
     [
-        (0, "h264; rm"), (0, 7), (1, [0, 1]), (1, [1, 2**40]), (1, 3), (2, -1.0), (2, 1e9), (2, "25"), (3, -1),
-        (3, 1 << 20), (4, 1.5), (5, "toolong"), (5, "\n\n\n\n"), (6, "zz"), (6, None),
+        (0, "h264; rm"), (0, "ass"), (0, 7), (1, [0, 1]), (1, [1, 2**40]), (1, 3), (2, -1.0), (2, 1e9), (2, "25"),
+        (3, -1), (3, 1 << 20), (4, 1.5), (5, "toolong"), (5, "\n\n\n\n"), (6, "zz"), (6, None),
     ],
 )  # fmt: skip
 def test_a_track_that_cannot_be_is_nonsense(position: int, value: Any) -> None:
