@@ -89,10 +89,11 @@ def _missed(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
 
     def one(name: str) -> str:
         told = held[name]
-        what = f"{count(told['late'], 'result')} ({told['late_share']:.1%}) ready after the time to leave"
-        return f"{what}, playout_delay_ms {told['delay_ms']:g}"
+        what = f"{count(told['late'], 'result')} ({told['late_share']:.1%}) came too late"
+        return f"{what} for a playout_delay_ms of {told['delay_ms']:g}"
 
-    yield from _few_or_all({name: told["late"] for name, told in held.items()}, one, "results ready after their time")
+    numbers = {name: told["late"] for name, told in held.items()}
+    yield from _few_or_all(numbers, one, "results came too late for their playout_delay_ms")
 
 
 def _few_or_all(numbers: Mapping[str, int], one: Callable[[str], str], what: str) -> Iterator[Finding]:
