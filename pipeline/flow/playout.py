@@ -26,7 +26,7 @@ class Playout:
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
         self._lines: dict[StreamKey, deque[_Held]] = {}  # none is empty
-        self._heads: list[tuple[int, int, StreamKey]] = []  # a heap; a line that was flushed may have left its head
+        self._heads: list[tuple[int, int, StreamKey]] = []  # a heap: the first of each line
         self._count = 0
         self._hurried = False
 
@@ -48,10 +48,8 @@ class Playout:
     def release(self) -> None:
         """Let everything leave whose time has come."""
         while self._heads and (self._hurried or self._heads[0][0] <= self._now()):
-            _, number, key = heapq.heappop(self._heads)
-            line = self._lines.get(key)
-            if line is None or line[0].number != number:  # it was flushed
-                continue
+            _, _, key = heapq.heappop(self._heads)
+            line = self._lines[key]
             held = line.popleft()
             if line:
                 heapq.heappush(self._heads, (line[0].due_ns, line[0].number, key))
@@ -61,7 +59,12 @@ class Playout:
 
     def flush(self, key: StreamKey) -> None:
         """Let everything of one stream leave now."""
-        for held in self._lines.pop(key, ()):
+        line = self._lines.pop(key, None)
+        if line is None:
+            return
+        self._heads = [head for head in self._heads if head[2] != key]
+        heapq.heapify(self._heads)
+        for held in line:
             held.leave()
 
     def hurry(self) -> None:
@@ -70,7 +73,7 @@ class Playout:
 
     @property
     def due_ns(self) -> int | None:
-        """When something is due, if nothing comes before: 0 for at once; None while nothing waits."""
+        """When something is due: 0 for at once; None while nothing waits."""
         if not self._heads:
             return None
         return 0 if self._hurried else self._heads[0][0]

@@ -77,6 +77,7 @@ def test_a_line_that_is_flushed_leaves_at_once_and_begins_anew() -> None:
     line.add("other", 35, YARD)
     line.playout.flush(GATE)
     assert line.left == [("a", 0), ("b", 0)]
+    assert line.playout.due_ns == 35
     line.add("c", 50)
     line.until(100)
     assert line.left[2:] == [("other", 35), ("c", 50)]
