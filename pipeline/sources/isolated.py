@@ -14,20 +14,18 @@ import signal
 import socket
 import subprocess
 import sys
-import weakref
-from collections import deque
 from contextlib import ExitStack, suppress
 from typing import Any, Final, NoReturn
 
-import numpy as np
 import orjson
 
 from pipeline.complaints import Complaints
 from pipeline.errors import SourceError, SourceTimeout, SourceUnavailable
-from pipeline.frame import Capture, SourceCounters, StreamInfo, Uint8Array
+from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.redact import scrub
 from pipeline.sources import wire
 from pipeline.sources.confinement import environment
+from pipeline.sources.loans import Loans
 from pipeline.sources.relay import Listener, Receiver
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
@@ -39,8 +37,6 @@ START_S: Final = 30.0
 """How long a process may take to start, on a machine that is busy."""
 MARGIN_S: Final = 2.0
 """Beyond the limits that the process keeps itself, before it is held to hang."""
-LENT: Final = 4
-"""Pictures of one segment that the rest of the program may look at where they lie; of others a copy is made."""
 MOST_FPS: Final = 10_000
 """Frames a second that a process may say it has decoded."""
 _SLICE_MS: Final = 250
@@ -68,7 +64,7 @@ class Isolation:
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._beat: mmap.mmap | None = None
-        self._loans: _Loans | None = None
+        self._loans: Loans | None = None
         self._packets: Listener | None = None
         self._connections = 0
         self._complaints = Complaints(log)
@@ -233,7 +229,7 @@ class Isolation:
         except wire.Nonsense as exc:
             self.betrayed(exc)
         if connection == self._connections:
-            self._loans = _Loans(segment)
+            self._loans = Loans(segment)
 
     def _log(self, message: bytes) -> None:
         level = message[1] if len(message) > 1 else logging.INFO
@@ -258,50 +254,18 @@ class Isolation:
 
 
 def _ended(process: subprocess.Popen[bytes], *, gently: bool) -> int:
-    """The status of a process that is to end, by itself or not."""
+    """The status of a process that is to end, by itself or not. It leads a session of its own, and whatever it started
+    there ends with it: a decoder that was taken over leaves nothing behind."""
     if gently:
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(_GENTLY_S)
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(_GENTLY_S)
-    process.kill()
+            process.wait(_GENTLY_S)
+        if process.returncode is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GENTLY_S)
+    with suppress(ProcessLookupError, PermissionError):  # none is left, or only such as have other rights
+        os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
-
-
-class _Loans:
-    """Who looks at which slot of a segment. A slot is given back when nobody holds an array of it any more, which may
-    happen in any thread."""
-
-    def __init__(self, segment: wire.Segment) -> None:
-        self._segment = segment
-        self._out: dict[int, weakref.ref[Uint8Array]] = {}
-        self._back: deque[int] = deque()
-
-    def has(self, number: int, slot: int, size: int) -> bool:
-        """Whether there is such a place, and nobody looks at it still."""
-        segment = self._segment
-        return number == segment.number and slot < wire.SLOTS and slot not in self._out and size <= segment.slot_bytes
-
-    def lend(self, slot: int, size: int) -> Uint8Array:
-        """Its first bytes, where they lie, or a copy of them where too many others are being looked at."""
-        data = self._segment.bytes_of(slot, size)
-        out, back = self._out, self._back
-        if len(out) >= LENT:
-            data = np.array(data)
-            back.append(slot)
-            return data
-
-        def gone(_: weakref.ref[Uint8Array]) -> None:
-            del out[slot]
-            back.append(slot)
-
-        out[slot] = weakref.ref(data, gone)
-        return data
-
-    def given_back(self) -> list[tuple[int, int]]:
-        """(segment, slot) of those that nobody looks at any more, each once."""
-        return [(self._segment.number, self._back.popleft()) for _ in range(len(self._back))]
 
 
 class IsolatedSource:

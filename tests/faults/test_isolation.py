@@ -24,7 +24,7 @@ from pipeline.flow import Pipeline
 from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Capture
 from pipeline.protocols import Source
-from pipeline.sources import Isolation
+from pipeline.sources import Isolation, isolated
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
@@ -264,7 +264,7 @@ def test_pictures_that_are_kept_do_not_change(clip: Clip, home: Isolation) -> No
 
 CHILD_OF_ONE = """
 import sys
-from pipeline.sources import Isolation
+from pipeline.sources import Isolation, isolated
 from pipeline.threads import StopFlag
 home = Isolation("gate", memory_mb=512, largest_picture=1 << 20)
 order = {"kind": "camera", "address": sys.argv[1], "auto_skip": None, "options": {}}
@@ -385,3 +385,16 @@ def test_a_stop_is_heard_at_once(clip: Clip, home: Isolation) -> None:
         source.close()
         home.close()
         assert now_ns() - began_ns < 5e9
+
+
+@pytest.mark.parametrize(
+    ("shell", "gently"),
+    [("sleep 600 & echo $!", True), ("sleep 600 & echo $!; wait", True), ("sleep 600 & echo $!; wait", False)],
+    ids=["leaves", "stays", "killed"],
+)
+def test_what_it_started_ends_with_it(shell: str, gently: bool) -> None:
+    with subprocess.Popen(["sh", "-c", shell], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        started = int(process.stdout.readline())
+        isolated._ended(process, gently=gently)
+        awaited(lambda: _ended(started), "the end of what it started")

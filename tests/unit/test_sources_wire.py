@@ -19,7 +19,8 @@ from pipeline.errors import DecodeError, SourceInvalid, SourceUnavailable
 from pipeline.frame import Capture, Picture, StreamInfo
 from pipeline.sources import wire
 from pipeline.sources.confinement import environment
-from pipeline.sources.isolated import LENT, Isolation, _Loans
+from pipeline.sources.isolated import Isolation
+from pipeline.sources.loans import LENT, Loans
 
 
 def capture(layout: str = "yuv", shift: int = 0) -> Capture:
@@ -152,7 +153,7 @@ def test_streams_that_cannot_be_are_nonsense(known: dict[str, object]) -> None:
 def test_slots_are_lent_until_nobody_looks_and_copied_where_many_do() -> None:
     segment, fd = wire.Segment.make(0, 4096)
     os.close(fd)
-    loans = _Loans(segment)
+    loans = Loans(segment)
     views = []
     for slot in range(LENT + 1):
         segment.fill(slot, [np.full((8, 8), slot, np.uint8)])
