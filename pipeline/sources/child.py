@@ -157,9 +157,10 @@ class Connection:
                 self._fail(SourceUnavailable("its process has no more memory", cause="memory"))
             else:
                 self._fail(SourceUnavailable(f"its process: {type(error).__name__}: {error}", cause="crash"))
+        else:
+            self._beat.flush()
         finally:
             source.close()
-            self._beat.flush()
 
     def _deliver(self, capture: Capture) -> None:
         from pipeline.sources.wire import Sent, pack_decoder
