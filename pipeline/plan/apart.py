@@ -14,7 +14,7 @@ from pipeline.plan.costs import StreamCosts
 from pipeline.protocols import Source
 from pipeline.sources import Isolation
 from pipeline.threads import StopFlag
-from pipeline.timing import now_ns, process_cpu_ns, thread_cpu_ns
+from pipeline.timing import now_ns, thread_cpu_ns
 
 LEAST: Final = 20
 """Frames that are looked at in any case."""
@@ -61,10 +61,10 @@ def frame_ms(copy: Copy, seconds: float, stop: StopFlag) -> float:
         (home,) = homes
         first = index = _read(source, copy, _SETTLED)
         until_ns = now_ns() + int(seconds * 1e9)
-        before_ns = _cpu_ns(home)
+        before_ns = thread_cpu_ns() + home.cpu_ns
         while index - first < LEAST or now_ns() < until_ns:
             index = _read(source, copy)
-        return (_cpu_ns(home) - before_ns) / 1e6 / (index - first)
+        return (thread_cpu_ns() + home.cpu_ns - before_ns) / 1e6 / (index - first)
     finally:
         source.close()
 
@@ -78,7 +78,3 @@ def _read(source: Source, copy: Copy, frames: int = 1) -> int:
             raise SourceUnavailable(f"{copy.stream.name}: its process was stopped", cause="io")
         index = capture.index
     return index
-
-
-def _cpu_ns(home: Isolation) -> int:
-    return thread_cpu_ns() + (0 if home.pid is None else process_cpu_ns(home.pid))

@@ -26,7 +26,7 @@ from pipeline.plan.window import Processed, Together
 from pipeline.report import compose
 from pipeline.sources import Isolation
 from pipeline.threads import StopFlag
-from pipeline.timing import FRAME, Mark, cpu_ns, elapsed, now_ns, part_times, process_cpu_ns
+from pipeline.timing import FRAME, Mark, cpu_ns, elapsed, now_ns, part_times
 
 OVERLAP_NS: Final = 2_000_000_000
 """Looks at the ledger overlap by so much: a frame is noted some time after it ended."""
@@ -162,7 +162,7 @@ def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCost
 
 def _cpu_ns(homes: Sequence[Isolation]) -> int:
     """CPU time of the program and of the processes of its streams so far."""
-    return cpu_ns() + sum(process_cpu_ns(home.pid) for home in homes if home.pid is not None)
+    return cpu_ns() + sum(home.cpu_ns for home in homes)
 
 
 def _counted(ledger: Ledger, name: str) -> tuple[int, dict[str, int]]:

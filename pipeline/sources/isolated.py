@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, suppress
 from typing import Any, Final, NoReturn
 
@@ -28,7 +29,7 @@ from pipeline.sources.confinement import environment
 from pipeline.sources.loans import Loans
 from pipeline.sources.relay import Listener, Receiver
 from pipeline.threads import StopFlag
-from pipeline.timing import now_ns
+from pipeline.timing import now_ns, process_cpu_ns
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class Isolation:
         self._loans: Loans | None = None
         self._packets: Listener | None = None
         self._connections = 0
+        self._ended_cpu_ns = 0
+        self._counting = threading.Lock()
         self._complaints = Complaints(log)
         self.started = 0
 
@@ -74,6 +77,12 @@ class Isolation:
     def pid(self) -> int | None:
         """Of the process, if there is one."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def cpu_ns(self) -> int:
+        """CPU time so far of the process and of those before it. From any thread; never less than it was."""
+        with self._counting:
+            return self._ended_cpu_ns + (0 if self._process is None else process_cpu_ns(self._process.pid))
 
     def connection(self, order: dict[str, Any], *, open_s: float, read_s: float) -> IsolatedSource:
         """A source that is read there. ``order`` is for :class:`pipeline.sources.child.Maker`; ``open_s``, ``read_s``:
@@ -241,7 +250,10 @@ class Isolation:
         """No process any more, whatever state it was in; returns its status."""
         line, self._line = self._line, None
         packets, self._packets = self._packets, None
-        process, self._process = self._process, None
+        with self._counting:
+            process, self._process = self._process, None
+            if process is not None:
+                self._ended_cpu_ns += process_cpu_ns(process.pid)  # nobody can ask once it is reaped
         beat, self._beat = self._beat, None
         self._loans = None
         if line is not None:

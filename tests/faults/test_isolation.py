@@ -398,3 +398,21 @@ def test_what_it_started_ends_with_it(shell: str, gently: bool) -> None:
         started = int(process.stdout.readline())
         isolated._ended(process, gently=gently)
         awaited(lambda: _ended(started), "the end of what it started")
+
+
+def test_the_cpu_time_of_a_process_that_ended_still_counts(clip: Clip, home: Isolation) -> None:
+    assert home.cpu_ns == 0
+    with serving(Camera("gate", clip, fps=60)) as cameras:
+        source, pid = at_work(home, cameras.url("gate"))
+        before_ns = home.cpu_ns
+        assert before_ns > 0
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(SourceError):
+            read_on(source)
+        source.close()
+        assert (home.pid, home.cpu_ns >= before_ns) == (None, True)
+        ended_ns = home.cpu_ns
+        source, again = at_work(home, cameras.url("gate"))
+        assert again != pid
+        assert home.cpu_ns > ended_ns
+        source.close()
