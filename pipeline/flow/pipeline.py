@@ -34,7 +34,7 @@ from pipeline.flow.inference import UnderWay
 from pipeline.flow.lineup import Lineup
 from pipeline.flow.outlet import Event, Outlet, open_all
 from pipeline.flow.preparing import Preparer
-from pipeline.flow.publishing import Closing, Inbound, Opened, Publisher, tell
+from pipeline.flow.publishing import After, Closing, Inbound, Opened, Publisher, tell
 from pipeline.flow.roster import Roster
 from pipeline.flow.stream import FlowOptions, Pictures, Stream
 from pipeline.flow.turns import Drive, Readers, take_turns
@@ -82,7 +82,7 @@ class Pipeline:
         emit: Put[Inbound] | None,
         deliver: Callable[[Outlet, Event], None],
         start_reader: Callable[[Stream], None],
-        after: Callable[[Publisher], Put[Inbound]] = Publisher.at_once,
+        after: After | None = None,
     ) -> None:
         """Say what stands between the bodies: channels and threads, or nothing (``run_inline``)."""
 
@@ -94,7 +94,7 @@ class Pipeline:
         self._publisher = Publisher(
             deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints, self._pictures
         )
-        follow = self._publisher.handle if emit else after(self._publisher)
+        follow = after(self._publisher) if after else self._publisher.handle
         self._tell = self._inbox.put_now if emit else follow
         self._emit = emit or follow
         self._preparer = Preparer(self._emit, self._now, self._pictures)
@@ -285,7 +285,7 @@ class Pipeline:
         """Ask all streams to stop. What they have queued is served and published at once, then everything ends."""
         self._roster.finish()
         self._roster.stop()
-        self._publisher.at_once()
+        self._publisher.hurry()
         self._inbox.wake()
         self._open_more()
 
@@ -318,14 +318,9 @@ class Pipeline:
         """Names of the threads that still run."""
         return self._group.alive()
 
-    def run_inline(
-        self,
-        streams: Sequence[Stream],
-        drive: Drive = take_turns,
-        after: Callable[[Publisher], Put[Inbound]] = Publisher.at_once,
-    ) -> None:
-        """Everything in the calling thread, the reference for the threaded run. ``drive`` says who goes when, and
-        ``after`` what follow waits for: streams take turns, and for nothing, or it is as a simulation has it."""
+    def run_inline(self, streams: Sequence[Stream], drive: Drive = take_turns, after: After | None = None) -> None:
+        """Everything in the calling thread, the reference for the threaded run. ``drive`` says who goes when: streams
+        take turns, or as a simulation has it. ``after`` says what publishing waits for; None: for nothing."""
         readers: Readers = deque()
         self._inline = True
         self._wire(
@@ -335,6 +330,8 @@ class Pipeline:
             lambda stream: readers.append((stream, self._read(stream))),
             after,
         )
+        if after is None:
+            self._publisher.hurry()
         open_all(self._outlets)
         try:
             self.models.current.warm()

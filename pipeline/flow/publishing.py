@@ -97,10 +97,9 @@ class Publisher:
             self._take(event)
         self._playout.release()
 
-    def at_once(self) -> Put[Inbound]:
-        """Have nothing wait for its time from the next :meth:`handle` on, which is returned. From any thread."""
+    def hurry(self) -> None:
+        """Have nothing wait for its time from the next :meth:`handle` on. From any thread."""
         self._playout.hurry()
-        return self.handle
 
     @property
     def due_ns(self) -> int | None:
@@ -216,6 +215,10 @@ class Publisher:
         """Its journey has ended already, where it was lost; it is counted after the frames before it."""
         following.dropped_before += 1
         self._playout.add(frame.stream, 0, partial(_lost, following.stream, frame.trace, reason))
+
+
+After = Callable[[Publisher], Put[Inbound]]
+"""What publishing waits for: it is given the publisher, and returns what is to be called with events instead."""
 
 
 def _lost(stream: Stream, trace: list[int], reason: DropReason) -> None:

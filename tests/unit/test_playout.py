@@ -231,7 +231,7 @@ def test_a_new_epoch_begins_anew_behind_what_is_held() -> None:
 def test_nothing_is_held_of_a_stream_that_is_to_stop(how: str) -> None:
     bench = Held()
     bench.handle(bench.outcome(0), bench.outcome(2))
-    stops: dict[str, Callable[[], object]] = {"removed": bench.gate.stop.set, "stopped": bench.publisher.at_once}
+    stops: dict[str, Callable[[], object]] = {"removed": bench.gate.stop.set, "stopped": bench.publisher.hurry}
     stops[how]()
     bench.handle(Closing(bench.gate, 3))
     bench.until(20)
