@@ -14,6 +14,7 @@ from pipeline.replaying import earlier
 from pipeline.replaying.options import ReplayOptions, sections
 from pipeline.replaying.unusable import accounts_of_nothing
 from pipeline.sources import local_path, none_readable
+from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Replay:
     def _set_out(self, extra_sinks: Sequence[Sink]) -> None:
         self._extra_sinks = extra_sinks
         self._pipeline: Pipeline | None = None
+        self._stop = StopFlag()
         self._model_info: dict[str, Any] = {}
         self._startup_s = dict.fromkeys(("import", "load", "probe", "warm"), 0.0)
         self._parallel = 1
@@ -121,6 +123,8 @@ class Replay:
 
         if not self.inline:
             self._pipeline.start()
+        if self._stop.is_set():  # it was asked for while there was nothing to stop
+            self._pipeline.stop()
         self._startup_s = {
             "import": (imported_ns - begun_ns) / 1e9,
             "load": detector.startup_s.get("load", (loaded_ns - imported_ns) / 1e9),
@@ -132,7 +136,7 @@ class Replay:
         to_do = {name: path for name, path in self._files.items() if name not in self.resumed}
         if to_do.keys() != self._sources.keys() - self.resumed.keys():
             return False  # a look at what is no file has its price, or there are only feeds
-        faults = none_readable(to_do, self._settings.max_pixels, self._settings.codecs)
+        faults = none_readable(to_do, self._settings.max_pixels, self._settings.codecs, self._stop)
         if not faults:
             return False
         if self.out is not None and not self.options.resume:
@@ -181,12 +185,14 @@ class Replay:
         return False
 
     def stop(self) -> None:
-        """Read no further; what is under way is finished and kept."""
+        """Read no further; what is under way is finished and kept. Before :meth:`begin`: no source is opened then."""
+        self._stop.set()
         if self._pipeline is not None:
             self._pipeline.stop()
 
     def abort(self) -> None:
         """Give up at once; what is under way is lost and counted."""
+        self._stop.set()
         if self._pipeline is not None:
             self._pipeline.abort()
 

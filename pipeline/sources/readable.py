@@ -13,7 +13,9 @@ from pipeline.sources.opening import FILE_CODECS
 from pipeline.threads import StopFlag
 
 
-def none_readable(files: Mapping[str, Path], max_pixels: int, codecs: Iterable[str] | None) -> dict[str, SourceError]:
+def none_readable(
+    files: Mapping[str, Path], max_pixels: int, codecs: Iterable[str] | None, stop: StopFlag
+) -> dict[str, SourceError]:
     """Why each of these recordings cannot be opened; nothing where one can be.
 
     Nor where one is no regular file: what was read of a pipe would be missing later. The look ends at the first that
@@ -23,9 +25,12 @@ def none_readable(files: Mapping[str, Path], max_pixels: int, codecs: Iterable[s
         files: by the names of their streams.
         max_pixels: see :class:`pipeline.sources.opening.Limits`.
         codecs: those that are allowed; None: of recordings.
+        stop: ends the look; nothing is known then.
     """
     faults: dict[str, SourceError] = {}
     for name, path in files.items():
+        if stop.is_set():
+            return {}
         try:
             if not stat.S_ISREG(path.stat().st_mode):
                 return {}
@@ -33,10 +38,10 @@ def none_readable(files: Mapping[str, Path], max_pixels: int, codecs: Iterable[s
             pass
         source = FileSource(path, max_pixels=max_pixels, codecs=FILE_CODECS if codecs is None else frozenset(codecs))
         try:
-            source.open(StopFlag())
+            source.open(stop)
             return {}
         except SourceError as error:
             faults[name] = error
         finally:
             source.close()
-    return faults
+    return {} if stop.is_set() else faults

@@ -364,6 +364,17 @@ def test_stream_names_are_made_to_fit() -> None:
     assert names == ["a_b", "a_b-2", "A_B-3", "stream", "stream-2", "x" * 64, "x" * 62 + "-2"]
 
 
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_stop_before_the_start_opens_nothing(material: tuple[list[Path], Path], tmp_path: Path, inline: bool) -> None:
+    clips, model = material
+    replay = Replay(ReplayOptions(sources=tuple(map(str, clips)), model=str(model), out=tmp_path, inline=inline))
+    replay.stop()
+    replay.start()
+    assert replay.wait(60)
+    assert [account.state for account in replay.ledger.streams.values()] == ["stopped"] * 3
+    assert records(tmp_path) == {}
+
+
 def test_pictures_that_change_size_in_mid_stream_are_replayed_inline_too(tmp_path: Path) -> None:
     """Three pictures of one shape, then many of another: neither fills a batch when the lane is full."""
     clip, model = tmp_path / "change.h264", tmp_path / "cells.pt"
