@@ -183,10 +183,17 @@ def overload_told(board: Board) -> Iterator[None]:
     news = Overload(lambda: board.facts()["model"], cpu_ns)
 
     def work() -> None:
+        failed = False
         while not over.wait(EVERY_S):
             ledger = board.ledger
-            if ledger is not None and not board.stopping:
+            if ledger is None or board.stopping:
+                continue
+            try:
                 news.look(ledger, now_ns())
+            except Exception:
+                if not failed:  # it may fail each second from now on
+                    log.exception("looking for overload failed")
+                failed = True
 
     thread = threading.Thread(target=work, name="overload", daemon=True)
     thread.start()

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from pipeline.cli import overload
 from pipeline.cli.folding import Folding
 from pipeline.cli.overload import Overload
 from pipeline.ledger import BatchRun, Ledger, StreamLedger
@@ -172,3 +175,28 @@ def test_coming_and_going_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
         logger.setLevel(before)
     assert lines[0].startswith("overload: gate loses ")
     assert len(lines) <= 10, "no more than a line a minute"
+
+
+class _Failing:
+    """Looks fail twice; ``third``: the look after that has been."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.third = threading.Event()
+
+    def look(self, ledger: Ledger, now_ns: int) -> None:
+        self.looks += 1
+        if self.looks < 3:
+            raise ZeroDivisionError
+        self.third.set()
+
+
+def test_a_look_that_fails_is_said_once_and_the_next_one_comes(
+    said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = _Failing()
+    monkeypatch.setattr(overload, "Overload", lambda model, cpu_ns: failing)
+    monkeypatch.setattr(overload, "EVERY_S", 0.01)
+    with overload.overload_told(cast("Any", SimpleNamespace(ledger=Ledger(), stopping=False))):
+        assert failing.third.wait(10.0)
+    assert said.messages == ["looking for overload failed"]
