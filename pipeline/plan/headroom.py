@@ -88,8 +88,7 @@ def kind(load: Load) -> tuple[object, ...]:
     """Streams of one kind differ in nothing that costs."""
     costs = load.costs
     rates = round(costs.fps, 0), round(costs.fps * costs.kept, 1)
-    apart = costs.apart_ms > 0
-    return costs.codec, costs.width, costs.height, apart, costs.spec, rates, load.terms, tuple(load.sinks_ms)
+    return costs.codec, costs.width, costs.height, load.isolated, costs.spec, rates, load.terms, tuple(load.sinks_ms)
 
 
 def representatives(loads: Sequence[Load], most: int = 6) -> list[str]:

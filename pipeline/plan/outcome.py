@@ -22,6 +22,7 @@ class Load:
         terms: how it is served.
         phase: when it begins, as a share of the interval between two frames that are processed.
         sinks_ms: CPU milliseconds of each sink per result.
+        isolated: it is read in a process of its own.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Load:
     terms: Terms
     phase: float
     sinks_ms: Mapping[str, float]
+    isolated: bool = False
 
 
 @dataclass(slots=True)

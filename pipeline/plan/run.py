@@ -197,7 +197,6 @@ def _loads(copies: Sequence[Copy], costs: Costs) -> list[Load]:
     for copy, phase in zip(copies, phases(len(copies)), strict=True):
         name = copy.stream.name
         terms: Terms = build.feed(copy.config).terms
-        loads.append(
-            Load(name, costs.streams[name], terms, phase, {sink: each[name] for sink, each in costs.sinks.items()})
-        )
+        sinks_ms = {sink: each[name] for sink, each in costs.sinks.items()}
+        loads.append(Load(name, costs.streams[name], terms, phase, sinks_ms, isolated=copy.apart))
     return loads

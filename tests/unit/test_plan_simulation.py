@@ -210,12 +210,16 @@ class TestHeadroom:
     def test_of_cameras_with_a_process_of_their_own_fewer_fit(self) -> None:
         """7.3 ms a frame here, 9.3 with a process: 24 cameras of 10 fps become 19."""
         plain, apart = stream(), replace(stream(), apart_ms=2.0)
-        one, both = loads(1, plain)[0], [*loads(1, plain), *(replace(load, name="a") for load in loads(1, apart))]
+        one, both = loads(1, plain)[0], [*loads(1, plain), replace(loads(1, apart)[0], name="a", isolated=True)]
         assert representatives(both) == [one.name, "a"]
         _, _, kinds = self.found(both)
         assert kinds[one.name] == pytest.approx(22, abs=2)
         assert kinds["a"] == pytest.approx(kinds[one.name] * 7.3 / 9.3, abs=1.5)
         assert run(loads(1, apart)).use["decode"] == pytest.approx(10 * 3.0 / 1000, rel=0.05)
+
+    def test_cameras_with_a_process_of_their_own_are_a_kind_even_where_it_costs_nothing(self) -> None:
+        one = loads(1, stream())[0]
+        assert representatives([one, replace(one, name="a", isolated=True)]) == [one.name, "a"]
 
     def test_a_budget_is_a_limit_of_its_own(self) -> None:
         some = loads(2, stream(), Terms(policy="freshest", budget_ns=5 * MS))
