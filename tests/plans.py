@@ -60,7 +60,7 @@ def a_plan(
         proven = {name: Proven(finished, _spread(measured[1], finished)) for name in names}
         proof = Proof(10.0, proven, 0.6, {1: 50}, {"bottleneck": None})
     asked = [SimpleNamespace(name=name, source=SourceUrl.parse(f"{name}.mp4")) for name in names]
-    made = tuple(SimpleNamespace(stream=stream, seconds=None, apart=False) for stream in asked)
+    made = tuple(SimpleNamespace(stream=stream, seconds=None, isolated=False) for stream in asked)
     missing = unreachable or {}
     asked += [SimpleNamespace(name=name, source=SourceUrl.parse("rtsp://10.0.0.9/x")) for name in missing]
     copies = SimpleNamespace(made=made, unreachable=missing)

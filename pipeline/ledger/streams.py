@@ -16,7 +16,7 @@ from pipeline.ledger.counters import summed
 from pipeline.ledger.exits import added_by_stage
 from pipeline.ledger.lifecycle import ENDED, Lifecycle
 from pipeline.ledger.measured import Measured
-from pipeline.ledger.playing import PlayoutCount
+from pipeline.ledger.playout import PlayoutCount
 from pipeline.ledger.shape import pack, shape, unpack
 from pipeline.ledger.stats import of_tally
 from pipeline.ledger.times import StreamTimes

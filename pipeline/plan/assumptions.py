@@ -29,10 +29,10 @@ def assumptions(plan: Plan) -> Iterator[str]:
             f"Of {count(len(lengths), 'camera')} at least {min(lengths):.1f} s of packets were copied; receiving them "
             "over the network costs more, and jitter of the network is not in it."
         )
-    if isolated := [copy.stream.name for copy in copies if copy.apart]:
-        apart_ms = [costs.streams[name].apart_ms for name in isolated]
+    if isolated := [copy.stream.name for copy in copies if copy.isolated]:
+        most_ms = max(costs.streams[name].isolation_ms for name in isolated)
         yield (
-            f"A process of its own (`isolation`) reads {', '.join(isolated)}: {max(apart_ms):.2f} ms of CPU time more "
+            f"A process of its own (`isolation`) reads {', '.join(isolated)}: {most_ms:.2f} ms of CPU time more "
             "for each decoded frame, and some 60 MB each, which is not in the plan."
         )
     yield "Cameras know nothing of each other: their frames are due at different times, drawn at random, always alike."

@@ -42,7 +42,7 @@ class Copy:
     seconds: float | None = None
 
     @property
-    def apart(self) -> bool:
+    def isolated(self) -> bool:
         """Whether it is of a camera that is read in a process of its own, and is to be read so, too."""
         return self.seconds is not None and self.stream.isolation == "process"
 

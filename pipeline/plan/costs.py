@@ -41,7 +41,7 @@ class StreamCosts:
         spec: what the network is given.
         width, height: pixels as displayed.
         codec, decoder: as libav calls them; what decoded.
-        apart_ms: CPU time more per decoded frame where it is read in a process of its own; both sides together.
+        isolation_ms: CPU time more per decoded frame where it is read in a process of its own; both sides together.
     """
 
     frames: tuple[FrameCost, ...]
@@ -51,7 +51,7 @@ class StreamCosts:
     height: int
     codec: str
     decoder: str = ""
-    apart_ms: float = 0.0
+    isolation_ms: float = 0.0
 
     @property
     def interval_s(self) -> float:

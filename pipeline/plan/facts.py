@@ -126,7 +126,7 @@ def _stream(plan: Plan, name: str) -> dict[str, Any]:
         "copied_s": None if copy.seconds is None else round(copy.seconds, 2),
         "frames_looked_at": len(costs.frames),
         "decode_ms": round(costs.decode_ms, 4),
-        "isolation_ms": round(costs.apart_ms, 4),
+        "isolation_ms": round(costs.isolation_ms, 4),
         "preprocess_ms": round(costs.prepare_ms, 4),
         "predicted": {
             "fps": round(predicted.finished / plan.predicted.seconds, 3),

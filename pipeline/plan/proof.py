@@ -156,7 +156,7 @@ def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCost
     homes: list[Isolation] = []
     for at_s, _, copy in begins:
         stop.wait(max(0.0, at_s - (now_ns() - began_ns) / 1e9))
-        pipeline.add(build.feed(copy.config, apart=homes if copy.apart else None))
+        pipeline.add(build.feed(copy.config, apart=homes if copy.isolated else None))
     return homes
 
 

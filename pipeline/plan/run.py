@@ -19,10 +19,10 @@ from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import SourceUnavailable
 from pipeline.flow.lanes import Terms
 from pipeline.flow.stream import FlowOptions
-from pipeline.plan.apart import with_apart
 from pipeline.plan.copies import Copies, Copy, make_copies, redirected, spread
 from pipeline.plan.costs import Costs
 from pipeline.plan.headroom import Headroom, headroom
+from pipeline.plan.isolation import with_isolation
 from pipeline.plan.measuring import Measured, measure
 from pipeline.plan.outcome import Load, Outcome
 from pipeline.plan.proof import Proof, phases, prove
@@ -136,7 +136,7 @@ def _measured(
     began_ns = now_ns()
     cores = allowed_cores()
     parts = measure(copies, loaded, cores, options.measure_s, config.model.timeout_s, stop, say)
-    parts.streams = with_apart(copies, parts.streams, options.measure_s, stop, say)
+    parts.streams = with_isolation(copies, parts.streams, options.measure_s, stop, say)
     say("measuring: the sinks")
     rates = {name: costs.fps * costs.kept for name, costs in parts.streams.items()}
     sinks = sink_costs(config, parts.captures, parts.detections, loaded.detector.labels, rates, stop)
@@ -198,5 +198,5 @@ def _loads(copies: Sequence[Copy], costs: Costs) -> list[Load]:
         name = copy.stream.name
         terms: Terms = build.feed(copy.config).terms
         sinks_ms = {sink: each[name] for sink, each in costs.sinks.items()}
-        loads.append(Load(name, costs.streams[name], terms, phase, sinks_ms, isolated=copy.apart))
+        loads.append(Load(name, costs.streams[name], terms, phase, sinks_ms, isolated=copy.isolated))
     return loads

@@ -246,7 +246,7 @@ class _Reader:
     def _read(self) -> None:
         run, costs = self._run, self.load.costs
         lap, place = divmod(self._index, len(costs.frames))
-        work_ns = costs.frames[place].decode_ns + round(costs.apart_ms * 1e6)
+        work_ns = costs.frames[place].decode_ns + round(costs.isolation_ms * 1e6)
         if lap and not place and costs.lap_ns:
             work_ns += costs.lap_ns
         self._began_ns.append(run.machine.now_ns())

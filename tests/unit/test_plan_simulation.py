@@ -209,7 +209,7 @@ class TestHeadroom:
 
     def test_of_cameras_with_a_process_of_their_own_fewer_fit(self) -> None:
         """7.3 ms a frame here, 9.3 with a process: 24 cameras of 10 fps become 19."""
-        plain, apart = stream(), replace(stream(), apart_ms=2.0)
+        plain, apart = stream(), replace(stream(), isolation_ms=2.0)
         one, both = loads(1, plain)[0], [*loads(1, plain), replace(loads(1, apart)[0], name="a", isolated=True)]
         assert representatives(both) == [one.name, "a"]
         _, _, kinds = self.found(both)

@@ -14,10 +14,10 @@ import pytest
 from pipeline import build
 from pipeline.config import StreamConfig
 from pipeline.frame import Capture, InputSpec
-from pipeline.plan import apart
-from pipeline.plan.apart import frame_ms, with_apart
+from pipeline.plan import isolation
 from pipeline.plan.copies import Copy
 from pipeline.plan.costs import FrameCost, StreamCosts
+from pipeline.plan.isolation import frame_ms, with_isolation
 from pipeline.sources import Isolation
 from pipeline.threads import StopFlag
 from tests.commands import cli
@@ -78,20 +78,20 @@ def test_only_cameras_that_are_read_apart_cost_more_and_each_kind_is_measured_on
         looked.append(copy.stream.name)
         return 3.0
 
-    monkeypatch.setattr(apart, "frame_ms", measured)
+    monkeypatch.setattr(isolation, "frame_ms", measured)
     small = StreamCosts((FrameCost(0.0, 1_000_000, 0, 1),), None, InputSpec(64, 64), 640, 360, "h264")
     large = StreamCosts((FrameCost(0.0, 2_500_000, 0, 1),), None, InputSpec(64, 64), 1920, 1080, "h264")
     copies, streams = [], {}
-    for name, isolation, seconds, costs in (
+    for name, way, seconds, costs in (
         ("a", "process", 2.0, small), ("b", "process", 2.0, small), ("c", "process", 2.0, large),
         ("thread", "thread", 2.0, small), ("recording", "process", None, small),
     ):  # fmt: skip
-        stream = config.model_copy(update={"name": name, "isolation": isolation})
+        stream = config.model_copy(update={"name": name, "isolation": way})
         copies.append(Copy(stream, stream, seconds))
         streams[name] = costs
-    found = with_apart(copies, streams, 1.0, StopFlag(), lambda text: None)
+    found = with_isolation(copies, streams, 1.0, StopFlag(), lambda text: None)
     assert looked == ["a", "c"]
-    assert {name: costs.apart_ms for name, costs in found.items()} == {
+    assert {name: costs.isolation_ms for name, costs in found.items()} == {
         "a": 2.0, "b": 2.0, "c": 0.5, "thread": 0.0, "recording": 0.0,
     }  # fmt: skip
 

@@ -22,7 +22,7 @@ _SETTLED: Final = 5
 """Frames after which a process has loaded what it needs."""
 
 
-def with_apart(
+def with_isolation(
     copies: Sequence[Copy],
     streams: dict[str, StreamCosts],
     seconds: float,
@@ -36,7 +36,7 @@ def with_apart(
     known: dict[tuple[object, ...], float] = {}
     found = dict(streams)
     for copy in copies:
-        if not copy.apart or stop.is_set():
+        if not copy.isolated or stop.is_set():
             continue
         costs = streams[copy.stream.name]
         kind = costs.codec, costs.width, costs.height
@@ -48,7 +48,7 @@ def with_apart(
                 if not stop.is_set():
                     raise
                 break
-        found[copy.stream.name] = replace(costs, apart_ms=known[kind])
+        found[copy.stream.name] = replace(costs, isolation_ms=known[kind])
     return found
 
 
