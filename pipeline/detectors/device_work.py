@@ -39,7 +39,8 @@ class DeviceWork:
     """The work on a batch in one stream, from :meth:`begin` to :meth:`end`.
 
     The device passes the first event when all that was queued before is done. So what lies between the two is this
-    batch's own, however many are queued.
+    batch's own, however many are queued. That includes gaps in which the device waits for the host to queue more: where
+    a network of many small kernels is launch-bound, as with small batches, it is the time that launching them takes.
 
     Attributes:
         ended: the outputs are valid after it.
