@@ -59,6 +59,11 @@ def memory(mebibytes: float | None) -> str:
     return f"{mebibytes:,.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.2f} GiB"
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share of one: ``37 %``, ``2.5 %`` with ``digits`` after the point."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def count(number: int, noun: str, nouns: str | None = None) -> str:
     """``1 frame``, ``1,234 frames``; ``nouns`` where the plural is not made by an s: ``2 batches``."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.figures import percent
+
 NAMES = {
     "pipeline": "pipeline",
     "pool": "thread pool, OpenCV + TorchScript",
@@ -48,6 +50,6 @@ def busy(report: Mapping[str, Any]) -> str | None:
     if share >= 0.9:
         return None
     return (
-        f"the machine was busy: only {share:.0%} of its {report['cores']} cores were free; "
+        f"the machine was busy: only {percent(share)} of its {report['cores']} cores were free; "
         "CPU per frame still means something, frames per second do not, and ratios only over many rounds"
     )

@@ -14,7 +14,7 @@ from pipeline.cli.model_options import add_model_options, model_config, model_se
 from pipeline.cli.parser import Parser, fraction, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json, say
-from pipeline.figures import count
+from pipeline.figures import count, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -165,7 +165,7 @@ def _agreement_table(report: dict[str, Any]) -> RenderableType:
         table.add_column(column, justify="right", no_wrap=True)
 
     def row(name: str, part: dict[str, Any], ap50: float | None, ap: float | None, style: str = "") -> None:
-        shares = [f"{part['matched'][threshold]:.1%}" for threshold in thresholds]
+        shares = [percent(part["matched"][threshold], 1) for threshold in thresholds]
         counts = [f"{part['detections'][side]:,}" for side in ("a", "b")]
         precisions = ["-" if value is None else f"{value:.3f}" for value in (ap50, ap)]
         table.add_row(name, *counts, *shares, *precisions, style=style)
@@ -181,7 +181,7 @@ def _verdict(report: dict[str, Any]) -> str:
     text = f"B takes {1 / faster:.2f} x the time of A ({faster:.2f} x as fast)"
     if report["size_ratio"] is not None:
         text += f" and {1 / report['size_ratio']:.3g} x its space"
-    return f"{text}; {report['agreement']['matched']['0.75']:.1%} of their boxes are the same (IoU 0.75)"
+    return f"{text}; {percent(report['agreement']['matched']['0.75'], 1)} of their boxes are the same (IoU 0.75)"
 
 
 def _save(report: dict[str, Any], folder: Path) -> None:

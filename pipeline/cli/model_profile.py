@@ -13,7 +13,7 @@ from pipeline.cli.model_options import add_model_options, model_config
 from pipeline.cli.parser import Parser, whole_number
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json, say
-from pipeline.figures import count
+from pipeline.figures import count, percent
 
 if TYPE_CHECKING:
     from pipeline.workshop.profiling import Profile
@@ -91,7 +91,7 @@ def _tell(found: Profile) -> None:
             f"{operator.cpu_ms:.3f}",
             *device,
             f"{operator.cpu_mb:.2f}",
-            f"{operator.share:.1%}",
+            percent(operator.share, 1),
         )
     console.print(table)
     if len(found.operators) > ROWS:
@@ -99,7 +99,7 @@ def _tell(found: Profile) -> None:
     console.print(
         f"{count(found.frames, 'frame')}, {found.device}, {found.precision}; per frame, operators' own time and memory"
     )
-    console.print(f"convolution: {found.convolution:.1%} of the operators' time", style="bold")
+    console.print(f"convolution: {percent(found.convolution, 1)} of the operators' time", style="bold")
     say(
         console,
         f"first call {found.first_ms:.1f} ms, second {found.second_ms:.1f} ms (torch compiles meanwhile), then "

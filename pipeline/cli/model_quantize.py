@@ -17,7 +17,7 @@ from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.steps import steps
 from pipeline.cli.telling import print_json, say
 from pipeline.errors import UsageError
-from pipeline.figures import count
+from pipeline.figures import count, percent
 
 if TYPE_CHECKING:
     from pipeline.workshop.int8.quantize import Quantized
@@ -91,8 +91,9 @@ def run(options: argparse.Namespace) -> int:
         _tell(made)
     if not made.kept:
         print(
-            f"pipeline: refused: {made.share:.1%} of the boxes are the same, {made.wanted:.1%} are asked for; nothing "
-            "was written. Remedy: frames that are more like what it sees, --min-agreement, or --force",
+            f"pipeline: refused: {percent(made.share, 1)} of the boxes are the same, {percent(made.wanted, 1)} are "
+            "asked for; nothing was written. Remedy: frames that are more like what it sees, --min-agreement, or "
+            "--force",
             file=sys.stderr,
         )
     return 0 if made.kept else 1
@@ -126,8 +127,8 @@ def _tell(made: Quantized) -> None:
     console.print(table)
     kept_float = len(made.float_layers)
     lines: list[Any] = [
-        f"the same boxes at IoU 0.75: {made.share:.1%} of {max(agreement.count_a, agreement.count_b):,} in "
-        f"{count(made.judged, 'frame')} ({made.wanted:.1%} asked for)",
+        f"the same boxes at IoU 0.75: {percent(made.share, 1)} of {max(agreement.count_a, agreement.count_b):,} in "
+        f"{count(made.judged, 'frame')} ({percent(made.wanted, 1)} asked for)",
         f"{made.convolutions - kept_float} of {made.convolutions} convolutions in INT8, {kept_float} in float, "
         f"found in {count(len(made.attempts), 'attempt')}; one picture, one thread: {found.speedup:.2f} x as fast",
         *made.remarks,

@@ -18,6 +18,7 @@ from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.steps import steps
 from pipeline.cli.telling import print_json, say
 from pipeline.errors import UsageError
+from pipeline.figures import percent
 
 if TYPE_CHECKING:
     from pipeline.workshop.tuning.space import Effort, Subject
@@ -129,7 +130,7 @@ def _tell(report: dict[str, Any]) -> None:
     shown = measured[:ROWS]
     for row in (*shown, *([] if report["baseline"] in shown else [report["baseline"]])):
         chosen, base = row == report["choice"], row == report["baseline"]
-        same = "-" if row["agreement"] is None else f"{row['agreement']:.1%}"
+        same = "-" if row["agreement"] is None else percent(row["agreement"], 1)
         table.add_row(
             row["recipe_name"] + ("" if row["final"] else " *"),
             str(row["batch"]),

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pipeline.figures import count, duration, listed
+from pipeline.figures import count, duration, listed, percent
 
 if TYPE_CHECKING:
     from pipeline.daemon.board import Board
@@ -125,10 +125,10 @@ class Overload:
         shares = {name: self._share(account, self._losing[account]) for name, account in hit.items()}
         worst = sorted(shares, key=lambda name: -shares[name])
         if len(hit) == 1:
-            told = f"{worst[0]} loses {_percent(shares[worst[0]])} of its frames"
+            told = f"{worst[0]} loses {percent(shares[worst[0]])} of its frames"
         else:
             who = f"{len(hit)} of {count(len(self._counts), 'stream')}"
-            told = f"{who} lose frames, up to {_percent(shares[worst[0]])} of them ({listed(worst, 3)})"
+            told = f"{who} lose frames, up to {percent(shares[worst[0]])} of them ({listed(worst, 3)})"
         log.warning("overload: %s; %s", told, self._why(shares[worst[0]]), extra={**_ABOUT, "same": "overload"})
         self._said = set(hit)
         self._said_ns = now_ns
@@ -151,10 +151,10 @@ class Overload:
             "wall_s": wall_s,
         }
         used = f"{cpu_s / wall_s:.1f} of {count(allowed_cores(), 'core')} used"
-        told = f"the network is busy {_percent(busy)} of the time"
+        told = f"the network is busy {percent(busy)} of the time"
         core = starved(lately, busy_ns / 1e9)
         if core is not None and busy >= STARVED_BUSY:
-            told += f", but has a core for at most {_percent(core)} of that: the machine has other work"
+            told += f", but has a core for at most {percent(core)} of that: the machine has other work"
             return f"{told}; {used}; what would help most: less of that work, or a lower fps"
         helps = advice("network" if busy >= SATURATED else "decode", lately, len(self._counts)) or ""
         if busy >= SATURATED and worst > FAR and "fps" not in helps:
@@ -168,10 +168,6 @@ class Overload:
             extra={**_ABOUT, "same": "overload is over", "ends": "overload"},
         )  # fmt: skip
         self._said = set()
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 @contextmanager

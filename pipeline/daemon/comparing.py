@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.agreement import Agreement, agreement, renamed
 from pipeline.errors import InferenceError, ModelError
-from pipeline.figures import count
+from pipeline.figures import count, percent
 from pipeline.flow.inference import in_source_pixels
 from pipeline.flow.shadow import Sample, Shadow
 from pipeline.frame import Batch, Detections
@@ -60,7 +60,7 @@ class Compared:
         frames, a, b = self.agreement.frames, self.agreement.count_a, self.agreement.count_b
         if not frames:
             return f"no live frame came within {LONGEST_NS / 1e9:g} s to compare it on"
-        agree = f"{100 * self.share:.0f} % agree of {count(b, 'detection')}, {a:,} before"
+        agree = f"{percent(self.share)} agree of {count(b, 'detection')}, {a:,} before"
         found = agree if a or b else "neither found anything"
         seen = f"{count(frames, 'live frame')} of {count(self.streams, 'stream')}"
         return f"compared on {seen}: {found}; {self.ms:.0f} ms a frame"

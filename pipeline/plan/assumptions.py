@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.figures import count
+from pipeline.figures import count, percent
 from pipeline.plan.headroom import MOST_MISSING, RESERVE
 from pipeline.plan.run import Plan
-from pipeline.plan.wording import percent
 
 BUSY = 0.9
 """A smaller share of the cores free while it was measured is worth a word."""

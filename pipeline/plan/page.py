@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
-from pipeline.figures import NOTHING, count, duration, milliseconds, rate
+from pipeline.figures import NOTHING, count, duration, milliseconds, percent, rate
 from pipeline.plan.assumptions import BUSY
 from pipeline.plan.pictures import INKS, batches, latencies, load
-from pipeline.plan.wording import headline, limit_line, percent, proof_line
+from pipeline.plan.wording import headline, limit_line, proof_line
 from pipeline.report.document import document, no_pictures
 from pipeline.report.markup import facts, machine_panel, pill, table, tile
 from pipeline.report.model import model_panel

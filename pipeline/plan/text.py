@@ -10,9 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.figures import NOTHING, aligned, milliseconds, rate
+from pipeline.figures import NOTHING, aligned, milliseconds, percent, rate
 from pipeline.plan.assumptions import BUSY
-from pipeline.plan.wording import headline, limit_line, more_line, percent, proof_line
+from pipeline.plan.wording import headline, limit_line, more_line, proof_line
 
 SHOWN_STREAMS = 20
 """Rows of streams; the page and ``plan.json`` have all."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pipeline.figures import percent
 from pipeline.plan.headroom import MOST_MISSING, has_reserve, holds
 from pipeline.plan.run import Plan
-from pipeline.plan.wording import percent
 from pipeline.report.bottleneck import SATURATED, Kind, advice
 
 RATE_BOUND: Final = 0.15

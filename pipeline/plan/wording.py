@@ -6,12 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.figures import count, milliseconds, rate
-
-
-def percent(share: float) -> str:
-    """``37 %``."""
-    return f"{100 * share:.0f} %"
+from pipeline.figures import count, milliseconds, percent, rate
 
 
 def headline(plan: Mapping[str, Any]) -> str:

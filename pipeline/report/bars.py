@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from pipeline.figures import milliseconds
+from pipeline.figures import milliseconds, percent
 
 _WIDTH = 1000
 
@@ -22,12 +22,12 @@ def stage_bar(stages: Mapping[str, Mapping[str, Any]]) -> str:
     whole = sum(sums.values())
     if whole <= 0:
         return ""
-    label = ", ".join(f"{stage} {sums[stage] / whole:.0%}" for stage in sums)
+    label = ", ".join(f"{stage} {percent(sums[stage] / whole)}" for stage in sums)
     parts = []
     left = 0.0
     for stage, part in sums.items():
         width = part / whole * _WIDTH
-        title = f"{stage}: {milliseconds(stages[stage]['mean_ms'])} ms, {part / whole:.1%}"
+        title = f"{stage}: {milliseconds(stages[stage]['mean_ms'])} ms, {percent(part / whole, 1)}"
         parts.append(
             f'<rect class="{escape(stage)}" x="{left:.2f}" y="0" width="{width:.2f}" height="20">'
             f"<title>{escape(title)}</title></rect>"
@@ -43,7 +43,7 @@ def share_bar(stage: str, share: float) -> str:
         f'<rect class="track" x="0" y="0" width="{_WIDTH}" height="8"></rect>'
         f'<rect class="{escape(stage)}" x="0" y="0" width="{width:.2f}" height="8"></rect>'
     )
-    return _drawing("share", 8, f"{share:.1%} of the time", bar)
+    return _drawing("share", 8, f"{percent(share, 1)} of the time", bar)
 
 
 def _drawing(kind: str, height: int, label: str, content: str) -> str:

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+from pipeline.figures import percent
+
 Kind = Literal["network", "decode", "follow", "sink", "source"]
 
 SATURATED: Final = 0.9
@@ -136,7 +138,7 @@ def _verdict(
         "follow": "following",
         "sink": f"sink {busiest.who}",
     }
-    busy = f"{names[busiest.kind]} was busy {100 * busiest.share:.0f} % of the time"
+    busy = f"{names[busiest.kind]} was busy {percent(busiest.share)} of the time"
     if kind == "source":
         return f"source-bound: frames come no faster; {busy}", None
     return f"{kind}-bound: {busy}{_starved(kind, report)}", advice(kind, report, len(streams), busiest.who)
@@ -147,7 +149,7 @@ def _starved(kind: Kind, report: Mapping[str, Any]) -> str:
     share = starved(report, sum(report["busy_s"]["workers"].values()))
     if kind != "network" or share is None:
         return ""
-    return f", but had a core for at most {100 * share:.0f} % of that: the machine had other work"
+    return f", but had a core for at most {percent(share)} of that: the machine had other work"
 
 
 def starved(report: Mapping[str, Any], under_way_s: float) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from pipeline.figures import percent
 from pipeline.report.markup import facts
 
 _NAMES = {
@@ -23,6 +24,6 @@ def limit_panel(report: Mapping[str, Any]) -> str:
     if not limited:
         return ""
     advice = f" What would help most: {limited['advice']}." if limited["advice"] else ""
-    shares = facts([(_NAMES[kind], f"{100 * share:.0f} %") for kind, share in limited["shares"].items()])
+    shares = facts([(_NAMES[kind], f"{percent(share)}") for kind, share in limited["shares"].items()])
     lead = f'<p class="lead">{escape(limited["text"])}.{escape(advice)}</p>'
     return f'<section><h2>What limited it</h2><div class="panel">{lead}{shares}</div></section>'

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Literal
 
-from pipeline.figures import count
+from pipeline.figures import count, percent
 from pipeline.report.finding import Finding
 
 FEW: Final = 2
@@ -89,7 +89,7 @@ def _missed(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
 
     def one(name: str) -> str:
         told = held[name]
-        what = f"{count(told['late'], 'result')} ({told['late_share']:.1%}) came too late"
+        what = f"{count(told['late'], 'result')} ({percent(told['late_share'], 1)}) came too late"
         return f"{what} for a playout_delay_ms of {told['delay_ms']:g}"
 
     numbers = {name: told["late"] for name, told in held.items()}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.figures import count
+from pipeline.figures import count, percent
 from pipeline.report.markup import facts
 
 _GROUPS = (
@@ -43,7 +43,7 @@ def model_panel(model: Mapping[str, Any]) -> str:
 def _swap(one: Mapping[str, Any]) -> str:
     told = f"{one['state']}: {one['from']} to {one['to']}, {one['began']}"
     if compared := one.get("compared"):
-        told += f"; {100 * compared['agreement']:.0f} % agree on {count(compared['frames'], 'frame')}"
+        told += f"; {percent(compared['agreement'])} agree on {count(compared['frames'], 'frame')}"
     return f"{told}; {one['reason']}" if one["reason"] else told
 
 

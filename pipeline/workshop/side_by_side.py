@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import SinkError
+from pipeline.figures import percent
 from pipeline.frame import Capture, Detections, Uint8Array
 from pipeline.sinks.canvas import BgrCanvas
 from pipeline.sinks.drawing import caption, paint
@@ -48,7 +49,7 @@ def draw(comparison: Comparison, capture: Capture, index: int) -> Uint8Array:
         canvas = BgrCanvas(small.copy())
         paint(canvas, found, comparison.a.labels)
         text = f"{name}: {Path(side.path).name}  {len(found)} found, frame {capture.index}"
-        caption(canvas, text if name == "A" else f"{text}, {share:.0%} the same")
+        caption(canvas, text if name == "A" else f"{text}, {percent(share)} the same")
         halves.append(canvas.picture)
     result: Uint8Array = np.hstack([halves[0], np.full((rows, 4, 3), 255, np.uint8), halves[1]])
     return result

@@ -48,7 +48,7 @@ def test_a_model_with_itself_in_words(
     said = capsys.readouterr().out
     assert f"written: {out / 'compare.json'}\n" in said
     assert (out / "compare.json").is_file()
-    assert "100.0% of their boxes are the same" in " ".join(said.split())
+    assert "100.0 % of their boxes are the same" in " ".join(said.split())
     assert "1.000" in said
 
 

@@ -83,7 +83,7 @@ def test_a_busy_machine_is_told() -> None:
     report = a_report()
     assert report["free_cores"] == pytest.approx(1.0)
     assert wording.busy(report) is None
-    assert "50%" in str(wording.busy({**report, "free_cores": 0.5}))
+    assert "50 %" in str(wording.busy({**report, "free_cores": 0.5}))
 
 
 def test_tables_fit_80_columns_and_tell_the_figures() -> None:

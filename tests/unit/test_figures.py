@@ -52,6 +52,11 @@ def test_memory_and_counts() -> None:
     assert figures.count(1234, "frame") == "1,234 frames"
 
 
+def test_shares() -> None:
+    assert [figures.percent(share) for share in (0.0, 0.974, 1.0)] == ["0 %", "97 %", "100 %"]
+    assert figures.percent(0.025, 1) == "2.5 %"
+
+
 def test_listed() -> None:
     names = [f"camera-{number}" for number in range(1_010)]
     assert figures.listed([]) == ""

@@ -139,7 +139,7 @@ def test_a_playout_delay_that_is_too_short_is_a_warning() -> None:
     short["playout"] = {"delay_ms": 40.0, "results": 1000, "late": 25, "late_share": 0.025}
     long["playout"] = {"delay_ms": 80.0, "results": 1000, "late": 10, "late_share": 0.01}
     assert [(found.severity, found.text) for found in findings(report(short, long))] == [
-        ("warning", "25 results (2.5%) came too late for a playout_delay_ms of 40")
+        ("warning", "25 results (2.5 %) came too late for a playout_delay_ms of 40")
     ]
 
 

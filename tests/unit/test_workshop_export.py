@@ -87,7 +87,7 @@ def maps(*values: float) -> Tensor:
         (pixels_and_scores(0.0).mT, pixels_and_scores(0.05).mT, "differs by 0.078 of a channel's"),
         (maps(640.0, 0.0), maps(640.0, 0.02), "differs by"),
         ([boxes(10)], [boxes(9)], "10 detections, the original 9"),
-        ([boxes(10)], [boxes(10, 5.0)], "0.0% of them match"),
+        ([boxes(10)], [boxes(10, 5.0)], "0.0 % of them match"),
     ],
 )
 def test_differences_are_found(returned: Any, expected: Any, said: str) -> None:

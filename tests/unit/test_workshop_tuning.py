@@ -147,7 +147,7 @@ def test_reduced_precision_that_finds_something_else_is_left_out() -> None:
     found = contest(nursery)
     assert picked(found) == ("frozen channels_last", 8, 2)
     reasons = {one.left_out for one in found.contenders if one.setting.recipe.precision == "bf16"}
-    assert reasons == {"only 0.0% of its boxes are the same (IoU 0.75; 95% are needed)"}
+    assert reasons == {"only 0.0 % of its boxes are the same (IoU 0.75; 95 % are needed)"}
 
 
 def test_a_little_less_is_enough_for_reduced_precision_only() -> None:

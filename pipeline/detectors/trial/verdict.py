@@ -13,6 +13,7 @@ import torch
 
 from pipeline.caches import cache_folder, read_cached, write_cached
 from pipeline.errors import ModelLoadError
+from pipeline.figures import percent
 
 EDITION = 3
 """Grows when the checks change: older verdicts are then not believed."""
@@ -75,7 +76,7 @@ class Verdict:
         if self.exclusive:
             found.append("it keeps something between calls, so that only one thread may run it at a time")
         if self.finite < 1.0:
-            found.append(f"{1.0 - self.finite:.1%} of its outputs are NaN or infinite for a real picture")
+            found.append(f"{percent(1.0 - self.finite, 1)} of its outputs are NaN or infinite for a real picture")
         if self.left_out and not self.cached:
             found.append(f"not tried, for lack of time: {', '.join(self.left_out)}")
         if self.not_told:

@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from pipeline.detectors.adapter import describe
 from pipeline.detectors.wording import one_line
-from pipeline.figures import count
+from pipeline.figures import count, percent
 
 TOLERANCE = 1e-4
 """Largest difference of two values, relative to the largest value of their channel."""
@@ -156,7 +156,7 @@ def _compare_detections(found: dict[str, Any], expected: dict[str, Any], where: 
         if share < MATCHED:
             raise Disagreement(
                 f"{where} has {count(len(found['scores']), 'detection')}, the original {len(expected['scores'])}, and "
-                f"{share:.1%} of them match; {MATCHED:.0%} are needed"
+                f"{percent(share, 1)} of them match; {percent(MATCHED)} are needed"
             ) from None
     account.values += trial.values
     account.largest = max(account.largest, trial.largest if trial.largest <= TOLERANCE else 0.0)

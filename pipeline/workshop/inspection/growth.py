@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipeline.figures import percent
 from pipeline.workshop.inspection.program import Method, Program
 from pipeline.workshop.inspection.tensors import TensorEntry
 
@@ -68,8 +69,8 @@ def _baked(
         where = f", first used at {used[f'c{index}']}" if f"c{index}" in used else ""
         shape = "x".join(map(str, tensor.shape)) or "scalar"
         text = (
-            f"CONSTANTS.c{index} ({tensor.dtype} {shape}, {stored:,} bytes{where}) is {stored / size:.0%} of the file: "
-            "a tensor that was baked in; make it a buffer, or compute it when the module runs"
+            f"CONSTANTS.c{index} ({tensor.dtype} {shape}, {stored:,} bytes{where}) is {percent(stored / size)} of the "
+            "file: a tensor that was baked in; make it a buffer, or compute it when the module runs"
         )
         found.append({"what": f"CONSTANTS.c{index}", "bytes": stored, "share": round(stored / size, 4), "text": text})
     return found
@@ -84,6 +85,6 @@ def _stored(size: int, sizes: Mapping[str, int]) -> list[dict[str, Any]]:
     for what, folders in parts.items():
         stored = sum(bytes_ for inner, bytes_ in sizes.items() if inner.startswith(folders))
         if stored >= SHARE * size and stored > 1 << 20:
-            text = f"{what}: {stored:,} bytes, {stored / size:.0%} of the file"
+            text = f"{what}: {stored:,} bytes, {percent(stored / size)} of the file"
             found.append({"what": what, "bytes": stored, "share": round(stored / size, 4), "text": text})
     return found

@@ -23,7 +23,7 @@ from pipeline.detectors.loading.load import read_model
 from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
-from pipeline.figures import count
+from pipeline.figures import count, percent
 from pipeline.frame import Capture, Detections
 from pipeline.replacing import replacing
 from pipeline.workshop.compare import Comparison, Limits, compare, open_detector
@@ -172,7 +172,7 @@ def quantize_file(
         except (ModelError, InferenceError) as error:
             tell(f"{_kept(keep_float)}, {ranges}: {error}")
             return Attempt(keep_float, ranges, 0.0, str(error))
-        tell(f"{_kept(keep_float)}, {ranges}: {share:.1%} of the boxes are the same")
+        tell(f"{_kept(keep_float)}, {ranges}: {percent(share, 1)} of the boxes are the same")
         return Attempt(keep_float, ranges, share)
 
     if quick:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.agreement import agreement
+from pipeline.figures import percent
 from pipeline.frame import Detections
 from pipeline.workshop.tuning.nursery import Child, Lost, Nursery
 from pipeline.workshop.tuning.space import Setting
@@ -111,7 +112,9 @@ class Contender:
         at, least = REDUCED if self.reduced else EXACT
         self.agreement = agreement(reference, found).matched[at]
         if self.agreement < least:
-            self.leave(f"only {self.agreement:.1%} of its boxes are the same (IoU {at}; {least:.0%} are needed)")
+            self.leave(
+                f"only {percent(self.agreement, 1)} of its boxes are the same (IoU {at}; {percent(least)} are needed)"
+            )
 
     def leave(self, reason: str) -> None:
         """Out of the contest, for a reason."""

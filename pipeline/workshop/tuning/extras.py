@@ -12,6 +12,7 @@ from typing import Any, Final
 from pipeline.detectors.loading.builtin import PREFIX
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.tuned import digest_of
+from pipeline.figures import percent
 from pipeline.workshop.tuning.contender import COMPILE_S, REDUCED
 from pipeline.workshop.tuning.nursery import Lost, Nursery
 from pipeline.workshop.tuning.space import About, Effort, Setting, Subject, shaped
@@ -67,7 +68,9 @@ def add_quantized(bench: Bench) -> list[Recipe]:
         elif made["kept"]:
             return [replace(recipe, file=str(out), sha256=digest_of(str(out)))]
         else:
-            reason = f"only {made['agreement']:.1%} of its boxes are the same; 'pipeline model quantize' tries more"
+            reason = (
+                f"only {percent(made['agreement'], 1)} of its boxes are the same; 'pipeline model quantize' tries more"
+            )
     bench.missing[recipe.name] = reason
     return []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.caches import cache_folder, make_private
+from pipeline.figures import percent
 from pipeline.replacing import replacing
 from pipeline.timing import rfc3339, wall_ns
 from pipeline.workshop.tuning.contender import Contender
@@ -103,7 +104,8 @@ def _remarks(found: Tuning, subject: Subject) -> list[str]:
     used = statistics.median(found.choice.used) if found.choice.used and found.on_cpu else 1.0
     if used < BUSY:
         remarks.append(
-            f"other programs took {1 - used:.0%} of the CPU time meanwhile: measure again when the machine is quiet"
+            f"other programs took {percent(1 - used)} of the CPU time meanwhile: measure again when the machine is "
+            "quiet"
         )
     if subject.video is None:
         remarks.append("measured on a test pattern; --frames VIDEO takes frames of yours, and tries INT8 too")
