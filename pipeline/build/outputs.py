@@ -64,8 +64,13 @@ def _rotate(config: RotateConfig | None) -> Rotate | None:
 def _segments(config: VideoRotateConfig | None) -> Segments | None:
     if config is None:
         return None
-    most = None if config.limit_gb is None else round(config.limit_gb * 1e9)
-    return Segments(config.segment_s, config.keep, config.keep_days, most)
+    return Segments(
+        config.segment_s, config.keep, config.keep_days, _bytes(config.limit_gb), _bytes(config.max_total_gb)
+    )
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else round(gigabytes * 1e9)
 
 
 def saved(wanted: Sequence[str], folder: Path, keep: Sequence[str] = (), run_id: str | None = None) -> list[Sink]:

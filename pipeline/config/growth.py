@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections import defaultdict
+from dataclasses import dataclass, field
 
 from pipeline.config.config import Config
 from pipeline.config.document import Document
@@ -17,7 +18,7 @@ _FOR_RECORDINGS = ("mot", "coco")
 
 
 def growth_warnings(config: Config, document: Document) -> list[Fault]:
-    """One line per sink that grows without bound while a camera runs, and per disk that is smaller than all that its
+    """One line per sink that grows without bound while a camera runs, and per disk that has less room than all that its
     sinks may keep."""
 
     def warning(path: KeyPath, message: str) -> Fault:
@@ -32,12 +33,14 @@ def growth_warnings(config: Config, document: Document) -> list[Fault]:
             why = "is a format for recordings" if sink.type in _FOR_RECORDINGS else "has rotate: false"
             name = endless[0].name
             found.append(warning(("sinks", index), f"{sink.type} {why}: with {name} it grows without bound"))
-    for folder, most in _by_disk(config, len(endless)).items():
-        there = _disk_bytes(folder)
-        if there is not None and most > there:
+    for disk in _by_disk(config, len(endless)):
+        free = _free_bytes(disk.folder)
+        taken = sum(map(_size, disk.files))
+        if free is not None and disk.most > free + taken:
             message = (
-                f"the files of {count(len(endless), 'stream')} may grow to {most / 1e9:.3g} GB, the disk of {folder} "
-                f"has {there / 1e9:.3g}: lower max_gb or max_mb of rotate"
+                f"the files of {count(len(endless), 'stream')} may grow to {_gb(disk.most)} GB, the disk of "
+                f"{disk.folder} has room for {_gb(free + taken)}, of which they take {_gb(taken)} now: "
+                f"{' or '.join(disk.remedies)}"
             )
             found.append(warning(("sinks",), message))
     return found
@@ -48,27 +51,53 @@ def _is_endless(stream: StreamConfig) -> bool:
     return stream.loop if stream.source.is_file else stream.source.scheme != "pattern"
 
 
-def _by_disk(config: Config, streams: int) -> dict[str, float]:
-    """Bytes that sinks may keep, by a folder of each disk."""
-    folders: dict[int, str] = {}
-    most: defaultdict[str, float] = defaultdict(float)
+@dataclass(slots=True)
+class _Disk:
+    """What sinks may keep on one disk.
+
+    Attributes:
+        folder: one that is there.
+        most: bytes that may be kept.
+        files: files that are there already, and count.
+        remedies: which keys bound it.
+    """
+
+    folder: str
+    most: float = 0.0
+    files: set[str] = field(default_factory=set)
+    remedies: dict[str, None] = field(default_factory=dict)
+
+
+def _by_disk(config: Config, streams: int) -> list[_Disk]:
+    disks: dict[int, _Disk] = {}
     for sink in config.sinks:
-        kept = _kept_bytes(sink)
+        most, remedy = _kept_bytes(sink, 1 if "{stream}" not in sink.path else streams)
         folder = _existing(os.path.dirname(sink.path.partition("{stream}")[0]) or ".")
-        if kept and folder is not None:
-            shared = "{stream}" not in sink.path
-            most[folders.setdefault(os.stat(folder).st_dev, folder)] += kept * (1 if shared else streams)
-    return most
+        if most and folder is not None:
+            disk = disks.setdefault(os.stat(folder).st_dev, _Disk(folder))
+            disk.most += most
+            disk.files.update(glob.glob(_files(sink)))
+            disk.remedies[remedy] = None
+    return list(disks.values())
 
 
-def _kept_bytes(sink: SinkConfig) -> float:
-    """What is kept of one stream at most; 0 where that is not known."""
+def _kept_bytes(sink: SinkConfig, streams: int) -> tuple[float, str]:
+    """What is kept of so many streams at most, 0 where that is not known; and what to do where it is too much."""
     match sink:
         case VideoSinkConfig(rotate=rotate) if rotate is not None:
-            return (rotate.limit_gb or 0.0) * 1e9
+            limits = [rotate.limit_gb and rotate.limit_gb * streams, rotate.max_total_gb]
+            most = min(filter(None, limits), default=0.0)
+            return most * 1e9, "set max_total_gb" if rotate.max_total_gb is None else "lower max_total_gb"
         case JsonlSinkConfig(rotate=rotate) | CsvSinkConfig(rotate=rotate) if rotate is not None:
-            return rotate.max_mb * 1e6 * (rotate.keep + 1)
-    return 0.0
+            return rotate.max_mb * 1e6 * (rotate.keep + 1) * streams, "lower max_mb"
+    return 0.0, ""
+
+
+def _files(sink: SinkConfig) -> str:
+    """A pattern for what counts: segments of video, or a file and those that were rotated."""
+    stem, suffix = os.path.splitext(sink.path) if sink.type == "video" else (sink.path, "")
+    parts = (f"{stem}.{{stream}}{suffix}" if sink.type == "video" else f"{stem}{{stream}}").split("{stream}")
+    return "*".join(map(glob.escape, parts))
 
 
 def _existing(folder: str) -> str | None:
@@ -81,9 +110,21 @@ def _existing(folder: str) -> str | None:
     return folder
 
 
-def _disk_bytes(folder: str) -> int | None:
+def _free_bytes(folder: str) -> int | None:
+    """What a user who is not root may still write there."""
     try:
         disk = os.statvfs(folder)
     except OSError:
         return None
-    return disk.f_blocks * disk.f_frsize or None
+    return disk.f_bavail * disk.f_frsize if disk.f_blocks else None
+
+
+def _size(file: str) -> int:
+    try:
+        return os.lstat(file).st_size
+    except OSError:  # it was removed a moment ago
+        return 0
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3g}" if size < 999.5e9 else f"{size / 1e9:,.0f}"

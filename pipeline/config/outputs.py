@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -217,7 +218,8 @@ class ServerConfig(Section):
 
 
 def sink_clash(sinks: Sequence[Section], streams: int) -> tuple[int, str] | None:
-    """The first sink that would write into a file of another or mix streams in one file: (position, why), or None.
+    """The first sink that would write into a file of another, mix streams in one file, or take the segments of another
+    for its own: (position, why), or None.
 
     Args:
         sinks: the sinks.
@@ -231,4 +233,21 @@ def sink_clash(sinks: Sequence[Section], streams: int) -> tuple[int, str] | None
                 return index, f"sinks[{taken[each]}] writes to the same path"
         if streams > 1 and isinstance(sink, (CsvSinkConfig, MotSinkConfig, VideoSinkConfig)) and "{stream}" not in path:
             return index, f"{streams} streams cannot share one file of this kind; write {{stream}} into the file name"
+    films = [(index, sink) for index, sink in enumerate(sinks) if isinstance(sink, VideoSinkConfig)]
+    for (one, first), (other, second) in itertools.combinations(films, 2):
+        if (_has_total(first) or _has_total(second)) and _may_share_a_folder(first.path, second.path):
+            return (
+                other,
+                f"max_total_gb needs a folder of its own, and sinks[{one}] may write into the same one",
+            )
     return None
+
+
+def _has_total(sink: VideoSinkConfig) -> bool:
+    return sink.rotate is not None and sink.rotate.max_total_gb is not None
+
+
+def _may_share_a_folder(one: str, other: str) -> bool:
+    """Whether some streams' names make one folder of the two."""
+    parts, others = (os.path.dirname(os.path.abspath(path)).split(os.sep) for path in (one, other))
+    return len(parts) == len(others) and all(a == b or "{stream}" in a + b for a, b in zip(parts, others, strict=True))

@@ -31,16 +31,17 @@ class RotateConfig(Section):
 
 
 class VideoRotateConfig(Section):
-    """How long one file (segment) of video is, and how much is kept of each stream. Of several limits the first that is
-    reached counts; the oldest segments go."""
+    """How long one file (segment) of video is, and how much is kept: of each stream, and of all streams of the sink
+    together. Of several limits the first that is reached counts; the oldest segments go."""
 
     segment_s: float = Field(
         default=3600.0,
         ge=1,
         le=7 * _DAY_S,
         strict=True,
-        description="Length of a segment in seconds. It ends sooner where it has a tenth of `max_gb`, where the "
-        "picture's size changes, and where its camera goes away after a minute of it or more.",
+        description="Length of a segment in seconds. It ends sooner where it has a tenth of `max_gb`, or of "
+        "`max_total_gb` divided by the number of streams; where the picture's size changes; and where its camera goes "
+        "away after a minute of it or more.",
     )
     keep: StrictInt | None = Field(
         default=None, ge=1, le=1_000_000, description="Finished segments kept, beside the one that is being written."
@@ -59,15 +60,23 @@ class VideoRotateConfig(Section):
         le=1_000_000,
         strict=True,
         description="Gigabytes (10^9 bytes) that a stream's segments may take, with the one that is being written. "
-        f"Unset: {USUAL_GB:g}, where neither `keep` nor `keep_days` is given.",
+        f"Unset: {USUAL_GB:g}, where none of the other limits is given.",
+    )
+    max_total_gb: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=1_000_000,
+        strict=True,
+        description="Gigabytes (10^9 bytes) that the segments of all streams of this sink may take together, with "
+        "those that are being written and those of streams that were taken out of this file. The oldest of all streams "
+        "go first. Such a sink needs a folder of its own.",
     )
 
     @property
     def limit_gb(self) -> float | None:
-        """``max_gb``, or what holds where no limit was given."""
-        if self.max_gb is None and self.keep is None and self.keep_days is None:
-            return USUAL_GB
-        return self.max_gb
+        """Of a stream: ``max_gb``, or what holds where no limit was given."""
+        others = (self.keep, self.keep_days, self.max_total_gb)
+        return USUAL_GB if self.max_gb is None and all(limit is None for limit in others) else self.max_gb
 
     @model_validator(mode="after")
     def _keeps_a_segment(self) -> Self:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +36,9 @@ class _WholeWrites:
     def __init__(self, path: Path, *, new: bool) -> None:
         found = os.O_EXCL if new else os.O_TRUNC
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | found, 0o666)
+        if new:  # whoever removes old segments sees by the lock that this one is being written
+            with contextlib.suppress(OSError):  # there are file systems without locks
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.failure: OSError | None = None
         self.written = 0
 
@@ -78,7 +82,8 @@ class Mp4File:
         matrix: which YUV matrix the pictures are in; written into the file. Range is limited.
         crf, preset, threads: as x264 knows them.
         segment: one file of many. It refuses a path where something is, also a link, instead of replacing it; its last
-            frame lasts as long as it was told; and it is made safe against a power loss when it is closed.
+            frame lasts as long as it was told; it is locked (flock) while it is written; and it is made safe against a
+            power loss when it is closed.
 
     Raises SinkError from every method.
     """

@@ -69,9 +69,13 @@ class StreamPaths:
         fixed = self.template.partition("{stream}")[0]
         make_folder(Path(os.path.dirname(fixed)))
 
+    def named(self, stream: str) -> Path:
+        """The file of ``stream``, whether its folder exists or not; raises SinkError as :meth:`of` does."""
+        return Path(self.template.replace("{stream}", checked_name(stream)))
+
     def of(self, stream: str) -> Path:
         """The file of ``stream``, in a folder that exists; raises SinkError for a name that could lead elsewhere."""
-        path = Path(self.template.replace("{stream}", checked_name(stream)))
+        path = self.named(stream)
         make_folder(path.parent)
         return path
 

@@ -21,6 +21,7 @@ from pipeline.sinks.parts import Files, Parts
 from pipeline.sinks.paths import StreamPaths
 from pipeline.sinks.planes import even, fill_planes
 from pipeline.sinks.segments import SegmentFiles, Segments
+from pipeline.sinks.shared_limit import SharedLimit
 from pipeline.sinks.stream_files import Mode
 from pipeline.sinks.timeline import Timeline
 from pipeline.timing import SYSTEM, Clock, rfc3339
@@ -105,6 +106,11 @@ class VideoSink:
         self._clock = clock
         self._complaints = Complaints(log, clock)
         self._looked_ns: int | None = None
+        self._shared: SharedLimit | None = None
+        if rotate is not None and rotate.max_total_bytes is not None:
+            self._shared = SharedLimit(
+                self._paths, rotate.max_total_bytes, self._tell_removed, self._tell_kept, self._clock
+            )
         self._recordings: dict[str, _Recording] = {}
         self._begun: set[str] = set()
 
@@ -178,10 +184,12 @@ class VideoSink:
         first = self._paths.of(stream)
         if self._rotate is not None:
             return SegmentFiles(
+                stream,
                 first,
                 self._rotate,
                 lambda path, why: self._tell_removed(stream, path, why),
-                lambda error: self._complaints.say(logging.WARNING, stream, "segment kept", str(error)),
+                lambda error: self._tell_kept(stream, error),
+                self._shared,
             )
         parts = Parts(first)
         if self._mode == "replace" and stream not in self._begun:
@@ -230,7 +238,8 @@ class VideoSink:
         rule, file, timeline = self._rotate, recording.file, recording.timeline
         if rule is None or file is None:
             return False
-        if rule.segment_bytes is not None and file.bytes_written >= rule.segment_bytes:
+        most = rule.segment_bytes(len(self._recordings))
+        if most is not None and file.bytes_written >= most:
             return True
         return timeline.leaps(pts_s) or timeline.following(pts_s) >= rule.seconds * TICKS_PER_SECOND
 
@@ -247,6 +256,9 @@ class VideoSink:
     def _tell_removed(self, stream: str, path: Path, why: str) -> None:
         self.segments_removed = (self.segments_removed or 0) + 1
         self._complaints.say(logging.INFO, stream, "segment removed", f"segment removed: {path} ({why})")
+
+    def _tell_kept(self, stream: str, error: SinkError) -> None:
+        self._complaints.say(logging.WARNING, stream, "segment kept", str(error))
 
     def _give_up(self, recording: _Recording) -> None:
         """Leave a file that could not be written further as it is; the next picture begins the next one."""

@@ -19,7 +19,8 @@ from pipeline.errors import SinkError
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.protocols import Sink
 from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, VideoSink
-from pipeline.sinks.segments import SegmentName, Segments
+from pipeline.sinks.segment_names import SegmentName
+from pipeline.sinks.segments import Segments
 
 LABELS = {0: "person"}
 RNG = np.random.default_rng(3)

@@ -18,7 +18,8 @@ import pytest
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.sinks import CsvSink, JsonlSink, VideoSink
 from pipeline.sinks.record_file import Rotate
-from pipeline.sinks.segments import SegmentName, Segments
+from pipeline.sinks.segment_names import SegmentName
+from pipeline.sinks.segments import Segments
 from tests.films import number_of, numbered
 
 LABELS = {0: "person"}

@@ -39,6 +39,8 @@ def video(rotate: str = "") -> VideoRotateConfig | None:
         ("{keep: 3}", Segments(3600.0, 3, None, None)),
         ("{keep_days: 30}", Segments(3600.0, None, 30.0, None)),
         ("{keep_days: 30, max_gb: 250}", Segments(3600.0, None, 30.0, 250_000_000_000)),
+        ("{max_total_gb: 450}", Segments(3600.0, None, None, None, 450_000_000_000)),
+        ("{max_total_gb: 450, max_gb: 10}", Segments(3600.0, None, None, 10_000_000_000, 450_000_000_000)),
     ],
 )
 def test_video_is_bounded_unless_told_otherwise(
@@ -88,21 +90,79 @@ def test_what_ends_may_have_any_sink(stream: str, endless: bool) -> None:
     assert bool(warnings(stream, "{type: mot, path: a.txt}")) == endless
 
 
-def test_usual_sinks_are_bounded() -> None:
+def free_gb(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    disk = SimpleNamespace(f_blocks=99_000, f_bavail=free * 1000, f_frsize=1_000_000)
+    monkeypatch.setattr(os, "statvfs", lambda folder: disk)
+
+
+def test_usual_sinks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_gb(monkeypatch, 12)
     sinks = "{type: jsonl, path: 'a/{stream}'}, {type: csv, path: 'b/{stream}'}, {type: video, path: 'c/{stream}'}"
     assert warnings(CAMERA, sinks) == []
 
 
 def test_limits_that_a_disk_cannot_hold_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_blocks=25_000, f_frsize=1_000_000))
+    free_gb(monkeypatch, 25)
     cameras = ", ".join(f"{{name: c{n}, source: 'rtsp://10.0.0.{n}/1'}}" for n in range(3))
     jsonl, one = "{type: jsonl, path: '/{stream}.jsonl'}", "{type: video, path: '/{stream}.mp4', rotate: {max_gb: 7}}"
     assert warnings(cameras, f"{jsonl}, {one}") == [], "3 x (7 + 0.6) GB fit"
     assert warnings(cameras, f"{jsonl}, {one.replace('7', '8')}") == [
-        "s.yaml:2:8: sinks: the files of 3 streams may grow to 25.8 GB, the disk of / has 25: "
-        "lower max_gb or max_mb of rotate"
+        "s.yaml:2:8: sinks: the files of 3 streams may grow to 25.8 GB, the disk of / has room for 25, "
+        "of which they take 0 now: lower max_mb or set max_total_gb"
     ]
     assert warnings(cameras, one.replace("{max_gb: 7}", "{keep: 10}")) == [], "nobody knows what ten segments take"
+
+
+def test_what_all_streams_may_take_bounds_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred cameras of 10 GB each, and a disk of 500."""
+    free_gb(monkeypatch, 500)
+    cameras = ", ".join(f"{{name: c{n}, source: 'rtsp://10.0.0.{n}/1'}}" for n in range(100))
+    sink = "{{type: video, path: '/{{stream}}.mp4'{}}}"
+    assert warnings(cameras, sink.format("")) == [
+        "s.yaml:2:8: sinks: the files of 100 streams may grow to 1,000 GB, the disk of / has room for 500, of which "
+        "they take 0 now: set max_total_gb"
+    ]
+    assert warnings(cameras, sink.format(", rotate: {max_total_gb: 450}")) == []
+    assert warnings(cameras, sink.format(", rotate: {max_gb: 4, max_total_gb: 2000}")) == [], "the smaller of the two"
+    (over,) = warnings(cameras, sink.format(", rotate: {max_total_gb: 600}"))
+    assert over.endswith(
+        "may grow to 600 GB, the disk of / has room for 500, of which they take 0 now: lower max_total_gb"
+    )
+
+
+def test_what_is_there_already_is_room_that_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full archive is no reason for a warning at each start."""
+    free_gb(monkeypatch, 1)
+    (tmp_path / "gate.mp4").write_bytes(b"a part of another mode, which does not count")
+    segment = tmp_path / "gate.2026-11-28T13-03-56Z.17.mp4"
+    with open(segment, "wb") as file:
+        file.truncate(3_500_000_000)  # a hole: it takes nothing
+    video = "{{type: video, path: '{}/{{stream}}.mp4', rotate: {{max_gb: {}}}}}"
+    assert warnings(CAMERA, video.format(tmp_path, 4.4)) == []
+    (over,) = warnings(CAMERA, video.format(tmp_path, 4.6))
+    assert over.endswith(f"the disk of {tmp_path} has room for 4.5, of which they take 3.5 now: set max_total_gb")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "refused"),
+    [
+        ("out/{stream}.mp4", "out/small-{stream}.mp4", True),
+        ("out/{stream}/a.mp4", "out/all/{stream}.mp4", True),
+        ("out/{stream}.mp4", "small/{stream}.mp4", False),
+        ("out/{stream}.mp4", "out/small/{stream}.mp4", False),
+    ],
+)
+def test_a_sink_with_a_total_does_not_take_the_segments_of_another(one: str, other: str, refused: bool) -> None:
+    """With out/{stream}.mp4, small-gate may be a stream of its own, or the gate of the other sink."""
+    text = f"streams: [{CAMERA}]\nsinks: [{{type: video, path: '{one}'%s}}, {{type: video, path: '{other}'%s}}]\n"
+    total = ", rotate: {max_total_gb: 5}"
+    for given in ((total, ""), ("", total), (total, total)):
+        if refused:
+            with pytest.raises(ConfigError, match=r"max_total_gb needs a folder of its own, and sinks\[0\] may write"):
+                parse_config((text % given).encode())
+        else:
+            parse_config((text % given).encode())
+    parse_config((text % ("", "")).encode())
 
 
 def test_python_is_told_the_same() -> None:

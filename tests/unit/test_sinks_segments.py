@@ -17,7 +17,8 @@ from pipeline.errors import ConfigError, SinkError
 from pipeline.events import EventKind, StreamEvent
 from pipeline.frame import StreamInfo
 from pipeline.sinks import VideoSink
-from pipeline.sinks.segments import SegmentFiles, SegmentName, Segments
+from pipeline.sinks.segment_names import SegmentName
+from pipeline.sinks.segments import SegmentFiles, Segments
 from pipeline.testing import ManualClock
 from tests.films import number_of, numbered
 
@@ -90,6 +91,7 @@ class Folder:
         self.removed: list[str] = []
         self.kept: list[SinkError] = []
         self.files = SegmentFiles(
+            "gate",
             self.first,
             Segments(**{"max_bytes": None} | rule),  # type: ignore[arg-type]
             lambda path, why: self.removed.append(f"{path.name.split('.')[2]} {why}"),
