@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from pipeline.errors import SinkError
 from pipeline.sinks.paths import StreamPaths, sink_error
-from pipeline.sinks.segment_names import ANY_NAME, Segment, SegmentName, files_in
+from pipeline.sinks.segment_names import ANY_NAME, Segment, SegmentName, size_of
 
 _PLACEHOLDER: Final = re.escape("{stream}")
+
+
+Parse = Callable[[str], tuple[str, SegmentName] | None]
+"""What a file name says: the stream and the segment."""
 
 
 class Gallery:
@@ -22,12 +27,16 @@ class Gallery:
     Taken for a segment is a regular file that the sink would have called exactly so. Folders that have a stream's name
     (``out/{stream}/video.mp4``) are looked into unless they are links: a link is followed only for a stream that the
     sink writes, since its segments go there.
+
+    A second look costs little: a file that was seen before is not looked at again, unless it was the newest of its
+    stream, which may have grown.
     """
 
     def __init__(self, paths: StreamPaths) -> None:
         self._paths = paths
         self._parts = Path(paths.template).parts
         self._varies = next((at for at, part in enumerate(self._parts) if "{stream}" in part), None)
+        self._seen: dict[str, tuple[str, Segment] | None] = {}  # by path; None for what is no segment
 
     def look(self, written: frozenset[str], unread: Callable[[str, SinkError], None]) -> dict[str, list[Segment]]:
         """Segments by stream, each stream's from the lowest number on.
@@ -38,41 +47,53 @@ class Gallery:
 
         Raises SinkError where the folder of all of them cannot be read.
         """
+        seen: dict[str, tuple[str, Segment] | None] = {}
+        if self._varies == len(self._parts) - 1:
+            self._read(Path(self._paths.template).parent, self._parser(), seen)
+        else:
+            for stream in self._with_folders(written):
+                try:
+                    self._read(self._paths.named(stream).parent, self._parser_of(stream), seen)
+                except SinkError as error:
+                    unread(stream, error)
         found: dict[str, list[Segment]] = {}
-        for stream, segment in self._segments(written, unread):
+        for stream, segment in filter(None, seen.values()):
             found.setdefault(stream, []).append(segment)
         for segments in found.values():
             segments.sort(key=lambda segment: segment.name.number)
+            del seen[str(segments[-1].path)]
+        self._seen = seen
         return found
 
-    def _segments(
-        self, written: frozenset[str], unread: Callable[[str, SinkError], None]
-    ) -> Iterator[tuple[str, Segment]]:
-        if self._varies == len(self._parts) - 1:
-            for (stream, name), path, size in files_in(Path(self._paths.template).parent, self._parser()):
-                if size is not None:
-                    yield stream, Segment(path, name, size)
-            return
-        for stream in self._with_folders(written):
-            first = self._paths.named(stream)
-            try:
-                for name, path, size in files_in(first.parent, partial(SegmentName.parse, first=first)):
-                    if size is not None:
-                        yield stream, Segment(path, name, size)
-            except SinkError as error:
-                unread(stream, error)
+    def _read(self, folder: Path, parse: Parse, seen: dict[str, tuple[str, Segment] | None]) -> None:
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    known = entry.path in self._seen
+                    seen[entry.path] = self._seen[entry.path] if known else _segment(entry, parse)
+        except OSError as error:
+            raise sink_error("read the folder", folder, error) from error
 
-    def _parser(self) -> Callable[[str], tuple[str, SegmentName] | None]:
-        """What a file name says, where all streams share a folder: the stream and the segment."""
+    def _parser(self) -> Parse:
+        """Where all streams share a folder."""
         last = Path(self._parts[-1])
         pattern = _whatever_stream(re.escape(last.stem) + r"\." + ANY_NAME + re.escape(last.suffix))
+        named = cache(self._paths.named)  # a stream has many segments
 
         def parse(text: str) -> tuple[str, SegmentName] | None:
             match = pattern.fullmatch(text)
-            if match is None:
-                return None
-            name = SegmentName.parse(text, self._paths.named(match["stream"]))
-            return None if name is None else (match["stream"], name)
+            name = None if match is None else SegmentName.parse(text, named(match["stream"]))
+            return None if match is None or name is None else (match["stream"], name)
+
+        return parse
+
+    def _parser_of(self, stream: str) -> Parse:
+        """Where a stream has a folder to itself."""
+        first = self._paths.named(stream)
+
+        def parse(text: str) -> tuple[str, SegmentName] | None:
+            name = SegmentName.parse(text, first)
+            return None if name is None else (stream, name)
 
         return parse
 
@@ -99,3 +120,9 @@ def _whatever_stream(pattern: str) -> re.Pattern[str]:
     """A pattern in which ``{stream}`` was escaped: the first is any stream's name, the others are the same one."""
     once = pattern.replace(_PLACEHOLDER, "(?P<stream>[A-Za-z0-9_-]{1,64})", 1)
     return re.compile(once.replace(_PLACEHOLDER, "(?P=stream)"))
+
+
+def _segment(entry: os.DirEntry[str], parse: Parse) -> tuple[str, Segment] | None:
+    told = parse(entry.name)
+    size = None if told is None else size_of(entry)
+    return None if told is None or size is None else (told[0], Segment(Path(entry.path), told[1], size))

@@ -10,13 +10,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from pipeline.sinks.paths import sink_error
 from pipeline.timing import rfc3339
 
 _SECOND_NS: Final = 1_000_000_000
@@ -25,8 +23,6 @@ _BLOCK: Final = 4096
 ANY_NAME: Final = r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z)\.([1-9][0-9]*)"
 """Pattern of the time and the number in a segment's name."""
 _NAME: Final = re.compile(ANY_NAME)
-
-Known = TypeVar("Known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +46,9 @@ class SegmentName:
         found = _NAME.fullmatch(name[len(head) : len(name) - len(tail)])
         if found is None:
             return None
+        year, month, day, hour, minute, second = map(int, re.split("[-T]", found[1][:-1]))
         try:
-            began = datetime.strptime(found[1], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=timezone.utc)
+            began = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
             return cls(int(began.timestamp()) * _SECOND_NS, int(found[2]))
         except ValueError:  # the 31st of February, or a number of thousands of digits
             return None
@@ -77,22 +74,10 @@ def size_on_disk(size: int) -> int:
     return max(size, _BLOCK)
 
 
-def files_in(folder: Path, known: Callable[[str], Known | None]) -> Iterator[tuple[Known, Path, int | None]]:
-    """Files whose names are ``known``: what is known, the path, and bytes; None for what is no regular file.
-
-    Raises SinkError where the folder cannot be read. A file that is removed meanwhile is left out.
-    """
+def size_of(entry: os.DirEntry[str]) -> int | None:
+    """Bytes that a regular file takes; None for a link, for anything else, and for what is gone. Raises OSError."""
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                told = known(entry.name)
-                if told is None:
-                    continue
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                size = size_on_disk(status.st_size) if stat.S_ISREG(status.st_mode) else None
-                yield told, Path(entry.path), size
-    except OSError as error:
-        raise sink_error("read the folder", folder, error) from error
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return size_on_disk(status.st_size) if stat.S_ISREG(status.st_mode) else None

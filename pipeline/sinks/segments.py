@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pipeline.errors import ConfigError, SinkError
 from pipeline.sinks.parts import remove_if_bare
 from pipeline.sinks.paths import sink_error
-from pipeline.sinks.segment_names import Segment, SegmentName, files_in
+from pipeline.sinks.segment_names import Segment, SegmentName, size_of
 from pipeline.sinks.shared_limit import SharedLimit
 
 _DAY_NS: Final = 86_400 * 1_000_000_000
@@ -141,10 +141,18 @@ class SegmentFiles:
     def _look(self) -> int:
         """Read the folder. Returns the highest number that is taken, by whatever kind of file."""
         highest, found = 0, []
-        for name, path, size in files_in(self._first.parent, partial(SegmentName.parse, first=self._first)):
-            highest = max(highest, name.number)
-            if size is not None:
-                found.append(Segment(path, name, size))
+        try:
+            with os.scandir(self._first.parent) as entries:
+                for entry in entries:
+                    name = SegmentName.parse(entry.name, self._first)
+                    if name is None:
+                        continue
+                    highest = max(highest, name.number)
+                    size = size_of(entry)
+                    if size is not None:
+                        found.append(Segment(Path(entry.path), name, size))
+        except OSError as error:
+            raise sink_error("read the folder", self._first.parent, error) from error
         self._finished = sorted(found, key=lambda segment: segment.name.number)
         self._total = sum(segment.size for segment in found)
         return highest

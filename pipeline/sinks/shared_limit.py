@@ -8,48 +8,25 @@ import fcntl
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pipeline.errors import SinkError
 from pipeline.sinks.gallery import Gallery
 from pipeline.sinks.paths import StreamPaths, sink_error
-from pipeline.sinks.segment_names import SegmentName, size_on_disk
+from pipeline.sinks.segment_names import Segment, SegmentName, size_on_disk
 from pipeline.timing import SYSTEM, Clock
 
 _LOOK_EVERY_NS: Final = 60_000_000_000
 """How often the folder is read; between two looks an account is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    """A segment that may be removed.
-
-    Attributes:
-        stream, path, size: whose, where, and bytes.
-        since_ns: when it is taken to have begun, see :meth:`SharedLimit._since`.
-        name: what its name says.
-    """
-
-    stream: str
-    path: Path
-    size: int
-    since_ns: int
-    name: SegmentName
-
-    @property
-    def age(self) -> tuple[int, int, int, str]:
-        """The least is the oldest."""
-        return self.since_ns, self.name.began_ns, self.name.number, str(self.path)
-
-
 class SharedLimit:
     """Keeps the segments of all streams together below a size: the oldest of all goes first.
 
     Of one stream the one with the lowest number is the oldest. Between streams the time in the name decides, since each
-    counts for itself, but a clock that was wrong is not trusted: a segment is never taken to be older than the one
-    before it, and a time in the future says nothing, so it is as old as the one before it.
+    counts for itself. A time in the future is of a clock that was wrong, and does not protect a segment: it goes as
+    soon as it is the oldest of its stream.
 
     Counted are segments of streams that are no longer written, too, and those that another process (``--shard``) writes
     into the same folder; both may be removed. What is being written, here or there, never is. The folder is read once a
@@ -76,7 +53,7 @@ class SharedLimit:
         self._clock = clock
         self._gallery = Gallery(paths)
         self._looked_ns: int | None = None
-        self._finished: dict[str, deque[_Finished]] = {}
+        self._finished: dict[str, deque[Segment]] = {}  # of each stream the oldest first
         self._sizes: dict[Path, int] = {}  # of all that count, those that are being written included
         self._total = 0
         self._written: set[Path] = set()
@@ -102,7 +79,8 @@ class SharedLimit:
         except OSError:
             self.forget(path)
         else:
-            self._add(stream, path, size, name, self._clock.wall_ns())
+            self._finished.setdefault(stream, deque()).append(Segment(path, name, size))
+            self._count(path, size)
 
     def forget(self, path: Path) -> None:
         """It was removed, for whatever reason."""
@@ -113,12 +91,8 @@ class SharedLimit:
         if self._looked_ns is None or now_ns - self._looked_ns >= _LOOK_EVERY_NS:
             self._look()
             self._looked_ns = now_ns
-        while self._total > self._most:
-            oldest = min((line[0] for line in self._finished.values() if line), key=lambda one: one.age, default=None)
-            if oldest is None:
-                break
-            self._finished[oldest.stream].popleft()
-            self._remove(oldest)
+        while self._total > self._most and self._finished:
+            self._remove_oldest()
         if self._total > self._most and self._refused is not None:
             raise self._refused
 
@@ -132,25 +106,33 @@ class SharedLimit:
         self._refused = None
         for path, size in growing.items():
             self._count(path, size)
-        wall_ns = self._clock.wall_ns()
         for stream, segments in found.items():
-            for segment in segments:
-                if segment.path not in growing:
-                    self._add(stream, segment.path, segment.size, segment.name, wall_ns)
-
-    def _add(self, stream: str, path: Path, size: int, name: SegmentName, wall_ns: int) -> None:
-        line = self._finished.setdefault(stream, deque())
-        self._count(path, size)
-        line.append(_Finished(stream, path, size, _since(line[-1].since_ns if line else 0, name, wall_ns), name))
+            finished = deque(segment for segment in segments if segment.path not in growing)
+            if finished:
+                self._finished[stream] = finished
+            for segment in finished:
+                self._count(segment.path, segment.size)
 
     def _count(self, path: Path, size: int) -> None:
         self._total += size - self._sizes.get(path, 0)
         self._sizes[path] = size
 
-    def _remove(self, segment: _Finished) -> None:
+    def _remove_oldest(self) -> None:
+        wall_ns = self._clock.wall_ns()
+
+        def age(stream: str) -> tuple[bool, int, int, str]:
+            name = self._finished[stream][0].name
+            return name.began_ns <= wall_ns, name.began_ns, name.number, stream
+
+        stream = min(self._finished, key=age)
+        segment = self._finished[stream].popleft()
+        if not self._finished[stream]:
+            del self._finished[stream]
+        if segment.path in self._sizes:  # else it was removed for another limit
+            self._remove(stream, segment)
+
+    def _remove(self, stream: str, segment: Segment) -> None:
         """Where it cannot be removed it counts until the next look, and others go in its place."""
-        if segment.path not in self._sizes:  # it was removed for another limit
-            return
         try:
             if _is_being_written(segment.path):
                 return
@@ -160,15 +142,10 @@ class SharedLimit:
         except OSError as error:
             failure = sink_error("remove", segment.path, error)
             self._refused = self._refused or failure
-            self._kept(segment.stream, failure)
+            self._kept(stream, failure)
         else:
             self.forget(segment.path)
-            self._removed(segment.stream, segment.path, f"max_total_gb: {self._most / 1e9:g}")
-
-
-def _since(before_ns: int, name: SegmentName, wall_ns: int) -> int:
-    """When a segment is taken to have begun, after one of the same stream that began at ``before_ns``."""
-    return max(before_ns, name.began_ns) if name.began_ns <= wall_ns else before_ns
+            self._removed(stream, segment.path, f"max_total_gb: {self._most / 1e9:g}")
 
 
 def _is_being_written(path: Path) -> bool:

@@ -53,8 +53,8 @@ class Archive:
         path.write_bytes(b"x" * size)
         return path
 
-    def stream(self, name: str) -> SegmentFiles:
-        rule = Segments(max_bytes=None, max_total_bytes=10**12)
+    def stream(self, name: str, keep: int | None = None) -> SegmentFiles:
+        rule = Segments(keep=keep, max_bytes=None, max_total_bytes=10**12)
         return SegmentFiles(name, self.paths.of(name), rule, lambda path, why: None, lambda error: None, self.limit)
 
 
@@ -109,6 +109,37 @@ def test_what_another_process_writes_is_not_removed(tmp_path: Path) -> None:
     files.next(archive.clock.wall_ns())
     assert archive.removed[2:] == ["theirs.1"], "it was finished meanwhile"
     assert archive.kept == []
+
+
+def test_what_another_process_writes_is_measured_again(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, 5 * SIZE)
+    for number in (1, 2):
+        archive.put("theirs", number, 92 - number)
+        archive.put("ours", number, 82 - number)
+    files = archive.stream("ours")
+    files.next(archive.clock.wall_ns())
+    archive.put("theirs", 2, 90, 3 * SIZE)
+    archive.clock.advance(61 * SECOND)
+    files.next(archive.clock.wall_ns())
+    assert archive.removed == ["theirs.1"]
+
+
+def test_a_segment_ends_at_a_tenth_of_a_streams_part(tmp_path: Path) -> None:
+    """Else those that are being written might be more than the limit, and nothing could be removed."""
+    rule = Segments(seconds=3600.0, max_bytes=None, max_total_bytes=100_000)
+    sink = VideoSink(tmp_path / "{stream}.mp4", rotate=rule, crf=1, clock=ManualClock())
+    sink.open()
+    streams = ("gate", "lobby")
+    for stream in streams:
+        sink.begin(StreamInfo(stream, fps=10))
+    for frame in range(400):
+        for stream in streams:
+            sink.write(numbered(frame, frame / 10, stream=stream))
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 100_000
+    sink.close()
+    sizes = sorted(path.stat().st_size for path in tmp_path.iterdir())
+    assert len(sizes) > 10
+    assert sizes[-1] < 5000 + 4000, "a tenth of the half, and the fragment under way"
 
 
 def test_a_segment_is_locked_while_it_is_written(tmp_path: Path) -> None:
@@ -337,6 +368,22 @@ def test_a_restart_counts_what_is_there_and_the_report_what_went(
         assert sum(max(path.stat().st_size, 4096) for path in tmp_path.iterdir()) <= 8 * 4096
     assert {name.split(".")[0] for name in left} == {"gate", "lobby"}, "none is left of the stream that is gone"
     assert any(told.getMessage().endswith("(max_total_gb: 3.2768e-05)") for told in caplog.records)
+
+
+def test_what_goes_for_another_limit_makes_room_for_all(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, 6 * SIZE)
+    for number in (1, 2):
+        archive.put("old", number, 99 - number)
+    for number in (1, 2, 3, 4):
+        archive.put("gate", number, 50 - number)
+    archive.limit.room("old")
+    files = archive.stream("gate", keep=2)
+    files.next(archive.clock.wall_ns())
+    assert len(list(tmp_path.iterdir())) == 4
+    files.grown(2 * SIZE)
+    assert archive.removed == []
+    files.grown(2 * SIZE + 1)
+    assert archive.removed == ["old.1"]
 
 
 STEPS = st.lists(
