@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,6 @@ from pipeline.sinks.paths import StreamPaths, sink_error
 from pipeline.sinks.segment_names import ANY_NAME, Segment, SegmentName, size_of
 
 _PLACEHOLDER: Final = re.escape("{stream}")
-
 
 Parse = Callable[[str], tuple[str, SegmentName] | None]
 """What a file name says: the stream and the segment."""
@@ -56,14 +56,17 @@ class Gallery:
                     self._read(self._paths.named(stream).parent, self._parser_of(stream), seen)
                 except SinkError as error:
                     unread(stream, error)
-        found: dict[str, list[Segment]] = {}
-        for stream, segment in filter(None, seen.values()):
-            found.setdefault(stream, []).append(segment)
-        for segments in found.values():
-            segments.sort(key=lambda segment: segment.name.number)
-            del seen[str(segments[-1].path)]
+        lines: dict[str, list[tuple[int, str, Segment]]] = {}
+        for at, known in seen.items():
+            if known is not None:
+                stream, segment = known
+                lines.setdefault(stream, []).append((segment.name.number, at, segment))
+        for line in lines.values():
+            line.sort(key=itemgetter(0))
+            _, newest, _ = line[-1]
+            del seen[newest]
         self._seen = seen
-        return found
+        return {stream: [segment for _, _, segment in line] for stream, line in lines.items()}
 
     def _read(self, folder: Path, parse: Parse, seen: dict[str, tuple[str, Segment] | None]) -> None:
         try:

@@ -244,6 +244,23 @@ def test_folders_of_streams_are_looked_into_unless_they_are_links(tmp_path: Path
     assert mixed.exists()
 
 
+@pytest.mark.parametrize("template", ["{stream}.mp4", "./out/../{stream}.mp4", "{stream}/film.mp4"])
+def test_a_folder_may_be_named_from_here(tmp_path: Path, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    archive = Archive(Path(), 2 * SIZE, template)
+    for number in (1, 2, 3):
+        archive.put("gate", number, 50 - number)
+    files = archive.stream("gate")
+    growing = files.next(archive.clock.wall_ns())
+    growing.write_bytes(b"x" * SIZE)
+    files.grown(SIZE)
+    archive.clock.advance(61 * SECOND)
+    files.grown(SIZE)
+    assert [name.split(".")[1] for name in archive.removed] == ["1", "2"]
+    assert growing.exists()
+
+
 def test_a_template_without_a_stream_has_one_stream(tmp_path: Path) -> None:
     archive = Archive(tmp_path, SIZE, "film.mp4")
     for number in (1, 2, 3):
