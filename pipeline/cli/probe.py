@@ -7,11 +7,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.parser import Parser, one_of, positive
 from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.steps import steps
 from pipeline.cli.telling import print_json, print_lines, warn_of_passwords
 
 if TYPE_CHECKING:
@@ -50,13 +52,14 @@ def run(options: argparse.Namespace) -> int:
     else:
         config = _entry(options.config, options.source, how)
     level = logging.ERROR if config.hwaccel == "none" else logging.WARNING
-    with logging_to_stderr(level, debug=options.debug):
+    with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
         from pipeline.build import glance
         from pipeline.cli.looking import as_data, in_words
         from pipeline.sources import probe
 
         if not options.quiet:
             warn_of_passwords([options.source])
+        steps(options, stack, f"looking at the source for {options.seconds:g} s")
         found = probe(glance(config), seconds=options.seconds, frames=100_000)
     if options.json:
         print_json({"source": str(config.source), **as_data(found)})
@@ -107,6 +110,7 @@ def _stream(source: str, how: Mapping[str, str]) -> StreamConfig:
 def _entry(path: Path, name: str, how: Mapping[str, str]) -> StreamConfig:
     """A stream of a configuration; raises ConfigError for its faults, UsageError where there is none."""
     from pipeline.config import load_config_quarantining
+    from pipeline.config.wording import nearest
     from pipeline.errors import ConfigError, UsageError
     from pipeline.figures import listed
 
@@ -118,5 +122,9 @@ def _entry(path: Path, name: str, how: Mapping[str, str]) -> StreamConfig:
         if stream.name.lower() == name.lower():
             options = _stream("pattern:", how)
             return stream.model_copy(update={key: getattr(options, key) for key in how})
-    known = listed([stream.name for stream in loaded.config.streams])
-    raise UsageError(f"{path}: it has no stream {name}" + (f"; its streams are {known}" if known else ""))
+    entries = [stream.name for stream in loaded.config.streams]
+    entries += [entry.name for entry in loaded.quarantined if entry.name is not None]
+    known, folded = listed(entries), {entry.lower(): entry for entry in entries}
+    near = nearest(name, folded)
+    others = f"; did you mean '{folded[near]}'?" if near else f"; its streams are {known}" if known else ""
+    raise UsageError(f"{path}: it has no stream {name}{others}")

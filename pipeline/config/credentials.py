@@ -18,6 +18,7 @@ EXPANDED_KEYS = frozenset({"source", "username", "password", "password_file", "t
 _MAX_SECRET_BYTES = 4096
 _VARIABLE = re.compile(r"(\$?)\$\{([^}]*)\}?")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USUAL_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 class CredentialError(Exception):
@@ -42,12 +43,19 @@ def expand(text: str, key: str, environ: Mapping[str, str]) -> str:
             raise CredentialError(key, "expected ${VARIABLE}; a plain ${ is written $${")
         found = environ.get(match[2])
         if not found:
-            # The name is only told where it cannot be a piece of a password.
-            name = f" {match[2]}" if match[2].isupper() and key != "password" else ""
+            name = _shown(match[2]) if key != "password" else ""
             raise CredentialError(key, f"the environment variable{name} that is used here is not set")
         return found
 
     return _VARIABLE.sub(value, text)
+
+
+def _shown(variable: str) -> str:
+    """The name of a variable, after a space, where it looks like one: people do write the password itself here.
+
+    In capitals, and with digits only beside an underscore: ``CAM1_PASSWORD``, but not ``HUNTER2``.
+    """
+    return f" {variable}" if _USUAL_NAME.fullmatch(variable) and ("_" in variable or variable.isalpha()) else ""
 
 
 def read_password(settings: StreamSettings, environ: Mapping[str, str]) -> Secret | None:
@@ -57,8 +65,8 @@ def read_password(settings: StreamSettings, environ: Mapping[str, str]) -> Secre
     if settings.password_env is not None:
         found = environ.get(settings.password_env)
         if not found:
-            # Without its name: people do write the password itself here.
-            raise CredentialError("password_env", "the environment variable that this key names is not set")
+            name = _shown(settings.password_env)
+            raise CredentialError("password_env", f"the environment variable{name} that this key names is not set")
         return Secret(found)
     if settings.password_file is not None:
         return Secret(_first_line(settings.password_file, "password_file"))

@@ -288,12 +288,14 @@ def test_probe_looks_at_a_stream_of_a_configuration(
     address = "rtsp://viewer:hunter2-Secret@10.0.0.5/a"
     assert opened == [("Gate", "udp", "none", address), ("Gate", "tcp", "auto", address)]
     run = cli("probe", "yard", "--config", path)
-    assert (run.code, run.err) == (2, f"pipeline: {path}: it has no stream yard; its streams are Gate\n")
+    assert (run.code, run.err) == (2, f"pipeline: {path}: it has no stream yard; its streams are Gate, odd\n")
+    for typed, meant in (("gaet", "Gate"), ("odf", "odd")):
+        assert cli("probe", typed, "--config", path).err.endswith(f"no stream {typed}; did you mean '{meant}'?\n")
     run = cli("probe", "odd", "--config", path)
     assert (run.code, "unknown key; did you mean 'fps'?" in run.err) == (2, True)
     monkeypatch.delenv("GATE_PASSWORD")
     run = cli("probe", "gate", "--config", path)
-    assert (run.code, "password_env: the environment variable" in run.err) == (2, True)
+    assert (run.code, "password_env: the environment variable GATE_PASSWORD that" in run.err) == (2, True)
 
 
 def test_probe_and_check_agree_on_a_variable_rate(cli: Any, model: Path, media: Media, tmp_path: Path) -> None:

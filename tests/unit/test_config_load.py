@@ -332,7 +332,7 @@ STREAM_FAULTS = [
     ),
     (
         " {name: b, source: rtsp://c/x, username: u, password_env: §P}",
-        "streams[1].password_env: the environment variable that",
+        "streams[1].password_env: the environment variable P that this key names is not set",
     ),
     (
         " {name: b, source: rtsp://c/x, username: u, password_file: §/nonexistent/p}",

@@ -103,6 +103,20 @@ def test_no_message_repeats_a_value(place: str) -> None:
         assert SECRET not in repr(fault.path)
 
 
+@pytest.mark.parametrize("name", ["GATE_PASSWORD", "CAM1_PASSWORD", "PASSWORD", "_P"])
+def test_a_variable_that_is_not_set_is_named(name: str) -> None:
+    faults = said(f"streams: [{{name: a, source: rtsp://c/x, username: u, password_env: {name}}}]")
+    assert any(f"the environment variable {name} that this key names is not set" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("password", ["hunter2", "HUNTER2", "Gate_Password", "hunter_2"])
+@pytest.mark.parametrize("place", ["username: u, password_env: '%s'", "username: '${%s}'"])
+def test_what_may_be_a_password_is_not_named(place: str, password: str) -> None:
+    faults = said(f"streams: [{{name: a, source: rtsp://c/x, {place % password}}}]")
+    assert any("is not set" in fault for fault in faults)
+    assert not any(password in fault for fault in faults)
+
+
 def test_the_configuration_itself_shows_no_secret() -> None:
     text = (
         "defaults: {username: viewer, password: hunter2}\n"
