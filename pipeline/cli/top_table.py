@@ -157,17 +157,27 @@ def spark(points: Sequence[float], width: int = _SPARK) -> str:
 
 
 def _cause(stream: Stream) -> str:
-    """Short words first: the end of it is cut off."""
-    cause, next_s, detail = str(stream["cause"] or ""), stream["next_try_s"], stream["detail"]
-    if stream["state"].startswith(cause):  # auth_failed
-        cause = ""
-    away = stream["state"] != "live" and stream["state"] not in _ENDED
+    """Why it is away first, since the end of it is cut off; for how long, and where, come after that."""
+    cause, next_s, detail = str(stream["cause"] or ""), stream["next_try_s"], stream["detail"] or ""
+    if stream["state"] == "live" or stream["state"] in _ENDED:
+        return ": ".join(filter(None, (cause.replace("_", " "), detail)))
+    address, reason = _split(detail)
+    word = "" if stream["state"].startswith(cause) else cause.replace("_", " ")  # auth_failed
+    if word and word in reason:
+        reason = word  # "refused" for "connection refused": it has few columns
     parts = [
-        f"{cause} for {duration(stream['since_s'])}".strip() if away else cause,
+        f"{reason or word} for {duration(stream['since_s'])}".strip(),
         f"next try in {duration(next_s)}" if next_s else "",
     ]
-    short = ", ".join(filter(None, parts)).replace("_", " ")
-    return ": ".join(filter(None, (short, detail)))
+    return ", ".join(filter(None, parts)) + (f" ({address})" if address else "")
+
+
+def _split(detail: str) -> tuple[str, str]:
+    """``rtsp://10.0.0.5/x: cannot open: refused`` as its address and its reason; the address may be missing."""
+    address, colon, reason = detail.partition(": ")
+    if not colon or "://" not in address:
+        return "", detail
+    return address, reason.removeprefix("cannot open: ")
 
 
 def _losses(stream: Stream) -> str:

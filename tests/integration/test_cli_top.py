@@ -51,7 +51,7 @@ def test_the_table_says_what_the_daemon_says(capsys: pytest.CaptureFixture[str])
     assert "builtin:people" in head
     assert columns[:5] == ["stream", "state", "fps", "age", "p50"]
     assert [row[:2] for row in rows] == [["gate", "live"], ["gone", "reconnecting"]]
-    assert "connection refused" in " ".join(rows[1])
+    assert "refused for" in " ".join(rows[1])
 
 
 def test_json_is_the_answer_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +187,7 @@ STREAMS = {
     "slow": stream("slow", windows=lately(900.0), rate_fps=9.0),
     "lossy": stream("lossy", frames={"dropped": {"overflow": 70, "stale": 2}}, age_s=0.5),
     "down": stream(
-        "down", state="backoff", cause="not_found", detail=DETAIL, since_s=7380.0, next_try_s=12.0, rate_fps=0.0,
+        "down", state="backoff", cause="refused", detail=DETAIL, since_s=7380.0, next_try_s=12.0, rate_fps=0.0,
         age_s=None, windows=lately(None),
     ),
 }  # fmt: skip
@@ -225,11 +225,17 @@ def test_times_are_those_of_the_last_minute_as_on_the_dashboard() -> None:
 
 def test_a_stream_that_is_away_says_since_when_and_why() -> None:
     line = shown(width=240)[2]
-    assert line.endswith(f"not found for 2 h 03 min, next try in 12.0 s: {DETAIL}")
+    assert line.endswith(" refused for 2 h 03 min, next try in 12.0 s (rtsp://10.0.0.9/stream)")
     refused = stream("yard", state="auth_failed", cause="auth", detail="refused", since_s=61.0, next_try_s=30.0)
     told = shown({"uptime_s": 99.0, "streams": {"yard": refused}})[2]
-    assert told.endswith(" for 1 min 01 s, next try in 30.0 s: refused")
+    assert told.endswith(" refused for 1 min 01 s, next try in 30.0 s")
     assert "auth for" not in told
+    assert "  refused for" in shown(width=100)[2], "what is cut off is not the reason"
+    unknown = stream("down", state="backoff", cause="io", detail="rtsp://cam/x: cannot open: unknown host cam")
+    assert "  unknown host" in shown({"uptime_s": 99.0, "streams": {"down": unknown}}, width=100)[2]
+    silent = stream("yard", state="backoff", cause="not_found", since_s=61.0, next_try_s=30.0)
+    told = shown({"uptime_s": 99.0, "streams": {"yard": silent}})[2]
+    assert told.endswith(" not found for 1 min 01 s, next try in 30.0 s")
     paused = stream("yard", state="paused", since_s=61.0)
     assert shown({"uptime_s": 99.0, "streams": {"yard": paused}})[2].endswith(" for 1 min 01 s")
     assert "for" not in shown({"uptime_s": 99.0, "streams": {"yard": stream("yard", state="finished")}})[2].split()
@@ -245,10 +251,10 @@ def test_it_fits_the_terminal(width: int) -> None:
     assert len(lines) == 7
     assert all(len(line) <= width for line in lines)
     assert lines[-1] == "q: quit"
-    figures = "\n".join(lines[1:5]).replace(lines[2], lines[2].partition("not found")[0])
+    figures = "\n".join(lines[1:5]).replace(lines[2], lines[2].partition("refused")[0])
     assert "\N{HORIZONTAL ELLIPSIS}" not in figures, "only the cause is cut"
     assert lines[2].split()[:2] == ["down", "reconnecting"]
-    assert "not found" in lines[2]
+    assert "refused" in lines[2]
 
 
 def test_more_streams_than_lines() -> None:
