@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from pipeline.errors import Cause, SourceError, SourceInvalid
-from pipeline.events import Condition, StreamState
+from pipeline.events import Condition, StreamState, state_in_words
 from pipeline.figures import duration
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
@@ -41,7 +41,8 @@ class Reconnecting:
       for the first and ``failed`` for the others. :meth:`wake` ends that wait.
     - Index and pts go on over a reconnect; the gap in pts is the time that really passed; the epoch grows.
 
-    Each change between live and one of the others is logged once, however often the camera is tried in between.
+    Each change between live and one of the others is logged once, however often the camera is tried in between, and
+    so is another cause of the same outage.
 
     Args:
         make_source: makes the source of one connection.
@@ -76,6 +77,7 @@ class Reconnecting:
         self._name = name
         self._on_state = on_state
         self._told = self._told_as = ""
+        self._told_cause: Cause | None = None
         self._nap: StopFlag | None = None
         self._first_backoff_s = first_backoff_s
         self._max_backoff_s = max_backoff_s
@@ -218,8 +220,13 @@ class Reconnecting:
     def _tell(self, condition: Condition) -> None:
         self._on_state(condition)
         state = condition.state
-        if state not in ("connecting", self._told):
-            self._told = state
+        if state == self._told and state != "live" and condition.cause != self._told_cause:
+            # One key for all that an outage turns into: causes that take turns are one line a minute together.
+            extra = {"stream": self._name, "about": self._name, "same": f"{self._name}: still {state}"}
+            log.warning("%s: still %s: %s", self._name, state_in_words(state), condition.detail, extra=extra)
+            self._told_cause = condition.cause
+        elif state not in ("connecting", self._told):
+            self._told, self._told_cause = state, condition.cause
             level = logging.INFO if state == "live" else logging.WARNING
             # Of an outage the next try is in another number of seconds each time.
             extra = {"stream": self._name, "about": self._name, "same": f"{self._name}: {state}, {condition.cause}"}

@@ -159,6 +159,29 @@ def test_who_was_told_that_it_went_is_told_that_it_came_back() -> None:
     ]  # fmt: skip
 
 
+def test_another_cause_of_the_same_outage_is_said_and_folded() -> None:
+    talk = Talk()
+    camera = Reconnecting(lambda: ScriptedSource(()), name="gate")
+    with listening(talk.handler):
+        camera._tell(Condition("live"))
+        camera._tell(Condition("backoff", "gate: the feed ended", "eof", 1, 0.5))
+        for number in range(240):
+            talk.clock.advance(500_000_000)
+            camera._tell(Condition("connecting"))
+            cause = ("refused", "timeout")[number % 8 // 4]
+            camera._tell(Condition("backoff", f"gate: {cause}", cause, 2, 0.5))
+            talk.handler.look()
+        assert [text.partition(": ")[2] for text in talk.heard.texts[:3]] == [
+            "gate: live", "gate: gate: the feed ended (next try in 500 ms)", "gate: still reconnecting: gate: refused",
+        ]  # fmt: skip
+        assert len(talk.heard.texts) <= 3 + 2, "causes that take turns are a line a minute"
+        camera._tell(Condition("live"))
+        talk.clock.advance(SETTLED_NS)
+        talk.handler.look()
+        assert talk.heard.texts[-1] == "INFO: gate: live"
+    talk.handler.close()
+
+
 def test_a_sink_that_fails_again_is_not_left_as_one_that_keeps_results() -> None:
     """The second failure within a minute is only counted, until it has lasted."""
     talk = Talk()
