@@ -37,6 +37,21 @@ def knock(url: SourceUrl, timeout_s: float) -> None:
         raise SourceUnavailable(f"{url}: cannot open: {(exc.strerror or 'unknown host').lower()}", cause="io") from exc
 
 
+def unknown_host(address: str) -> str | None:
+    """Why the name of the host in ``address`` cannot be looked up, or None where it can."""
+    try:
+        host = urlsplit(address).hostname
+        if host:  # as bytes: for text Python imports a codec, which a confined process may not be able to read
+            socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            return "the name server gives no answer"
+        return f"unknown host {host}"
+    except (OSError, ValueError):  # ValueError: no URL, or a name that cannot be one
+        return "unknown host"
+    return None
+
+
 def _connect(host: str, port: int, timeout_s: float) -> None:
     """To the first address that answers. Each may take an equal part of the time that is left, so that one that is dead
     does not use up that of the others; raises OSError, that of the last one."""

@@ -22,6 +22,7 @@ from pipeline.errors import SourceError, SourceInvalid, SourceTimeout, SourceUna
 from pipeline.redact import scrub
 from pipeline.sources.allocations import ALLOCATIONS
 from pipeline.sources.hardware import HARDWARE
+from pipeline.sources.knocking import unknown_host
 from pipeline.sources.nal import GRAMMARS
 from pipeline.sources.opening import Limits, Target
 from pipeline.timing import SYSTEM, Clock, now_ns
@@ -207,9 +208,8 @@ def explain(exc: av.FFmpegError, shown: str, *, live: bool, opening: bool, late:
             return SourceUnavailable(f"{text}: not a video stream that can be read", cause="invalid_data")
         return SourceInvalid(f"{text}: {reason}")
     if isinstance(exc, (OSError, error.HTTPError, error.HTTPClientError)) and not isinstance(exc, error.ArgumentError):
-        if (
-            live and opening and exc.errno == errno.EIO
-        ):  # libav's word for many things, a failed name look-up among them
-            reason = f"unknown host, or no video behind this address ({reason})"
+        # libav's word for many things, a failed name look-up among them.
+        if live and opening and exc.errno == errno.EIO:
+            reason = unknown_host(shown) or f"no video behind this address ({reason})"
         return SourceUnavailable(f"{text}: {reason}", cause="io")
     return SourceInvalid(f"{text}: {reason}")

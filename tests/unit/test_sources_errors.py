@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from pathlib import Path
 
 import av.error
@@ -50,6 +51,19 @@ def test_mapping(kind: type[av.error.FFmpegError], live: bool, becomes: type, ca
     assert text.startswith("rtsp://10.0.0.5/1: cannot open")
     assert "hunter2" not in text
     assert "\n" not in text
+
+
+def test_an_unknown_host_is_told_from_one_without_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    exc = av.error.OSError(errno.EIO, "Input/output error", "rtsp://camera/1", None)
+    assert str(explain(exc, "rtsp://127.0.0.1/1", live=True, opening=True)) == (
+        "rtsp://127.0.0.1/1: cannot open: no video behind this address (input/output error)"
+    )
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    error = explain(exc, "rtsp://camera/1", live=True, opening=True)
+    assert str(error) == "rtsp://camera/1: cannot open: unknown host camera"
 
 
 def test_a_target_shows_no_credentials() -> None:

@@ -13,6 +13,7 @@ import pytest
 from pipeline.errors import SourceTimeout, SourceUnavailable
 from pipeline.redact import SourceUrl
 from pipeline.sources import knock
+from pipeline.sources.knocking import unknown_host
 
 
 def url(port: int) -> SourceUrl:
@@ -82,3 +83,33 @@ def test_an_address_that_is_dead_leaves_time_for_the_next_one(monkeypatch: pytes
 def test_what_is_no_name_of_a_host() -> None:
     with pytest.raises(SourceUnavailable, match="cannot be the name of a host"):
         knock(SourceUrl.parse(f"rtsp://{'a' * 70}.example/1"), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (socket.EAI_NONAME, "unknown host no-such-camera"),
+        (socket.EAI_AGAIN, "the name server gives no answer"),
+        (None, None),
+    ],
+)
+def test_an_unknown_name_is_told_from_a_silent_name_server(
+    number: int | None, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def look_up(host: object, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        if number is not None:
+            raise socket.gaierror(number, "no")
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert unknown_host("rtsp://viewer:hunter2@no-such-camera:8554/1") == said
+    assert asked == [b"no-such-camera"]
+
+
+def test_an_address_or_a_device_is_no_unknown_host() -> None:
+    for address in ("rtsp://127.0.0.1:1/x", "rtsp://[::1]:1/x", "/dev/video0"):
+        assert unknown_host(address) is None
+    assert unknown_host("rtsp://k\u00e4mera/x") == "unknown host"
