@@ -28,6 +28,7 @@ from pipeline.report.markup import (
 from pipeline.report.model import model_panel
 from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
 from pipeline.report.verdict import findings, verdict
+from pipeline.report.waiting import waited_in_queue
 
 _LEGEND = (
     "A stage is the time that a frame itself spent there, so the stages of a frame add up to its end-to-end time: "
@@ -88,12 +89,14 @@ def _tiles(report: Mapping[str, Any]) -> str:
     busy = f"{cpu_s / wall_s:.2f} cores busy" if wall_s else ""
     first_ms = report["first_result_ms"]
     slow = (report["total"].get("end_to_end") or {}).get("p95_ms")
+    waited = waited_in_queue(report)
+    part = "packet read to last sink" if waited is None else f"{waited:.0%} in the queue: read faster than computed"
     tiles = [
         tile("Throughput", rate(report["fps"]), "fps", f"{count(report['frames'], 'frame')} in {duration(wall_s)}"),
         tile(
             "First result", *_split(duration(None if first_ms is None else first_ms / 1e3)), "after the first opening"
         ),
-        tile("End to end, p95", *_split(duration(None if slow is None else slow / 1e3)), "packet read to last sink"),
+        tile("End to end, p95", *_split(duration(None if slow is None else slow / 1e3)), part),
         tile("CPU time", *_split(duration(cpu_s)), busy),
         tile("Peak memory", *_split(memory(report["peak_rss_mb"])), "resident"),
     ]

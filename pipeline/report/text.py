@@ -21,6 +21,7 @@ from rich.text import Text
 from pipeline.figures import NOTHING, aligned, count, duration, milliseconds, rate
 from pipeline.report import lives
 from pipeline.report.verdict import detections, findings
+from pipeline.report.waiting import waited_in_queue
 
 WHOLE_TABLES = 4
 """With ``details``, of up to so many streams each has a table of its stages; of more, a row."""
@@ -71,6 +72,9 @@ def tables(report: Mapping[str, Any], width: int = 80, *, details: bool = False)
     room = _Room(names if width >= 80 else max(_LEAST_NAME, _NAME + width - 80), width)
     if shown:
         yield _stream_table(shown, room)
+        waited = waited_in_queue(report)
+        if waited is not None:
+            yield Text(f"{waited:.0%} of the mean time is the queue: files are read faster than the model works", "dim")
         yield Text()
     total = report["total"]
     if not total.get("end_to_end"):

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 
 from pipeline.ledger import StreamLedger
 from pipeline.report import compose
+from pipeline.report.page import page
 from pipeline.report.text import SLOWEST, SLOWEST_DETAILS, ending, tables
 from pipeline.timing import Mark, new_trace
 from tests.ledgers import FACTS, a_run, lose
@@ -42,6 +43,16 @@ def test_one_stream_is_a_line_and_its_stages_with_their_percentiles() -> None:
     assert rows["decode"] == ["5", "1.00", "1.00", "1.00", "1.00", "0.00"]
     assert rows["end to end"][0] == "5"
     assert float(rows["end to end"][4]) == 10.0
+
+
+@pytest.mark.parametrize(("queue_ms", "paced", "said"), [(9.0, False, True), (4.0, False, False), (9.0, True, False)])
+def test_a_replay_says_what_of_its_times_is_its_own_queue(queue_ms: float, paced: bool, said: bool) -> None:
+    report = report_of("a")
+    report["total"]["stages"]["queue"]["mean_ms"] = queue_ms
+    report["streams"]["a"]["paced"] = paced
+    line = "90% of the mean time is the queue: files are read faster than the model works"
+    assert (line in shown(tables(report))) is said
+    assert ("90% in the queue" in page(report)) is said
 
 
 def test_several_streams_have_a_line_each_and_one_for_their_stages() -> None:
