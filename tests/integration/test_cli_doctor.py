@@ -49,7 +49,7 @@ def test_a_fault_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert not report["ok"]
     finding = report["findings"][-1]
     assert finding["name"] == "model"
-    assert finding["remedy"] == "give a TorchScript file"
+    assert finding["remedy"] == "give a TorchScript or .pt2 file"
     assert "emedy" not in finding["found"], "it is told once, in its own place"
 
 

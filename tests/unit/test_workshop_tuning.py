@@ -54,6 +54,8 @@ class FakeChild:
             self.nursery.most = max(self.nursery.most, self.nursery.alive)
             if command["recipe"]["way"] in self.nursery.crashing:
                 raise Lost(*self.nursery.loss)
+            if command["precision"] in self.nursery.refusing:
+                raise Lost(*self.nursery.refusing[command["precision"]])
             return self.nursery.facts
         if command["do"] == "detect":
             precision = self.task["recipe"]["precision"]
@@ -76,6 +78,7 @@ class FakeNursery:
         self.facts = FACTS | facts
         self.seen: dict[str, list[list[float]]] = {}
         self.crashing: set[str] = set()
+        self.refusing: dict[str, tuple[str, str]] = {}  # by precision
         self.loss = ("it crashed (SIGSEGV)", "")
         self.opened: list[dict[str, Any]] = []
         self.alive = self.most = 0
@@ -191,6 +194,16 @@ def test_where_all_crash_in_the_final_the_last_reason_is_told() -> None:
         nursery.crashing.clear()
         with pytest.raises(ModelError, match=r"no candidate got through the final: it crashed \(SIGSEGV\)"):
             contest(nursery, latency_ms=latency_ms, tell=tell)
+
+
+def test_reduced_precision_that_does_not_run_is_called_that() -> None:
+    """Its process advises another input, which is no cure: the file runs as it comes."""
+    nursery = FakeNursery(speed)
+    nursery.refusing["bf16"] = ("m.pt: it does not run at 64x64: dets and scores differ. Remedy: x", "ModelLoadError")
+    found = contest(nursery)
+    assert found.choice.setting.recipe.precision != "bf16"
+    reasons = {one.left_out for one in found.contenders if one.setting.recipe.precision == "bf16"}
+    assert reasons == {"this model does not run in bf16: m.pt: it does not run at 64x64: dets and scores differ"}
 
 
 def test_what_crashes_is_said_and_left_out() -> None:

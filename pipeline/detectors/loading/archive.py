@@ -12,7 +12,14 @@ from pathlib import PurePath
 
 from pipeline.detectors.loading.export_archive import read_export
 from pipeline.detectors.loading.file_access import file_access
-from pipeline.detectors.loading.formats import LEGACY, ModelFormat, describe_foreign, describe_zip, format_of
+from pipeline.detectors.loading.formats import (
+    LEGACY,
+    OTHER_FILE,
+    ModelFormat,
+    describe_foreign,
+    describe_zip,
+    format_of,
+)
 from pipeline.detectors.loading.members import DAMAGE, read_by_torch
 from pipeline.errors import ModelLoadError
 
@@ -99,4 +106,5 @@ def _read_code(archive: zipfile.ZipFile, own: Mapping[str, zipfile.ZipInfo], nam
 
 
 def _refused(name: str, found: str, remedy: str) -> ModelLoadError:
-    return ModelLoadError(f"{name}: this is {found}; a TorchScript or .pt2 detector was expected. Remedy: {remedy}")
+    expected = "" if remedy == OTHER_FILE else "; a TorchScript or .pt2 detector was expected"
+    return ModelLoadError(f"{name}: this is {found}{expected}. Remedy: {remedy}")

@@ -11,6 +11,8 @@ from pipeline.figures import count
 ModelFormat = Literal["torchscript", "torch.export", "aotinductor"]
 
 EXPORT_REMEDY = "load it in the program that made it and save it with torch.jit.trace(model.eval(), example).save(path)"
+OTHER_FILE = "give a TorchScript or .pt2 file"
+"""The remedy where nothing can be made of the file: it says already what was expected."""
 _ULTRALYTICS_REMEDY = "export it first: `yolo export model=FILE.pt format=torchscript`"
 
 LEGACY = frozenset({"serialized_exported_program.json", "serialized_state_dict.pt"})
@@ -59,13 +61,13 @@ def describe_foreign(data: bytes, suffix: str, size: int | None = None) -> tuple
         return "a safetensors file: weights without a program", EXPORT_REMEDY
     for magic, offset, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
-            return name, "give a TorchScript file"
+            return name, OTHER_FILE
     if suffix == ".onnx" or (data[:1] == b"\x08" and b"onnx" in data[:4096]) or data[:12].find(b"\x12\x07pytorch") > 0:
         return "an ONNX model", "export the original model to TorchScript instead"
     if len(data) > 262 and data[257:262] == b"ustar":
         return "a tar archive (perhaps a PyTorch checkpoint from before 0.4)", EXPORT_REMEDY
     if _is_text(data[:4096]):
-        return "a text file", "give a TorchScript file"
+        return "a text file", OTHER_FILE
     return f"{len(data) if size is None else size} bytes of an unknown format", EXPORT_REMEDY
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.detectors.loading.formats import describe_foreign
+from pipeline.detectors.loading.formats import OTHER_FILE, describe_foreign
 from pipeline.detectors.loading.members import DAMAGE, ELSEWHERE, own_members, printable, read_directory
 from pipeline.detectors.loading.opening import open_regular
 from pipeline.errors import ModelLoadError
@@ -126,8 +126,8 @@ def _members(file: BinaryIO, status: os.stat_result, name: str) -> Iterator[Memb
     except DAMAGE as exc:
         file.seek(0)
         found, remedy = describe_foreign(file.read(_HEAD), Path(name).suffix.lower(), status.st_size)
-        expected = "a TorchScript or .pt2 file was expected"
-        raise ModelLoadError(f"{name}: this is {found}; {expected}. Remedy: {remedy}") from exc
+        expected = "" if remedy == OTHER_FILE else "; a TorchScript or .pt2 file was expected"
+        raise ModelLoadError(f"{name}: this is {found}{expected}. Remedy: {remedy}") from exc
 
 
 def _by_path(members: list[zipfile.ZipInfo], size: int, name: str) -> tuple[dict[str, zipfile.ZipInfo], list[str]]:

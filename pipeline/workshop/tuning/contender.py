@@ -152,6 +152,10 @@ class Contender:
             return self.child.ask(command, timeout_s)
         except Lost as lost:
             self.left_out, self.kind = str(lost), lost.kind
+            if self.reduced and lost.kind in ("ModelLoadError", "InferenceError"):
+                # Its remedy is for a file that runs in no way; this one does, in its own precision.
+                reason = str(lost).partition(". Remedy: ")[0]
+                self.left_out = f"this model does not run in {self.setting.recipe.precision}: {reason}"
             self.child = None
             return None
 
