@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from pipeline.figures import NOTHING, count, duration, memory, milliseconds, rate
+from pipeline.figures import NOTHING, count, duration, memory, milliseconds, percent, rate
 from pipeline.report.bars import stage_bar
 from pipeline.report.camera import camera_facts
 from pipeline.report.charts import batches
@@ -90,7 +90,9 @@ def _tiles(report: Mapping[str, Any]) -> str:
     first_ms = report["first_result_ms"]
     slow = (report["total"].get("end_to_end") or {}).get("p95_ms")
     waited = waited_in_queue(report)
-    part = "packet read to last sink" if waited is None else f"{waited:.0%} in the queue: read faster than computed"
+    part = (
+        "packet read to last sink" if waited is None else f"{percent(waited)} in the queue: read faster than computed"
+    )
     tiles = [
         tile("Throughput", rate(report["fps"]), "fps", f"{count(report['frames'], 'frame')} in {duration(wall_s)}"),
         tile(

@@ -18,7 +18,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.figures import NOTHING, aligned, count, duration, milliseconds, rate
+from pipeline.figures import NOTHING, aligned, count, duration, milliseconds, percent, rate
 from pipeline.report import lives
 from pipeline.report.verdict import detections, findings
 from pipeline.report.waiting import waited_in_queue
@@ -74,7 +74,9 @@ def tables(report: Mapping[str, Any], width: int = 80, *, details: bool = False)
         yield _stream_table(shown, room)
         waited = waited_in_queue(report)
         if waited is not None:
-            yield Text(f"{waited:.0%} of the mean time is the queue: files are read faster than the model works", "dim")
+            yield Text(
+                f"{percent(waited)} of the mean time is the queue: files are read faster than the model works", "dim"
+            )
         yield Text()
     total = report["total"]
     if not total.get("end_to_end"):

@@ -50,9 +50,9 @@ def test_a_replay_says_what_of_its_times_is_its_own_queue(queue_ms: float, paced
     report = report_of("a")
     report["total"]["stages"]["queue"]["mean_ms"] = queue_ms
     report["streams"]["a"]["paced"] = paced
-    line = "90% of the mean time is the queue: files are read faster than the model works"
+    line = "90 % of the mean time is the queue: files are read faster than the model works"
     assert (line in shown(tables(report))) is said
-    assert ("90% in the queue" in page(report)) is said
+    assert ("90 % in the queue" in page(report)) is said
 
 
 def test_several_streams_have_a_line_each_and_one_for_their_stages() -> None:
