@@ -70,7 +70,7 @@ def stream(
         figures = account.as_dict(ledger.start_ns, final=False, at_ns=now_ns)
         _, newest, slowest = account.times.lateness()
     return {
-        **_present(account, figures, waiting, history, now_ns),
+        **_present(account, figures, waiting, history, ledger.start_ns, now_ns),
         "stages": {stage: _rounded(stats) for stage, stats in figures["stages"].items()},
         "waits": {place: _rounded(stats) for place, stats in figures["waits"].items()},
         "end_to_end": _rounded(figures["end_to_end"]),
@@ -103,7 +103,7 @@ def _brief(
     told = _settled(account.settled) or so_far
     jitter = {"arrival_ms": account.arrival_jitter_ns, "departure_ms": account.departure_jitter_ns}
     return {
-        **_present(account, account.counts(ledger.start_ns, final=False), waiting, history, now_ns),
+        **_present(account, account.counts(ledger.start_ns, final=False), waiting, history, ledger.start_ns, now_ns),
         "stages": {stage: told[stage] for stage in STAGES if stage in told},
         "end_to_end": told.get("end_to_end"),
         "windows": {f"{SPAN_S}s": {"end_to_end": _rounded(lately)}},
@@ -112,9 +112,15 @@ def _brief(
 
 
 def _present(
-    account: StreamLedger, figures: dict[str, Any], waiting: Mapping[str, int], history: History, now_ns: int
+    account: StreamLedger,
+    figures: dict[str, Any],
+    waiting: Mapping[str, int],
+    history: History,
+    start_ns: int,
+    now_ns: int,
 ) -> dict[str, Any]:
-    """How it is at this moment, and its counts."""
+    """How it is at this moment, and its counts. ``since_s`` is at most ``uptime_s``: both count from the
+    beginning of the run, not of the loading."""
     figures = _scrubbed(figures)
     info, next_ns = account.info, account.life.next_try_ns
     age_ns = now_ns - account.last_result_ns if account.last_result_ns else None
@@ -123,7 +129,7 @@ def _present(
         "state": figures["state"],
         "cause": cause(account, now_ns),
         "detail": detail(account, now_ns),
-        "since_s": _seconds(now_ns - account.life.since_ns),
+        "since_s": _seconds(now_ns - max(account.life.since_ns, start_ns)),
         "attempts": account.life.attempts,
         "next_try_s": None if next_ns is None else _seconds(next_ns - now_ns),
         "live": info.live,

@@ -64,7 +64,8 @@ def text(page: Page, selector: str) -> str:
 
 def test_what_it_shows(page: Page) -> None:
     rows = page.run("[...document.querySelectorAll('#rows tr')].map(row => row.innerText)")
-    assert [row.split()[:2] for row in rows] == [["gate", "live"], ["gone", "backoff"]]
+    assert [row.split()[:2] for row in rows] == [["gate", "live"], ["gone", "reconnecting"]]
+    assert page.run("document.querySelectorAll('#rows .pill')[1].title") == "backoff", "its name in the API"
     assert "rtsp://10.0.0.9/x: connection refused" in rows[1]
     assert text(page, "#overall") == "1 not live"
     assert text(page, "#tile-live").split() == ["1", "of", "2"]
@@ -178,13 +179,14 @@ def test_how_long_a_stream_has_been_away(page: Page, board: FakeBoard) -> None:
     gone = board.books.streams["gone"]
     said = "[...document.querySelectorAll('#rows .since')].map(each => each.textContent)"
     before, gone.life.since_ns = gone.life.since_ns, now_ns() - 3 * 3600 * 1_000_000_000
+    began, board.books.start_ns = board.books.start_ns, gone.life.since_ns
     try:
         page.until(f"{said}.join() === ',for 3 h'")  # gate is live
         page.run("[...document.querySelectorAll('#rows button')].at(-1).click()")
         page.until("document.getElementById('view-since').textContent === 'for 3 h'")
         page.run("document.getElementById('close').click()")
     finally:
-        gone.life.since_ns = before
+        gone.life.since_ns, board.books.start_ns = before, began
     page.until(f"/^for \\d+ (s|min)$/.test({said}[1])")
 
 

@@ -134,7 +134,7 @@ function announce(streams) {
   if (before !== null) {
     const changed = [...now].filter(([name, state]) => before.has(name) && before.get(name) !== state && state !== "connecting");
     if (changed.length > 3) say(byId("news"), `${changed.length} streams changed their state`);
-    else if (changed.length) say(byId("news"), changed.map(([name, state]) => `${name} is ${state.replace("_", " ")}`).join(", "));
+    else if (changed.length) say(byId("news"), changed.map(([name, state]) => `${name} is ${inWords(state)}`).join(", "));
   }
   before = now;
 }

@@ -33,8 +33,12 @@ function kindOf(state) {
   return "bad";
 }
 
+const IN_WORDS = { backoff: "reconnecting", auth_failed: "not let in" }; // as the log and `top` say it
+const inWords = (state) => IN_WORDS[state] || state.replace("_", " ");
+
 function pill(element, stream) {
-  say(element, stream.state.replace("_", " "));
+  say(element, inWords(stream.state));
+  element.title = stream.state; // the name that the API has
   element.className = `pill ${isFruitless(stream) ? "bad" : kindOf(stream.state)}`;
 }
 
