@@ -116,7 +116,7 @@ def test_foreign_files_are_named_for_what_they_are(name: str, tmp_path: Path) ->
     path.write_bytes(content())
     message = refusal(path)
     assert found in message
-    assert "a TorchScript or .pt2 detector was expected" in message
+    assert message.count("a TorchScript or .pt2 ") == 1, "what was expected is said, and once"
     assert remedy in message.partition("Remedy: ")[2]
 
 
