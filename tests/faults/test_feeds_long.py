@@ -118,7 +118,7 @@ def test_fifty_cameras_that_are_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(400)
 def test_a_thousand_reconnects(media: Media, tmp_path: Path) -> None:
-    """Ten cameras hang up after 15 frames, a hundred times each."""
+    """Ten cameras hang up after 15 frames, two hundred times each; memory is compared once the last minute is full."""
     names = [f"cam{n}" for n in range(10)]
     clip = feeds.landscape(media)
     with serving(*(Camera(name, clip, fps=60) for name in names)) as cameras:
@@ -142,7 +142,7 @@ def test_a_thousand_reconnects(media: Media, tmp_path: Path) -> None:
                 settle(daemon, 3.0)
                 return daemon.footprint()
 
-            warm, at_warm, warm_s = held_after(20), reconnects(), time.monotonic()
+            warm, at_warm, warm_s = held_after(120), reconnects(), time.monotonic()
             now = held_after(80)
             total, took_s = reconnects(), time.monotonic() - warm_s
             code, report = daemon.stop()
