@@ -78,9 +78,9 @@ observer: $(READY) ## are the ages of results those that an observer sees, who r
 	$(BIN)/python -m benchmarks.observer --of rtsp
 	$(BIN)/python -m benchmarks.observer --of rtsp --isolation process --expect 'p50_left<=1' 'p99<=3'
 
-# Few milliseconds of jitter take a playout delay: without one it is printed, and 3 to 6 ms (design/scheduling.md).
+# `live.jitter` is not met: without a playout delay it is 3 to 6 ms (design/scheduling.md); `steady` has one.
 schedule: $(READY) ## eight cameras at 65 % of what this machine can do, then three times as much: the schedule's promises
-	$(BIN)/python -m benchmarks.schedule --expect 'live.p99_over_stages<=3' 'live.dropped<=0' \
+	$(BIN)/python -m benchmarks.schedule --expect 'live.p99_over_stages<=3' 'live.jitter<=3' 'live.dropped<=0' \
 		'steady.jitter<=3' 'steady.dropped<=0' \
 		'overload.p95_over_bound<=1' 'overload.growth<=1.1' 'overload.fairness>=0.98' 'overload.recovery<=5' 'weighted.shares<=0.1'
 
