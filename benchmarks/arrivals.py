@@ -30,8 +30,8 @@ import yaml
 from benchmarks.cameras import Cameras, camera_clip
 from benchmarks.expectations import unmet
 from pipeline.bench.child import CONFIDENCE
-from pipeline.caches import cache_folder
-from pipeline.orphans import no_orphan
+from pipeline.host.caches import cache_folder
+from pipeline.host.orphans import no_orphan
 from pipeline.replaying.arrivals import DECISIONS
 
 _END_S = 60.0

@@ -14,8 +14,8 @@ from pathlib import Path
 import av
 
 from pipeline.bench.material import Material, make
-from pipeline.orphans import no_orphan
-from pipeline.replacing import replacing
+from pipeline.host.orphans import no_orphan
+from pipeline.host.replacing import replacing
 from tests.faults.camera import read_clip
 
 CLOCK = 90_000

@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.cameras import camera_clip
 from benchmarks.expectations import unmet
 from benchmarks.live_run import Setting, opencv_loop, pipeline_run
-from pipeline.caches import cache_folder
+from pipeline.host.caches import cache_folder
 
 _UNITS = {
     "processed": ("frames processed / offered", ""),

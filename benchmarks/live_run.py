@@ -25,7 +25,7 @@ from benchmarks.tail import Line, Tail
 from pipeline.bench.agreement import compare
 from pipeline.bench.child import CONFIDENCE
 from pipeline.bench.plain import Boxes, load, loop
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 
 SIDE = 352
 _START_S = 60.0

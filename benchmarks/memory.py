@@ -25,7 +25,7 @@ from pipeline.bench.child import CANDIDATES as BUILT_IN
 from pipeline.bench.child import CONFIDENCE, Task, answer
 from pipeline.bench.material import Material, make
 from pipeline.bench.run import measure
-from pipeline.caches import cache_folder
+from pipeline.host.caches import cache_folder
 from pipeline.replaying import Replay, ReplayOptions
 from pipeline.report import peak_rss_mb
 

@@ -28,9 +28,9 @@ import numpy as np
 from pipeline.bench.child import CONFIDENCE, Task, answer
 from pipeline.bench.material import Material, make
 from pipeline.bench.run import measure
-from pipeline.caches import cache_folder
 from pipeline.frame import Uint8Array
-from pipeline.memory import BufferPool, Shape
+from pipeline.frame.buffers import BufferPool, Shape
+from pipeline.host.caches import cache_folder
 from pipeline.timing import STAGES, cpu_ns, elapsed, stage_times
 
 CHILD = (str(Path(__file__).resolve()), "--child")

@@ -34,14 +34,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import networks
-from pipeline.caches import cache_folder
-from pipeline.cores import allowed_cores
 from pipeline.detectors import build_detector
 from pipeline.detectors.capacity import parts, pictures_per_call
 from pipeline.detectors.loading.preparing import Specialised, prepare
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.wording import hush_int8, quiet
 from pipeline.frame import Batch
+from pipeline.host.caches import cache_folder
+from pipeline.host.cores import allowed_cores
 from pipeline.workshop.frames import items, sample
 from pipeline.workshop.int8.graph import flatten, head_layers, quantize_program
 

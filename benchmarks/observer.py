@@ -37,12 +37,12 @@ from benchmarks.cameras import Cameras
 from benchmarks.expectations import unmet
 from pipeline import build
 from pipeline.bench.material import Material, make
-from pipeline.caches import cache_folder
 from pipeline.config.detection import ModelConfig
 from pipeline.config.streams import StreamConfig
 from pipeline.flow import Pipeline
 from pipeline.flow.lanes import Terms
 from pipeline.flow.stream import FlowOptions, Stream
+from pipeline.host.caches import cache_folder
 from pipeline.ledger import StreamLedger
 from pipeline.sinks import CallbackSink
 from pipeline.stages import Letterbox

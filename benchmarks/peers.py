@@ -31,7 +31,7 @@ from pipeline.bench.child import CONFIDENCE, Task, answer, measured
 from pipeline.bench.material import Material
 from pipeline.bench.run import BenchOptions, Peer, run_bench
 from pipeline.bench.text import tables
-from pipeline.caches import cache_folder
+from pipeline.host.caches import cache_folder
 from pipeline.report import describe_machine
 
 PEERS = {"streamvision": "streamvision", "ultralytics": "ultralytics"}

@@ -39,7 +39,7 @@ from benchmarks.schedule_run import Feed, Workload, play
 from pipeline.bench.child import CONFIDENCE
 from pipeline.bench.plain import load, loop
 from pipeline.bench.run import measure
-from pipeline.caches import cache_folder
+from pipeline.host.caches import cache_folder
 
 Figures = dict[str, float]
 PHASES = ("live", "steady", "overload", "weighted")

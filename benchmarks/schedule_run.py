@@ -25,7 +25,7 @@ from benchmarks.tail import Line, Tail
 from pipeline.bench.agreement import compare
 from pipeline.bench.child import CONFIDENCE
 from pipeline.bench.plain import Boxes
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 
 _LONGEST_START_S = 60.0
 

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from pipeline.bench.material import Material, make
-from pipeline.caches import cache_folder
+from pipeline.host.caches import cache_folder
 
 HELP = ("--help",)
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import networks
-from pipeline.caches import cache_folder
-from pipeline.cores import allowed_cores
+from pipeline.host.caches import cache_folder
+from pipeline.host.cores import allowed_cores
 from pipeline.workshop.frames import sample
 from pipeline.workshop.tuning.contender import Contender
 from pipeline.workshop.tuning.contest import Tuner, Tuning

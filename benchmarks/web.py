@@ -42,7 +42,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.web_clients import Asked, asked_elsewhere
 from pipeline.bench.run import measure
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 
 CASES = ("loaded", "saturated")
 WANTED_MS = 20.0

@@ -22,7 +22,7 @@ from pipeline.frame import (
     StreamKey,
     Uint8Array,
 )
-from pipeline.memory import BufferPool
+from pipeline.frame.buffers import BufferPool
 from pipeline.threads import StopFlag
 
 
@@ -87,8 +87,8 @@ class Detector(Protocol):
     """A batched detector. ``warm`` and ``submit`` are called from several threads at once.
 
     One that wants its inputs in memory of a special kind also has ``allocate``, see
-    :class:`pipeline.memory.BufferPool`. One that lets one thread in at a time has ``exclusive`` and says True: then
-    the others' waiting for their turn does not count as a model that hangs.
+    :class:`pipeline.frame.buffers.BufferPool`. One that lets one thread in at a time has ``exclusive`` and says True:
+    then the others' waiting for their turn does not count as a model that hangs.
 
     Attributes:
         spec: what it wants to be given.

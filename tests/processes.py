@@ -19,7 +19,7 @@ from typing import IO, Any
 import httpx
 import pytest
 
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 from pipeline.timing import now_ns
 
 PATIENCE_S = 60.0

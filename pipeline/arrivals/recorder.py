@@ -26,9 +26,9 @@ from pipeline.arrivals.stream_files import StreamFiles
 from pipeline.arrivals.stream_recorder import StreamRecorder
 from pipeline.config import Config
 from pipeline.errors import UsageError
+from pipeline.host.replacing import replacing
 from pipeline.ledger import BatchRun, Ledger
 from pipeline.redact import scrub
-from pipeline.replacing import replacing
 from pipeline.threads import show_name
 from pipeline.timing import SYSTEM, Clock, rfc3339
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.replacing import replacing
+from pipeline.host.replacing import replacing
 
 CELL = 32
 """Side of a grid cell in network pixels."""

@@ -15,7 +15,7 @@ from pipeline.bench.agreement import Agreement, compare
 from pipeline.bench.material import Material, make
 from pipeline.bench.summary import FLOORS, LOOPS, Measured, Run, summarise
 from pipeline.errors import PipelineError
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 
 CHILD = ("-m", "pipeline.bench.child")
 VERIFIED_FRAMES = 30

@@ -10,12 +10,12 @@ from typing import Any
 import cv2
 
 from pipeline.config.detection import ModelConfig
-from pipeline.cores import allowed_cores
 from pipeline.detectors import build_detector
 from pipeline.detectors.adapter import Limits
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.names import choose_classes
 from pipeline.detectors.tuned import Fixed, Tuned, recall
+from pipeline.host.cores import allowed_cores
 
 _log = logging.getLogger(__name__)
 

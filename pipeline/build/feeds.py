@@ -13,7 +13,6 @@ from pipeline.errors import ConfigError, SourceUnavailable
 from pipeline.flow.lanes import Terms
 from pipeline.flow.stream import Stream, Witness, unwatched
 from pipeline.ledger import StreamLedger
-from pipeline.naming import shown
 from pipeline.protocols import Source
 from pipeline.redact import SourceUrl
 from pipeline.sources import (
@@ -36,6 +35,7 @@ from pipeline.sources import (
     local_path,
     looks_live,
 )
+from pipeline.sources.naming import shown
 from pipeline.sources.opening import Limits
 from pipeline.stages import Letterbox, Region
 from pipeline.threads import Policy

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from pipeline.bench.material import Material
     from pipeline.bench.run import BenchOptions, run_bench
-    from pipeline.caches import cache_folder
+    from pipeline.host.caches import cache_folder
     from pipeline.report import describe_machine
     from pipeline.report.machine import package_version
     from pipeline.timing import rfc3339, wall_ns

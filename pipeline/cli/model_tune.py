@@ -89,7 +89,7 @@ def _effort(options: argparse.Namespace) -> Effort:
 def _subject(options: argparse.Namespace) -> Subject:
     """What is tuned, by the configuration's model section and by options; raises UsageError, ConfigError."""
     from pipeline.build import detector_arguments, tuned_key
-    from pipeline.cores import allowed_cores
+    from pipeline.host.cores import allowed_cores
     from pipeline.workshop.tuning.space import Subject
 
     model = model_config(options, options.file)

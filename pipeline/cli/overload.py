@@ -135,7 +135,7 @@ class Overload:
 
     def _why(self, worst: float) -> str:
         """How busy the network was lately, and what would help most; ``worst``: the largest share that is lost."""
-        from pipeline.cores import allowed_cores
+        from pipeline.host.cores import allowed_cores
         from pipeline.report.bottleneck import SATURATED, advice, starved
 
         first, last, model = self._samples[0], self._samples[-1], self._model()

@@ -137,8 +137,8 @@ def _plan(options: argparse.Namespace, config: Config) -> tuple[dict[str, Any], 
 def _save(report: dict[str, Any], out: Path) -> list[Path]:
     """``plan.json``, and the page drawn from it; raises SinkError."""
     from pipeline.errors import SinkError
+    from pipeline.host.replacing import replacing
     from pipeline.plan.page import page
-    from pipeline.replacing import replacing
     from pipeline.report import to_json
 
     documents = {"plan.json": to_json(report), "plan.html": page(report).encode("utf-8", "replace")}

@@ -17,7 +17,7 @@ from pipeline.config.faults import NOWHERE, Fault, KeyPath, StreamFault
 from pipeline.config.nodes import MAX_BYTES
 from pipeline.config.reading import Reading
 from pipeline.errors import ConfigError
-from pipeline.nearby import meant
+from pipeline.host.nearby import meant
 from pipeline.redact import SourceUrl
 
 _log = logging.getLogger(__name__)

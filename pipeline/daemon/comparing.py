@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.agreement import Agreement, agreement, renamed
+from pipeline.detectors.agreement import Agreement, agreement, renamed
 from pipeline.errors import InferenceError, ModelError
 from pipeline.figures import count, percent
 from pipeline.flow.inference import in_source_pixels

@@ -32,7 +32,7 @@ from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError, ModelHung, SinkError
 from pipeline.figures import count
 from pipeline.flow.stream import NOBODY
-from pipeline.footprint import Footprint, keep_for_good, resident_bytes
+from pipeline.host.footprint import Footprint, keep_for_good, resident_bytes
 from pipeline.ledger import Ledger
 from pipeline.timing import SYSTEM, Clock, now_ns
 

@@ -17,7 +17,7 @@ from pipeline.config import Config
 from pipeline.daemon.attempt import EVENT, UNDER_WAY, Attempt, InUse
 from pipeline.daemon.model import LIMITS, Wanted
 from pipeline.errors import ConfigError
-from pipeline.footprint import keep_for_good
+from pipeline.host.footprint import keep_for_good
 
 if TYPE_CHECKING:
     from pipeline.flow import Pipeline

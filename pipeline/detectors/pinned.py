@@ -10,7 +10,7 @@ import torch
 
 from pipeline.detectors.wording import one_line
 from pipeline.frame import Uint8Array
-from pipeline.memory import Allocate, Shape, aligned
+from pipeline.frame.buffers import Allocate, Shape, aligned
 
 _log = logging.getLogger(__name__)
 

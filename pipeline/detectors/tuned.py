@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.caches import cache_folder, distrusted, read_cached, write_cached
-from pipeline.cores import allowed_cores
 from pipeline.detectors.loading.recipe import Recipe
+from pipeline.host.caches import cache_folder, distrusted, read_cached, write_cached
+from pipeline.host.cores import allowed_cores
 
 if TYPE_CHECKING:
     import torch

@@ -17,8 +17,8 @@ from pipeline.flow.batching import BatchScheduler
 from pipeline.flow.inference import BatchRunner
 from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Batch, Item, Outcome, StreamKey
+from pipeline.frame.buffers import BufferPool, aligned
 from pipeline.ledger import Ledger
-from pipeline.memory import BufferPool, aligned
 from pipeline.protocols import Detector
 from pipeline.threads import Channel, Put, WorkerGroup
 from pipeline.timing import Clock

@@ -15,8 +15,8 @@ from pipeline.errors import InferenceError, StageError
 from pipeline.figures import count
 from pipeline.flow.batching import BatchScheduler
 from pipeline.frame import Batch, Detections, DropReason, Item, Outcome
+from pipeline.frame.buffers import BufferPool
 from pipeline.ledger import BatchRun, Ledger
-from pipeline.memory import BufferPool
 from pipeline.protocols import Detector, Pending
 from pipeline.threads import Put
 

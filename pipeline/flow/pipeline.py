@@ -38,8 +38,8 @@ from pipeline.flow.publishing import After, Closing, Inbound, Opened, Publisher,
 from pipeline.flow.roster import Roster
 from pipeline.flow.stream import FlowOptions, Pictures, Stream
 from pipeline.flow.turns import Drive, Readers, take_turns
+from pipeline.frame.buffers import BufferPool
 from pipeline.ledger import Ledger
-from pipeline.memory import BufferPool
 from pipeline.protocols import Detector, Sink
 from pipeline.threads import Channel, Closed, Put, WorkerGroup
 from pipeline.timing import SYSTEM, Clock

@@ -14,10 +14,10 @@ from typing import Final
 from pipeline import build
 from pipeline.config import Config, StreamConfig
 from pipeline.errors import ConfigError, SourceError, SourceUnavailable
-from pipeline.naming import stream_name
 from pipeline.plan.capture import capture
 from pipeline.redact import SourceUrl
 from pipeline.sources import expand, local_path, looks_live
+from pipeline.sources.naming import stream_name
 from pipeline.threads import StopFlag
 
 AT_ONCE: Final = 16

@@ -11,7 +11,7 @@ from typing import Final
 from pipeline import build
 from pipeline.errors import SourceError, SourceUnavailable
 from pipeline.frame import Capture, InputSpec, Uint8Array
-from pipeline.memory import BufferPool
+from pipeline.frame.buffers import BufferPool
 from pipeline.plan.copies import Copy
 from pipeline.plan.costs import FrameCost, StreamCosts
 from pipeline.sources.auto_skip import LOOK_S

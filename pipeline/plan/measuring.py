@@ -16,15 +16,14 @@ from typing import Any, Final
 
 import torch
 
-from pipeline.crew import Crew, Handed
 from pipeline.daemon.model import Loaded
 from pipeline.errors import ModelHung
 from pipeline.frame import Batch, Capture, Detections, Frame, Geometry, InputSpec, Item, StreamKey, Uint8Array
-from pipeline.memory import BufferPool, aligned
+from pipeline.frame.buffers import BufferPool, aligned
 from pipeline.plan.copies import Copy
 from pipeline.plan.costs import BatchCost, NetworkCosts, StreamCosts
 from pipeline.plan.looking import Busy, look
-from pipeline.threads import StopFlag
+from pipeline.threads import Crew, Handed, StopFlag
 from pipeline.timing import new_trace, now_ns, thread_cpu_ns
 
 ENOUGH: Final = 6

@@ -17,7 +17,7 @@ from pipeline.daemon.model import Loaded
 from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import PipelineError
 from pipeline.flow import Pipeline
-from pipeline.footprint import keep_for_good
+from pipeline.host.footprint import keep_for_good
 from pipeline.ledger import Ledger
 from pipeline.plan.copies import Copy
 from pipeline.plan.costs import StreamCosts

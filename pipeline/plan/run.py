@@ -13,12 +13,12 @@ from typing import Any, Final
 from pipeline import build
 from pipeline.bench.capacity import Capacity, measure_capacity
 from pipeline.config import Config, StreamConfig
-from pipeline.cores import allowed_cores
 from pipeline.daemon.model import Loaded, Wanted, load
 from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import SourceUnavailable
 from pipeline.flow.lanes import Terms
 from pipeline.flow.stream import FlowOptions
+from pipeline.host.cores import allowed_cores
 from pipeline.plan.copies import Copies, Copy, make_copies, redirected, spread
 from pipeline.plan.costs import Costs
 from pipeline.plan.headroom import Headroom, headroom

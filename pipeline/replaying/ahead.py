@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from pipeline.arrivals import VIRTUAL_NS, FrameLog, Virtual
-from pipeline.crew import Crew, Handed
 from pipeline.errors import SourceError
 from pipeline.events import Condition
 from pipeline.frame import Capture, Picture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
-from pipeline.threads import StopFlag
+from pipeline.threads import Crew, Handed, StopFlag
 
 FRAMES = 2
 """That are read ahead, the one included that comes next: pictures that are held for each stream."""

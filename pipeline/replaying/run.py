@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.config import Config
-from pipeline.cores import allowed_cores
-from pipeline.naming import resolve, shown
+from pipeline.host.cores import allowed_cores
 from pipeline.replaying import earlier
 from pipeline.replaying.options import ReplayOptions, sections
 from pipeline.replaying.unusable import accounts_of_nothing
 from pipeline.sources import local_path, none_readable
+from pipeline.sources.naming import resolve, shown
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
 from pipeline.arrivals import Service, ServiceTimes
-from pipeline.crew import Crew, Handed
 from pipeline.frame import Batch, Detections, Geometry, InputSpec, Picture, Uint8Array
 from pipeline.protocols import Detector, Stage
 from pipeline.replaying.ahead import Ahead
 from pipeline.replaying.behind import MOST_FRAMES
 from pipeline.replaying.simulated_clock import SimulatedClock
+from pipeline.threads import Crew, Handed
 
 _NOTHING: Final = Service(0, 0)
 

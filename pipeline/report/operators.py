@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from pipeline.kineto import silent
+from pipeline.host.kineto import silent
 from pipeline.ledger import Ledger
 from pipeline.report.perfetto import Slice
 from pipeline.threads import WorkerGroup

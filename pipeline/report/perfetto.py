@@ -18,8 +18,8 @@ import orjson
 
 from pipeline.errors import SinkError
 from pipeline.figures import count
+from pipeline.host.replacing import replacing
 from pipeline.ledger import Journal
-from pipeline.replacing import replacing
 from pipeline.timing import FRAME, PARTS, PTS, WAITS, Mark, ended_in
 
 log = logging.getLogger("pipeline")

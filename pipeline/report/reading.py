@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from pipeline.errors import UsageError
-from pipeline.nearby import meant
+from pipeline.host.nearby import meant
 
 _KEYS = (
     "command",

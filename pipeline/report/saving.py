@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from pipeline.errors import SinkError
-from pipeline.replacing import replacing
+from pipeline.host.replacing import replacing
 from pipeline.report.page import page
 
 _IN_A_LINE = frozenset({"distributions", "over_time"})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import UsageError
-from pipeline.nearby import meant
+from pipeline.host.nearby import meant
 from pipeline.sources.opening import check_scheme, local_path, scheme_of
 
 VIDEO_SUFFIXES: Final = frozenset(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.agreement import Agreement, agreement, renamed
 from pipeline.detectors import build_detector
+from pipeline.detectors.agreement import Agreement, agreement, renamed
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.frame import Batch, Capture, Detections

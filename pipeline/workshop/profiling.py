@@ -20,7 +20,7 @@ from pipeline.detectors.loading.builtin import PREFIX, load_builtin
 from pipeline.detectors.loading.load import load_model
 from pipeline.errors import SinkError
 from pipeline.frame import Batch, Capture
-from pipeline.kineto import silent
+from pipeline.host.kineto import silent
 from pipeline.timing import now_ns
 from pipeline.workshop.frames import MAX_BYTES, items
 from pipeline.workshop.swapping import running

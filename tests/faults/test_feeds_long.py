@@ -40,7 +40,7 @@ FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 IMPATIENT = """
 import sys
 from functools import partialmethod
-from pipeline import footprint
+from pipeline.host import footprint
 from pipeline.build import feeds
 from pipeline.cli import main
 footprint.GIVE_BACK_NS = 1_000_000_000

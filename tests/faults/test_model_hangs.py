@@ -17,7 +17,7 @@ from torch import Tensor
 
 import pipeline
 from pipeline.errors import ModelHung
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 from tests.media import Media, media
 from tests.models import NAMES, Cells, HangsOnGrey, save, ultralytics_metadata
 from tests.processes import Running, daemon

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 from tests.daemons import JSONL, config, records
 from tests.models import Cells, save
 

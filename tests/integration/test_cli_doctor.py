@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from pipeline.cores import allowed_cores
+from pipeline.host.cores import allowed_cores
 from tests.models import Cells, save, ultralytics_metadata
 
 

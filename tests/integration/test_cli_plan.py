@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.config import Config, StreamConfig
 from pipeline.errors import SourceUnavailable, UsageError
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 from pipeline.plan.capture import capture
 from pipeline.plan.copies import redirected, spread
 from pipeline.redact import SourceUrl

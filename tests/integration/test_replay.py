@@ -19,9 +19,9 @@ import torch
 import pipeline
 from pipeline.bench.material import Material, make
 from pipeline.errors import ConfigError, ModelLoadError, SourceError, UsageError
-from pipeline.naming import stream_name
 from pipeline.replaying import Replay, ReplayOptions
 from pipeline.replaying.earlier import clear
+from pipeline.sources.naming import stream_name
 from tests.models import NAMES, Cells, save, ultralytics_metadata
 
 FRAMES = 23  # not a multiple of the batch size: the tail is padded

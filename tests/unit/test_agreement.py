@@ -9,7 +9,7 @@ import io
 import numpy as np
 import pytest
 
-from pipeline.agreement import agreement
+from pipeline.detectors.agreement import agreement
 from pipeline.frame import Detections
 
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from pipeline.arrivals import Comparison, FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
 from pipeline.arrivals.connection import RecordedConnection
 from pipeline.arrivals.services import MOST_SAMPLES, Service
-from pipeline.crew import Crew
 from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable, StageError
 from pipeline.flow import Pipeline
 from pipeline.flow.lanes import Terms
@@ -32,7 +31,7 @@ from pipeline.replaying.simulation import Simulation
 from pipeline.replaying.timed import Later, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
-from pipeline.threads import Closed, StopFlag
+from pipeline.threads import StopFlag
 from pipeline.timing import FRAME, Mark, published_ns
 
 MS = 1_000_000
@@ -546,43 +545,3 @@ class TestPublishingBehindDecisions:
         gate.set()
         run.join(30)
         assert [result.frame for result in found[0].results] == list(range(MOST_FRAMES + 1))
-
-
-class TestCrew:
-    def test_whoever_is_free_first_does_what_comes(self) -> None:
-        crew: Crew[int] = Crew(["one", "two"])
-        crew.start()
-        assert [crew.hand(lambda number=number: number * 2).result() for number in range(5)] == [0, 2, 4, 6, 8]  # type: ignore[misc]
-        failing = crew.hand(lambda: 1 // 0)
-        with pytest.raises(ZeroDivisionError):
-            failing.result()
-        assert crew.rest()
-
-    def test_one_that_does_not_get_ready_ends_all(self) -> None:
-        def refuse() -> None:
-            raise InferenceError("no")
-
-        crew: Crew[int] = Crew(["one", "two"], refuse)
-        with pytest.raises(InferenceError):
-            crew.start()
-        assert crew.rest()
-
-    def test_what_was_given_up_is_waited_for_by_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pipeline.crew.REST_S", 0.05)
-        hangs, begun = threading.Event(), threading.Event()
-
-        def hang() -> bool:
-            begun.set()
-            return hangs.wait(30)
-
-        crew: Crew[bool] = Crew(["one"])
-        crew.start()
-        handed = crew.hand(hang)
-        assert begun.wait(30)
-        crew.give_up()
-        with pytest.raises(Closed):
-            handed.result()
-        with pytest.raises(Closed):
-            crew.hand(lambda: True)
-        assert not crew.rest(), "it hangs still"
-        hangs.set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.caches import cache_folder, read_cached, write_cached
+from pipeline.host.caches import cache_folder, read_cached, write_cached
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

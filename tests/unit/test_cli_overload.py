@@ -51,7 +51,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.cores.allowed_cores", lambda: 8)
+    monkeypatch.setattr("pipeline.host.cores.allowed_cores", lambda: 8)
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipeline import build, cores
+from pipeline import build
 from pipeline.config.detection import ModelConfig
-from pipeline.cores import allowed_cores, visible_cores
 from pipeline.detectors.tuned import key_of
+from pipeline.host import cores
+from pipeline.host.cores import allowed_cores, visible_cores
 from pipeline.report.machine import describe_machine
 
 

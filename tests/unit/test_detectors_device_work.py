@@ -26,8 +26,8 @@ from pipeline.errors import InferenceError
 from pipeline.flow.batching import BatchScheduler
 from pipeline.flow.inference import BatchRunner, UnderWay
 from pipeline.frame import Batch, Frame, Geometry, InputSpec, Item, Outcome, StreamKey
+from pipeline.frame.buffers import BufferPool
 from pipeline.ledger import BatchRun, Ledger
-from pipeline.memory import BufferPool
 from pipeline.testing import ManualClock
 from pipeline.timing import Mark, elapsed, new_trace, part_times
 from tests.devices import Device, OnDevice

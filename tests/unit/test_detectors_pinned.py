@@ -12,7 +12,7 @@ import torch
 from pipeline.detectors.pinned import allocator
 from pipeline.flow import Pipeline
 from pipeline.flow.stream import FlowOptions
-from pipeline.memory import BufferPool, aligned
+from pipeline.frame.buffers import BufferPool, aligned
 from pipeline.testing import FakeDetector
 
 GPU = torch.device("cuda", 0)

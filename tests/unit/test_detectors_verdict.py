@@ -16,7 +16,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.caches import cache_folder
 from pipeline.detectors import build_detector
 from pipeline.detectors.capacity import MOST_PATIENCE, PATIENCE, Capacity
 from pipeline.detectors.trial import examine, verdict
@@ -24,6 +23,7 @@ from pipeline.detectors.trial.scenes import probe_picture
 from pipeline.detectors.trial.verdict import Verdict
 from pipeline.errors import InferenceError, ModelLoadError
 from pipeline.frame import InputSpec
+from pipeline.host.caches import cache_folder
 from tests.models import NAMES, Cells, FirstOnly, batch_of, painted, save, tiny_ssd, ultralytics_metadata
 
 SIZE = (96, 128)

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipeline import footprint as module
-from pipeline.footprint import GIVE_BACK_NS, Footprint, give_back, keep_for_good, resident_bytes
+from pipeline.host import footprint as module
+from pipeline.host.footprint import GIVE_BACK_NS, Footprint, give_back, keep_for_good, resident_bytes
 from pipeline.testing import ManualClock
 
 MINUTE = 60_000_000_000
@@ -119,7 +119,7 @@ def test_what_is_kept_for_good_goes_with_the_program() -> None:
     program = (
         "import atexit, gc\n"
         "atexit.register(lambda: print(before, gc.get_freeze_count()))\n"
-        "from pipeline.footprint import keep_for_good\n"
+        "from pipeline.host.footprint import keep_for_good\n"
         "keep_for_good()\n"
         "keep_for_good()\n"
         "before = gc.get_freeze_count() > 0\n"

@@ -16,8 +16,8 @@ from pipeline.errors import InferenceError, StageError
 from pipeline.flow.batching import BatchScheduler
 from pipeline.flow.inference import BatchRunner
 from pipeline.frame import Batch, Detections, Frame, Geometry, InputSpec, Item, Outcome, StreamKey
+from pipeline.frame.buffers import BufferPool
 from pipeline.ledger import Ledger
-from pipeline.memory import BufferPool
 from pipeline.testing import ManualClock, one_box
 from pipeline.timing import new_trace
 

@@ -18,9 +18,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 
+from pipeline.host.orphans import no_orphan
 from pipeline.metrics import CONTENT_TYPE, OPENMETRICS, Shown, exposition
 from pipeline.metrics.text import Exemplar, Histograms, text
-from pipeline.orphans import no_orphan
 from pipeline.testing import ManualClock
 from pipeline.timing import FRAME, Anchor, Mark, now_ns
 from pipeline.web.negotiation import preferred

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.nearby import meant
+from pipeline.host.nearby import meant
 
 
 def test_one_letter_off_is_told(tmp_path: Path) -> None:

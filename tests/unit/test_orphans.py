@@ -11,7 +11,7 @@ from tests.background import until
 
 PARENT = """
 import subprocess, sys
-from pipeline.orphans import no_orphan
+from pipeline.host.orphans import no_orphan
 child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, preexec_fn=no_orphan())
 print(child.pid, flush=True)
 child.wait()

@@ -12,8 +12,8 @@ from pipeline.flow.lanes import Terms
 from pipeline.flow.preparing import Preparer
 from pipeline.flow.stream import TO_SINKS, Stream
 from pipeline.frame import Capture, Geometry, InputSpec, Item, Outcome, Picture, StreamKey, Uint8Array
+from pipeline.frame.buffers import BufferPool
 from pipeline.ledger import StreamLedger
-from pipeline.memory import BufferPool
 from pipeline.testing import CopyStage, ManualClock, ScriptedSource
 from pipeline.timing import Mark, ended_in
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.caches import write_cached
-from pipeline.replacing import replacing
+from pipeline.host.caches import write_cached
+from pipeline.host.replacing import replacing
 from pipeline.report.saving import save_json
 
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.flow import shadow as shadows
 from pipeline.flow.shadow import Shadow
 from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
-from pipeline.memory import BufferPool
+from pipeline.frame.buffers import BufferPool
 from pipeline.testing import one_box
 from pipeline.timing import new_trace
 from tests.background import Background

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.caches import cache_folder, make_private
 from pipeline.detectors import tuned
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.tuned import Fixed, digest_of, keep, key_of, recall
+from pipeline.host.caches import cache_folder, make_private
 
 CPU = torch.device("cpu")
 GIVEN: dict[str, Any] = {"adapter": None, "input_size": None}

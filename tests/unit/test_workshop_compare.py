@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.agreement import renamed
+from pipeline.detectors.agreement import renamed
 from pipeline.frame import Detections
 from pipeline.workshop.compare import Limits, compare, open_detector
 from pipeline.workshop.frames import detect, items, sample

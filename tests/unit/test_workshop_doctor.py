@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import cores
 from pipeline.detectors import placement
+from pipeline.host import cores
 from pipeline.workshop.doctor import examine_model, gpu, threads, too_large
 from pipeline.workshop.doctor.finding import Finding
 from pipeline.workshop.doctor.libgl import missing_library

@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from pipeline.cores import allowed_cores
 from pipeline.detectors.loading.call_spec import read_call_spec
 from pipeline.detectors.loading.export import silent_logs
 from pipeline.detectors.loading.members import read_by_torch
@@ -33,6 +32,7 @@ from pipeline.detectors.loading.signature import Signature
 from pipeline.detectors.loading.taken import ForAnotherDevice, Side, Taken
 from pipeline.detectors.wording import one_line
 from pipeline.errors import ModelLoadError
+from pipeline.host.cores import allowed_cores
 
 _CODE = "data/aotinductor/model/"
 _LONGEST_SOURCE = 64 << 20

@@ -23,7 +23,7 @@ from pipeline.detectors.loading.signature import Signature
 from pipeline.detectors.loading.taken import with_taken
 from pipeline.detectors.wording import quiet
 from pipeline.errors import ModelLoadError
-from pipeline.nearby import meant
+from pipeline.host.nearby import meant
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from pipeline.caches import cache_folder, read_cached, write_cached
 from pipeline.errors import ModelLoadError
 from pipeline.figures import percent
+from pipeline.host.caches import cache_folder, read_cached, write_cached
 
 EDITION = 3
 """Grows when the checks change: older verdicts are then not believed."""

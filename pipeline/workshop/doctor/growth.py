@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.detectors.engine import TorchScriptDetector
-from pipeline.footprint import resident_bytes
 from pipeline.frame import Item
+from pipeline.host.footprint import resident_bytes
 from pipeline.workshop.doctor.finding import Finding
 from pipeline.workshop.frames import detect
 

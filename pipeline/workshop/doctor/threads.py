@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pipeline.cores import allowed_cores, visible_cores
+from pipeline.host.cores import allowed_cores, visible_cores
 from pipeline.workshop.doctor.finding import Finding
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -18,7 +18,7 @@ from pipeline.detectors.loading.metadata import OWN_KEY
 from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import ModelError, UsageError
-from pipeline.replacing import replacing
+from pipeline.host.replacing import replacing
 from pipeline.workshop.inspection.reading import opened
 
 Format = Literal["torchscript", "pt2", "ptl"]

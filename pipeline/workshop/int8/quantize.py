@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from pipeline.agreement import agreement
+from pipeline.detectors.agreement import agreement
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.detectors.loading.builtin import PREFIX
@@ -25,7 +25,7 @@ from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
 from pipeline.figures import count, percent
 from pipeline.frame import Capture, Detections
-from pipeline.replacing import replacing
+from pipeline.host.replacing import replacing
 from pipeline.workshop.compare import Comparison, Limits, compare, open_detector
 from pipeline.workshop.frames import find
 from pipeline.workshop.int8.float_layers import Attempt, best, search

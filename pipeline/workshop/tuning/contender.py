@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.agreement import agreement
+from pipeline.detectors.agreement import agreement
 from pipeline.figures import percent
 from pipeline.frame import Detections
 from pipeline.workshop.tuning.nursery import Child, Lost, Nursery

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.caches import cache_folder, make_private
 from pipeline.figures import percent
-from pipeline.replacing import replacing
+from pipeline.host.caches import cache_folder, make_private
+from pipeline.host.replacing import replacing
 from pipeline.timing import rfc3339, wall_ns
 from pipeline.workshop.tuning.contender import Contender
 from pipeline.workshop.tuning.contest import Tuning

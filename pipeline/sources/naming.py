@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.redact import SourceUrl
-from pipeline.sources import expand, local_path, looks_live
+from pipeline.sources.opening import local_path
+from pipeline.sources.paths import expand, looks_live
 
 
 def stream_name(stem: str, taken: set[str]) -> str:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
 from pipeline.errors import ModelHung
-from pipeline.threads import Channel, Closed, WorkerGroup
+from pipeline.threads.channel import Channel, Closed
+from pipeline.threads.workers import WorkerGroup
 
 REST_S = 5.0
 """How long the threads are waited for at the end."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.replacing import replacing
+from pipeline.host.replacing import replacing
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from pipeline.memory import ALIGNMENT, BufferPool, PoolStats, aligned
+from pipeline.frame.buffers import ALIGNMENT, BufferPool, PoolStats, aligned
 
 SHAPE = (4, 6, 3)
 BYTES = 72
