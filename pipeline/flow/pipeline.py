@@ -22,19 +22,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
 from pipeline.complaints import Complaints
-from pipeline.errors import ModelHung, PipelineError, SourceError
+from pipeline.errors import ModelHung, PipelineError
 from pipeline.flow.deployment import Deployment
 from pipeline.flow.inference import UnderWay
 from pipeline.flow.lineup import Lineup
 from pipeline.flow.outlet import Event, Outlet, open_all
 from pipeline.flow.preparing import Preparer
-from pipeline.flow.publishing import After, Closing, Inbound, Opened, Publisher, tell
+from pipeline.flow.publishing import After, Inbound, Publisher, tell
+from pipeline.flow.reading import Reader
 from pipeline.flow.roster import Roster
 from pipeline.flow.stream import FlowOptions, Pictures, Stream
 from pipeline.flow.turns import Drive, Readers, take_turns
@@ -97,8 +97,9 @@ class Pipeline:
         follow = after(self._publisher) if after else self._publisher.handle
         self._tell = self._inbox.put_now if emit else follow
         self._emit = emit or follow
-        self._preparer = Preparer(self._emit, self._now, self._pictures)
-        self.models = Lineup(detector, self.options, self._deployment, self._preparer, self._inbox.close)
+        preparer = Preparer(self._emit, self._now, self._pictures)
+        self.models = Lineup(detector, self.options, self._deployment, preparer, self._inbox.close)
+        self._reader = Reader(self.models, preparer, self._emit, self._now, self._closed)
         self.waiting = self.models.waiting
 
     def _deployment(self, detector: Detector, options: FlowOptions, number: int) -> Deployment:
@@ -118,62 +119,10 @@ class Pipeline:
 
     # The four loops
 
-    def _read(self, stream: Stream) -> Generator[None]:
-        """source -> stages -> scheduler. One step per frame, so that a thread or ``run_inline`` can drive it."""
-        source, account = stream.source, stream.account
-        try:
-            info = source.open(stream.stop)
-            with stream.fence:
-                stream.check()
-                if stream.stop.is_set():  # what was asked to stop while it opened has nothing to show
-                    raise Closed
-                model = self.models.current
-                info = replace(info, name=account.name, labels=model.labels)
-                account.opened(info, source.counters, self._now())
-                self._emit(Opened(stream, info))
-                model.enter(stream)
-                stream.opened = True
-            while (capture := source.read()) is not None:
-                with stream.fence:
-                    stream.check()
-                    capture = account.numbered(capture)
-                    # Asked before it is counted: what a plug-in raises here costs the stream, not the balance.
-                    kept = stream.keep(capture)
-                    wanted = kept and stream.gate(capture)
-                    account.arrived(
-                        capture.read_ns, capture.pts_s, capture.epoch, capture.corrupt, capture.picture.size
-                    )
-                    if capture.missed:
-                        account.decoded += capture.missed
-                        self._preparer.missed(stream, capture)
-                    if kept:
-                        self._preparer.prepare(stream, capture, stream.frames, wanted)
-                        stream.frames += 1
-                    else:
-                        account.decimated += 1
-                    at_limit = account.decoded == stream.limit
-                if at_limit:
-                    break
-                yield
-            stream.check()
-            account.ended(source.truncation, at_limit=account.decoded == stream.limit, asked=stream.stop.is_set())
-        except SourceError as error:
-            if not stream.ended:
-                account.failed(str(error), error.cause)
-                log.error("%s: %s", account.name, error, extra={"stream": account.name, "in_report": True})
-        except Closed:
-            if not stream.ended:
-                account.ended(None, at_limit=False, asked=True)
-        except Exception as error:  # a plug-in may raise anything; it costs this stream only
-            if not stream.ended:
-                account.failed(f"{type(error).__name__}: {error}")
-            log.exception("%s: reading failed", account.name, extra={"stream": account.name})
-        finally:
-            try:
-                source.close()
-            except Exception:  # a plug-in may raise anything; the stream has ended anyway
-                log.exception("%s: closing failed", account.name, extra={"stream": account.name})
-            self._end(stream)
+    def _read(self, stream: Stream) -> None:
+        """source -> stages -> scheduler, a frame at each step."""
+        for _ in self._reader.read(stream):
+            pass
 
     def _detect(self, model: Deployment) -> None:
         """batch -> detector -> outcomes, with up to ``detector.depth`` batches under way."""
@@ -208,22 +157,6 @@ class Pipeline:
                 outlet.write(outlet.channel.get(), self._now)
         finally:
             outlet.close()
-
-    def _end(self, stream: Stream) -> None:
-        """What is owed to the others when a stream ends: once, by its reader or by whoever gave that up."""
-        with stream.fence:
-            if stream.ended:
-                return
-            stream.ended = True
-        self._close(stream)
-
-    def _close(self, stream: Stream) -> None:
-        if stream.opened:
-            stream.model.leave(stream.key)
-            with suppress(Closed):
-                self._emit(Closing(stream, stream.frames))
-        self._roster.closed(stream)
-        self._open_more()
 
     # Life
 
@@ -266,7 +199,7 @@ class Pipeline:
             return False
         stream.stop.set()
         stream.account.failed("its reader hung in native code and was left behind", "hung")
-        self._start(f"end:{name}", partial(self._close, stream))  # it may wait for `follow`; the caller must not
+        self._start(f"end:{name}", partial(self._reader.close, stream))  # it may wait for `follow`; the caller must not
         return True
 
     def switch(self, model: Deployment) -> Deployment | None:
@@ -327,7 +260,7 @@ class Pipeline:
             self.detector,
             None,
             lambda outlet, event: outlet.take(event, self._now),
-            lambda stream: readers.append((stream, self._read(stream))),
+            lambda stream: readers.append((stream, self._reader.read(stream))),
             after,
         )
         if after is None:
@@ -364,11 +297,11 @@ class Pipeline:
             self.models.finish()
 
     def _read_in_thread(self, stream: Stream) -> None:
-        def read() -> None:
-            for _ in self._read(stream):
-                pass
+        self._start(f"read:{stream.key.name}", partial(self._read, stream))
 
-        self._start(f"read:{stream.key.name}", read)
+    def _closed(self, stream: Stream) -> None:
+        self._roster.closed(stream)
+        self._open_more()
 
     def _start(self, name: str, body: Callable[[], None]) -> None:
         self._group.start(name, partial(self._guarded, body))
