@@ -60,7 +60,7 @@ def own_heap() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test made a secret is none for the next: a generated password may be any word."""
-    monkeypatch.setattr(redact, "_SCRUBBER", redact.Scrubber())
+    monkeypatch.setattr(redact.scrubbing, "_SCRUBBER", redact.Scrubber())
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline import redact
 from pipeline.config import (
     Config,
     JsonlSinkConfig,
@@ -34,11 +33,6 @@ sinks:
   - {type: jsonl, path: "out/{stream}.jsonl"}
 server:   {listen: 127.0.0.1:8080}               # token_file:, tls:
 """
-
-
-@pytest.fixture(autouse=True)
-def own_scrubber(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redact, "_SCRUBBER", redact.Scrubber())
 
 
 def load(text: str, **options: Any) -> LoadedConfig:

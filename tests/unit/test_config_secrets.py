@@ -31,7 +31,7 @@ class Idle(redact.Scrubber):
 
 @pytest.fixture(autouse=True)
 def no_scrubber(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redact, "_SCRUBBER", Idle())
+    monkeypatch.setattr(redact.scrubbing, "_SCRUBBER", Idle())
 
 
 def said(text: str | bytes) -> list[Fault]:
