@@ -81,7 +81,7 @@ def test_skip_auto_holds_the_asked_rate_with_fewer_frames_decoded(
 ) -> None:
     clip = media.clip("mkv", count=500, options=GOP_OF_A_SECOND)
     kept: dict[str, Any] = {}
-    monkeypatch.setattr("pipeline.daemon.run.exit_code", lambda ledger, **how: kept.update(ledger.streams) or 0)
+    monkeypatch.setattr("pipeline.daemon.main_loop.exit_code", lambda ledger, **how: kept.update(ledger.streams) or 0)
     streams = [f"name: {skip}, source: {clip}, fps: 1, skip: {skip}" for skip in ("auto", "none")]
     assert Daemon(config(tmp_path, tmp_path / "none.pt", streams, [JSONL])).run() == 0
     pts = {name: [line["pts"] for line in records(tmp_path / "out" / f"{name}.jsonl")] for name in kept}
@@ -269,7 +269,7 @@ def stop_and_wait_until_it_is_heard(daemon: Daemon) -> None:
     """In another thread than the main one, which hears it."""
     os.kill(os.getpid(), signal.SIGTERM)
     pause, deadline = threading.Event(), time.monotonic() + 20
-    while not daemon._signals:
+    while not daemon.asked:
         assert time.monotonic() < deadline
         pause.wait(0.01)
 
@@ -369,7 +369,7 @@ def test_a_signal_while_the_detector_warms(
     no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The main thread waits for the workers then; they may take as long as they like."""
-    monkeypatch.setattr("pipeline.daemon.run.STOPPED_LOADING_S", 0.2)
+    monkeypatch.setattr("pipeline.daemon.loading.STOPPED_S", 0.2)
     warming = threading.Event()
 
     def warm(sizes: Sequence[int]) -> None:

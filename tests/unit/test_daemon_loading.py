@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.daemon import Daemon
-from pipeline.daemon.run import loading_limit_s
+from pipeline.daemon.loading import loading_limit_s
 
 
 class Hurrying:

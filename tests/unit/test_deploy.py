@@ -19,7 +19,7 @@ import yaml
 from pipeline.cli import run
 from pipeline.cli.parser import Parser
 from pipeline.config import ModelConfig, ServerConfig, load_config, load_config_quarantining
-from pipeline.daemon.run import loading_limit_s
+from pipeline.daemon.loading import loading_limit_s
 from pipeline.daemon.shard import Shard
 from pipeline.web.hosts import Hosts
 from tests.boards import FakeBoard, serving, token_file
