@@ -9,11 +9,11 @@ NOTHING = "\N{EN DASH}"
 
 
 def milliseconds(value: float | None) -> str:
-    """``0.003``, ``1.23``, ``12.3``, ``123``, ``12,345``; a dash for nothing. Without the unit."""
+    """``<0.001``, ``0.003``, ``1.23``, ``12.3``, ``123``, ``12,345``; a dash for nothing. Without the unit."""
     if value is None:
         return NOTHING
     if value < 0.0005:
-        return "0"
+        return "<0.001" if value > 0 else "0"
     if value < 1:
         return f"{value:.3f}"
     if value < 9.995:
@@ -25,8 +25,9 @@ def signed(value: float | None, is_change: bool = True) -> str:
     """Milliseconds; a change has its sign: ``+1.23``, ``-0.004``, ``0``."""
     if value is None or not is_change:
         return milliseconds(value)
-    text = milliseconds(abs(value))
-    return text if text == "0" else f"{'+' if value > 0 else '-'}{text}"
+    if abs(value) < 0.0005:
+        return "0"
+    return f"{'+' if value > 0 else '-'}{milliseconds(abs(value))}"
 
 
 def duration(seconds: float | None) -> str:

@@ -29,8 +29,9 @@ from pipeline.timing import PARTS, STAGES, WAITS, Mark
 EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {
     part: mark for mark, part in enumerate(PARTS) if part and mark != Mark.MADE
 }
-"""Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first. Of a
-frame that its worker prepared nothing is known at the exit of ``preprocess``, which it left after ``scheduler``."""
+"""Parts in the order of the route, and the mark at which each is left. Frames arrive with the jitter of the first. A
+frame that did not pass a part left it when it left the one before: one that its worker prepared has left ``preprocess``
+when it left the decoder, and its preparation lies in ``batch``. So all exits see the same frames, and compare."""
 _MARKS: Final = list(EXITS.values())
 _PARTS: Final = list(EXITS)
 _ADDED: Final = ("transit_added_ms", "interval_added_ms")
@@ -44,6 +45,7 @@ class Exits:
         self._transit = SmoothedChange(len(EXITS))
         self._interval = IntervalJitter(len(EXITS))
         self._arrivals = Intervals()
+        self._passed: BoolArray = np.zeros(len(EXITS), np.bool_)  # by any frame
         self._epoch: int | None = None
         self._expected_ns: int | None = None
         self._look_at = 1  # as soon as there are so many intervals
@@ -58,15 +60,19 @@ class Exits:
         """Add frames of each of ``many``, the block's streams, that were finished after those before."""
         order = block.published
         times_ns, owners, epochs = block.marks[order][:, _MARKS], block.owners, block.epochs[order]
-        transits_ns, passed = times_ns - block.pts_ns[order, None], times_ns > 0
+        passed = np.logical_or.reduceat(times_ns > 0, block.firsts, axis=0)
+        for each, own in zip(many, passed, strict=True):
+            each._passed = each._passed | own
+        times_ns = np.maximum.accumulate(times_ns, axis=1)
+        transits_ns = times_ns - block.pts_ns[order, None]
         new = (owners[1:] != owners[:-1]) | (epochs[1:] != epochs[:-1])
         firsts = np.concatenate([_ZERO, new.nonzero()[0] + 1])
         if firsts.size == len(many):  # one epoch each
-            _add_each(many, epochs[firsts], transits_ns, times_ns, passed, firsts)
+            _add_each(many, epochs[firsts], transits_ns, times_ns, firsts)
             return
         for first, end in pairwise([*firsts.tolist(), len(owners)]):
             some = slice(first, end)
-            _add_each([many[owners[first]]], epochs[[first]], transits_ns[some], times_ns[some], passed[some], ONE)
+            _add_each([many[owners[first]]], epochs[[first]], transits_ns[some], times_ns[some], ONE)
 
     def _begin(self, epoch: int) -> int | None:
         """What comes now is of that epoch; the interval that is expected.
@@ -86,13 +92,13 @@ class Exits:
     @staticmethod
     def as_dicts(many: Sequence[Exits]) -> list[dict[str, Any]]:
         """``{part: {"transit_ms", "transit_added_ms", "interval_ms", "interval_added_ms", "largest_gap_ms",
-        "freezes"}}`` of each, from ``arrival``, which adds nothing, to ``sink``; parts that no two frames passed are
+        "freezes"}}`` of each, from ``arrival``, which adds nothing, to ``sink``; parts that no frame passed are
         left out.
         """
         if not many:
             return []
         values_ns = np.array([(each._transit.value_ns, each._interval.value_ns) for each in many])
-        known = np.array([each._transit.known for each in many]) & ~np.isnan(values_ns[:, 1])
+        known = np.array([each._transit.known & each._passed for each in many]) & ~np.isnan(values_ns[:, 1])
         # What a part adds is the difference from the last exit before that is known.
         last = np.maximum.accumulate(np.where(known, np.arange(len(EXITS)), -1), axis=1)
         before = np.hstack([np.full((len(many), 1), -1), last[:, :-1]])
@@ -131,13 +137,12 @@ def _add_each(
     epochs: Int64Array,
     transits_ns: Int64Array,
     times_ns: Int64Array,
-    passed: BoolArray,
     firsts: Int64Array,
 ) -> None:
     """Frames of each of ``many``, of one epoch each."""
     nominal_ns = [each._begin(epoch) for each, epoch in zip(many, epochs.tolist(), strict=True)]
-    SmoothedChange.add_each([each._transit for each in many], transits_ns, passed, firsts)
-    IntervalJitter.add_each([each._interval for each in many], times_ns, passed, firsts, nominal_ns)
+    SmoothedChange.add_each([each._transit for each in many], transits_ns, None, firsts)
+    IntervalJitter.add_each([each._interval for each in many], times_ns, None, firsts, nominal_ns)
     Intervals.add_each([each._arrivals for each in many], times_ns[:, 0], firsts)
 
 

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pipeline.figures import milliseconds, rate
+
+_APART_S: Final = 0.05
+"""Two clocks that are set by NTP differ by less, and frames may seem to come from the future for that."""
 
 
 def camera_facts(camera: Mapping[str, Any] | None) -> list[tuple[str, str | None]]:
@@ -22,7 +25,7 @@ def camera_facts(camera: Mapping[str, Any] | None) -> list[tuple[str, str | None
         ("camera's clock", None if drift is None else f"{drift:+g} ± {known['drift_error_ppm']:g} ppm"),
         ("frames behind the promptest, p99", f"{milliseconds(behind['p99_ms'])} ms" if behind else None),
         ("lens to result, p50 and p99", _both(glass) if glass else None),
-        ("its wall clock and this one's differ by", f"{-apart_s:+,.1f} s" if apart_s else None),
+        ("its wall clock and this one's differ by", f"{-apart_s:+,.1f} s" if abs(apart_s) >= _APART_S else None),
         ("pictures identical to the one before", f"{known['duplicates']:,}" if known.get("duplicates") else None),
     ]
 

@@ -70,6 +70,7 @@ def over_time(course: Mapping[str, Any] | None) -> str:
         times.tick_params(labelbottom=False)
         rates.set_ylim(0)
         rates.locator_params(axis="y", nbins=2)
+        rates.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         rates.xaxis.set_major_formatter(lambda value, _: f"{value:g} {unit}")
 
     label = (

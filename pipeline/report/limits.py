@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 
 from pipeline.figures import percent
-from pipeline.report.markup import facts
+from pipeline.report.bars import share_bar
+from pipeline.report.markup import prose
 
 _NAMES = {
     "network": "network, all workers",
@@ -16,6 +17,7 @@ _NAMES = {
     "follow": "following",
     "sink": "the busiest sink",
 }
+_COLOURS = {"network": "infer"}
 
 
 def limit_panel(report: Mapping[str, Any]) -> str:
@@ -24,6 +26,11 @@ def limit_panel(report: Mapping[str, Any]) -> str:
     if not limited:
         return ""
     advice = f" What would help most: {limited['advice']}." if limited["advice"] else ""
-    shares = facts([(_NAMES[kind], f"{percent(share)}") for kind, share in limited["shares"].items()])
-    lead = f'<p class="lead">{escape(limited["text"])}.{escape(advice)}</p>'
-    return f'<section><h2>What limited it</h2><div class="panel">{lead}{shares}</div></section>'
+    rows = "".join(
+        f"<tr><th scope=row>{escape(_NAMES[kind])}</th><td>{share_bar(_COLOURS.get(kind, kind), share)}</td>"
+        f"<td>{percent(share)}</td></tr>"
+        for kind, share in limited["shares"].items()
+    )
+    lead = f'<p class="lead">{prose(limited["text"])}.{prose(advice)}</p>'
+    table = f'<table class="limits"><tbody>{rows}</tbody></table>'
+    return f'<section><h2>What limited it</h2><div class="panel">{lead}{table}</div></section>'

@@ -32,6 +32,7 @@ def about_frames(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
     yield from _late(streams)
     yield from _missed(streams)
     yield from _counted(streams, "corrupt", "frame", "flagged as damaged by the decoder")
+    yield from _away(streams)
 
 
 def reasons(counts: Mapping[str, int]) -> str:
@@ -59,6 +60,16 @@ def _dropped(severity: Literal["error", "warning"], streams: Mapping[str, _Strea
 def _counted(streams: Mapping[str, _Stream], key: str, noun: str, what: str) -> Iterator[Finding]:
     numbers = {name: stream["frames"][key] for name, stream in streams.items() if stream["frames"][key]}
     yield from _few_or_all(numbers, lambda name: f"{count(numbers[name], noun)} {what}", f"{noun}s {what}")
+
+
+def _away(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
+    """Of streams that broke off and came back; frames of the time between were never seen, so nothing counts them."""
+    numbers = {name: stream["reconnects"] for name, stream in streams.items() if stream.get("reconnects")}
+    yield from _few_or_all(numbers, lambda name: f"reconnected {_times(numbers[name])}", "reconnects")
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
 
 
 def _late(streams: Mapping[str, _Stream]) -> Iterator[Finding]:

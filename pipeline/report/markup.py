@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from pipeline.figures import NOTHING, aligned, duration, memory, milliseconds, signed
 from pipeline.report.bars import share_bar
 
-COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
+COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms", "jitter_ms")
 _NARROW_COLUMNS = ("p50_ms", "p95_ms", "p99_ms", "max_ms", "jitter_ms")
+_HEADS = {"p999_ms": "p99.9"}
 _TONES = {
     "complete": "good",
     "finished": "good",
@@ -39,6 +41,11 @@ def tile(name: str, value: str, unit: str = "", note: str = "") -> str:
     return f'<div class="tile"><h3>{escape(name)}</h3><p class="value">{escape(value)}{unit}</p>{note}</div>'
 
 
+def prose(text: str) -> str:
+    """A sentence for people; what stands in backticks is a command or a setting."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", escape(text))
+
+
 def facts(pairs: Sequence[tuple[str, Any]]) -> str:
     """A list of names and values; those without a value are left out."""
     rows = (
@@ -56,7 +63,8 @@ def machine_panel(report: Mapping[str, Any]) -> str:
         machine["memory"] = memory(machine.pop("memory_mb"))
     gpus = machine.pop("gpus", [])
     pairs: list[tuple[str, Any]] = [*machine.items(), ("gpu", ", ".join(gpus))]
-    start = ", ".join(f"{step} {duration(seconds)}" for step, seconds in report.get("startup_s", {}).items())
+    took = report.get("startup_s", {})
+    start = ", ".join(f"{step} {duration(seconds)}" for step, seconds in took.items() if seconds)
     return f'<section><h2>Machine</h2><div class="panel">{facts([*pairs, ("start", start)])}</div></section>'
 
 
@@ -71,8 +79,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def stage_table(part: Mapping[str, Any]) -> str:
-    """Every stage with its share of the time, all its statistics, and the whole way in the last row."""
-    return _stage_table(part, COLUMNS, aligned)
+    """Every stage with its share of the time, all its statistics, and the whole way in the last row. p99.9 has a column
+    where there were frames enough for it."""
+    known = [column for column in COLUMNS if part["end_to_end"].get(column) is not None]
+    return _stage_table(part, known, aligned)
 
 
 def jitter_table(exits: Mapping[str, Mapping[str, Any]]) -> str:
@@ -104,7 +114,7 @@ def _stage_table(part: Mapping[str, Any], columns: Sequence[str], figure: Callab
     rows.append(
         f'<tr class="whole"><th scope=row>end to end</th><td></td>{_cells(part["end_to_end"], columns, figure)}</tr>'
     )
-    names = "".join(f"<th scope=col>{column.removesuffix('_ms')}</th>" for column in columns)
+    names = "".join(f"<th scope=col>{_HEADS.get(column, column.removesuffix('_ms'))}</th>" for column in columns)
     head = f"<tr><th scope=col>ms per frame</th><th scope=col>share</th><th scope=col>count</th>{names}</tr>"
     return scrolling(f'<table class="stages"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>')
 
@@ -115,5 +125,5 @@ def scrolling(content: str) -> str:
 
 
 def _cells(stats: Mapping[str, Any], columns: Sequence[str], figure: Callable[[float | None], str]) -> str:
-    cells = [f"{stats['count']:,}", *(figure(stats[column]) for column in columns)]
+    cells = [f"{stats['count']:,}", *(figure(stats.get(column)) for column in columns)]
     return "".join(f"<td>{cell}</td>" for cell in cells)

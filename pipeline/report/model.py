@@ -28,16 +28,20 @@ _WORDS = {
 
 
 def model_panel(model: Mapping[str, Any]) -> str:
-    """A section of names and values, nothing where no model was loaded."""
-    if not model:
-        return ""
+    """A section of names and values, nothing where no model was loaded; what few look for is behind a click."""
     grouped = {key for key, _ in _GROUPS if isinstance(model.get(key), Mapping)}
     parts = [_rows({key: value for key, value in model.items() if key not in grouped and key not in _SWAPS})]
-    parts += [f"<h3>{title}</h3>{_rows(model[key])}" for key, title in _GROUPS if key in grouped and model[key]]
+    parts += [_folded(title, _rows(model[key])) for key, title in _GROUPS if key in grouped and model[key]]
     if swaps := model.get("swaps"):
         rows = facts([(f"swap {one['number']}", _swap(one)) for one in swaps])
         parts.append(f"<h3>Swaps while it ran</h3>{rows}")
+    if not any("<dt>" in part for part in parts):
+        return ""
     return f'<section><h2>Model</h2><div class="panel model">{"".join(parts)}</div></section>'
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>{content}</details>"
 
 
 def _swap(one: Mapping[str, Any]) -> str:

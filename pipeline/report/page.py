@@ -26,6 +26,7 @@ from pipeline.report.markup import (
     tile,
 )
 from pipeline.report.model import model_panel
+from pipeline.report.overview import overview
 from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
 from pipeline.report.verdict import findings, verdict
 from pipeline.report.waiting import waited_in_queue
@@ -65,11 +66,10 @@ def page(report: Mapping[str, Any]) -> str:
         _total(report),
         course_of_all(report, limit_panel(report)),
         f"<section><h2>{count(len(names(streams)), 'stream')}</h2>{_stages_legend(report, len(chosen))}"
-        f'<div class="cards">{cards}</div></section>',
+        f'{overview(streams) if len(streams) > _OPEN_CARDS else ""}<div class="cards">{cards}</div></section>',
         f'<div class="columns">{_batches(report)}{_sinks(report)}</div>',
         f'<div class="columns">{model_panel(report["model"])}{machine_panel(report)}</div>',
-        f"<footer>{no_pictures()}<p>{escape(_LEGEND)}</p><p>video-pipeline {escape(str(report['version']))}</p>",
-        "</footer>",
+        f"<footer>{no_pictures()}{_words(report)}<p>video-pipeline {escape(str(report['version']))}</p></footer>",
     ]
     return document(f"{report['command']}: {verdict(report)}", parts)
 
@@ -130,6 +130,11 @@ def _total(report: Mapping[str, Any]) -> str:
         f'<section><h2>Where the time of a frame goes</h2><div class="panel">{of_all(total)}{stage_table(total)}</div>'
         "</section>"
     )
+
+
+def _words(report: Mapping[str, Any]) -> str:
+    """What the words of the tables mean, where there are tables."""
+    return f"<p>{escape(_LEGEND)}</p>" if report["total"].get("end_to_end") else ""
 
 
 def _stages_legend(report: Mapping[str, Any], pictures: int) -> str:

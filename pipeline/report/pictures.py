@@ -43,32 +43,30 @@ def of_all(total: Mapping[str, Any]) -> str:
 
 
 def course_of_all(report: Mapping[str, Any], limits: str) -> str:
-    """What limited the run, how it went over time, and the frames that took longest: what is alone stands beside the
-    limits, two things below them."""
+    """What limited the run beside how it went over time, and below them, with room for the reasons, the frames that
+    took longest."""
     course = _picture("", over_time(report["total"].get("over_time")))
     slow = _slow_frames(report.get("slow_frames") or [])
     over = f"{course}{_legend(report['total']['over_time'])}" if course else ""
-    sections = [
-        f'<section><h2>{title}</h2><div class="panel">{part}</div></section>'
-        for title, part in (("Over time", over), ("Slowest frames", slow))
-        if part
-    ]
-    if len(sections) == 2:
-        return f'{limits}<div class="columns">{"".join(sections)}</div>'
-    return f'<div class="columns">{limits}{"".join(sections)}</div>'
+    return f'<div class="columns">{limits}{_section("Over time", over)}</div>{_section("Slowest frames", slow)}'
+
+
+def _section(title: str, content: str) -> str:
+    return f'<section><h2>{title}</h2><div class="panel">{content}</div></section>' if content else ""
 
 
 def of_stream(stream: Mapping[str, Any], is_open: bool) -> str:
     """The pictures of one stream, behind a click where there are many streams."""
     course = stream.get("over_time")
+    over = _picture("Over time", over_time(course))
     parts = [
-        _picture("Over time", over_time(course)) + (_legend(course) if course else ""),
+        f"<div>{over}{_legend(course)}</div>" if over and course else "",
         _picture("Distributions", _distributions(stream), _HALVES),
         _picture(
             "Jitter added by each stage", jitter_added(stream["jitter"].get("added") or {}), "deviation of intervals"
         ),
     ]
-    shown = "".join(part for part in parts if "<svg" in part)
+    shown = _grid(*parts)
     opened = " open" if is_open else ""
     return f"<details{opened}><summary>pictures</summary>{shown}</details>" if shown else ""
 

@@ -11,12 +11,19 @@ from pipeline import figures
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "\N{EN DASH}"), (0, "0"), (0.0004, "0"), (0.0031, "0.003"), (0.93, "0.930"), (1.234, "1.23"),
+        (None, "\N{EN DASH}"), (0, "0"), (0.0004, "<0.001"), (0.0031, "0.003"), (0.93, "0.930"), (1.234, "1.23"),
         (9.994, "9.99"), (9.996, "10.0"), (12.34, "12.3"), (99.96, "100"), (123.4, "123"), (12345.6, "12,346"),
     ],
 )  # fmt: skip
 def test_milliseconds(value: float | None, text: str) -> None:
     assert figures.milliseconds(value) == text
+
+
+def test_changes_have_their_sign() -> None:
+    assert [figures.signed(value) for value in (1.234, -0.5, 0.0004, -0.0004, 0.0, None)] == [
+        "+1.23", "-0.500", "0", "0", "0", "\N{EN DASH}",
+    ]  # fmt: skip
+    assert figures.signed(0.0004, is_change=False) == "<0.001"
 
 
 @pytest.mark.parametrize(

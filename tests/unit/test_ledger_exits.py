@@ -100,6 +100,26 @@ def test_a_reconnect_is_no_jitter() -> None:
     assert {part["largest_gap_ms"] for part in exits.values()} == {40.0}
 
 
+def test_frames_that_pass_a_part_now_and_then_do_not_make_it_unsteady() -> None:
+    """Under overload workers prepare what they take, so that frames leave no mark at the exit of `preprocess`."""
+    account = StreamLedger("a", live=True)
+    for number in range(200):
+        trace = new_trace()
+        trace[PTS] = number * EVERY
+        for mark in Mark:
+            trace[mark] = S + number * EVERY + mark * MS
+        absent = (Mark.PREPARE, Mark.PREPARED) if 50 <= number < 150 else (Mark.MAKE, Mark.MADE)
+        for mark in absent:
+            trace[mark] = 0
+        account.published(trace)
+        account.finished(trace)
+    jitter = account.as_dict(0)["jitter"]
+    assert list(jitter["exits"]) == list(EXITS)
+    assert jitter["exits"]["preprocess"]["largest_gap_ms"] <= 42.0
+    for stage in jitter["added"].values():
+        assert all(abs(value) < 0.3 for value in stage.values()), jitter["added"]
+
+
 def test_parts_that_nobody_passed_are_left_out() -> None:
     account = StreamLedger("a", live=True)
     for number in range(5):

@@ -34,6 +34,10 @@ def test_clocks_that_differ() -> None:
     assert "lens to result, p50 and p99" not in found
 
 
+def test_clocks_that_differ_by_less_than_can_be_told_are_alike() -> None:
+    assert "its wall clock and this one's differ by" not in told(clocks_apart=9, delay_ms=0.58)
+
+
 def test_a_rate_that_was_not_declared() -> None:
     assert told(declared_fps=None)["camera's rate"] == "25.0 fps"
 

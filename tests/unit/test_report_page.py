@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.figures import milliseconds, rate
 from pipeline.report import compose
 from pipeline.report.page import page
 from pipeline.report.pictures import PICTURED
@@ -133,7 +134,7 @@ def test_every_text_is_escaped() -> None:
     allowed = {"html", "head", "meta", "title", "style", "body", "main", "header", "section", "footer", "article"}
     allowed |= {"p", "h1", "h2", "h3", "span", "small", "b", "i", "ul", "li", "dl", "dt", "dd", "div", "details"}
     allowed |= {"summary", "table", "thead", "tbody", "tr", "th", "td", "svg", "rect", "lang"}
-    allowed |= {"figure", "figcaption", "g", "path", "text"}
+    allowed |= {"figure", "figcaption", "g", "path", "text", "code"}
     assert {tag for tag, _ in reader.tags} <= allowed
     names = {name for _, attributes in reader.tags for name in attributes}
     assert not [name for name in names if name.startswith("on")]
@@ -142,7 +143,10 @@ def test_every_text_is_escaped() -> None:
 
 def test_tables_that_may_be_wider_than_the_page_scroll_with_mouse_and_keyboard() -> None:
     html = page(compose(a_run("a", "b").as_dict(), FACTS))
-    assert html.count("<table") == html.count('<div class="scroll" tabindex="0"><table') == 4  # all, two streams, sinks
+    narrow = html.count('<table class="limits"')  # two words and a bar
+    assert narrow == 1
+    assert html.count('<div class="scroll" tabindex="0"><table') == 4  # all, two streams, sinks
+    assert html.count("<table") == 4 + narrow
 
 
 def test_the_table_of_a_stream_fits_half_a_page() -> None:
@@ -179,8 +183,12 @@ def test_any_number_of_streams(streams: int) -> None:
 
 
 def test_a_run_without_a_frame() -> None:
-    reader = read(compose(a_run("a", frames=0).as_dict(), {"command": "replay"}))
+    """What was not measured has no place on the page: no model, no start, no words about tables."""
+    never = {"model": dict.fromkeys(FACTS["model"]), "startup_s": dict.fromkeys(FACTS["startup_s"], 0.0)}
+    reader = read(compose(a_run("a", frames=0).as_dict(), {"command": "replay", **never}))
     assert "0 frames, 1 stream" in reader.texts
+    assert not {"Model", "start", "Batches", "What limited it"} & set(reader.texts)
+    assert not any("add up to its end-to-end time" in text for text in reader.texts)
 
 
 def test_who_made_it_unsteady_has_a_table_where_frames_have_a_pace_of_their_own() -> None:
@@ -217,6 +225,43 @@ def test_of_many_streams_the_slowest_have_pictures() -> None:
     cards = html.split('<article class="card">')[1:]
     assert ["<summary>pictures" in card for card in cards] == [False] * 4 + [True] * PICTURED
     assert f"pictures of the {PICTURED} slowest" in html
+
+
+def test_one_of_a_thousand_has_a_column_where_there_are_a_thousand() -> None:
+    report = compose(a_run("a").as_dict(), FACTS)
+    assert "p99.9" not in page(report)
+    for stats in (*report["total"]["stages"].values(), report["total"]["end_to_end"]):
+        stats["p999_ms"] = 12.5
+    assert page(report).count("<th scope=col>p99.9</th>") == 1
+    assert page(report).count("<td>12.50</td>") == 8  # seven stages and the whole
+
+
+def test_many_streams_have_a_row_each_before_their_cards() -> None:
+    few, many = (a_run(*(f"s{index}" for index in range(number))) for number in (4, 5))
+    assert 'class="overview"' not in page(compose(few.as_dict(), FACTS))
+    lose(many.streams["s3"], "stale", 3)
+    report = compose(many.as_dict(), FACTS)
+    report["streams"]["s3"]["reconnects"] = 2
+    before, after = page(report).split('<table class="overview">')
+    assert '<article class="card">' not in before
+    row = re.search(r"<tr><th scope=row>s3 .*?</tr>", after)
+    assert row is not None
+    whole = report["streams"]["s3"]["end_to_end"]
+    cells = re.findall(r"<td>([^<]*)</td>", row[0])
+    assert cells == [
+        "5",
+        rate(report["streams"]["s3"]["fps"]),
+        *(milliseconds(whole[f"p{p}_ms"]) for p in (50, 95, 99)),
+        "3",
+        "2",
+    ]
+
+
+def test_what_would_help_is_shown_as_what_can_be_typed() -> None:
+    report = compose(a_run("a").as_dict(), FACTS)
+    report["bottleneck"] |= {"text": "network-bound: a < b", "advice": "`pipeline model tune a&b.pt`, once"}
+    html = page(report)
+    assert "network-bound: a &lt; b. What would help most: <code>pipeline model tune a&amp;b.pt</code>, once." in html
 
 
 def test_of_many_findings_the_first_are_open() -> None:

@@ -121,6 +121,15 @@ def test_what_many_streams_could_not_decode_or_were_late_with_is_a_line_each() -
     ]
 
 
+def test_who_broke_off_and_came_back_is_named() -> None:
+    once, often = FINISHED | {"reconnects": 1}, FINISHED | {"reconnects": 3}
+    assert [(one.severity, str(one)) for one in findings(report(once, FINISHED, often))] == [
+        ("warning", "s0: reconnected once"),
+        ("warning", "s2: reconnected 3 times"),
+    ]
+    assert [str(one) for one in findings(report(once, often, often, often))] == ["4 streams: 10 reconnects; most: s1 3"]
+
+
 def test_who_was_down_is_named_and_who_was_well_is_one_line() -> None:
     down = stream("stopped") | {"error": "rtsp://10.0.0.9/x: no route to host"}
     found = [(one.severity, str(one)) for one in findings(report(STOPPED, down, STOPPED))]
