@@ -138,7 +138,7 @@ def run(options: argparse.Namespace) -> int:
     level = logging.CRITICAL if options.quiet else logging.WARNING
     if not options.quiet:
         warn_of_passwords(options.source)
-    logged = logging_to_stderr(level, debug=options.debug, reported=not options.json)
+    logged = logging_to_stderr(level, debug=options.debug, folded=True, reported=not options.json)
     with logged, output_folder(options.out) as out:
         return _replay(options, out, Tracing(options))
 

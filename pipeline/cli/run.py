@@ -107,7 +107,7 @@ def _run(options: argparse.Namespace, ended: Callable[[int], None]) -> int:
 
     sys.setswitchinterval(SWITCH_S)
     level = logging.WARNING if options.quiet else logging.INFO
-    logged = logging_to_stderr(level, debug=options.debug, as_json=options.log == "json", folded=True)
+    logged = logging_to_stderr(level, debug=options.debug, as_json=options.log == "json", folded=True, timed=True)
     with logged, ExitStack() as stack:
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         if out is not None:

@@ -144,15 +144,23 @@ class _Refusal:
 
 @contextmanager
 def logging_to_stderr(
-    level: int, *, debug: bool = False, as_json: bool = False, folded: bool = False, reported: bool = False
+    level: int,
+    *,
+    debug: bool = False,
+    as_json: bool = False,
+    folded: bool = False,
+    timed: bool = False,
+    reported: bool = False,
 ) -> Iterator[None]:
     """Send the log to stderr, one line per record, for as long as the block lasts. Python's warnings are for
-    developers: they are shown with ``debug`` only. ``folded``: as a daemon logs: what is said again within a minute is
-    counted, and lines have the time where nobody else notes it. ``reported``: a report follows; what it says of a
-    stream that failed is not said before as well."""
+    developers: they are shown with ``debug`` only.
+
+    ``folded``: what is said again within a minute is counted. ``timed``: lines have the time where nobody else notes
+    it. ``reported``: a report follows; what it says of a stream that failed is not said before as well.
+    """
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
     on_stderr = _StderrHandler()
-    on_stderr.setFormatter(AsJson() if as_json else OneLine(times_for(sys.stderr, os.environ) if folded else "none"))
+    on_stderr.setFormatter(AsJson() if as_json else OneLine(times_for(sys.stderr, os.environ) if timed else "none"))
     handler = Folding(on_stderr) if folded else on_stderr
     handler.addFilter(ScrubbingFilter())
     if reported:

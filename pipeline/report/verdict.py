@@ -52,7 +52,9 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
         if sink["lost"]:
             total = sum(sink["lost"].values())
             why = f": {sink['error']}" if sink.get("error") else ""
-            found.append(Finding("error", name, f"lost {count(total, 'result')} ({reasons(sink['lost'])}){why}"))
+            again = "; its files have gaps: replay once more" if report.get("command") == "replay" else ""
+            text = f"lost {count(total, 'result')} ({reasons(sink['lost'])}){why}{again}"
+            found.append(Finding("error", name, text))
         elif _lost_data(sink) or sink["state"] != "ok":
             found.append(
                 Finding("error", name, f"{sink['state']}: {sink.get('error') or 'a file could not be finished'}")

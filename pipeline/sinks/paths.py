@@ -14,8 +14,8 @@ _STREAM_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")
 
 _REMEDIES = {
-    errno.ENOSPC: "free some space: writing goes on by itself",
-    errno.EDQUOT: "free some space: writing goes on by itself",
+    errno.ENOSPC: "results are lost until there is room again",
+    errno.EDQUOT: "results are lost until there is room again",
     errno.EFBIG: "raise the file size limit (ulimit -f) or rotate sooner",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EACCES: "choose a folder that this user may write to",
@@ -28,7 +28,7 @@ _REMEDIES = {
 
 
 def sink_error(doing: str, path: Path, error: OSError) -> SinkError:
-    """A one-line SinkError such as ``cannot write out/gate.jsonl: No space left on device (free some space: ...)``."""
+    """A one-line SinkError such as ``cannot write out/gate.jsonl: No space left on device (results are lost ...)``."""
     reason = (os.strerror(error.errno) if error.errno else "") or str(error) or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0)
     return SinkError(f"cannot {doing} {path}: {reason}" + (f" ({remedy})" if remedy else ""))

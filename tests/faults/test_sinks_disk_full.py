@@ -6,8 +6,7 @@ from __future__ import annotations
 import json
 import os
 import resource
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from pipeline.protocols import Sink
 from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, VideoSink
 from pipeline.sinks.segment_names import SegmentName
 from pipeline.sinks.segments import Segments
+from tests.faults.disks import fill, in_child, mount
 
 LABELS = {0: "person"}
 RNG = np.random.default_rng(3)
@@ -32,28 +32,6 @@ def result(frame: int, stream: str = "cam") -> Result:
     found = Detections(np.full((5, 4), 9.25, np.float32), np.full(5, 0.5, np.float32), np.zeros(5, np.int64))
     picture = Picture((np.roll(NOISE, 7 * frame, 0), CHROMA, CHROMA), "yuv")
     return Result(stream, frame, frame / 10, None, 352, 288, found, LABELS, picture=picture)
-
-
-def in_child(body: Callable[[], None]) -> None:
-    """Run ``body`` in a forked process, since limits are the process's own; its failure is ours."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            body()
-            status = 0
-        except BaseException:  # noqa: BLE001 (it is printed by the parent)
-            os.write(writing, traceback.format_exc().encode())
-        finally:
-            os._exit(status)
-    os.close(writing)
-    said = b""
-    while more := os.read(reading, 65536):
-        said += more
-    os.close(reading)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, said.decode()
 
 
 @contextmanager
@@ -153,7 +131,7 @@ def test_a_full_device(tmp_path: Path) -> None:
         sink.open()
         sink.begin(StreamInfo("cam"))
         for frame in range(3):
-            with pytest.raises(SinkError, match=r"cannot write .*/cam\.jsonl: No space left on device \(free some"):
+            with pytest.raises(SinkError, match=r"cannot write .*/cam\.jsonl: No space left on device \(results"):
                 sink.write(result(frame))
         sink.begin(StreamInfo("other"))
         sink.write(result(0, "other"))  # another stream's file is another matter
@@ -270,7 +248,7 @@ def test_no_files_pile_up_while_the_disk_stays_full(tmp_path: Path) -> None:
     sink.begin(StreamInfo("cam"))
     before = len(os.listdir("/proc/self/fd"))
     for frame in range(5):
-        with pytest.raises(SinkError, match=r"cannot write .*/cam\.mp4: No space left on device \(free some space"):
+        with pytest.raises(SinkError, match=r"cannot write .*/cam\.mp4: No space left on device \(results are lost"):
             sink.write(result(frame))
     sink.close()
     assert len(os.listdir("/proc/self/fd")) == before
@@ -294,3 +272,77 @@ def test_a_reader_that_goes_away_is_no_end_of_the_sink(tmp_path: Path) -> None:
     assert json.loads(os.read(reading, 65536))["frame"] == 2
     os.close(reading)
     sink.close()
+
+
+def test_jsonl_on_a_file_system_without_room(tmp_path: Path) -> None:
+    def body() -> None:
+        mount(tmp_path / "disk", 64)
+        sink = JsonlSink(tmp_path / "disk" / "{stream}.jsonl")
+        sink.open()
+        sink.begin(StreamInfo("cam"))
+        assert attempts(sink, range(3)) == [0, 1, 2]
+        filler = fill(tmp_path / "disk")
+        kept = attempts(sink, range(3, 30))
+        assert kept == list(range(3, 3 + len(kept))), "what its last block takes"
+        assert len(kept) < 27
+        with pytest.raises(SinkError, match=r"No space left on device \(results are lost until there is room again\)"):
+            sink.write(result(30))
+        filler.unlink()
+        assert attempts(sink, range(31, 34)) == [31, 32, 33]
+        sink.close()
+        lines = (tmp_path / "disk" / "cam.jsonl").read_bytes().splitlines()
+        assert [json.loads(line)["frame"] for line in lines] == [0, 1, 2, *kept, 31, 32, 33]
+
+    in_child(body)
+
+
+def old_segments(folder: Path, size: int) -> list[str]:
+    """Three of a camera that is no longer read, the oldest first."""
+    names = [f"gone.2020-01-01T0{number}-00-00Z.{number}.mp4" for number in (5, 6, 7)]
+    for name in names:
+        (folder / name).write_bytes(bytes(size))
+    return names
+
+
+def test_a_limit_for_all_streams_makes_room_on_a_file_system_that_is_full(tmp_path: Path) -> None:
+    """More is there than the limit allows, as after a restart with a lower one: the oldest goes before the first write,
+    and writing goes on though somebody else has the rest."""
+
+    def body() -> None:
+        disk = tmp_path / "disk"
+        mount(disk, 4000)
+        old = old_segments(disk, 900_000)
+        filler = fill(disk)
+        assert os.statvfs(disk).f_bavail == 0
+        sink = VideoSink(disk / "{stream}.mp4", mode="append", rotate=Segments(seconds=1, max_total_bytes=2_000_000))
+        sink.open()
+        sink.begin(StreamInfo("cam", fps=10))
+        assert attempts(sink, range(1)) == [0]
+        assert sorted(path.name for path in disk.glob("gone.*")) == old[1:]
+        assert attempts(sink, range(1, 100)) == list(range(1, 100))
+        assert sum(path.stat().st_size for path in disk.glob("*.mp4")) <= 2_000_000
+        sink.close()
+        assert not list(disk.glob("gone.*")), "all of them were older than the first of this camera"
+        assert filler.exists()
+
+    in_child(body)
+
+
+def test_within_its_limit_a_full_file_system_costs_no_segment(tmp_path: Path) -> None:
+    def body() -> None:
+        disk = tmp_path / "disk"
+        mount(disk, 2000)
+        old = old_segments(disk, 300_000)
+        sink = VideoSink(disk / "{stream}.mp4", mode="append", rotate=Segments(max_total_bytes=50_000_000))
+        sink.open()
+        sink.begin(StreamInfo("cam", fps=10))
+        kept = attempts(sink, range(200))
+        assert 10 < len(kept) < 190
+        assert sorted(path.name for path in disk.glob("gone.*")) == old
+        (disk / old[0]).unlink()
+        assert attempts(sink, range(200, 210)) == list(range(200, 210))
+        sink.close()
+        with av.open(str(max(disk.glob("cam.*"), key=lambda path: int(path.suffixes[-2][1:])))) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 10
+
+    in_child(body)

@@ -289,10 +289,10 @@ def test_lines_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_line_has_the_time_where_nobody_else_notes_it(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("pipeline")
-    with logging_to_stderr(logging.INFO, folded=True):
+    with logging_to_stderr(logging.INFO, folded=True, timed=True):
         log.info("gate: live")
         log.warning("gate: away")
-    with logging_to_stderr(logging.INFO):  # a command that ends
+    with logging_to_stderr(logging.INFO, folded=True):  # a command that ends
         log.info("done")
     err = capsys.readouterr().err
     time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"

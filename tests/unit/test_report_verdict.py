@@ -94,6 +94,14 @@ def test_everything_that_went_wrong_is_named_and_errors_come_first() -> None:
     ]
 
 
+def test_what_a_replay_lost_another_replay_brings() -> None:
+    run = report(FINISHED, lost={"write_error": 4})
+    run["sinks"]["jsonl"]["error"] = "cannot write out/gate.jsonl"
+    lost = "jsonl: lost 4 results (write_error 4): cannot write out/gate.jsonl"
+    assert str(findings(run | {"command": "run"})[-1]) == lost
+    assert str(findings(run | {"command": "replay"})[-1]) == f"{lost}; its files have gaps: replay once more"
+
+
 def test_what_many_streams_lost_is_one_line() -> None:
     run = report(*(stream(overflow=10 + number) for number in range(38)), stream(stage_error=1, stale=1))
     assert [(one.severity, str(one)) for one in findings(run)] == [

@@ -80,7 +80,7 @@ def test_an_unwritable_folder_is_found_at_once() -> None:
 def test_a_complaint_is_one_line_with_file_reason_and_remedy() -> None:
     error = sink_error("write", Path("out/gate.jsonl"), OSError(errno.ENOSPC, "ignored"))
     assert str(error) == (
-        "cannot write out/gate.jsonl: No space left on device (free some space: writing goes on by itself)"
+        "cannot write out/gate.jsonl: No space left on device (results are lost until there is room again)"
     )
     assert str(sink_error("write", Path("a"), OSError("odd"))) == "cannot write a: odd"
 
