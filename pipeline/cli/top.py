@@ -106,7 +106,7 @@ def _watch(console: Console, client: DaemonClient, answer: dict[str, Any], every
             try:
                 answer, trouble, answered_ns = client.streams(), "", now_ns()
             except ServerError as error:  # it may be restarted: what it said last stays, and is called old
-                trouble = f"{error}; this is {(now_ns() - answered_ns) / 1e9:.0f} s old"
+                trouble = f"this is {(now_ns() - answered_ns) / 1e9:.0f} s old: {error}"
 
 
 def _address(options: argparse.Namespace) -> Address:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +24,11 @@ _SPARK: Final = 20
 _ROOM_FOR: Final = {"fps": 64, "p50 ms": 80, "jitter ms": 112, "waiting": 112, "10 minutes": 140}
 """Columns of a terminal from which on there is room for a figure beside the cause."""
 _ROOM_FOR_REASONS: Final = 80
+_SPARE: Final = ("p50 ms", "fps", "p99 ms", "age")
+"""What gives way to a cause, the first one first."""
+_LEAST_CAUSE: Final = 24
+_LEAST_NAME: Final = 10
+_BETWEEN: Final = 2
 _ENDED: Final = frozenset({"finished", "truncated", "stopped"})
 
 
@@ -74,16 +80,14 @@ def table(
     """
     streams = sorted(answer["streams"].values(), key=lambda stream: (order.of(stream), str(stream["name"])))
     shown = streams if rows is None else streams[: max(1, rows - 6 - bool(foot))]
-    columns = _columns(width)
-    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
-    for name in columns:  # the last one takes what is left, so that only it is ever cut
+    rows_of_cells = [_cells(stream, width) for stream in shown]
+    columns = _columns(width, rows_of_cells)
+    grid = Table(box=None, padding=(0, _BETWEEN, 0, 0), header_style="bold", expand=True)
+    for name, widest in columns.items():  # the last one takes what is left: only it, and long names, are ever cut
         side: Literal["left", "right"] = "left" if name in _LEFT else "right"
-        grid.add_column(name, justify=side, no_wrap=True, ratio=1 if name == columns[-1] else None)
-    for stream in shown:
-        cells = {name: _CELLS[name](stream) for name in columns}
-        if width < _ROOM_FOR_REASONS:
-            cells["dropped"] = f"{_lost(stream):,}"
-        grid.add_row(*cells.values(), style="dim" if trouble else "")
+        grid.add_column(name, justify=side, no_wrap=True, max_width=widest, ratio=1 if name == "cause" else None)
+    for cells in rows_of_cells:
+        grid.add_row(*(cells[name] for name in columns), style="dim" if trouble else "")
     parts: list[RenderableType] = [_head(answer, streams), grid]
     if len(shown) < len(streams):
         parts.append(Text(f"and {len(streams) - len(shown)} more", style="dim"))
@@ -95,8 +99,27 @@ def table(
     return Group(*parts)
 
 
-def _columns(width: int) -> Sequence[str]:
-    return [name for name in _CELLS if width >= _ROOM_FOR.get(name, 0)]
+def _cells(stream: Stream, width: int) -> dict[str, Text | str]:
+    cells = {name: cell(stream) for name, cell in _CELLS.items() if width >= _ROOM_FOR.get(name, 0)}
+    if width < _ROOM_FOR_REASONS:
+        cells["dropped"] = f"{_lost(stream):,}"
+    return cells
+
+
+def _columns(width: int, rows: Sequence[Mapping[str, Text | str]]) -> dict[str, int | None]:
+    """What is shown, and how wide at most: figures give way to a cause, and then names do."""
+    longest = {
+        name: max(cell_len(name), *(cell_len(str(cells[name])) for cells in rows)) for name in (rows[0] if rows else ())
+    }
+    cause = max((cell_len(str(cells["cause"])) for cells in rows), default=0)
+    left = width - min(_LEAST_CAUSE, cause) - sum(wide + _BETWEEN for name, wide in longest.items() if name != "cause")
+    for name in _SPARE:
+        if left < 0 and name in longest:
+            left += longest.pop(name) + _BETWEEN
+    shown: dict[str, int | None] = dict.fromkeys(longest or _CELLS)
+    if left < 0 and "stream" in longest:
+        shown["stream"] = max(_LEAST_NAME, longest["stream"] + left)
+    return shown
 
 
 def _head(answer: Mapping[str, Any], streams: Sequence[Stream]) -> Text:

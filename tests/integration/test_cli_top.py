@@ -257,6 +257,23 @@ def test_it_fits_the_terminal(width: int) -> None:
     assert "refused" in lines[2]
 
 
+@pytest.mark.parametrize(
+    ("width", "figures", "reason"), [(80, {"age", "dropped"}, "refused for 2 h 03 min"), (50, {"dropped"}, "refused ")]
+)
+def test_figures_give_way_to_a_cause_and_then_names_do(width: int, figures: set[str], reason: str) -> None:
+    """Streams with long names; of those that are away the reason is what somebody looks for."""
+    name = "entrance-north-west-10"
+    away = STREAMS["down"] | {"name": name, "state": "connecting"}
+    columns, *rows = shown({"uptime_s": 9.0, "streams": {name: away, "b": stream("b")}}, width=width)[1:]
+    assert {"stream", "state", "cause"} | figures <= set(columns.split())
+    assert reason in rows[1]
+    assert rows[1].startswith("entrance")
+    before = rows[0] + rows[1].partition("refused")[0].partition(" ")[2]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in before, "only names and causes are cut"
+    # Without a cause there is room for everything again.
+    assert "p50 ms" in shown({"uptime_s": 9.0, "streams": {name: stream(name)}}, width=80)[1]
+
+
 def test_more_streams_than_lines() -> None:
     many = ANSWER | {"streams": {f"c{i:02}": stream(f"c{i:02}") for i in range(50)}}
     lines = shown(many, rows=20)
@@ -313,7 +330,8 @@ def test_keys_sort_and_end_it() -> None:
             until("(now: state)")
             assert drawn.index("gone") < drawn.index("gate")  # by state: what is down comes first
             server.close()
-            until("nothing listens")  # and what it knew stays on the screen
+            until(" s old: ")  # and what it knew stays on the screen
+            until("nothing listens")
             os.write(main_end, b"q")
             while process.poll() is None:
                 if select.select([main_end], [], [], 0.1)[0]:
