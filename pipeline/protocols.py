@@ -71,6 +71,7 @@ class Pending(Protocol):
 
     One of a device that works beside the worker may also have ``device_ns``: after ``wait``, how many nanoseconds the
     device worked on this batch, by its own clock, or None. What it waited behind another batch then counts as a wait.
+    So does one of a detector that lets one thread in at a time, for what it waited until it was let in.
     """
 
     def wait(self) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from pipeline.detectors.device_work import DeviceWork
 from pipeline.detectors.engine import Submitted
 from pipeline.frame import Batch, Detections, InputSpec
 from pipeline.testing import ManualClock, one_box
-
-_AHEAD_NS = 7_000_000_000
-"""The device's clock is another one: only differences of it mean anything."""
 
 
 class Device:
@@ -25,6 +24,11 @@ class Device:
         self.fault: str | None = None
         self.rate = 1.0  # of its own clock
 
+    def check(self) -> None:
+        """A faulty kernel is told of by every call after it."""
+        if self.fault is not None:
+            raise torch.AcceleratorError(self.fault)
+
     def queue(self, duration_ns: int) -> None:
         """Work that takes so long, after all that is queued."""
         self.done_ns = max(self.done_ns, self.clock.now_ns()) + duration_ns
@@ -35,31 +39,42 @@ class Device:
 
 
 class DeviceEvent:
-    """Knows when the device passes it; a host that waits for it moves the clock there."""
+    """Knows when the device passes it; a host that waits for it moves the clock there.
+
+    It raises what torch raises, and where (``c10/cuda/CUDAEvent.h``): after a fault every call fails; to wait for an
+    event that nobody recorded is no wait; the time is told of two events that were recorded, and passed.
+    """
 
     def __init__(self, device: Device) -> None:
         self.device = device
         self.at_ns: int | None = None
 
     def record(self, stream: Any = None) -> None:
+        self.device.check()
         self.at_ns = max(self.device.done_ns, self.device.clock.now_ns())
 
+    def query(self) -> bool:
+        if self.at_ns is None:
+            return True
+        self.device.check()
+        return self.at_ns <= self.device.clock.now_ns()
+
     def synchronize(self) -> None:
-        if self.device.fault is not None:
-            raise RuntimeError(self.device.fault)
-        assert self.at_ns is not None, "nobody recorded it"
-        self.device.clock.advance(max(0, self.at_ns - self.device.clock.now_ns()))
+        if self.at_ns is not None:
+            self.device.check()
+            self.device.clock.advance(max(0, self.at_ns - self.device.clock.now_ns()))
 
     def wait(self, stream: Any = None) -> None:
         """There is one stream, whose work is in order."""
+        self.device.check()
 
     def elapsed_time(self, end_event: Any) -> float:
-        return (end_event.passed_ns() - self.passed_ns()) / 1e6 * self.device.rate
-
-    def passed_ns(self) -> int:
-        if self.at_ns is None or self.at_ns > self.device.clock.now_ns():
-            raise RuntimeError("CUDA error: device not ready")  # as CUDA has it: reading the time waits for nothing
-        return self.at_ns + _AHEAD_NS
+        if self.at_ns is None or end_event.at_ns is None:
+            raise ValueError("Both events must be recorded before calculating elapsed time.")
+        if not (self.query() and end_event.query()):
+            raise RuntimeError("Both events must be completed before calculating elapsed time.")
+        milliseconds: float = (end_event.at_ns - self.at_ns) / 1e6 * self.device.rate
+        return milliseconds
 
 
 @dataclass

@@ -45,10 +45,17 @@ class World:
         return trace
 
     def batch(
-        self, trace: list[int], items: int = 2, *, awaited: str = "", complete_ns: int = 0, number: int = 7
+        self,
+        trace: list[int],
+        items: int = 2,
+        *,
+        awaited: str = "",
+        complete_ns: int = 0,
+        number: int = 7,
+        worker: str = "detect:0",
     ) -> None:
         """The batch that a frame was in."""
-        run = BatchRun("detect:0", number, items, trace[Mark.INFER], trace[Mark.INFERRED], trace[Mark.PARSED])
+        run = BatchRun(worker, number, items, trace[Mark.INFER], trace[Mark.INFERRED], trace[Mark.PARSED])
         self.ledger.batch(run._replace(awaited=awaited, complete_ns=complete_ns))
 
     def frame(self, stream: str, **parts_ms: float) -> list[int]:

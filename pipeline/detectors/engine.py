@@ -198,13 +198,19 @@ class TorchScriptDetector:
             if at < len(pictures):
                 started.append(self._start(pictures[at : at + part], part, spec))
             at += part
-        return Submitted(lambda: [found for one in started for found in one.result()], _whole(started))
+        took_ns = [one.device_ns for one in started if one.device_ns is not None]
+        return Submitted(
+            lambda: [found for one in started for found in one.result()],
+            _whole(started),
+            sum(took_ns) if took_ns else None,
+        )
 
     def _start_at_once(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
         if self.verdict.exclusive:
             with self._alone:  # until its outputs are read: they may be what it keeps between calls
+                began_ns = self._clock.now_ns()
                 found = self._started(pictures, size, spec).result()
-                return Submitted(lambda: found, None)
+                return Submitted(lambda: found, None, self._clock.now_ns() - began_ns)
         return self._started(pictures, size, spec)
 
     def _started(self, pictures: Sequence[Uint8Array], size: int, spec: InputSpec) -> Submitted:
@@ -241,15 +247,18 @@ class Submitted:
 
     Attributes:
         work: what a device does for it beside the worker; None where all is done, as on a CPU.
-        device_ns: how long that took, once it was waited for.
+        device_ns: how long that took, once it was waited for. Where one thread at a time is let in, how long this one
+            was in, without the wait for its turn; else None.
     """
 
     __slots__ = ("_detections", "_parse", "device_ns", "work")
 
-    def __init__(self, parse: Callable[[], list[Detections]], work: DeviceWork | None) -> None:
+    def __init__(
+        self, parse: Callable[[], list[Detections]], work: DeviceWork | None, took_ns: int | None = None
+    ) -> None:
         self._parse = parse
         self.work = work
-        self.device_ns: int | None = None
+        self.device_ns = took_ns
         self._detections: list[Detections] | None = None
 
     def wait(self) -> None:

@@ -191,8 +191,9 @@ class BatchRunner:
 def _began_ns(under_way: UnderWay, pending: Pending, inferred_ns: int) -> int:
     """When the network began with a batch whose outputs have been there since ``inferred_ns``.
 
-    Where a device works beside the worker, another batch may have been before this one when it was submitted: then it
-    is as long ago as the device worked on it, by the device's own clock.
+    Where a device works beside the worker, or one worker at a time is let in, another batch may have been before this
+    one when it was submitted: then it is as long ago as this one was worked on, by the device's own clock where it has
+    one.
     """
     device_ns: int | None = getattr(pending, "device_ns", None)
     return under_way.began_ns if device_ns is None else max(under_way.began_ns, inferred_ns - device_ns)

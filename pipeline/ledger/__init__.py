@@ -5,7 +5,7 @@ from pipeline.events import StreamState
 from pipeline.ledger.blocks import SERIES
 from pipeline.ledger.histograms import Snapshot
 from pipeline.ledger.holding import held
-from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Write
+from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Write, batch_times
 from pipeline.ledger.late import BLAMED, Late
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.lifecycle import ENDED
@@ -32,6 +32,7 @@ __all__ = [
     "StreamState",
     "StreamTimes",
     "Write",
+    "batch_times",
     "held",
     "of_whole",
 ]

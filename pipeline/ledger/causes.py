@@ -23,7 +23,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from pipeline.figures import count
-from pipeline.ledger.journal import BatchRun, Journal, Write
+from pipeline.ledger.journal import BatchRun, Journal, Write, batch_times
 from pipeline.timing import FRAME, PARTS, Mark
 
 BIGGER: Final = 1.5
@@ -46,7 +46,7 @@ class Case:
         self.excess_ns = excess_ns
         self.journal = journal
         self.began_ns, self.ended_ns = _interval(trace, part)
-        self.batch = next((each for each in journal.batches if each.began_ns == trace[Mark.INFER] > 0), None)
+        self.batch = next((each for each in journal.batches if each.times == batch_times(trace)), None)
         self.sink = next((name for name, write in self.writes() if self._is_own(write)), None)
 
     def writes(self) -> Iterator[tuple[str, Write]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from pipeline.timing import Pause
+from pipeline.timing import Mark, Pause
 
 LATELY_NS: Final = 12_000_000_000
 """How long things are remembered: ten seconds that somebody may ask for, and the time that asking takes."""
@@ -60,6 +60,11 @@ class BatchRun(NamedTuple):
     making_ns: int = 0
 
     @property
+    def times(self) -> tuple[int, int, int]:
+        """What it has in common with its frames, see :func:`batch_times`."""
+        return self.began_ns, self.inferred_ns, self.parsed_ns
+
+    @property
     def taken_ns(self) -> int:
         """Since when its worker has been busy with it."""
         return self.began_ns - self.making_ns
@@ -68,6 +73,11 @@ class BatchRun(NamedTuple):
     def ended_ns(self) -> int:
         """It is done with when its detections are there."""
         return self.parsed_ns
+
+
+def batch_times(trace: list[int]) -> tuple[int, int, int]:
+    """What a frame has in common with its batch; two workers' may have begun at the same time."""
+    return trace[Mark.INFER], trace[Mark.INFERRED], trace[Mark.PARSED]
 
 
 class Write(NamedTuple):

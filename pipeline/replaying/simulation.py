@@ -91,7 +91,9 @@ class Simulation:
         until_ns, _, worker, under_way = heapq.heappop(self._busy)
         items = len(under_way.batch.items)
         if items:
-            model.scheduler.served(items, until_ns - under_way.began_ns)
+            pending = under_way.pending
+            began_ns = pending.began_ns if isinstance(pending, TimedPending) else under_way.began_ns
+            model.scheduler.served(items, until_ns - began_ns, began_ns - under_way.began_ns)
             self._behind.batch(items, partial(self._publish, model, worker, under_way))
         heapq.heappush(self._idle, (self._clock.now_ns(), worker))
 

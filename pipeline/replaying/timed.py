@@ -101,6 +101,11 @@ class TimedPending:
         """When its detections are there."""
         return self.began_ns + self.service.total_ns
 
+    @property
+    def device_ns(self) -> int:
+        """How long the network worked on it: it began later than it was submitted where it had to wait for its turn."""
+        return self.service.infer_ns
+
     def wait(self) -> None:
         """The network is done; raises ModelHung where it does not come back, and Closed once it was given up."""
         self.handed.result(self.limit_s)
@@ -144,6 +149,7 @@ class TimedDetector:
         self._later = later or Later()
         self._limit_s = limit_s
         self._newest = 0  # number of a batch
+        self._free_ns = 0  # since when nobody is in, where one worker at a time is let in
         self.spec, self.labels, self.max_batch = detector.spec, detector.labels, detector.max_batch
 
     def __getattr__(self, name: str) -> Any:
@@ -166,6 +172,10 @@ class TimedDetector:
         assert self._crew is not None, "warm comes first"
         is_new, self._newest = batch.number > self._newest, max(self._newest, batch.number)
         service = self._services.next(len(batch.items)) if is_new else _NOTHING
+        began_ns = self._clock.now_ns()
+        if getattr(self._detector, "exclusive", False):
+            began_ns = max(began_ns, self._free_ns)
+            self._free_ns = began_ns + service.total_ns
 
         def run() -> Sequence[Detections]:
             for item in batch.items:
@@ -174,7 +184,7 @@ class TimedDetector:
             pending.wait()
             return pending.result()
 
-        return TimedPending(self._crew.hand(run), self._clock, self._clock.now_ns(), service, self._limit_s)
+        return TimedPending(self._crew.hand(run), self._clock, began_ns, service, self._limit_s)
 
     def give_up(self) -> None:
         """Nobody waits for it any more."""

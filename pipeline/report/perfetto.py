@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,7 +18,7 @@ import orjson
 from pipeline.errors import SinkError
 from pipeline.figures import count
 from pipeline.host.replacing import replacing
-from pipeline.ledger import Journal
+from pipeline.ledger import Journal, batch_times
 from pipeline.timing import FRAME, PARTS, PTS, WAITS, Mark, ended_in
 
 log = logging.getLogger("pipeline")
@@ -33,6 +32,10 @@ _WORK: Final = {
 """What a frame's own marks tell of the threads; batches and writes are told by whoever made them."""
 _BESIDE: Final = re.compile(r" \((\d+)\)$")
 _ORDER: Final = ("read", "wait", "detect", "gpu", "follow", "write", "gc")
+
+
+Beside = dict[tuple[str, str, int], str]
+"""Where slices lie that overlap another one of their track, by track, kind and beginning."""
 
 
 class Slice(NamedTuple):
@@ -69,13 +72,16 @@ def _events(journal: Journal, operators: Sequence[Slice]) -> Iterator[Event]:
     if journal.left_out:
         yield {"ph": "i", "s": "g", "pid": _PID, "tid": 0, "ts": 0.0, "name": left_out(journal)}
     tracks = _numbered({track for _, track in _side_by_side(slices)} | {each.track for each in operators})
+    beside: Beside = {}
     for each, track in chain(_side_by_side(slices), ((each, each.track) for each in operators)):
+        if track != each.track:
+            beside[each.track, _kind(each.name), each.began_ns] = track
         duration_ns = each.ended_ns - each.began_ns
         yield {
             "ph": "X", "pid": _PID, "tid": tracks[track], "name": each.name, "cat": each.track.partition(":")[0],
             "ts": (each.began_ns - base_ns) / 1e3, "dur": duration_ns / 1e3, "args": each.facts,
         }  # fmt: skip
-    yield from _arrows(journal, tracks, base_ns)
+    yield from _arrows(journal, tracks, beside, base_ns)
     for track, number in tracks.items():
         yield _meta("thread_name", number, {"name": track})
         yield _meta("thread_sort_index", number, {"sort_index": number})
@@ -105,17 +111,16 @@ def save_trace(journal: Journal, path: Path, operators: Sequence[Slice] = ()) ->
 
 
 def _slices(journal: Journal) -> Iterator[Slice]:
-    workers = {batch.began_ns: batch.worker for batch in journal.batches}
+    workers = {batch.times: batch.worker for batch in journal.batches}
+    frames: dict[tuple[int, int, int], list[str]] = {}
     for stream, journeys in journal.journeys.items():
         for marks in journeys:
-            yield from _journey(stream, marks, workers.get(marks[Mark.INFER], ""))
-    frames: dict[int, list[str]] = {}
-    for stream, journeys in journal.journeys.items():
-        for marks in journeys:
+            yield from _journey(stream, marks, workers.get(batch_times(marks), ""))
             if marks[Mark.INFER]:
-                frames.setdefault(marks[Mark.INFER], []).append(f"{stream}#{marks[FRAME]}")
+                frames.setdefault(batch_times(marks), []).append(f"{stream}#{marks[FRAME]}")
     for batch in journal.batches:
-        facts = {"batch": batch.number, "items": batch.items, "frames": frames.get(batch.began_ns, [])}
+        together = frames.get(batch.times, [])
+        facts = {"batch": batch.number, "items": batch.items, "frames": together}
         yield Slice(batch.worker, f"infer {batch.items}", batch.began_ns, batch.inferred_ns, facts)
         yield Slice(batch.worker, "postprocess", batch.inferred_ns, batch.parsed_ns, {"batch": batch.number})
     for sink, writes in journal.writes.items():
@@ -153,27 +158,40 @@ def _side_by_side(slices: Iterable[Slice]) -> Iterator[tuple[Slice, str]]:
         yield each, each.track if row == 0 else f"{each.track} ({row + 1})"
 
 
-def _arrows(journal: Journal, tracks: dict[str, int], base_ns: int) -> Iterator[Event]:
-    """Of each published frame: from its reader over its batch and ``follow`` to the sink that was last."""
-    workers = {batch.began_ns: batch.worker for batch in journal.batches}
+def _arrows(journal: Journal, tracks: dict[str, int], beside: Beside, base_ns: int) -> Iterator[Event]:
+    """Of each frame that came to a worker: from its reader over whoever prepared it, its batch and ``follow`` to the
+    sink that was last. Each stop is where a slice begins, on the track where that was drawn."""
+    workers = {batch.times: batch.worker for batch in journal.batches}
     last = {
         (write.stream, write.frame, write.began_ns): sink for sink, writes in journal.writes.items() for write in writes
     }
+    number = 0
     for stream, journeys in journal.journeys.items():
         for marks in journeys:
+            worker = workers.get(batch_times(marks), "")
             sink = last.get((stream, marks[FRAME], marks[Mark.SINK]))
             stops = [
-                (f"read:{stream}", marks[Mark.PREPARE]),
-                (workers.get(marks[Mark.INFER], ""), marks[Mark.INFER]),
-                ("follow", marks[Mark.FOLLOW]),
-                (f"write:{sink}", marks[Mark.SINK]),
+                (f"read:{stream}", "decode", 0 if marks[Mark.PREPARED] else marks[Mark.READ]),
+                (f"read:{stream}", "preprocess", marks[Mark.PREPARED] and marks[Mark.PREPARE]),
+                (worker, "preprocess", marks[Mark.MAKE]),
+                (worker, "infer", marks[Mark.INFER]),
+                ("follow", "follow", marks[Mark.FOLLOW]),
+                (f"write:{sink}", "write", marks[Mark.SINK]),
             ]
-            passed = [(tracks[track], at_ns) for track, at_ns in stops if at_ns and track in tracks]
-            identity = zlib.crc32(f"{stream}#{marks[FRAME]}".encode())
-            for number, (tid, at_ns) in enumerate(passed):
-                kind = "s" if number == 0 else "f" if number == len(passed) - 1 else "t"
-                event = {"ph": kind, "id": identity, "pid": _PID, "tid": tid, "name": "frame", "cat": "frame"}
+            drawn = [(beside.get((track, kind, at_ns), track), at_ns) for track, kind, at_ns in stops if at_ns]
+            passed = [(tracks[track], at_ns) for track, at_ns in drawn if track in tracks]
+            if len(passed) < 2:
+                continue
+            number += 1
+            for place, (tid, at_ns) in enumerate(passed):
+                kind = "s" if place == 0 else "f" if place == len(passed) - 1 else "t"
+                event = {"ph": kind, "id": number, "pid": _PID, "tid": tid, "name": "frame", "cat": "frame"}
                 yield event | {"ts": (at_ns - base_ns) / 1e3} | ({} if kind == "s" else {"bp": "e"})
+
+
+def _kind(name: str) -> str:
+    """Of a slice: ``infer`` of ``infer 4``."""
+    return name.partition(" ")[0]
 
 
 def _meta(name: str, number: int, arguments: dict[str, Any]) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import json
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.ledger.whole import WholeRun
 from pipeline.report import save_trace, trace
 from pipeline.testing import CopyStage, ListSink, ScriptedSource
 from pipeline.timing import FRAME, GC_PAUSES, Mark, new_trace, now_ns
-from tests.journeys import MS
+from tests.journeys import MS, World
 from tests.media import Media, media
 from tests.models import model
 
@@ -92,9 +93,71 @@ def test_arrows_lead_from_slice_to_slice(run: Any) -> None:
             assert any(tid == event["tid"] and began <= event["ts"] <= ended for tid, began, ended in spans)
 
 
+def ends_of_arrows(ledger: Ledger) -> list[list[str]]:
+    """Of each arrow the slices that begin where it stops, with their tracks."""
+    found: list[dict[str, Any]] = json.loads(trace(ledger.journal(0)))["traceEvents"]
+    names = tracks(found)
+    begins = {
+        (event["tid"], event["ts"], event["name"]): f"{names[event['tid']]}: {event['name']}"
+        for event in found
+        if event["ph"] == "X"
+    }
+    arrows: dict[int, list[str]] = defaultdict(list)
+    for event in found:
+        if event["ph"] in "stf":
+            on = [text for (tid, ts, _), text in begins.items() if (tid, ts) == (event["tid"], event["ts"])]
+            arrows[event["id"]].append(" or ".join(sorted(on)))
+    return list(arrows.values())
+
+
+def test_the_arrow_of_a_frame_that_its_worker_prepared_begins_where_it_was_decoded() -> None:
+    world = World("gate")
+    made = world.trace("gate")
+    made[Mark.PREPARED] = 0
+    made[Mark.SEALED] -= 2 * MS
+    made[Mark.MAKE], made[Mark.MADE] = made[Mark.SEALED], made[Mark.INFER]
+    world.batch(made, items=1)
+    world.finish("gate", made)
+    assert ends_of_arrows(world.ledger) == [
+        ["read:gate: decode", "detect:0: preprocess", "detect:0: infer 1", "follow: follow", "write:jsonl: write"]
+    ]
+
+
+def test_the_arrow_of_a_batch_that_overlaps_another_one_leads_to_it() -> None:
+    """On a GPU the network is at work on the second while detections are made of the first."""
+    world = World("gate")
+    first, second = world.trace("gate"), world.trace("gate")
+    second[Mark.INFER] = first[Mark.INFERRED]
+    for number, marks in enumerate((first, second)):
+        world.batch(marks, items=1 + number, number=number)
+        world.finish("gate", marks)
+    stops = [arrow[1] for arrow in ends_of_arrows(world.ledger)]
+    assert stops == ["detect:0: infer 1", "detect:0 (2): infer 2"]
+
+
+def test_workers_that_begin_at_the_same_time_are_told_apart() -> None:
+    world = World("gate", "lobby")
+    for worker, name in enumerate(("gate", "lobby")):
+        marks = world.trace(name, infer=30 + worker)
+        world.batch(marks, items=1 + worker, worker=f"detect:{worker}")
+        world.finish(name, marks)
+    assert [arrow[1] for arrow in ends_of_arrows(world.ledger)] == ["detect:0: infer 1", "detect:1: infer 2"]
+
+
+def test_each_frame_has_an_arrow_of_its_own() -> None:
+    """Names whose first frames have the same checksum."""
+    names = ("aspjwwk", "rnrsgud")
+    assert len({zlib.crc32(f"{name}#0".encode()) for name in names}) == 1
+    world = World(*names)
+    for name in names:
+        world.frame(name)
+    assert [len(arrow) for arrow in ends_of_arrows(world.ledger)] == [4, 4]
+
+
 def test_a_lost_frame_says_where_it_was_lost(run: Any) -> None:
     hopeless = Terms(policy="freshest", staleness_ns=0)
     found = events(run([stream("a", terms=hopeless)], [ListSink()], fixed_batch=False))
+    assert not [event for event in found if event["ph"] in "stf"], "an arrow leads from somewhere to somewhere"
     places = {each["args"].get("lost_in") for each in slices(found)["read:a"]}
     assert places == {"scheduler"}
     assert not slices(found)["follow"]

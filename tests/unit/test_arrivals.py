@@ -32,7 +32,7 @@ from pipeline.replaying.timed import Later, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
 from pipeline.threads import StopFlag
-from pipeline.timing import FRAME, Mark, published_ns
+from pipeline.timing import FRAME, Mark, published_ns, stage_times
 
 MS = 1_000_000
 BEGAN_NS = 1_000 * MS
@@ -340,6 +340,16 @@ class TestSimulation:
     def test_who_waits_for_every_frame_is_held_up(self) -> None:
         _, _, outcomes = simulate({"gate": [float(at) for at in range(1, 31)]}, {1: 20}, terms=Terms())
         assert [outcome for _, outcome in outcomes["gate"]] == ["processed"] * 30
+
+    @pytest.mark.parametrize("one_at_a_time", [False, True])
+    def test_workers_that_take_turns_wait_for_theirs(self, one_at_a_time: bool) -> None:
+        """Two workers, two frames at once, 20 ms each: side by side, or one after the other."""
+        network = FakeDetector()
+        network.exclusive = one_at_a_time  # type: ignore[attr-defined]
+        sink, pipeline, _ = simulate({"gate": [1], "yard": [1]}, {1: 20}, workers=2, network=network)
+        times = sorted((stage_times(one.trace)["queue"] // MS, stage_times(one.trace)["infer"]) for one in sink.results)
+        assert times == [(0, 20 * MS), (20 if one_at_a_time else 0, 20 * MS)]
+        assert not pipeline.ledger.unbalanced()
 
     def test_a_failing_batch_costs_its_frame_and_ends_nothing(self) -> None:
         """Not reached by any recording: the model of a replay may be another one."""

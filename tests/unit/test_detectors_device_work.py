@@ -5,7 +5,11 @@ clock; tests/unit/test_detectors_cuda.py asks a real one."""
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from torch import nn
 
 from pipeline.complaints import Complaints
 from pipeline.detectors import build_detector
-from pipeline.detectors.device_work import DeviceWork
+from pipeline.detectors.device_work import DeviceWork, timing_event
 from pipeline.detectors.engine import Submitted
 from pipeline.detectors.network import Network
 from pipeline.detectors.preprocessing import Encoding
@@ -176,13 +180,42 @@ def test_a_device_that_fails_under_a_batch() -> None:
         Submitted(list, work).wait()
 
 
+@pytest.mark.parametrize("event", [timing_event, lambda: Device(ManualClock()).event()], ids=["torch", "double"])
+def test_an_event_that_nobody_recorded(event: Callable[[], Any]) -> None:
+    """Torch's own needs no device to say so: who reads times that nobody took is told, not given a number."""
+    begun, ended = event(), event()
+    assert ended.query()
+    ended.synchronize()
+    with pytest.raises(ValueError, match="must be recorded"):
+        begun.elapsed_time(ended)
+
+
+def test_events_know_times_and_let_the_host_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="enable_timing=True"):
+        torch.cuda.Event().elapsed_time(timing_event())  # type: ignore[no-untyped-call]
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch.cuda, "Event", lambda **options: asked.append(options))
+    timing_event()
+    assert asked == [{"enable_timing": True, "blocking": True}]
+
+
+def test_a_device_that_has_failed_fails_when_it_is_given_work() -> None:
+    """As CUDA does: every call after a faulty kernel. The batch is refused before anything is queued."""
+    device = Device(ManualClock())
+    network = Network(Slow(device, Means()), Encoding(), SPEC, torch.device("cpu"), "fp32", 4, device.event)
+    device.fault = "CUDA error: an illegal memory access was encountered"
+    with pytest.raises(InferenceError, match="illegal memory access"):
+        network.run([np.zeros(SPEC.shape, np.uint8)], 1)
+    assert device.done_ns == 0
+
+
 def test_the_time_of_an_event_is_read_when_it_was_waited_for_and_not_before() -> None:
     clock = ManualClock()
     device = Device(clock)
     work = DeviceWork.begin(device.event)
     device.queue(5 * MS)
     work.end()
-    with pytest.raises(RuntimeError, match="not ready"):
+    with pytest.raises(RuntimeError, match="must be completed"):
         work._begun.elapsed_time(work.ended)
     assert clock.now_ns() == ManualClock().now_ns(), "nobody waited"
     assert work.wait() == 5 * MS
@@ -237,6 +270,54 @@ def test_a_batch_in_parts_is_one_piece_of_work(tmp_path: Path) -> None:
     pending.wait()
     assert pending.device_ns == 4 * MS
     assert len(pending.result()) == 4
+
+
+class Held(nn.Module):
+    """Says that it was entered, and waits."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.entered, self.go = module, threading.Event(), threading.Event()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        self.entered.set()
+        assert self.go.wait(30)
+        return self.module(x)
+
+
+def test_who_waits_for_its_turn_is_not_at_work(tmp_path: Path) -> None:
+    """One thread at a time is let in. The first is in for 50 ms, the second waits that long and takes no time."""
+    detector = build_detector(save(Cells(), tmp_path / "m.pt", ultralytics_metadata((96, 128), NAMES)), device="cpu")
+    detector.verdict = replace(detector.verdict, exclusive=True)
+    clock = detector._clock = ManualClock()
+    detector.program = held = Held(detector.program)
+    batch = batch_of(detector.spec, np.zeros(detector.spec.shape, np.uint8))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(detector.submit, batch)
+        assert held.entered.wait(30)
+        second = pool.submit(detector.submit, batch)
+        clock.advance(50 * MS)
+        held.go.set()
+        assert [one.result(30).device_ns for one in (first, second)] == [50 * MS, 0]
+
+
+def test_of_a_batch_in_parts_each_has_its_turn(tmp_path: Path) -> None:
+    detector = build_detector(
+        save(Cells(), tmp_path / "m.pt", ultralytics_metadata((96, 128), NAMES)), device="cpu", max_batch=4
+    )
+    detector.verdict = replace(detector.verdict, exclusive=True)
+    clock = detector._clock = ManualClock()
+
+    class Clocked(Held):
+        def forward(self, x: torch.Tensor) -> Any:
+            clock.advance(len(x) * MS)
+            return self.module(x)
+
+    detector.program = Clocked(detector.program)
+    detector._capacity.ran_out(4)
+    pending = detector.submit(batch_of(detector.spec, *[np.zeros(detector.spec.shape, np.uint8)] * 4))
+    pending.wait()
+    assert (pending.device_ns, len(pending.result())) == (4 * MS, 4)
 
 
 def test_on_a_cpu_nothing_is_timed() -> None:
