@@ -47,7 +47,7 @@ def look(url: str, isolation: str, frames: int) -> dict[str, float]:
             stream.source.read()
         known = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
         pids = [int(pid) for pid in known.split()]
-        children = [pid for pid in pids if b"sources.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        children = [pid for pid in pids if b"sources.isolation.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         before, theirs = cpu_ns(), sum(child_cpu_s(pid) for pid in children)
         missed = 0
         for _ in range(frames):

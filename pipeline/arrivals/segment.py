@@ -15,8 +15,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipeline.arrivals.layout import CONTAINER, TIME_BASE
+from pipeline.sources.isolation.relay import Track
 from pipeline.sources.libav import Opened
-from pipeline.sources.relay import Track
 
 _NOMINAL = 16
 """Side in pixels of a picture whose size is not known before the first one was decoded: a header must name one."""

@@ -19,8 +19,8 @@ from pipeline.arrivals.stream_files import StreamFiles
 from pipeline.events import Condition
 from pipeline.frame import DropReason
 from pipeline.redact import scrub
+from pipeline.sources.isolation.relay import Track
 from pipeline.sources.libav import Opened
-from pipeline.sources.relay import Track
 from pipeline.timing import EPOCH, FRAME, PTS, Mark
 
 log = logging.getLogger(__name__)

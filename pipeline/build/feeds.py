@@ -23,6 +23,7 @@ from pipeline.sources import (
     DeviceSource,
     FileSource,
     Gate,
+    IsolatedSource,
     Isolation,
     Looping,
     Paced,
@@ -269,7 +270,7 @@ def _isolated(home: Isolation, config: StreamConfig, source: SourceUrl, skip: Sk
         "options": options,
     }
     open_s, read_s = config.open_timeout_s, config.read_timeout_s
-    return home.connection(order, open_s=2 * open_s + read_s, read_s=read_s)
+    return IsolatedSource(home, order, open_s=2 * open_s + read_s, read_s=read_s)
 
 
 def _file(settings: StreamSettings, source: SourceUrl, skip: Skip | AutoSkip) -> FileSource:

@@ -8,7 +8,8 @@ from pipeline.sources.decimate import Thinner
 from pipeline.sources.device import DeviceSource
 from pipeline.sources.file import FileSource
 from pipeline.sources.gate import Gate
-from pipeline.sources.isolated import Isolation
+from pipeline.sources.isolation.process import Isolation
+from pipeline.sources.isolation.source import IsolatedSource
 from pipeline.sources.knocking import knock
 from pipeline.sources.looping import Looping
 from pipeline.sources.opening import FILE_CODECS, LIVE_CODECS, Skip, check_scheme, local_path
@@ -30,6 +31,7 @@ __all__ = [
     "DeviceSource",
     "FileSource",
     "Gate",
+    "IsolatedSource",
     "Isolation",
     "Looping",
     "Paced",

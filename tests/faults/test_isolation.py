@@ -24,7 +24,8 @@ from pipeline.flow import Pipeline
 from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Capture
 from pipeline.protocols import Source
-from pipeline.sources import Isolation, isolated
+from pipeline.sources import Isolation
+from pipeline.sources.isolation import process as isolation_process
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
@@ -264,11 +265,11 @@ def test_pictures_that_are_kept_do_not_change(clip: Clip, home: Isolation) -> No
 
 CHILD_OF_ONE = """
 import sys
-from pipeline.sources import Isolation, isolated
+from pipeline.sources import IsolatedSource, Isolation
 from pipeline.threads import StopFlag
 home = Isolation("gate", memory_mb=512, largest_picture=1 << 20)
 order = {"kind": "camera", "address": sys.argv[1], "auto_skip": None, "options": {}}
-source = home.connection(order, open_s=10.0, read_s=10.0)
+source = IsolatedSource(home, order, open_s=10.0, read_s=10.0)
 source.open(StopFlag())
 print(home.pid, flush=True)
 while True:
@@ -335,7 +336,7 @@ def children() -> list[int]:
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):
             found += [int(pid) for pid in (task / "children").read_text().split()]
-    return [pid for pid in found if b"sources.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in found if b"sources.isolation.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def restarts(cameras: Cameras, home: Isolation, count: int) -> None:
@@ -396,7 +397,7 @@ def test_what_it_started_ends_with_it(shell: str, gently: bool) -> None:
     with subprocess.Popen(["sh", "-c", shell], stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         started = int(process.stdout.readline())
-        isolated._ended(process, gently=gently)
+        isolation_process._ended(process, gently=gently)
         awaited(lambda: _ended(started), "the end of what it started")
 
 

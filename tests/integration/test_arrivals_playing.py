@@ -21,8 +21,8 @@ from pipeline.cli import main
 from pipeline.frame import Result
 from pipeline.ledger import StreamLedger
 from pipeline.sources import FileSource
+from pipeline.sources.isolation.relay import Listener, Receiver, Relay
 from pipeline.sources.opening import Limits
-from pipeline.sources.relay import Listener, Receiver, Relay
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
 from tests.arrivals import busy, lines, processed, record

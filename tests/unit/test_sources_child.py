@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import SourceError, SourceUnavailable
 from pipeline.frame import Capture, SourceCounters, StreamInfo
-from pipeline.sources import wire
-from pipeline.sources.child import Connection
+from pipeline.sources.isolation import wire
+from pipeline.sources.isolation.connection import Connection
 from pipeline.threads import StopFlag
 
 

@@ -16,8 +16,8 @@ from av.packet import Packet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.relay import MOST_LEFT_OUT, Listener, Relay, Track
-from pipeline.sources.wire import Nonsense
+from pipeline.sources.isolation.nonsense import Nonsense
+from pipeline.sources.isolation.relay import MOST_LEFT_OUT, Listener, Relay, Track
 from tests.background import Background
 
 HEAD = struct.Struct("<cIIq?q?")

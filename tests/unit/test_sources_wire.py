@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DecodeError, SourceInvalid, SourceUnavailable
 from pipeline.frame import Capture, Picture, StreamInfo
-from pipeline.sources import wire
-from pipeline.sources.confinement import environment
-from pipeline.sources.isolated import Isolation
-from pipeline.sources.loans import LENT, Loans
+from pipeline.sources.isolation import wire
+from pipeline.sources.isolation.confinement import environment
+from pipeline.sources.isolation.loans import LENT, Loans
+from pipeline.sources.isolation.nonsense import Nonsense
+from pipeline.sources.isolation.process import Isolation
+from pipeline.sources.isolation.segment import SLOTS, Segment
 
 
 def capture(layout: str = "yuv", shift: int = 0) -> Capture:
@@ -36,8 +38,8 @@ def capture(layout: str = "yuv", shift: int = 0) -> Capture:
 def test_a_capture_arrives_as_it_left(layout: str) -> None:
     one = capture(layout)
     sent = wire.Sent.of(5, one, (1, 2, 3))
-    segment, fd = wire.Segment.make(0, 1 << 16)
-    theirs = wire.Segment.taken(0, fd, 1 << 16, 1 << 16)
+    segment, fd = Segment.make(0, 1 << 16)
+    theirs = Segment.taken(0, fd, 1 << 16, 1 << 16)
     segment.fill(2, one.picture.planes)
     heard = wire.Sent.parse(sent.pack())
     assert heard == sent
@@ -57,7 +59,7 @@ def test_no_bytes_are_anything_but_sound_or_nonsense(noise: bytes) -> None:
     for parse in (wire.Sent.parse, wire.parse_memory, wire.parse_json):
         try:
             parse(b"?" + noise)
-        except wire.Nonsense:
+        except Nonsense:
             continue
 
 
@@ -67,7 +69,7 @@ def test_a_frame_with_one_wrong_byte_has_planes_that_fit_what_it_says(place: int
     message[1 + place] = byte
     try:
         sent = wire.Sent.parse(bytes(message))
-    except wire.Nonsense:
+    except Nonsense:
         return
     size = sum(sent.sizes)
     if size <= 1 << 20:
@@ -85,26 +87,26 @@ def test_a_frame_with_one_wrong_byte_has_planes_that_fit_what_it_says(place: int
 )  # fmt: skip
 def test_times_and_numbers_that_cannot_be_are_nonsense(odd: dict[str, Any]) -> None:
     message = replace(wire.Sent.of(5, capture(), (0, 0, 0)), **odd).pack()
-    with pytest.raises(wire.Nonsense):
+    with pytest.raises(Nonsense):
         wire.Sent.parse(message)
 
 
 @pytest.mark.parametrize("what", ["unsealed", "too large", "of another size"])
 def test_memory_that_could_be_cut_off_is_refused(what: str) -> None:
     fd = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, wire.SLOTS * 4096)
+    os.ftruncate(fd, SLOTS * 4096)
     if what != "unsealed":
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     before = len(os.listdir("/proc/self/fd"))
     slot, largest = (8192, 1 << 20) if what == "of another size" else (4096, 1024 if what == "too large" else 1 << 20)
-    with pytest.raises(wire.Nonsense):
-        wire.Segment.taken(0, fd, slot, largest)
+    with pytest.raises(Nonsense):
+        Segment.taken(0, fd, slot, largest)
     assert len(os.listdir("/proc/self/fd")) == before - 1
 
 
 @pytest.mark.parametrize("what", ["a short message", "a pipe", "a file"])
 def test_what_is_no_memory_is_refused_and_closed(what: str, tmp_path: Path) -> None:
-    segment, fd = wire.Segment.make(0, 4096)
+    segment, fd = Segment.make(0, 4096)
     message = wire.pack_memory(1, segment)
     before = os.listdir("/proc/self/fd")
     if what == "a pipe":
@@ -114,8 +116,8 @@ def test_what_is_no_memory_is_refused_and_closed(what: str, tmp_path: Path) -> N
     elif what == "a file":
         os.close(fd)
         fd = os.open(tmp_path / "a", os.O_CREAT | os.O_RDWR)
-        os.ftruncate(fd, wire.SLOTS * 4096)
-    with pytest.raises(wire.Nonsense):
+        os.ftruncate(fd, SLOTS * 4096)
+    with pytest.raises(Nonsense):
         wire.take_memory(message[:-1] if what == "a short message" else message, fd, 4096)
     assert len(os.listdir("/proc/self/fd")) == len(before) - 1
 
@@ -140,18 +142,18 @@ def test_errors_and_facts() -> None:
     [{}, {"kind": "SystemExit", "text": "", "cause": "io"}, {"kind": "SourceError", "text": "a", "cause": "because"}],
 )
 def test_errors_of_other_kinds_are_nonsense(known: dict[str, str]) -> None:
-    with pytest.raises(wire.Nonsense):
+    with pytest.raises(Nonsense):
         wire.error_of(known)
 
 
 @pytest.mark.parametrize("known", [{}, {"width": -1}, {"width": 1, "height": 1 << 20, "fps": 1.0, "codec": "h264"}])
 def test_streams_that_cannot_be_are_nonsense(known: dict[str, object]) -> None:
-    with pytest.raises(wire.Nonsense):
+    with pytest.raises(Nonsense):
         wire.info_of(known)
 
 
 def test_slots_are_lent_until_nobody_looks_and_copied_where_many_do() -> None:
-    segment, fd = wire.Segment.make(0, 4096)
+    segment, fd = Segment.make(0, 4096)
     os.close(fd)
     loans = Loans(segment)
     views = []
@@ -164,7 +166,7 @@ def test_slots_are_lent_until_nobody_looks_and_copied_where_many_do() -> None:
     assert [int(view[0, 0]) for view in views] == list(range(LENT + 1))
     assert not loans.has(0, 1, 64), "it is being looked at"
     assert not loans.has(1, 5, 64)
-    assert not loans.has(0, wire.SLOTS, 64)
+    assert not loans.has(0, SLOTS, 64)
     assert not loans.has(0, 5, 4097)
     part = views[1][2:4, 1:3]
     del views[1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a decoding process and its parent say to each other, and the memory in which pictures lie between them.
+"""What a decoding process and its parent say to each other.
 
 The parent believes nothing: a camera may have taken the process over. What comes from it is numbers of fixed layout
 and JSON, all of it checked; nothing is unpickled.
@@ -7,27 +7,24 @@ and JSON, all of it checked; nothing is unpickled.
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
 
-import numpy as np
 import orjson
 
 from pipeline.errors import Cause, DecodeError, SourceError, SourceInvalid, SourceTimeout, SourceUnavailable
 from pipeline.frame import Capture, Matrix, Picture, Rotation, StreamInfo, Uint8Array
 from pipeline.redact import scrub
+from pipeline.sources.isolation.nonsense import Nonsense
+from pipeline.sources.isolation.segment import Segment
 from pipeline.timing import now_ns
 
 OPEN, NEXT, HANG_UP = b"O", b"N", b"C"
 HELLO, INFO, FAILED, MEMORY, FRAME, SAID, DECODER = b"H", b"I", b"E", b"S", b"F", b"L", b"D"
 
-SLOTS: Final = 8
-"""Pictures that fit between the two: one being written, one ready, and those that the parent looks at."""
 LARGEST: Final = 1 << 16
 """Bytes of a message."""
 
@@ -43,10 +40,6 @@ _ERRORS: Final[dict[str, type[SourceError]]] = {
 _FRAME = struct.Struct("<IIBqdqqqqI?IQQQBB?H6I")
 _SHAPE = struct.Struct("<IIQ")
 _SLOT = struct.Struct("<IB")
-
-
-class Nonsense(ValueError):
-    """A message that a sound process does not send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,64 +136,6 @@ class Sent:
             picture, self.index, self.pts_s, self.read_ns, self.decoded_ns, self.wall_ns or None, self.epoch,
             self.corrupt, self.missed, self.camera_ns or None,
         )  # fmt: skip
-
-
-class Segment:
-    """Shared memory without a name: it is gone with the last process that has it open."""
-
-    def __init__(self, number: int, fd: int, slot_bytes: int) -> None:
-        """``fd`` is closed; the memory stays for as long as somebody looks at it."""
-        self.number = number
-        self.slot_bytes = slot_bytes
-        try:
-            self._memory = mmap.mmap(fd, SLOTS * slot_bytes)
-        finally:
-            os.close(fd)
-
-    @classmethod
-    def make(cls, number: int, slot_bytes: int) -> tuple[Segment, int]:
-        """New memory for slots of so many bytes, and a descriptor to give away."""
-        fd = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.ftruncate(fd, SLOTS * slot_bytes)
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-            return cls(number, os.dup(fd), slot_bytes), fd
-        except BaseException:
-            os.close(fd)
-            raise
-
-    @classmethod
-    def taken(cls, number: int, fd: int, slot_bytes: int, largest: int) -> Segment:
-        """Memory that somebody else made; ``fd`` is closed in any case. Raises Nonsense where it is none, or could be
-        cut off under whoever reads it."""
-        if not 0 < slot_bytes <= largest or not _is_whole(fd, SLOTS * slot_bytes):
-            os.close(fd)
-            raise Nonsense("memory that is not fit for pictures")
-        try:
-            return cls(number, fd, slot_bytes)
-        except OSError as exc:
-            raise Nonsense("memory that cannot be looked at") from exc
-
-    def fill(self, slot: int, planes: Sequence[Uint8Array]) -> None:
-        """Copy planes into a slot, one after the other, without their padding."""
-        at = slot * self.slot_bytes
-        for plane in planes:
-            out = np.ndarray(plane.shape, np.uint8, self._memory, at)
-            out[...] = plane
-            at += plane.size
-
-    def bytes_of(self, slot: int, length: int) -> Uint8Array:
-        """The first bytes of a slot, (length,) uint8. Whoever looks at a part of them keeps this array alive."""
-        return np.frombuffer(self._memory, np.uint8, length, slot * self.slot_bytes)
-
-
-def _is_whole(fd: int, size: int) -> bool:
-    """Whether it is memory of this size, and stays it."""
-    try:
-        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
-    except OSError:  # a pipe, a file of a disk, ...
-        return False
-    return bool(sealed) and os.fstat(fd).st_size == size
 
 
 def planes_of(sent: Sent, data: Uint8Array) -> list[Uint8Array]:

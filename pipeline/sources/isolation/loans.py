@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.frame import Uint8Array
-from pipeline.sources import wire
+from pipeline.sources.isolation.segment import SLOTS, Segment
 
 LENT: Final = 4
 """Pictures of one segment that the rest of the program may look at where they lie; of others a copy is made."""
@@ -20,7 +20,7 @@ class Loans:
     """Who looks at which slot of a segment. A slot is given back when nobody holds an array of it any more, which may
     happen in any thread."""
 
-    def __init__(self, segment: wire.Segment) -> None:
+    def __init__(self, segment: Segment) -> None:
         self._segment = segment
         self._out: dict[int, weakref.ref[Uint8Array]] = {}
         self._back: deque[int] = deque()
@@ -28,7 +28,7 @@ class Loans:
     def has(self, number: int, slot: int, size: int) -> bool:
         """Whether there is such a place, and nobody looks at it still."""
         segment = self._segment
-        return number == segment.number and slot < wire.SLOTS and slot not in self._out and size <= segment.slot_bytes
+        return number == segment.number and slot < SLOTS and slot not in self._out and size <= segment.slot_bytes
 
     def lend(self, slot: int, size: int) -> Uint8Array:
         """Its first bytes, where they lie, or a copy of them where too many others are being looked at."""

@@ -1,40 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoding process of an isolated stream: ``python -P -m pipeline.sources.child SOCKET BEAT MEMORY PARENT NAME``,
-and the ``SOCKET`` of :mod:`pipeline.sources.relay` where its packets are recorded.
-
-One thread listens to the parent, another reads the camera; it never waits for the parent: where nobody takes frames in
-time, the oldest one gives way. It ends with its parent, and whenever something is not as it should be.
-"""
+"""One connection of a decoding process to its camera, and the sign of life of whoever reads it."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import mmap
 import os
 import socket
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from pipeline.sources.confinement import confine
+from pipeline.errors import SourceError, SourceUnavailable
+from pipeline.frame import Capture
+from pipeline.protocols import Source
+from pipeline.sources.isolation.relay import Relay
+from pipeline.sources.isolation.segment import SLOTS, Segment
+from pipeline.sources.isolation.wire import Sent, pack_decoder, pack_error, pack_info, pack_memory
+from pipeline.threads import StopFlag
 
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-    from pipeline.errors import SourceError
-    from pipeline.frame import Capture
-    from pipeline.protocols import Source
     from pipeline.sources.libav import Opened
-    from pipeline.sources.relay import Relay
-    from pipeline.sources.wire import Segment, Sent
 
 _NO_SPACE = ("can't start new thread", "failed to map segment", "annot allocate memory")
 _LAST_WORD_S = 2.0
@@ -94,8 +84,6 @@ class Connection:
     """
 
     def __init__(self, number: int, source: Source, line: socket.socket, beat: Beat) -> None:
-        from pipeline.threads import StopFlag
-
         self.number = number
         self._source = source
         self._line = line
@@ -140,9 +128,6 @@ class Connection:
             self._line.send(self._last)
 
     def _run(self) -> None:
-        from pipeline.errors import SourceError, SourceUnavailable
-        from pipeline.sources.wire import pack_info
-
         source = self._source
         try:
             info = source.open(self._stop)
@@ -163,8 +148,6 @@ class Connection:
             source.close()
 
     def _deliver(self, capture: Capture) -> None:
-        from pipeline.sources.wire import Sent, pack_decoder
-
         decoder = self._source.counters.decoder
         if decoder != self._decoder:
             self._decoder = decoder
@@ -180,8 +163,6 @@ class Connection:
 
     def _room(self, size: int) -> tuple[Segment, int]:
         """A slot to write to: a free one, or that of the oldest frame that nobody has taken."""
-        from pipeline.sources.wire import SLOTS, Segment, pack_memory
-
         segment = self._segment
         if segment is None or size > segment.slot_bytes:
             number = 0 if segment is None else segment.number + 1
@@ -210,8 +191,6 @@ class Connection:
         return counters.decode_errors, counters.skipped, counters.discontinuities
 
     def _fail(self, error: SourceError) -> None:
-        from pipeline.sources.wire import pack_error
-
         self._beat.flush()
         with self._lock:
             self._last = pack_error(self.number, error, self._counted())
@@ -219,113 +198,8 @@ class Connection:
             self._answer()
 
 
-class _ToParent(logging.Handler):
-    """What is logged here is said there."""
-
-    def __init__(self, line: socket.socket) -> None:
-        super().__init__(logging.INFO)
-        self._line = line
-
-    def emit(self, record: logging.LogRecord) -> None:
-        from pipeline.sources.wire import SAID
-
-        said = SAID + bytes([min(record.levelno, 255)]) + self.format(record).encode()[:4096]
-        with suppress(BlockingIOError):  # what cannot be said at once is left out: nobody waits here for the parent
-            self._line.send(said, socket.MSG_DONTWAIT)
-
-
-def serve(line: socket.socket, beat: Beat, make: Callable[[dict[str, Any], Beat], Source]) -> None:
-    """Do what the parent says until it hangs up. ``make`` makes the source of an order."""
-    from pipeline.sources.wire import HANG_UP, HELLO, LARGEST, NEXT, OPEN, parse_freed
-
-    line.send(HELLO)
-    connection: Connection | None = None
-    while message := line.recv(LARGEST):
-        kind = message[:1]
-        if kind == NEXT and connection is not None:
-            connection.give(parse_freed(message))
-        elif kind in (OPEN, HANG_UP):
-            if connection is not None and not connection.hang_up():
-                return  # its thread hangs: the parent starts another process
-            connection = None
-            if kind == OPEN:
-                number, order = orjson.loads(message[1:])
-                connection = Connection(number, make(order, beat), line, beat)
-                connection.start()
-
-
 def wants_memory(error: Exception) -> bool:
     """Whether it is the limit of this process that has been met: also a thread or a library needs address space."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, (RuntimeError, ImportError)) and any(sign in str(error) for sign in _NO_SPACE)
-
-
-class Maker:
-    """Makes the sources of orders. What ``skip: auto`` has learned outlives a connection."""
-
-    def __init__(self) -> None:
-        self._auto: Any = None
-
-    def __call__(self, order: dict[str, Any], beat: Beat) -> Source:
-        """The source of an order: ``kind``, ``address``, ``skip`` and the keywords of its class."""
-        from pipeline.redact import SourceUrl
-        from pipeline.sources.auto_skip import AutoSkip
-        from pipeline.sources.camera import CameraSource
-        from pipeline.sources.device import DeviceSource
-
-        options = dict(order["options"])
-        if "codecs" in options:
-            options["codecs"] = frozenset(options["codecs"])
-        if order["kind"] == "copy":
-            return _copy(order["address"], options, beat)
-        if order["kind"] == "device":
-            device = DeviceSource(order["address"], **options)
-            device.watch(beat)
-            return device
-        if order["auto_skip"] is not None:
-            self._auto = options["skip"] = self._auto or AutoSkip(*order["auto_skip"])
-        camera = CameraSource(SourceUrl.parse(order["address"]), **options)
-        camera.watch(beat)
-        return camera
-
-
-def _copy(address: str, options: dict[str, Any], beat: Beat) -> Source:
-    """A recording that plays a camera: again and again, at its own pace."""
-    from pipeline.sources.file import FileSource
-    from pipeline.sources.looping import Looping
-    from pipeline.sources.paced import Paced
-
-    def lap() -> Source:
-        file = FileSource(address, **options)
-        file.watch(beat)
-        return file
-
-    return Paced(Looping(lap), wall=True)
-
-
-def _relay(descriptors: list[str]) -> Relay | None:
-    from pipeline.sources.relay import Relay
-
-    return Relay(socket.socket(fileno=int(descriptors[0]))) if descriptors else None
-
-
-def main(arguments: list[str]) -> None:
-    """Run until the parent is gone."""
-    descriptor, beat, memory_bytes, parent = (int(argument) for argument in arguments[:4])
-    confine(parent, memory_bytes, arguments[4])
-    line = socket.socket(fileno=descriptor)
-    logging.basicConfig(handlers=[_ToParent(line)], level=logging.INFO, format="%(message)s")
-    status = os.EX_OK
-    try:
-        serve(line, Beat(beat, _relay(arguments[5:])), Maker())
-    except ConnectionError:
-        pass  # the parent is gone
-    except Exception as error:  # noqa: BLE001 - there is no memory to say it with; the status does
-        status = os.EX_OSERR if wants_memory(error) else os.EX_SOFTWARE
-    finally:
-        os._exit(status)  # native code may hold threads that never end
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

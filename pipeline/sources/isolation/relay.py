@@ -2,7 +2,7 @@
 """Packets of an isolated camera on their way to whoever records them: a line of their own, beside the one of pictures.
 
 The process sends what its parent has room for, and keeps a bounded rest; it never waits for that. What finds no room is
-left out and counted. The parent believes nothing, as in :mod:`pipeline.sources.wire`, and parses no video.
+left out and counted. The parent believes nothing, as in :mod:`pipeline.sources.isolation.wire`, and parses no video.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from pipeline.sources.isolation.nonsense import Nonsense
 from pipeline.sources.opening import FILE_CODECS
-from pipeline.sources.wire import Nonsense
 from pipeline.timing import now_ns
 
 if TYPE_CHECKING:

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``isolation: process``: a camera is met and decoded in a process of its own, which may crash without harm.
-
-The parents' side of :mod:`pipeline.sources.child`.
-"""
+"""The process of an isolated stream, as its parent sees it: started, asked, never believed, ended."""
 
 from __future__ import annotations
 
@@ -22,24 +19,21 @@ import orjson
 
 from pipeline.complaints import Complaints
 from pipeline.errors import SourceError, SourceTimeout, SourceUnavailable
-from pipeline.frame import Capture, SourceCounters, StreamInfo
+from pipeline.frame import Capture
 from pipeline.redact import scrub
-from pipeline.sources import wire
-from pipeline.sources.confinement import environment
-from pipeline.sources.loans import Loans
-from pipeline.sources.relay import Listener, Receiver
+from pipeline.sources.isolation import wire
+from pipeline.sources.isolation.confinement import environment
+from pipeline.sources.isolation.loans import Loans
+from pipeline.sources.isolation.nonsense import Nonsense
+from pipeline.sources.isolation.relay import Listener, Receiver
 from pipeline.threads import StopFlag
-from pipeline.timing import now_ns, process_cpu_ns
+from pipeline.timing import process_cpu_ns
 
 log = logging.getLogger(__name__)
 
-MODULE: Final = "pipeline.sources.child"
+MODULE: Final = "pipeline.sources.isolation.child"
 START_S: Final = 30.0
 """How long a process may take to start, on a machine that is busy."""
-MARGIN_S: Final = 2.0
-"""Beyond the limits that the process keeps itself, before it is held to hang."""
-MOST_FPS: Final = 10_000
-"""Frames a second that a process may say it has decoded."""
 _SLICE_MS: Final = 250
 _GENTLY_S: Final = 1.0
 
@@ -84,17 +78,15 @@ class Isolation:
         with self._counting:
             return self._ended_cpu_ns + (0 if self._process is None else process_cpu_ns(self._process.pid))
 
-    def connection(self, order: dict[str, Any], *, open_s: float, read_s: float) -> IsolatedSource:
-        """A source that is read there. ``order`` is for :class:`pipeline.sources.child.Maker`; ``open_s``, ``read_s``:
-        the longest that its ``open`` and the wait for a packet may take."""
-        return IsolatedSource(self, order, open_s, read_s)
-
     def close(self) -> None:
         """End the process; may be called twice."""
         self._end(gently=True)
 
     def order(self, order: dict[str, Any], stop: StopFlag) -> int | None:
-        """Begin a connection, in a new process where there is none; its number, or None where stop came first."""
+        """Begin a connection, in a new process where there is none; its number, or None where stop came first.
+
+        ``order`` is for :class:`pipeline.sources.isolation.orders.Maker`.
+        """
         if self._process is None and not self._start(stop):
             return None
         self._connections += 1
@@ -165,7 +157,7 @@ class Isolation:
         """The frame with its pixels; raises Nonsense."""
         loans, size = self._loans, sum(sent.sizes)
         if loans is None or not loans.has(sent.segment, sent.slot, size):
-            raise wire.Nonsense("a picture that lies nowhere")
+            raise Nonsense("a picture that lies nowhere")
         return sent.capture(wire.planes_of(sent, loans.lend(sent.slot, size)))
 
     def crashed(self) -> NoReturn:
@@ -181,7 +173,7 @@ class Isolation:
         """Its limit was met, as ``text`` says."""
         return SourceUnavailable(f"{text}; raise isolation_memory_mb ({self._memory_bytes >> 20} now)", cause="memory")
 
-    def betrayed(self, what: wire.Nonsense) -> NoReturn:
+    def betrayed(self, what: Nonsense) -> NoReturn:
         """It said something that no sound process says; raises SourceUnavailable."""
         self._end(gently=False)
         raise SourceUnavailable(f"its process sent {what} and was ended", cause="crash") from what
@@ -219,7 +211,7 @@ class Isolation:
         self.started += 1
         message = self.receive(stop, START_S)
         if message is not None and message != wire.HELLO:
-            self.betrayed(wire.Nonsense("no greeting"))
+            self.betrayed(Nonsense("no greeting"))
         return message is not None
 
     def _pulse(self) -> bytes:
@@ -229,13 +221,13 @@ class Isolation:
         """Hand on the packets that have come; False where nothing more can come."""
         try:
             return self._packets is None or self._packets.take()
-        except wire.Nonsense as exc:
+        except Nonsense as exc:
             self.betrayed(exc)
 
     def _take_memory(self, message: bytes, descriptor: int) -> None:
         try:
             connection, segment = wire.take_memory(message, descriptor, self._largest)
-        except wire.Nonsense as exc:
+        except Nonsense as exc:
             self.betrayed(exc)
         if connection == self._connections:
             self._loans = Loans(segment)
@@ -278,86 +270,3 @@ def _ended(process: subprocess.Popen[bytes], *, gently: bool) -> int:
     with suppress(ProcessLookupError, PermissionError):  # none is left, or only such as have other rights
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
-
-
-class IsolatedSource:
-    """One connection, read in the process of its stream. Frames, counters and errors are those of the source there."""
-
-    truncation = None
-
-    def __init__(self, home: Isolation, order: dict[str, Any], open_s: float, read_s: float) -> None:
-        self.counters = SourceCounters()
-        self._home = home
-        self._order = order
-        self._open_s, self._read_s = open_s + MARGIN_S, read_s + MARGIN_S
-        self._stop = StopFlag()
-        self._number: int | None = None
-        self._taken_ns = now_ns()  # when the latest frame came, or this was made
-
-    def open(self, stop: StopFlag) -> StreamInfo:
-        """Connect there; raises what the source there raised, or that its process crashed or hangs."""
-        self._stop = stop
-        self._number = self._home.order(self._order, stop)
-        if self._number is None:
-            return StreamInfo("", live=True)
-        try:
-            while (message := self._home.receive(stop, self._open_s)) is not None:
-                if message[:1] == wire.INFO and (said := wire.parse_json(message))[0] == self._number:
-                    return wire.info_of(said[1])
-                self._raise_if_failed(message)
-        except wire.Nonsense as exc:
-            self._home.betrayed(exc)
-        return StreamInfo("", live=True)
-
-    def read(self) -> Capture | None:
-        """The next frame, or None once stop is set."""
-        if self._number is None or self._stop.is_set():
-            return None
-        home = self._home
-        home.want()
-        try:
-            while (message := home.receive(self._stop, self._read_s)) is not None:
-                if message[:1] == wire.FRAME:
-                    sent = wire.Sent.parse(message)
-                    if sent.connection == self._number:
-                        self._check_missed(sent.missed)
-                        self._count(sent.counted)
-                        return home.picture(sent)
-                elif message[:1] == wire.DECODER:
-                    number, known = wire.parse_json(message)[:2]
-                    if number == self._number:
-                        self.counters.decoder = wire.decoder_of(known)
-                else:
-                    self._raise_if_failed(message)
-        except wire.Nonsense as exc:
-            home.betrayed(exc)
-        return None
-
-    def close(self) -> None:
-        """Hang up; may be called twice."""
-        if self._number is not None:
-            self._number = None
-            self._home.hang_up()
-
-    def _raise_if_failed(self, message: bytes) -> None:
-        if message[:1] != wire.FAILED:
-            return
-        number, known, *counted = wire.parse_json(message)
-        if number != self._number:
-            return
-        error = wire.error_of(known)
-        if counted and isinstance(counted[0], list) and all(isinstance(count, int) for count in counted[0]):
-            self._count((*counted[0], 0, 0, 0)[:3])
-        if error.cause == "memory":  # what is left of its address space is in pieces
-            self._home.close()
-            raise self._home.too_small(str(error))
-        raise error
-
-    def _check_missed(self, missed: int) -> None:
-        """Each of them is accounted for, one by one: there cannot be more than decode in the time; raises Nonsense."""
-        since_ns, self._taken_ns = self._taken_ns, now_ns()
-        if missed > wire.SLOTS + MOST_FPS * (self._taken_ns - since_ns) / 1e9:
-            raise wire.Nonsense("more frames than there can be")
-
-    def _count(self, counted: tuple[int, ...]) -> None:
-        self.counters.decode_errors, self.counters.skipped, self.counters.discontinuities = counted
