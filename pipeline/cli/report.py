@@ -47,10 +47,21 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _tell(options, *reports[0]) if len(reports) == 1 else _compare(options, reports)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        wrong = ", ".join(name for name, _ in reports)
+        wrong = ", ".join(name for name, report in reports if not _is_understood(report)) or reports[0][0]
         raise UsageError(
             f"{wrong}: is not a report that this version understands: {type(error).__name__}: {error}"
         ) from error
+
+
+def _is_understood(report: dict[str, Any]) -> bool:
+    """Whether it can be compared with itself."""
+    from pipeline.report.comparison import compare
+
+    try:
+        compare([("", report)] * 2)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
+        return False
+    return True
 
 
 def _tell(options: argparse.Namespace, name: str, report: dict[str, Any]) -> int:

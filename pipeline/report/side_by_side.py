@@ -46,14 +46,22 @@ def comparison(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Text("no stream in common (streams are paired by name), so only the whole runs are compared:")
         yield from (Text(f"  {letter} has {names}", style="yellow") for letter, names in _by_run(found["only_in"]))
     elif missing := _only_in(found["only_in"]):
-        yield Text(f"not in all runs, and not compared: {missing}", style="yellow")
+        yield Text(f"not in all runs, so only in the figures of whole runs: {missing}", style="yellow")
     yield Text()
     yield _runs_table(runs)
     yield Text()
     if empty := [letter for letter, run in zip(ascii_uppercase, runs, strict=False) if not run["frames"]]:
-        yield Text(f"no frame was processed in {' and '.join(empty)}: there are no times to compare", style="yellow")
+        left = "A" not in empty and len(runs) - len(empty) > 1
+        why = "they have no times" if left else "there are no times to compare"
+        yield Text(f"no frame was processed in {' and '.join(empty)}: {why}", style="yellow")
+        if not left:
+            return
+        yield Text()
+    if len(streams) == 1:  # the whole runs may hold others, which are not to be compared with it
+        ((name, parts),) = streams.items()
+        yield _parts_table(f"{name}, ms" if found["only_in"] else "stages, ms", parts)
         return
-    yield _parts_table("all, ms" if len(streams) != 1 else "stages, ms", found["total"])
+    yield _parts_table("all, ms", found["total"])
     if 1 < len(streams) <= WHOLE_TABLES:
         for name, parts in streams.items():
             yield Text()

@@ -126,6 +126,17 @@ def test_what_is_no_report_is_refused_in_one_line(
     assert not out or count == 1
 
 
+def test_of_several_runs_the_one_that_is_not_understood_is_named(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = json.loads((folders[1] / "report.json").read_text())
+    del report["streams"]["a"]["frames"]["dropped"]
+    (folders[1] / "report.json").write_text(json.dumps(report))
+    code, out, err = spoken(capsys, *folders)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"pipeline: {folders[1]}: is not a report that this version understands: ")
+
+
 def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, err = spoken(capsys, tmp_path / "none")
     assert (code, out, err) == (2, "", f"pipeline: {tmp_path / 'none'}: no such folder\n")

@@ -33,10 +33,11 @@ def slower(report: dict[str, Any], by: float) -> dict[str, Any]:
 
 
 def slow(report: dict[str, Any]) -> dict[str, Any]:
-    """The same with a p99 of many seconds, in the total."""
+    """The same with a p99 of many seconds."""
     changed = deepcopy(report)
-    for stage in changed["total"]["stages"].values():
-        stage["p99_ms"] = 40_533.75
+    for part in (changed["total"], *changed["streams"].values()):
+        for stage in part["stages"].values():
+            stage["p99_ms"] = 40_533.75
     return changed
 
 
@@ -87,7 +88,12 @@ def test_settings_and_streams_that_differ_are_named() -> None:
     assert list(found["streams"]) == ["b"]
     lines = shown(found)
     assert "not alike: model.precision: A fp32, B bf16" in lines
-    assert "not in all runs, and not compared: a (A), c (B)" in lines
+    assert "not in all runs, so only in the figures of whole runs: a (A), c (B)" in lines
+    # What stands below is of the stream that both have: its times, not those of the whole runs.
+    other["total"] = slower(other, 9.0)["total"]
+    lines = shown(compare([("x", one), ("y", other)]))
+    assert any(line.startswith("b, ms") for line in lines)
+    assert not any("differs" in line or "all, ms" in line for line in lines)
 
 
 @pytest.mark.parametrize("cause", ["path", "sha256"])
@@ -115,6 +121,15 @@ def test_a_run_without_a_frame_has_no_figures_to_compare() -> None:
     assert found["total"]["end_to_end"][1] is None
     assert found["runs"][1]["cpu_ms_per_frame"] is None
     assert shown(found)[-1] == "no frame was processed in B: there are no times to compare"
+
+
+def test_runs_without_a_frame_do_not_keep_the_others_from_being_compared() -> None:
+    report, empty = a_report("a"), a_report("a", frames=0)
+    lines = shown(compare([("x", report), ("y", slower(report, 2.0)), ("z", empty)]))
+    assert "no frame was processed in C: they have no times" in lines
+    assert any("differs (D=1.00)" in line for line in lines)
+    for runs in ([empty, report, report], [report, empty, empty]):
+        assert shown(compare([(str(number), run) for number, run in enumerate(runs)]))[-1].endswith("to compare")
 
 
 def test_runs_of_one_stream_each_are_compared_whatever_its_name() -> None:
