@@ -5,7 +5,8 @@ First the capacity of this machine: the same streams and model, unpaced. Then ca
 paced (``pace: realtime``, ``policy: freshest``):
 
 - ``live``: 8 of them at a load that can be served. How old and how unsteady are results, against the stages' medians?
-- ``steady``: the same with ``playout_delay_ms``: results are held until their time, and leave more evenly.
+- ``steady``: the same with ``playout_delay_ms: auto``: results are held until their time, and leave more evenly.
+  ``steady.p99_over_stages`` is against the medians of ``live``, in which nothing is held.
 - ``overload``: 8 of them that together offer three times the capacity. How old is a result, does it grow, is it fair?
   Then all but one end: how soon is every frame of that one served again (``recovery``)?
 - ``weighted``: the same with weights 1 to 4.
@@ -67,12 +68,13 @@ LABELS = {
     "live.jitter_delay": ("standard deviation of the ages, the most", " ms"),
     "live.floor_jitter": ("jitter of a thread that only wakes up", " ms"),
     "live.cores": ("CPU, cores", ""),
-    "steady.delay": ("playout delay", " ms"),
+    "steady.delay": ("playout delay at the end, mean of the streams", " ms"),
     "steady.dropped": ("frames dropped", ""),
     "steady.late": ("results ready after their time", ""),
     "steady.p50": ("age of a result, p50", " ms"),
     "steady.p99": ("age of a result, p99", " ms"),
     "steady.max": ("age of a result, max", " ms"),
+    "steady.p99_over_stages": ("p99 / sum of the medians of live", ""),
     "steady.jitter": ("jitter added (standard deviation)", " ms"),
     "steady.jitter_worst": ("jitter added, the stream with most", " ms"),
     "steady.jitter_delay": ("standard deviation of the ages, the most", " ms"),
@@ -116,8 +118,10 @@ def live(workload: Workload, options: argparse.Namespace, folder: Path, fps: flo
 def steady(workload: Workload, options: argparse.Namespace, folder: Path, fps: float) -> tuple[Figures, list[str]]:
     """The same, their results held until their time."""
     found, wrong = _served(workload, options, folder, fps, {"playout_delay_ms": options.delay})
-    told = ("dropped", "late", "p50", "p99", "max", "jitter", "jitter_worst", "jitter_delay", "floor_jitter", "cores")
-    return {"delay": options.delay} | {name: found[name] for name in told}, wrong
+    told = (
+        "delay", "dropped", "late", "p50", "p99", "max", "jitter", "jitter_worst", "jitter_delay", "floor_jitter", "cores",
+    )  # fmt: skip
+    return {name: found[name] for name in told}, wrong
 
 
 def _served(
@@ -141,6 +145,7 @@ def _served(
     found |= {"load": found["fps"] / fps, "dropped": float(dropped), "cores": cores}
     held = [one["playout"] for one in seen.report["streams"].values() if "playout" in one]
     if held:
+        found["delay"] = sum(one["delay_ms"] for one in held) / len(held)
         found["late"] = sum(one["late"] for one in held) / sum(one["results"] for one in held)
     return found, figures.faults(seen)
 
@@ -179,6 +184,11 @@ def _phase(number: int, options: argparse.Namespace) -> float:
     return number * 0.618 % 1.0
 
 
+def delay(text: str) -> str | float:
+    """A ``playout_delay_ms``."""
+    return text if text == "auto" else float(text)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=8)
@@ -186,7 +196,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--offered", type=float, default=3.0, help="of the capacity, in the others")
     parser.add_argument("--unpaced", type=float, default=8.0, help="seconds for the capacity, 10 at most")
     parser.add_argument("--live", type=float, default=20.0, help="seconds of the live run that count")
-    parser.add_argument("--delay", type=float, default=40.0, help="ms, playout_delay_ms of the steady run")
+    parser.add_argument("--delay", type=delay, default="auto", help="playout_delay_ms of the steady run: auto, or ms")
     parser.add_argument("--overload", type=float, default=30.0, help="seconds of the overload that count")
     parser.add_argument("--weighted", type=float, default=15.0, help="seconds with weights that count")
     parser.add_argument("--together", action="store_true", help="live: all cameras send their frames at the same time")
@@ -233,6 +243,8 @@ def main() -> None:
             own, wrong = phases[phase](workload, options, Path(place, phase), unpaced["fps"])
             found |= {f"{phase}.{name}": value for name, value in own.items()}
             faults += [f"{phase}: {fault}" for fault in wrong]
+    if "live.stages" in found and "steady.p99" in found:
+        found["steady.p99_over_stages"] = found["steady.p99"] / found["live.stages"]
     faults += [fault for wanted in options.expect if (fault := unmet(found, wanted, LABELS)) is not None]
     if options.json:
         print(json.dumps({"figures": found, "faults": faults}))

@@ -19,7 +19,7 @@ from pipeline.build.feeds import (
     feed,
     glance,
     played,
-    playout_ns,
+    playout,
     recording,
     skipping,
 )
@@ -37,7 +37,7 @@ __all__ = [
     "glance",
     "limits",
     "played",
-    "playout_ns",
+    "playout",
     "recording",
     "required_sinks",
     "saved",

@@ -40,6 +40,7 @@ from pipeline.sources.naming import shown
 from pipeline.sources.opening import Limits
 from pipeline.stages import Letterbox, Region
 from pipeline.threads import Policy
+from pipeline.timing import PlayoutDelay
 
 
 def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: int | None = None) -> Stream:
@@ -56,16 +57,16 @@ def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: 
     paced = settings.pace == "realtime"
     # Of what is read as fast as it can be used, frames wait for as long as the work before them takes.
     budget_ns = _nanoseconds(settings.latency_budget_ms) if paced else None
-    delay_ns = playout_ns(settings) if paced else 0
+    delay = playout(settings) if paced else None
     return Stream(
         Paced(reader) if paced else reader,
         [_letterbox(settings)],
-        StreamLedger(name, source=shown(source), paced=paced, budget_ns=budget_ns, playout_ns=delay_ns),
+        StreamLedger(name, source=shown(source), paced=paced, budget_ns=budget_ns, playout=delay),
         terms=Terms(settings.share),
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
         limit=limit,
         drop_corrupt=settings.corrupt == "drop",
-        playout_ns=delay_ns,
+        playout=delay,
     )
 
 
@@ -91,14 +92,14 @@ def feed(
     live = looks_live(source.reveal())
     terms = _terms(config, config.effective_policy)
     paced = live or config.pace == "realtime"
-    delay_ns = playout_ns(config) if paced else 0
+    delay = playout(config) if paced else None
     account = StreamLedger(
         config.name,
         source=shown(source),
         live=live,
         paced=paced,
         budget_ns=terms.budget_ns,
-        playout_ns=delay_ns,
+        playout=delay,
     )
     skip = skipping(config, config.name)
     reader: Source
@@ -156,7 +157,7 @@ def feed(
         drop_corrupt=config.corrupt == "drop",
         pause=pausable.pause,
         wake=None if camera is None else camera.wake,
-        playout_ns=delay_ns,
+        playout=delay,
         witness=unwatched if watcher is None else watcher.outcome,
     )
 
@@ -192,7 +193,7 @@ def played(
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
         limit=limit,
         drop_corrupt=settings.corrupt == "drop",
-        playout_ns=playout_ns(settings),
+        playout=account.playout.delay,
         witness=witness,
     )
 
@@ -202,9 +203,13 @@ def budget_ns(settings: StreamSettings) -> int | None:
     return _nanoseconds(settings.latency_budget_ms)
 
 
-def playout_ns(settings: StreamSettings) -> int:
-    """``playout_delay_ms`` in nanoseconds; 0 without one."""
-    return _nanoseconds(settings.playout_delay_ms) or 0
+def playout(settings: StreamSettings) -> PlayoutDelay | None:
+    """``playout_delay_ms``; None without one. One that follows the stream keeps to its budget."""
+    if settings.playout_delay_ms is None:
+        return None
+    if settings.playout_delay_ms == "auto":
+        return PlayoutDelay(most_ns=budget_ns(settings))
+    return PlayoutDelay(_nanoseconds(settings.playout_delay_ms))
 
 
 def decoder_limits(settings: StreamSettings, usual: frozenset[str]) -> Limits:

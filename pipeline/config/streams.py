@@ -12,6 +12,7 @@ from pipeline.config.values import (
     CREDENTIAL_SCHEMES,
     Hwaccel,
     LocalPath,
+    MsOrAuto,
     Name,
     Password,
     Region,
@@ -78,14 +79,12 @@ class StreamSettings(Section):
         "other streams only as far as that allows, and one that takes longer is late, and says why. Unset: by measured "
         "rates and service times; late is what takes longer than 99 of 100.",
     )
-    playout_delay_ms: float | None = Field(
+    playout_delay_ms: MsOrAuto | None = Field(
         default=None,
-        ge=1,
-        le=10_000,
-        strict=True,
         description="Results leave as evenly as the camera made its frames: each is held until so many milliseconds "
         "after its frame's place on the stream's own time line. One that is ready later leaves at once and is counted "
-        "(`playout` in the report). Says nothing to files with `pace: asap`. Unset: each leaves once it is ready.",
+        "(`playout` in the report). `auto`: as long as 99 of 100 results need, up to a second or `latency_budget_ms`. "
+        "Says nothing to files with `pace: asap`. Unset: each leaves once it is ready.",
     )
     max_staleness_ms: float | None = Field(
         default=None,
@@ -166,7 +165,7 @@ class StreamSettings(Section):
     @model_validator(mode="after")
     def _budget_is_more_than_the_delay(self) -> Self:
         budget_ms, delay_ms = self.latency_budget_ms, self.playout_delay_ms
-        if budget_ms is not None and delay_ms is not None and budget_ms < delay_ms:
+        if budget_ms is not None and isinstance(delay_ms, float) and budget_ms < delay_ms:
             text = f"results are held for {delay_ms:g} ms, so a latency_budget_ms of {budget_ms:g} cannot be kept"
             raise refusal(text, "playout_delay_ms")
         return self

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -204,6 +204,14 @@ def _number_or_auto(value: Any) -> int | str:
     raise refusal("expected auto, or a whole number from 1 to 256")
 
 
+def _ms_or_auto(value: Any) -> float | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= 10_000:
+        return float(value)
+    raise refusal("expected auto, or a number of milliseconds from 1 to 10000")
+
+
 def _class_wanted(value: Any) -> str | int:
     if (isinstance(value, str) and value) or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
@@ -272,6 +280,11 @@ AdapterOptions = Annotated[
     dict[str, Any] | None,
     PlainValidator(_options),
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
+]
+MsOrAuto = Annotated[
+    float | Literal["auto"],
+    PlainValidator(_ms_or_auto),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "minimum": 1, "maximum": 10_000}]}),
 ]
 NumberOrAuto = Annotated[
     int | str,

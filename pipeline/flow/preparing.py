@@ -62,11 +62,10 @@ class Preparer:
         trace[AGE] = capture.age_ns
         picture = capture.picture
         lag_ns = stream.lag.at(trace[Mark.PREPARE], trace[PTS], capture.epoch) if stream.account.paced else 0
-        due_ns = trace[Mark.PREPARE] - lag_ns + stream.playout_ns
         frame = Frame(
             stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch, picture.width,
             picture.height, picture if self._pictures.kept(stream.account.name) else None, trace, model.labels,
-            due_ns=due_ns if stream.account.paced and stream.playout_ns else 0,
+            place_ns=trace[Mark.PREPARE] - lag_ns if stream.account.paced and stream.playout is not None else None,
         )  # fmt: skip
         if capture.corrupt and stream.drop_corrupt:
             self._emit(Outcome(frame, dropped="corrupt"))

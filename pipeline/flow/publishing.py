@@ -193,10 +193,18 @@ class Publisher:
         following.dropped_before = 0
         if result.picture is not None and not self._pictures.kept(result.stream):
             result = replace(result, picture=None)  # it is not held for nobody
-        due_ns = 0 if stream.stop.is_set() else frame.due_ns
-        if due_ns:
-            stream.account.playout.timed(frame.trace[Mark.FOLLOWED] - due_ns)
+        due_ns = self._due_ns(stream, frame)
         self._playout.add(stream.key, due_ns, partial(self._leave, stream, result, held=bool(due_ns)))
+
+    @staticmethod
+    def _due_ns(stream: Stream, frame: Frame) -> int:
+        """When its result is to leave; 0: as soon as may be."""
+        if stream.playout is None or frame.place_ns is None or stream.stop.is_set():
+            return 0
+        ready_ns = frame.trace[Mark.FOLLOWED]
+        due_ns = stream.playout.due_ns(frame.place_ns, ready_ns)
+        stream.account.playout.timed(ready_ns - due_ns)
+        return due_ns
 
     def _leave(self, stream: Stream, result: Result, *, held: bool) -> None:
         if held:

@@ -37,7 +37,8 @@ class Frame:
         labels: class names by class id of the model that it was prepared for.
         observer: is told once what that model found in it, before anybody follows it: detections in source pixels
             (None where nobody looked), or why it was dropped.
-        due_ns: monotonic time before which its result is not published; 0: as soon as may be.
+        place_ns: monotonic time at which it would have been prepared had it come as soon as frames of its stream can;
+            what a playout delay counts from. None: nobody asks.
     """
 
     stream: StreamKey
@@ -52,7 +53,7 @@ class Frame:
     trace: list[int]
     labels: dict[int, str] = field(default_factory=dict)
     observer: Callable[[Detections | None, DropReason | None], None] | None = None
-    due_ns: int = 0
+    place_ns: int | None = None
 
     def __repr__(self) -> str:
         return f"Frame({self.stream.name}#{self.index})"

@@ -20,7 +20,7 @@ from pipeline.ledger.playout import PlayoutCount
 from pipeline.ledger.shape import pack, shape, unpack
 from pipeline.ledger.stats import of_tally
 from pipeline.ledger.times import StreamTimes
-from pipeline.timing import SYSTEM, Clock, ended_in, published_ns
+from pipeline.timing import SYSTEM, Clock, PlayoutDelay, ended_in, published_ns
 
 FROZEN_NS = 30_000_000_000
 """The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
@@ -37,12 +37,11 @@ class StreamLedger:
         live: bool = False,
         paced: bool = False,
         budget_ns: int | None = None,
-        playout_ns: int = 0,
+        playout: PlayoutDelay | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         """``source`` is what people are shown: a path, or an address without credentials. ``budget_ns``: a frame that
-        takes longer is late; None: one that takes unusually long. ``playout_ns``: results are held until so long after
-        their frames' places on the stream's time line."""
+        takes longer is late; None: one that takes unusually long. ``playout``: how long results are held."""
         self.name = name
         self.budget_ns = budget_ns
         self.source = source
@@ -65,7 +64,7 @@ class StreamLedger:
         # Written by the follow loop
         self.processed = 0
         self.detections = 0
-        self.playout = PlayoutCount(playout_ns)
+        self.playout = PlayoutCount(playout)
         self._lost: Counter[tuple[str, str]] = Counter()  # by reason, and by the stage or wait where it happened
         self.first_result_ns = 0
         self.last_result_ns = 0
@@ -306,7 +305,7 @@ class StreamLedger:
                 "skipped": self.counters.skipped,
             },
             "detections": self.detections,
-            **({"playout": self.playout.as_dict()} if self.playout.delay_ns else {}),
+            **({"playout": told} if (told := self.playout.as_dict()) else {}),
             "decoder": self.counters.decoder or None,
             "reconnects": self.counters.reconnects,
             "discontinuities": self.counters.discontinuities,

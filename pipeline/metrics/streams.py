@@ -62,10 +62,12 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
         "Frames that took too long, by the part that made them late",
         ["stream", "part"],
     )
+    held = Family("gauge", "pipeline_playout_delay_seconds", "How long results are held at the moment", ["stream"])
     missed = Family("counter", "pipeline_playout_late", "Results that were ready after their time", ["stream"])
     for account in streams:
         name = account.name
-        if account.playout.delay_ns:
+        if account.playout.delay is not None:
+            held.add([name], account.playout.delay.delay_ns / 1e9)
             missed.add([name], account.playout.late)
         frames.add_all(name, _OUTCOMES, (account.decoded, account.processed, account.corrupt, account.decimated))
         found.add([name], account.detections)
@@ -82,7 +84,7 @@ def _counts(streams: list[StreamLedger]) -> Iterator[Family]:
             events.add([name, kind, why], count)
         blamed = account.times.blamed()
         late.add_all(name, _BLAMED, [blamed[part] for (part,) in _BLAMED])
-    yield from (frames, found, drops, reconnects, errors, stalls, params, breaks, again, events, late, missed)
+    yield from (frames, found, drops, reconnects, errors, stalls, params, breaks, again, events, late, held, missed)
 
 
 def _states(streams: list[StreamLedger], waiting: Mapping[str, int], start_ns: int, now_ns: int) -> Iterator[Family]:

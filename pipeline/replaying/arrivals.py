@@ -174,7 +174,7 @@ class ArrivalsReplay(Replay):
             live=is_camera,
             paced=True,
             budget_ns=build.budget_ns(settings),
-            playout_ns=build.playout_ns(settings),
+            playout=build.playout(settings),
             clock=clock,
         )
         by = "read" if is_camera and simulated is not None else "frame"

@@ -96,7 +96,8 @@ def _late(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
 def _missed(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
     """Of results that were ready after the time at which they should have left."""
     timed = {name: stream["playout"] for name, stream in streams.items() if stream.get("playout")}
-    held = {name: told for name, told in timed.items() if (told["late_share"] or 0.0) > USUALLY_LATE}
+    given = {name: told for name, told in timed.items() if not told["adapts"]}
+    held = {name: told for name, told in given.items() if (told["late_share"] or 0.0) > USUALLY_LATE}
 
     def one(name: str) -> str:
         told = held[name]

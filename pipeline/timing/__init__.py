@@ -14,6 +14,7 @@ from pipeline.timing.clock import (
 )
 from pipeline.timing.lag import Lag
 from pipeline.timing.pauses import GC_PAUSES, Pause, Pauses
+from pipeline.timing.playout import PlayoutDelay
 from pipeline.timing.trace import (
     AGE,
     EPOCH,
@@ -51,6 +52,7 @@ __all__ = [
     "Mark",
     "Pause",
     "Pauses",
+    "PlayoutDelay",
     "cpu_ns",
     "elapsed",
     "ended_in",

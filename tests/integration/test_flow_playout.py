@@ -11,7 +11,7 @@ from pipeline.flow import Pipeline
 from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.ledger import StreamLedger
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
-from pipeline.timing import PTS, Mark, elapsed, now_ns, part_times, stage_times
+from pipeline.timing import PTS, Mark, PlayoutDelay, elapsed, now_ns, part_times, stage_times
 from tests.background import DEADLINE_S, until
 
 MS = 1_000_000
@@ -21,8 +21,8 @@ FRAMES = 12
 
 def stream(name: str = "gate", script: Any = None, delay_ns: int = DELAY_NS) -> Stream:
     source = ScriptedSource([n / 100 for n in range(FRAMES)] if script is None else script)
-    account = StreamLedger(name, paced=True, playout_ns=delay_ns)
-    return Stream(source, [CopyStage()], account, playout_ns=delay_ns)
+    delay = PlayoutDelay(delay_ns) if delay_ns else None
+    return Stream(source, [CopyStage()], StreamLedger(name, paced=True, playout=delay), playout=delay)
 
 
 def begun(*streams: Stream, sink: ListSink, **options: Any) -> Pipeline:
@@ -138,7 +138,7 @@ def test_an_abort_ends_at_once_and_every_frame_is_accounted_for() -> None:
 def test_frames_that_do_not_come_at_a_pace_of_their_own_are_not_held() -> None:
     sink = ListSink()
     source = ScriptedSource([n / 100 for n in range(FRAMES)])
-    gate = Stream(source, [CopyStage()], StreamLedger("gate"), playout_ns=600_000 * MS)
+    gate = Stream(source, [CopyStage()], StreamLedger("gate"), playout=PlayoutDelay(600_000 * MS))
     pipeline = begun(gate, sink=sink)
     pipeline.finish()
     assert pipeline.join(DEADLINE_S)

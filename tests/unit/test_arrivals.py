@@ -32,7 +32,7 @@ from pipeline.replaying.timed import Later, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
 from pipeline.threads import StopFlag
-from pipeline.timing import FRAME, Mark, published_ns, stage_times
+from pipeline.timing import FRAME, Mark, PlayoutDelay, published_ns, stage_times
 
 MS = 1_000_000
 BEGAN_NS = 1_000 * MS
@@ -194,7 +194,7 @@ def simulate(
     most: int = MOST_FRAMES,
     network: FakeDetector | None = None,
     stage: Callable[[str], Stage] = lambda name: CopyStage(),
-    delay_ms: float = 0.0,
+    delay_ms: float | None = 0.0,
 ) -> tuple[ListSink, Pipeline, dict[str, list[tuple[int, str]]]]:
     """Frames at these times through batches that take so long; what was published, and what became of each frame."""
     clock = SimulatedClock(BEGAN_NS, 0)
@@ -214,13 +214,14 @@ def simulate(
             for at in streams[name]
         )
         ahead = ahead_of(streams[name], virtual, taken)
-        account = StreamLedger(name, live=True, clock=virtual, playout_ns=round(delay_ms * MS))
+        delay = None if delay_ms == 0 else PlayoutDelay(None if delay_ms is None else round(delay_ms * MS))
+        account = StreamLedger(name, live=True, clock=virtual, playout=delay)
         return Stream(
             ahead,
             [TimedStage(stage(name), ahead, clock, later)],
             account,
             terms=terms or Terms(policy="freshest"),
-            playout_ns=round(delay_ms * MS),
+            playout=delay,
             witness=lambda trace, reason: outcomes[name].append((trace[FRAME], reason or "processed")),
         )
 
@@ -228,6 +229,21 @@ def simulate(
     pipeline.run_inline([made(name) for name in streams], Simulation(clock, workers, behind), behind.after)
     detector.rest()
     return sink, pipeline, outcomes
+
+
+def test_a_playout_delay_that_follows_its_stream_comes_to_the_same_twice() -> None:
+    streams = {"gate": [40.0 * n for n in range(100)], "yard": [5 + 40.0 * n for n in range(100)]}
+
+    def play() -> tuple[list[int], list[float]]:
+        sink, pipeline, _ = simulate(streams, {1: 15, 2: 25}, batch=2, delay_ms=None)
+        told = pipeline.ledger.as_dict()["streams"]
+        return [published_ns(one.trace) for one in sink.results], [
+            told[name]["playout"]["delay_ms"] for name in streams
+        ]
+
+    first = play()
+    assert first == play()
+    assert all(15 < delay_ms < 60 for delay_ms in first[1])
 
 
 def drive(pipeline: Pipeline, stream: Stream, clock: SimulatedClock) -> None:

@@ -305,7 +305,14 @@ STREAM_FAULTS = [
         " {name: b, source: b.mp4, latency_budget_ms: 30, playout_delay_ms: §40}",
         "streams[1].playout_delay_ms: results are held for 40 ms, so a latency_budget_ms of 30 cannot be kept",
     ),
-    (" {name: b, source: b.mp4, playout_delay_ms: §0.5}", "streams[1].playout_delay_ms: "),
+    (
+        " {name: b, source: b.mp4, playout_delay_ms: §0.5}",
+        "streams[1].playout_delay_ms: expected auto, or a number of milliseconds from 1 to 10000",
+    ),
+    (
+        " {name: b, source: b.mp4, playout_delay_ms: §adaptive}",
+        "streams[1].playout_delay_ms: expected auto, or a number",
+    ),
     (" {name: b, source: rtsp://c/x, password: §hunter2}", "streams[1].password: a password needs a username"),
     (" {name: b, source: rtsp://c/x, username: u, password: §''}", "streams[1].password: the password is empty"),
     (

@@ -16,7 +16,7 @@ from pipeline.flow.playout import Playout
 from pipeline.flow.publishing import Closing, Told
 from pipeline.frame import Outcome, StreamKey
 from pipeline.testing import ManualClock, one_box
-from pipeline.timing import Mark, elapsed, part_times
+from pipeline.timing import Mark, PlayoutDelay, elapsed, part_times
 from tests.unit.test_publishing import Bench, frame
 
 MS = 1_000_000
@@ -129,8 +129,8 @@ class Held(Bench):
     def __init__(self) -> None:
         super().__init__()
         self.clock.advance(-self.clock.now_ns() + 2)
-        self.gate = self.stream("gate", playout_ns=100 * MS)
-        self.gate.account.playout.delay_ns = 100 * MS
+        self.gate = self.stream("gate", playout=PlayoutDelay(100 * MS))
+        self.gate.account.playout.delay = self.gate.playout
         self.left: list[tuple[Event, int]] = []
         deliver = self.events.append
 
@@ -142,7 +142,7 @@ class Held(Bench):
 
     def outcome(self, number: int, due_ms: int | None = None, **options: Any) -> Outcome:
         made = frame(self.gate, number)
-        made.due_ns = (100 * (number + 1) if due_ms is None else due_ms) * MS
+        made.place_ns = (100 * number if due_ms is None else due_ms - 100) * MS
         return Outcome(made, None if "dropped" in options else one_box(number), **options)
 
     def until(self, at_ms: int) -> None:
@@ -171,7 +171,9 @@ def test_results_that_come_together_leave_in_the_rhythm_of_their_frames() -> Non
     bench.until(1000)
     assert bench.told() == [("0", 100), ("1", 200), ("2", 300)]
     assert bench.publisher.patience_s() is None
-    assert bench.gate.account.playout.as_dict() == {"delay_ms": 100.0, "results": 3, "late": 0, "late_share": 0.0}
+    assert bench.gate.account.playout.as_dict() == {
+        "delay_ms": 100.0, "adapts": False, "results": 3, "late": 0, "late_share": 0.0,
+    }  # fmt: skip
 
 
 def test_the_wait_is_a_part_of_the_way_of_its_own() -> None:
@@ -192,7 +194,26 @@ def test_a_result_that_is_ready_too_late_leaves_at_once_and_is_counted() -> None
     bench.handle(bench.outcome(0), bench.outcome(1))
     bench.until(1000)
     assert bench.told() == [("0", 150), ("1", 200)]
-    assert bench.gate.account.playout.as_dict() == {"delay_ms": 100.0, "results": 2, "late": 1, "late_share": 0.5}
+    assert bench.gate.account.playout.as_dict() == {
+        "delay_ms": 100.0, "adapts": False, "results": 2, "late": 1, "late_share": 0.5,
+    }  # fmt: skip
+
+
+def test_a_delay_that_follows_the_stream_is_as_long_as_its_results_need() -> None:
+    bench = Held()
+    delay = bench.gate.playout = bench.gate.account.playout.delay = PlayoutDelay()
+    for number in range(400):  # each is ready 30 ms after its place
+        bench.until(100 * number + 30)
+        made = bench.outcome(number)
+        made.frame.place_ns = 100 * number * MS
+        bench.handle(made)
+    bench.until(100_000)
+    at = [at for name, at in bench.told() if name != "Began"]
+    assert at[0] == 30  # nothing was known
+    assert all(30 <= moment - 100 * number <= 34 for number, moment in enumerate(at))
+    told = bench.gate.account.playout.as_dict()
+    assert (told["adapts"], told["delay_ms"]) == (True, round(delay.delay_ns / 1e6, 3))
+    assert told["late"] < 25
 
 
 def test_losses_need_no_wait_and_keep_their_place() -> None:
