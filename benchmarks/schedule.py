@@ -6,7 +6,7 @@ paced (``pace: realtime``, ``policy: freshest``):
 
 - ``live``: 8 of them at a load that can be served. How old and how unsteady are results, against the stages' medians?
 - ``steady``: the same with ``playout_delay_ms: auto``: results are held until their time, and leave more evenly.
-  ``steady.p99_over_stages`` is against the medians of ``live``, in which nothing is held.
+  ``steady.p99_over_live`` is against the medians of ``live``, in which nothing is held.
 - ``overload``: 8 of them that together offer three times the capacity. How old is a result, does it grow, is it fair?
   Then all but one end: how soon is every frame of that one served again (``recovery``)?
 - ``weighted``: the same with weights 1 to 4.
@@ -74,7 +74,7 @@ LABELS = {
     "steady.p50": ("age of a result, p50", " ms"),
     "steady.p99": ("age of a result, p99", " ms"),
     "steady.max": ("age of a result, max", " ms"),
-    "steady.p99_over_stages": ("p99 / sum of the medians of live", ""),
+    "steady.p99_over_live": ("p99 / sum of the medians of `live`", ""),
     "steady.jitter": ("jitter added (standard deviation)", " ms"),
     "steady.jitter_worst": ("jitter added, the stream with most", " ms"),
     "steady.jitter_delay": ("standard deviation of the ages, the most", " ms"),
@@ -118,10 +118,8 @@ def live(workload: Workload, options: argparse.Namespace, folder: Path, fps: flo
 def steady(workload: Workload, options: argparse.Namespace, folder: Path, fps: float) -> tuple[Figures, list[str]]:
     """The same, their results held until their time."""
     found, wrong = _served(workload, options, folder, fps, {"playout_delay_ms": options.delay})
-    told = (
-        "delay", "dropped", "late", "p50", "p99", "max", "jitter", "jitter_worst", "jitter_delay", "floor_jitter", "cores",
-    )  # fmt: skip
-    return {name: found[name] for name in told}, wrong
+    told = [name.removeprefix("steady.") for name in LABELS if name.startswith("steady.")]
+    return {name: found[name] for name in told if name in found}, wrong
 
 
 def _served(
@@ -244,7 +242,7 @@ def main() -> None:
             found |= {f"{phase}.{name}": value for name, value in own.items()}
             faults += [f"{phase}: {fault}" for fault in wrong]
     if "live.stages" in found and "steady.p99" in found:
-        found["steady.p99_over_stages"] = found["steady.p99"] / found["live.stages"]
+        found["steady.p99_over_live"] = found["steady.p99"] / found["live.stages"]
     faults += [fault for wanted in options.expect if (fault := unmet(found, wanted, LABELS)) is not None]
     if options.json:
         print(json.dumps({"figures": found, "faults": faults}))
