@@ -8,6 +8,8 @@ import io
 import json
 import platform
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -23,6 +25,7 @@ from torch import nn
 from pipeline.detectors import build_detector
 from pipeline.detectors.loading.aotinductor import CompiledModule
 from pipeline.detectors.loading.taken import Taken
+from pipeline.detectors.loading.unpacked import CODE, copied, remove_abandoned
 from pipeline.errors import ModelLoadError
 from pipeline.frame import InputSpec
 from tests.models import Cells, batch_of, painted
@@ -111,6 +114,78 @@ def test_what_torch_unpacked_and_could_not_load_is_removed(tmp_path: Path, monke
         build_detector(path, device="cpu")
     assert [each.name for each in folder.glob("aotinductor_*")] == ["aotinductor_x"], "another's is left alone"
     assert another.exists()
+
+
+KILLED = """
+import os, signal, sys, torch
+from pipeline.detectors.loading import unpacked
+unpacked.Copy.remove_unpacked = lambda copy: os.kill(os.getpid(), signal.SIGKILL)
+from pipeline.detectors.loading.aotinductor import load_package
+load_package(open(sys.argv[1], "rb").read(), "m.pt2", torch.device("cpu"))
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = package(tmp_path / "m.pt2", HERE), tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = {each.name.split("_")[0].split("-")[0] for each in folder.iterdir()}
+    assert left == {"aotinductor", "pipeline"}, "what torch unpacked, and the copy that it was unpacked from"
+    with copied(path.read_bytes()):
+        assert [each.suffix for each in folder.iterdir()] == [".pt2"], "the copy that is being loaded now"
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_in_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages for a GPU read their kernels when those first run."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    data = package(tmp_path / "m.pt2", HERE).read_bytes()
+    with copied(data) as copy:
+        unpacked = tmp_path / "aotinductor_abc"
+        with zipfile.ZipFile(copy.path) as archive:
+            archive.extractall(unpacked)
+        remove_abandoned()
+        assert unpacked.exists(), "it is being loaded"
+        assert copy.path.exists()
+        held = copy.keep_unpacked()
+    assert len(held) == 1
+    remove_abandoned()
+    assert unpacked.exists()
+    held[0].close()
+    remove_abandoned()
+    assert [each.name for each in tmp_path.iterdir()] == ["m.pt2"]
+
+
+def test_what_is_not_ours_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that are nearly ours, links, and files that are about to be written."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    token = "0" * 32
+    precious = tmp_path / "precious" / "m" / CODE
+    precious.mkdir(parents=True)
+    (precious / f"pipeline-{token}.mark").touch()
+    (tmp_path / "aotinductor_link").symlink_to(tmp_path / "precious")
+    (tmp_path / f"pipeline-{token[1:]}.pt2").write_bytes(b"mine")
+    (tmp_path / f"pipeline-{token}.pt2").touch()
+    other = tmp_path / "aotinductor_x" / "m" / CODE
+    other.mkdir(parents=True)
+    (other / "pipeline-mine.mark").touch()
+    before = sorted(tmp_path.rglob("*"))
+    remove_abandoned()
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / f"pipeline-{token}.pt2").unlink()
+    remove_abandoned()
+    assert (precious / f"pipeline-{token}.mark").exists(), "through a link nothing is removed"
+
+
+def test_no_room_to_unpack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/self")
+    with pytest.raises(ModelLoadError, match=r"m\.pt2: it cannot be unpacked into /proc/self: "):
+        build_detector(package(tmp_path / "m.pt2", HERE), device="cpu")
 
 
 def test_a_package_for_the_cpu_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

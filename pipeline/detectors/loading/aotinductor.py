@@ -11,15 +11,12 @@ import io
 import json
 import platform
 import re
-import secrets
-import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch.utils._pytree import tree_map
@@ -30,11 +27,11 @@ from pipeline.detectors.loading.members import read_by_torch
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.loading.signature import Signature
 from pipeline.detectors.loading.taken import ForAnotherDevice, Side, Taken
+from pipeline.detectors.loading.unpacked import CODE, copied
 from pipeline.detectors.wording import one_line
 from pipeline.errors import ModelLoadError
 from pipeline.host.cores import allowed_cores
 
-_CODE = "data/aotinductor/model/"
 _LONGEST_SOURCE = 64 << 20
 _GLUE = re.compile(r'"\s*<<\s*"')
 _FACT = {
@@ -51,11 +48,14 @@ _DTYPE = re.compile(r"_expected_dtype = aoti_torch_dtype_(\w+)\(\)")
 
 
 class CompiledModule(torch.nn.Module):
-    """A package that is given nothing but what it was compiled for."""
+    """A package that is given nothing but what it was compiled for. Files in ``held`` stay open as long as it is."""
 
-    def __init__(self, package: Callable[..., Any], taken: Taken, channels_last: bool) -> None:
+    def __init__(
+        self, package: Callable[..., Any], taken: Taken, channels_last: bool, held: Sequence[BinaryIO] = ()
+    ) -> None:
         super().__init__()
         self.package: Any = package
+        self._held = held
         self.taken = taken
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -128,7 +128,8 @@ def load_package(data: bytes, name: str, device: torch.device) -> CompiledModule
     _fits(facts, device, name)
     sides, strides, dtype = _input(sources, name)
     channels_last = _channels_last(sides, strides, name)
-    return CompiledModule(_loaded(data, device, name), Taken(sides, dtype), channels_last)
+    package, held = _loaded(data, device, name)
+    return CompiledModule(package, Taken(sides, dtype), channels_last, held)
 
 
 def _read(data: bytes, name: str) -> tuple[dict[str, str], str]:
@@ -139,11 +140,11 @@ def _read(data: bytes, name: str) -> tuple[dict[str, str], str]:
     with zipfile.ZipFile(file) as archive:
         members = read_by_torch(archive, file, name)
         for suffix in (".wrapper.cpp", "wrapper_metadata.json", ".wrapper.so"):
-            found = [inner for inner in members if inner.startswith(_CODE) and inner.endswith(suffix)]
+            found = [inner for inner in members if inner.startswith(CODE) and inner.endswith(suffix)]
             if len(found) > 1:
                 raise ModelLoadError(f"{name}: it has {len(found)} members *{suffix}; one was expected: refused")
         for inner, info in members.items():
-            if not inner.startswith(_CODE) or info.file_size > _LONGEST_SOURCE:
+            if not inner.startswith(CODE) or info.file_size > _LONGEST_SOURCE:
                 continue
             if inner.endswith("wrapper_metadata.json"):
                 try:
@@ -223,39 +224,29 @@ def _cut(output: Any, least: int, count: int) -> Any:
     return output[:count] if isinstance(output, torch.Tensor) and output.dim() and len(output) == least else output
 
 
-def _loaded(data: bytes, device: torch.device, name: str) -> Any:
-    """The package; torch loads files only, so the very bytes that were looked at go into one of our own, with a
-    mark by which what torch unpacks is told from what others unpacked."""
+def _loaded(data: bytes, device: torch.device, name: str) -> tuple[Any, list[BinaryIO]]:
+    """The package, and files that are to stay open as long as it is in use."""
     from torch._inductor import aoti_load_package
 
-    runners = allowed_cores()
-    mark = f"pipeline-{secrets.token_hex(16)}.mark"
-    keep = device.type != "cpu"  # kernels of a GPU are read from it when they first run
     try:
-        with tempfile.NamedTemporaryFile(suffix=".pt2") as file, silent_logs():
-            file.write(data)
-            with zipfile.ZipFile(file, "a") as archive:
-                archive.writestr(f"{archive.namelist()[0].partition('/')[0]}/{_CODE}{mark}", b"")
-            file.flush()
-            return aoti_load_package(
-                file.name, device_index=-1 if device.index is None else device.index, num_runners=runners
-            )
+        with copied(data) as copy, silent_logs():
+            kept = False
+            try:
+                package = aoti_load_package(
+                    str(copy.path),
+                    device_index=-1 if device.index is None else device.index,
+                    num_runners=allowed_cores(),
+                )
+                kept = device.type != "cpu"  # kernels of a GPU are read from it when they first run
+                return package, copy.keep_unpacked() if kept else []
+            finally:
+                if not kept:
+                    copy.remove_unpacked()
+    except OSError as exc:
+        folder = tempfile.gettempdir()
+        raise ModelLoadError(f"{name}: it cannot be unpacked into {folder}: {exc.strerror or exc}") from exc
     except Exception as exc:
-        keep = False
         raise ModelLoadError(
             f"{name}: torch {torch.__version__} cannot load this AOTInductor package: {one_line(exc)}. "
             "Remedy: compile it on this machine with this version of torch"
         ) from exc
-    finally:
-        if not keep:
-            _remove_unpacked(mark)
-
-
-def _remove_unpacked(mark: str) -> None:
-    """Remove the folder that torch unpacked the package with this mark into, and no other.
-
-    torch removes it when a package that it loaded goes, but neither where loading fails nor where the process is
-    killed. Code that is loaded needs its file no more.
-    """
-    for found in Path(tempfile.gettempdir()).glob(f"aotinductor_*/*/{_CODE}{mark}"):
-        shutil.rmtree(found.parents[len(Path(_CODE).parts) + 1], ignore_errors=True)
