@@ -9,8 +9,8 @@ shortest measured frame interval, and what joining a batch saves by the measured
 (:mod:`service`), or when a frame can only just be done within its stream's latency budget. While a second
 worker is free nothing is waited for: who comes next is served at once. A partial batch runs as a partial batch.
 
-**Who is in it.** Weighted fair shares, see :class:`lanes.FairShare`. Frames that can be done within their
-stream's bound of staleness no more go first of all: they are shed, and counted.
+**Who is in it.** Weighted fair shares, see :class:`lanes.FairShare`. Frames that can no longer be done within their
+stream's bound of staleness are taken out before: they are shed, and counted.
 
 A batch holds one input spec. With ``fixed``, the spec that fills a batch goes first, but the oldest item is passed over
 ``PATIENCE`` times at most: then it goes in a padded batch.
@@ -52,7 +52,7 @@ class BatchScheduler:
         clock: Clock = SYSTEM,
         shed: Callable[[Item], object] = lambda item: None,
     ) -> None:
-        """``shed`` is given the items that are served no more because they are too old, by the thread that finds them.
+        """``shed`` is given the items that have become too old to be served, by the thread that finds them.
 
         A lane's capacity is in frames.
         """
@@ -93,7 +93,7 @@ class BatchScheduler:
             self._lanes[key] = self._known[key] = Lane(key, terms, threading.Condition(self._lock))
 
     def loses(self, key: StreamKey) -> bool:
-        """Whether frames of this stream have been lost lately, so that the next one may well be lost, too."""
+        """Whether frames of this stream have been lost lately, so that the next one may well be lost as well."""
         with self._lock:
             return self._lanes[key].loses
 
@@ -206,7 +206,7 @@ class BatchScheduler:
     def poll(self, *, partial: bool = False) -> Batch | None:
         """A batch if one can be sealed now, else None. Raises Closed when no more will come.
 
-        ``partial``: seal one that is not full, too, if nothing else can be had: for whoever cannot wait.
+        ``partial``: seal one that is not full as well, where there is no other: for whoever cannot wait.
         """
         with self._lock:
             batch = self._seal(self._clock.now_ns(), partial)[0]
@@ -344,7 +344,7 @@ class BatchScheduler:
         return round(min(self.max_wait_ns, min(intervals) / 4, self._service.saved_ns)) if intervals else 0
 
     def _collect(self, spec: InputSpec, now_ns: int) -> Batch:
-        """A batch of what it is the turn of."""
+        """A batch of the items whose turn it is."""
         lanes = list(self._known.values())
         chosen = self._taken(self._share.take(lanes, spec, self.max_size, now_ns, whole=self.fixed))
         for lane in lanes:

@@ -158,7 +158,7 @@ class Deployment:
         self.ended.set()
 
     def _shed(self, item: Item) -> None:
-        """It has become too old while it waited."""
+        """An item has become too old while it waited."""
         if item.make is None:
             self.buffers.release(item.input)
         marks = (item.queued_ns, self._now())

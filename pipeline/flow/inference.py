@@ -60,11 +60,10 @@ class BatchRunner:
         self._ended_ns = 0  # when the latest call ended, of whichever thread
 
     def longest_ns(self) -> int:
-        """How long the call has taken so far that has been in the detector, or in a stage, for longest; 0 when there is
-        none.
+        """For how long the oldest of the calls under way has been in the detector, or in a stage; 0 when there is none.
 
-        Where calls take turns, the one whose turn it is began when the latest one ended, at the earliest: to wait for
-        one's turn is no hanging.
+        Where calls take turns, the one whose turn it is began when the latest one ended, at the earliest: waiting for a
+        turn is not hanging.
         """
         since_ns = min(list(self._since_ns.values()), default=None)
         if since_ns is None:

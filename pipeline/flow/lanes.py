@@ -25,9 +25,9 @@ class Terms:
     Attributes:
         weight: its share of a contended detector, >= 1.
         policy: what a full lane does: hold the producer up, or lose its oldest frame.
-        budget_ns: a frame should be done so long after its packet was read: it is waited for others only as far as this
-            allows. None: no such wish.
-        staleness_ns: a frame that cannot be done so long after its packet was read is not worth serving. None: any is.
+        budget_ns: how long after its packet was read a frame should be done: it waits for others only as far as this
+            allows. None: there is no such wish.
+        staleness_ns: how long after its packet was read a frame must be done to be worth serving. None: it always is.
     """
 
     weight: int = 1
@@ -94,7 +94,7 @@ class Lane:
         return popped
 
     def pop_stale(self, now_ns: int, service_ns: float) -> list[Item]:
-        """Items of the frames that can be done in time no more, even if they were sent off now."""
+        """Items of the frames that could no longer be done in time, even if they were sent off now."""
         stale: list[Item] = []
         if self.terms.staleness_ns is not None:
             earliest_ns = now_ns + int(service_ns) - self.terms.staleness_ns

@@ -145,7 +145,7 @@ class Lineup:
             model.scheduler.abort()
 
     def longest_ns(self) -> int:
-        """How long the call has taken so far that has been in a detector for longest."""
+        """For how long the oldest of the calls under way has been in a detector."""
         return max((model.runner.longest_ns() for model in self.at_work), default=0)
 
     def waiting(self) -> dict[str, int]:

@@ -54,7 +54,7 @@ class Delivery:
         self._countdown = _Countdown(outlets, lambda: account.finished(result.trace))
 
     def done(self, began_ns: int = 0, ended_ns: int = 0) -> None:
-        """One sink is done with it; 0 for a sink that lost it and so is no part of the frame's way."""
+        """One sink is done with it; 0 for a sink that lost it: that one is no part of the frame's way."""
 
         def mark() -> None:
             trace = self.result.trace

@@ -84,7 +84,7 @@ class Reader:
         self._closed(stream)
 
     def _open(self, stream: Stream) -> None:
-        """Raises SourceError, and Closed where the stream is not wanted any more."""
+        """Raises SourceError, and Closed where the stream is no longer wanted."""
         info = stream.source.open(stream.stop)
         with stream.fence:
             stream.check()

@@ -86,7 +86,7 @@ class Roster:
         return bool(held)
 
     def wake(self) -> None:
-        """Have those try at once that wait for a person's help: something may have been cured."""
+        """Have streams that wait for a person's help try again at once: something may have been cured."""
         with self._lock:
             waiting = [stream.wake for stream in self._open.values() if stream.wake is not None]
         for wake in waiting:

@@ -17,8 +17,8 @@ class ServiceTimes:
     The line is that of least squares, what was measured lately weighs more. Its constant part is what every batch
     costs, however little is in it: so much time of a worker is saved where two batches become one.
 
-    Where a device has two batches of a worker at a time, the second one waits. Whoever asks when a frame will be done
-    that goes now has to reckon with that; it is no part of what a batch costs.
+    Where a device has two batches of a worker at a time, the second one waits. That counts for when a frame will be
+    done that is sent off now, and not for what a batch costs.
 
     Attributes:
         usual_ns: smoothed time from the submission of a batch, of whatever size, to its detections; 0 before the first.
@@ -31,7 +31,7 @@ class ServiceTimes:
         self._weight = self._n = self._nn = self._t = self._nt = 0.0
 
     def add(self, items: int, duration_ns: int, waited_ns: int = 0) -> None:
-        """A batch of ``items`` took so long, after it had waited behind another one."""
+        """A batch of ``items`` took ``duration_ns``, after it had waited behind another one for ``waited_ns``."""
         until_done_ns = waited_ns + duration_ns
         self.usual_ns += (until_done_ns - self.usual_ns) * (1 / 8 if self.usual_ns else 1)
         kept = 1.0 - _FORGET
@@ -43,7 +43,8 @@ class ServiceTimes:
 
     @property
     def saved_ns(self) -> float:
-        """What it saves to join a batch rather than to be one more; 0 while batches of one size only are known."""
+        """What is saved where a frame joins a batch and is not one of its own; 0 while only one size of batch is
+        known."""
         if not self._weight:
             return 0.0
         mean, mean_ns = self._n / self._weight, self._t / self._weight

@@ -16,7 +16,7 @@ from pipeline.protocols import Model
 from pipeline.timing import now_ns
 
 PASSED_OVER_NS = 300_000_000
-"""So long a frame of a stream that has given less than its share is waited for: that one may stand still."""
+"""How long a frame of a stream that has given less than its share is waited for: that one may stand still."""
 
 
 class Sample:
@@ -26,7 +26,7 @@ class Sample:
         stream, index: which frame.
         items: its inputs for the second model.
         found: what the model in use found in it, in source pixels; valid once ``settled``.
-        dropped: why it was dropped instead; likewise.
+        dropped: why it was dropped instead; valid from then on as well.
         settled: set when the frame has left the model in use.
     """
 
@@ -110,7 +110,7 @@ class Shadow:
             return sample
 
     def release(self, sample: Sample) -> None:
-        """Its inputs are not needed any more."""
+        """Its inputs are no longer needed."""
         for item in sample.items:
             self.model.buffers.release(item.input)
 

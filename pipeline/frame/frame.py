@@ -32,7 +32,7 @@ class Frame:
             in exactly one outcome.
         index, pts_s, wall_ns, epoch: see :class:`Capture`.
         width, height: source pixels as displayed.
-        picture: the decoded picture, or None once nobody needs it any more.
+        picture: the decoded picture, or None once nobody needs it.
         trace: marks, see :mod:`pipeline.timing.trace`.
         labels: class names by class id of the model that it was prepared for.
         observer: is told once what that model found in it, before anybody follows it: detections in source pixels

@@ -21,7 +21,7 @@ Int64Array = npt.NDArray[np.int64]
 _BLOCK: Final = 256
 _SLOT_NS: Final = 10_000_000_000
 _LONG_ENOUGH_S: Final = 10.0
-"""A drift is told of so many seconds at least."""
+"""A drift is told once there are so many seconds to tell it by."""
 
 
 def by_epoch(epochs: Int64Array) -> Iterator[tuple[int, slice]]:
@@ -34,9 +34,9 @@ def by_epoch(epochs: Int64Array) -> Iterator[tuple[int, slice]]:
 class Behind:
     """How much later frames were read than the promptest of the last 10 to 20 s.
 
-    What they share nobody can know who is not told when they were captured. What is more than that is the network, and
-    packets that wait until their reader has a core: it comes before a frame's first mark. Drift shows as well, as far
-    as it goes in that time.
+    The delay that all of them share cannot be known unless the camera says when it captured them. What comes on top is
+    the network, and packets that wait until their reader has a core; it lies before a frame's first mark. Drift shows
+    as well, as far as it goes in that time.
 
     Attributes:
         histogram: nanoseconds.
@@ -133,8 +133,8 @@ class Camera:
 class Arrivals:
     """Every frame that the decoder delivers, of streams that come at a pace of their own.
 
-    The read loop only appends; whoever asks, or every 256th frame, does the work. What is asked for often, the jitter,
-    does not wait for the rest, and is worked out for many streams together.
+    The read loop only appends; the work is done for whoever asks, or at every 256th frame. Jitter, which is asked for
+    often, does not wait for the rest, and is worked out for many streams together.
 
     Attributes:
         lock, held: for :mod:`pipeline.ledger.holding`: while it is held, nothing is taken apart.

@@ -11,8 +11,8 @@ from pipeline.ledger.journal import BatchRun
 class Busy:
     """Time with a batch under way, by worker, in integer nanoseconds. Not locked.
 
-    Of two batches that a worker has under way at the same time, what they share counts once. The workers of a model
-    that was swapped in go on with the accounts of those before.
+    Time that two batches of a worker share counts once. The workers of a model that was swapped in go on with the
+    accounts of those before.
     """
 
     def __init__(self) -> None:

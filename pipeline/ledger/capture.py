@@ -14,8 +14,8 @@ from pipeline.timing import MOST_AGE_NS, Mark
 class CaptureTimes:
     """Of one stream: how old frames were when they were read, and when their result was published. Not locked.
 
-    Two clocks are compared, the camera's and this machine's. Both are to be set by NTP or PTP; where a frame comes from
-    the future or is older than :data:`pipeline.timing.MOST_AGE_NS`, they are not, and there is nothing to tell of it.
+    Two clocks are compared, the camera's and this machine's. Both have to be set by NTP or PTP; where a frame comes
+    from the future or is older than :data:`pipeline.timing.MOST_AGE_NS` they are not, and nothing is told of it.
 
     Attributes:
         histogram: nanoseconds from capture to publication.
@@ -29,7 +29,7 @@ class CaptureTimes:
         self.delay_ns: int | None = None
 
     def add(self, block: Block, stream: int = 0) -> None:
-        """Add frames of one of the block's streams; those without a word of the camera's are passed over."""
+        """Add frames of one of the block's streams; those of which the camera says nothing are passed over."""
         rows = block.rows(stream)
         ages_ns, marks = block.ages_ns[rows], block.marks[rows]
         told = ages_ns != 0

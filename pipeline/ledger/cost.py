@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What it costs a frame, on its way, to be measured: found out on this machine, on frames that are none."""
+"""What it costs a frame, on its way, to be measured: found out on this machine, with made-up frames."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pipeline.frame import SourceCounters
 
 
 def summed(first: SourceCounters, later: SourceCounters) -> SourceCounters:
-    """Both together: numbers are added up, words are the later one's, and no picture stands still any more."""
+    """Both together: numbers are added up, words are the later one's, and no picture stands still."""
     both = SourceCounters()
     for name in (field.name for field in fields(SourceCounters)):
         one, two = getattr(first, name), getattr(later, name)

@@ -84,7 +84,7 @@ class Course:
         self._count(at_ns, _DROPPED)
 
     def reconnected(self, at_ns: Sequence[int]) -> None:
-        """The first frame of a new connection came, likewise."""
+        """The first frame of a new connection came at each of these times."""
         self._count(at_ns, _RECONNECTS)
 
     def merge(self, other: Course) -> None:

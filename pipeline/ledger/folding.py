@@ -10,15 +10,15 @@ from pipeline.ledger.streams import StreamLedger
 KEPT: Final = 4
 """Earlier lives of one name: the newest ones by themselves, all before them as one account, under the oldest's key."""
 MOST_NAMES: Final = 1000
-"""Names that have earlier lives; what is more, the oldest first, is one account under :data:`OTHERS`."""
+"""Names that have earlier lives, at most; the oldest beyond that are one account under :data:`OTHERS`."""
 OTHERS: Final = "~earlier"
 
 
 def folded(streams: dict[str, StreamLedger]) -> dict[str, StreamLedger]:
     """The accounts with earlier lives (``name~1``, ``name~2``, ...) added up where there are too many.
 
-    A new dict, for others may be reading the old one. Only what is over and balanced is added up: nothing is counted
-    there any more. All sums stay what they were.
+    A new dict, for others may be reading the old one. Only what is over and balanced is added up: nothing more will be
+    counted there. All sums stay what they were.
     """
     lives: dict[str, list[str]] = {}
     for key, account in streams.items():

@@ -19,7 +19,7 @@ MOST_FOR_A_FILE: Final = 50_000
 """Where a whole run is to be written into a file: frames of all streams together, batches, and writes of each sink. A
 frame takes 1.2 kB until then, and 3 kB more while the file is written."""
 _LATE_NS: Final = 1_000_000_000
-"""A thread may be held up for so long between the end of something and its note of it."""
+"""How long a thread may be held up between the end of something and its note of it."""
 
 NEVER_NS: Final = 1 << 62
 
@@ -119,7 +119,8 @@ class Lately(Generic[E]):
 
 
 def tail(kept: Sequence[T], ended_ns: Callable[[T], int], at_ns: int) -> list[T]:
-    """Of things that were kept as they ended, those that ended after ``at_ns``: what is much older is not looked at."""
+    """Of things that were kept in the order of their ends, those that ended after ``at_ns``: what is much older is not
+    looked at."""
     near = takewhile(lambda each: ended_ns(each) > at_ns - _LATE_NS, reversed(kept))
     return [each for each in near if ended_ns(each) > at_ns][::-1]
 

@@ -39,7 +39,7 @@ class Lifecycle:
         attempts: connections tried since the last frame.
         next_try_ns: when the next one comes (monotonic), or None.
         changes: times that its source said how it is.
-        closed: it is read no more; whoever speaks up later is not heard.
+        closed: it is no longer read; whoever speaks up later is not heard.
         told: events so far by kind and cause (empty for none).
         stalls, param_changes: how often.
     """
@@ -76,7 +76,7 @@ class Lifecycle:
         self._listener = listener
 
     def over(self) -> None:
-        """Nothing will be told any more. Who listened is let go of: it knows the stream, and with it all that was the
+        """Nothing more will be told. The listener is let go of: it knows the stream, and with it all that was the
         stream's, which would stay until Python's garbage collector finds the circle, minutes later."""
         with self._lock:
             self._listener = None
@@ -137,7 +137,7 @@ class Lifecycle:
                     self.cause = self.detail = None
 
     def end(self, state: StreamState, detail: str | None = None, cause: Cause | None = None) -> None:
-        """It is read no more; the state is one of :data:`ENDED`."""
+        """It is no longer read; the state is one of :data:`ENDED`."""
         with self._lock:
             if state == "stopped":  # was asked for: what it last suffered from is worth keeping
                 cause, detail = self.cause, self.detail

@@ -14,11 +14,11 @@ from pipeline.measures import Histogram
 
 @dataclass(frozen=True)
 class Measured:
-    """What a stream has, which nobody changes any more, or for as long as the stream is held.
+    """What a stream has: nobody changes it, or not for as long as the stream is held.
 
     Attributes:
         latency: the distributions so far; empty once settled.
-        course: how it went over time; likewise.
+        course: how it went over time; empty once settled.
         windows: what finished lately, by seconds looked back on; empty where there is no lately.
         figures, distributions: those of ``latency``, as :func:`pipeline.ledger.stats.of_latencies` has them.
         lately: those of ``windows``, as :func:`pipeline.ledger.stats.of_tallies` has them.

@@ -18,7 +18,7 @@ def shape(distributions: Distributions, course: Course, start_ns: int) -> dict[s
 
 
 def pack(distributions: Distributions, course: Course) -> bytes:
-    """A few kilobytes, however many frames there were: a run may have thousands of streams that are over."""
+    """A few kilobytes, however many frames there were: a run may have thousands of streams that have ended."""
     return orjson.dumps(shape(distributions, course, 0))
 
 

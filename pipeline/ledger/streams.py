@@ -23,7 +23,7 @@ from pipeline.ledger.times import StreamTimes
 from pipeline.timing import SYSTEM, Clock, PlayoutDelay, ended_in, published_ns
 
 FROZEN_NS = 30_000_000_000
-"""The same picture for so long is no picture of anything that goes on: no sensor is without noise."""
+"""A camera that shows the same picture for so long shows nothing live: every sensor has noise."""
 
 
 class StreamLedger:
@@ -108,7 +108,7 @@ class StreamLedger:
 
     @property
     def closed(self) -> bool:
-        """Nobody reads it any more."""
+        """It is no longer read."""
         return self.life.closed
 
     @closed.setter
@@ -202,7 +202,7 @@ class StreamLedger:
         self.times.lost(trace)
 
     def lost_by_shutdown(self) -> None:
-        """All loops have ended: what was still under way is lost, nobody knows any more where."""
+        """All loops have ended: what was still under way is lost, and nobody knows where."""
         left = self.in_flight
         if left > 0:
             self._lost["shutdown", "unknown"] += left
@@ -267,8 +267,8 @@ class StreamLedger:
         """What the last ``span_s`` seconds (10 or 60) up to ``now_ns`` (monotonic) were like.
 
         ``{"stages": {STAGE: STATS}, "waits": {PLACE: STATS}, "end_to_end": STATS | None}``: STATS as in
-        ``report.json`` but without ``jitter_ms``. Nothing finished within the time: no stages, no waits, None. So it is
-        for recordings that are read as fast as possible, too.
+        ``report.json`` but without ``jitter_ms``. Where nothing finished within the time there are no stages, no waits,
+        and None; so it is for recordings that are read as fast as possible.
         """
         return of_tally(self.times.recent(span_s, now_ns))
 
@@ -317,7 +317,7 @@ class StreamLedger:
         }
 
     def _camera(self, measured: Measured) -> dict[str, Any]:
-        """What is true of the camera; ``duplicates``: pictures that were the one before once more, None where nobody
+        """What is true of the camera; ``duplicates``: pictures that repeated the one before, None where nobody
         looks."""
         looked = bool(self.counters.still_since_ns) or self.lives > 1
         return {

@@ -88,13 +88,13 @@ class StreamTimes:
         self.cpu_ns = 0
 
     def finished(self, trace: list[int]) -> None:
-        """A published frame has left its last sink; nobody changes its trace any more."""
+        """A published frame has left its last sink; its trace no longer changes."""
         self._finished.append(trace)
         if len(self._finished) >= BLOCK:
             self._try_to_fold()
 
     def lost(self, trace: list[int]) -> None:
-        """A frame was dropped; its journey ends where that happened, and nobody changes its trace any more."""
+        """A frame was dropped; its journey ends where that happened, and its trace no longer changes."""
         self._gone.append(trace)
         if len(self._gone) >= BLOCK:
             self._try_to_fold()
@@ -155,7 +155,7 @@ class StreamTimes:
         return question([each._latency for each in many])
 
     def keep_in(self, whole: WholeRun) -> None:
-        """Journeys are to be written into a file: remember them there, too. Before the first frame."""
+        """Journeys are to be written into a file: remember them there as well. Before the first frame."""
         self._whole = whole
 
     def watch(self, budget_ns: int | None, around: Around) -> None:
@@ -264,12 +264,12 @@ class StreamTimes:
         return copy
 
     def let_go(self) -> None:
-        """The stream has ended, and not lately: its journeys are nobody's any more."""
+        """The stream ended some time ago: nobody will ask for its journeys."""
         with self.lock:
             self._journeys.clear()
 
     def forget(self) -> None:
-        """There is no lately any more: the stream is one that was."""
+        """The stream is an earlier life now: there is no "lately" for it."""
         with self.lock:
             self._fold()
             self._window = None

@@ -33,7 +33,7 @@ class Whole(NamedTuple):
 
 
 class Window:
-    """What finished within the last minute, by the second in which it did, whenever it is added. Not locked.
+    """What finished within the last minute, by the second in which it finished, whenever it is added. Not locked.
 
     A whole second is forgotten when a new one begins, so between a second less and the full span is looked back on.
     Nothing is added up before somebody asks; a frame takes 26 bytes for a minute.
@@ -46,7 +46,7 @@ class Window:
         self._places: list[list[npt.NDArray[np.uint16]]] = [[] for _ in range(_ROWS)]
 
     def add(self, seconds: Iterable[tuple[int, Tally]]) -> None:
-        """Add finished frames, by the second in which they did; such as are too old already are left out."""
+        """Add finished frames, by the second in which they finished; those that are too old already are left out."""
         for second, tally in seconds:
             row = second % _ROWS
             if second < self._seconds[row]:

@@ -48,9 +48,9 @@ class _Look:
 class AutoSkip:
     """Chooses the mode of one stream, again and again; see :func:`pipeline.sources.skipping.decide_skip`.
 
-    It begins with ``none`` and decides after each :data:`LOOK_S` of packets, left out or not. A key frame that does not
-    come in time is answered at once: decoding goes on with the next one. A stream that broke its habit has to keep to
-    it for twice as long each time before it is believed again. What was learned outlives a reconnect and a loop.
+    It begins with ``none`` and decides after each :data:`LOOK_S` of packets, left out or not. Where a key frame does
+    not come in time, decoding goes on at once, with the next one. A stream that broke its habit has to keep to it for
+    twice as long each time before it is believed again. What was learned outlives a reconnect and a loop.
 
     Args:
         asked_fps: frames a second that must still come out.

@@ -15,10 +15,10 @@ LONGEST_NS = 60_000_000_000
 
 
 class Gate:
-    """Lets so many in at the same time, first come, first served.
+    """Lets a number of threads in at the same time, first come, first served.
 
-    Who is inside for longer than a minute no longer counts: a thread that hangs in native code must not keep others
-    out for ever.
+    One that is inside for longer than a minute no longer counts: a thread that hangs in native code must not keep
+    others out for ever.
     """
 
     def __init__(self, most: int, clock: Clock = SYSTEM) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoding in hardware where it is asked for and to be had; in all other cases the CPU decodes, and that is said."""
+"""Decoding in hardware where it is asked for and available; in all other cases the CPU decodes, and that is said."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS: Final = ("cuda", "vaapi", "vdpau", "qsv", "drm", "vulkan", "videotoolbox"
 CPU: Final = "cpu"
 
 AGAIN_NS: Final = 60_000_000_000
-"""A device that was not to be had is tried again after so long, not for every camera that connects."""
+"""After this time a device that was not available is tried again; not for every camera that connects."""
 
 _PROBED_WITH: Final = "h264"  # what nearly every camera sends
 
@@ -61,7 +61,7 @@ class Hardware:
         return None
 
     def lost(self, wanted: str) -> bool:
-        """Whether a device that was given out is not to be had any more; asked where opening with it failed."""
+        """Whether a device that was given out has become unavailable; asked where opening with it failed."""
         with self._lock:
             for tried in self._tried.values():
                 tried.doubted = True

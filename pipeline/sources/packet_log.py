@@ -88,7 +88,7 @@ class PacketLog:
     def read_on(self, stop: StopFlag) -> None:
         """Read more of a local file, without decoding it, up to :data:`MOST_PACKETS` and :data:`MOST_BYTES` in all.
 
-        To be called while its source is still open, and reads no more itself.
+        To be called while its source is still open but no longer reads.
         """
         opened = self._opened
         if opened is None or not opened.container.name.startswith("file:"):

@@ -19,7 +19,7 @@ from pipeline.timing import now_ns
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """What a probe found. Declared is what the container says, measured is what was seen in ``seen_s`` of it.
+    """What a probe found. What is declared the container says; what is measured was seen in ``seen_s`` of it.
 
     Attributes:
         live: a feed.

@@ -16,10 +16,10 @@ from pipeline.threads import StopFlag
 def none_readable(
     files: Mapping[str, Path], max_pixels: int, codecs: Iterable[str] | None, stop: StopFlag
 ) -> dict[str, SourceError]:
-    """Why each of these recordings cannot be opened; nothing where one can be.
+    """Why each of these recordings cannot be opened; empty where one can be.
 
-    Nor where one is no regular file: what was read of a pipe would be missing later. The look ends at the first that
-    opens.
+    Empty as well where one is no regular file: what was read of a pipe would be missing later. The look ends at the
+    first that opens.
 
     Args:
         files: by the names of their streams.

@@ -44,7 +44,7 @@ _HALT_NS = 1_000_000_000
 did nothing (stopped, suspended, swapping). What the peer sent meanwhile waits in the socket, so the connection may be
 well: it is read on, and libav finds the beginning of a packet again. If not, the next limit is kept."""
 _LONG_GOP = 4
-"""Times the usual limit that a feed of which only key frames are decoded may show nothing."""
+"""A feed of which only key frames are decoded may show nothing for so many times the usual limit."""
 
 
 class PacketWatcher(Protocol):
@@ -89,7 +89,7 @@ class StreamReader:
     keeps the error.
 
     Attributes:
-        packets, empty_packets: video packets read, and such without content.
+        packets, empty_packets: video packets read, and those without content.
         end_s: where the last frame that was read ends, in the container's own time (packet pts plus duration).
         failure: the error that ended a recording early, or None.
     """

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 SLOW_CAUSES: Final = frozenset({"auth", "not_found"})
 """Causes that only a person cures: tried again in the slow lane, so that no account is locked and no log flooded."""
 HEALTHY_NS: Final = 10_000_000_000
-"""A connection that has delivered frames for so long was a good one."""
+"""A connection that has delivered frames for this long was a good one."""
 
 OnState = Callable[[Condition], None]
 """Called by the reading thread; the states are ``connecting, live, backoff, auth_failed, failed``."""
@@ -50,8 +50,8 @@ class Reconnecting:
         on_state: see :data:`OnState`.
         gate: bounds how many streams connect at the same time; shared between them.
         jitter: where the pauses are drawn from.
-        knock: asks whether anybody answers, and raises SourceError where nobody does; called, before its turn at the
-            gate, by who was not answered in time before. None: nobody is asked.
+        knock: asks whether anybody answers, and raises SourceError where nobody does; called before a turn at the gate,
+            where the camera did not answer in time before. None: nobody is asked.
         release: lets go of what connections share; called by :meth:`close`, after which it may be needed again.
 
     Attributes:

@@ -16,7 +16,7 @@ Moment = tuple[int, float]
 """Epoch, and seconds since the first frame."""
 
 _REORDERED = 32
-"""So many packets may stand between one and its place: twice what H.264 and HEVC allow."""
+"""How many packets may stand between one and its place: twice what H.264 and HEVC allow."""
 _SAME_S = 0.0015
 """Containers round to milliseconds."""
 

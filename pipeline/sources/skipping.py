@@ -14,7 +14,7 @@ class SkipFacts:
 
     Attributes:
         key_gap_s: longest time between two key frames, or None where fewer than two were seen.
-        reference_gap_s: longest time between two frames of those that other frames need, or None likewise.
+        reference_gap_s: the same between two frames that other frames need.
         saves: share of frames that leaving out the others would save, 0 to 1.
     """
 

@@ -12,11 +12,9 @@ _EVERY = 16
 
 
 class Stillness:
-    """Notes since when the pictures of a feed have been the same to the last bit, and counts those that are the one
-    before once more.
-
-    A sensor's noise makes each picture another one, in the dark as well. Where a codec leaves blocks out, it takes a
-    key frame to show that, so pictures may be the same for a few seconds and the camera be well.
+    """Notes since when the pictures of a feed have been the same to the last bit, and counts those that repeat the one
+    before. A sensor's noise makes each picture different, in the dark as well. Where a codec leaves blocks out, it
+    takes a key frame to show that, so pictures may be the same for a few seconds and the camera be well.
     """
 
     def __init__(self, counters: SourceCounters) -> None:

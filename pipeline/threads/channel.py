@@ -23,7 +23,7 @@ class Put(Protocol[T_contra]):
     """Hands on what belongs together, in this order: to a channel, or to whoever takes it here and now."""
 
     def __call__(self, *items: T_contra) -> object:
-        """Raises Closed when nobody will take them any more."""
+        """Raises Closed when nobody will take them."""
 
 
 class Channel(Generic[T]):
@@ -112,7 +112,7 @@ class Channel(Generic[T]):
         """Take all that is there, the oldest first; waits for one. Raises Closed at the end.
 
         ``patience_s``: how long to wait for one, asked again at each waking; nothing is returned when that is over.
-        Whoever has patience waits for its end also where nothing will come any more. None: for ever.
+        Who has patience waits until it is over, even where nothing more will come. None: for ever.
         """
         with self._readable:
             while not self._items and not self._aborted:

@@ -101,7 +101,7 @@ class Crew(Generic[T]):
         return handed
 
     def give_up(self) -> None:
-        """Nobody waits any more, and nothing is begun."""
+        """Nobody waits any longer, and nothing more is begun."""
         self._jobs.abort()
         for handed in self._handed:
             handed.give_up()

@@ -55,8 +55,8 @@ def thread_cpu_ns() -> int:
 
 
 def process_cpu_ns(pid: int) -> int:
-    """CPU time so far of a process, all its threads, in nanoseconds; 0 where there is none. Linux only: its clock of
-    each process (clock_getcpuclockid(3)) is asked for by number."""
+    """CPU time so far of a process, all its threads, in nanoseconds; 0 where there is none. Only Linux has a clock for
+    each process, whose number follows from the pid (clock_getcpuclockid(3))."""
     try:
         return time.clock_gettime_ns(~pid << 3 | 2)
     except OSError:

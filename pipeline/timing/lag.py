@@ -6,17 +6,17 @@ from __future__ import annotations
 from typing import Final
 
 _LEAK: Final = 1 / 4096
-"""What was the least delay may have been so once: it grows by so much of the time that passes. A camera whose clock is
-slow by less (240 ppm) never seems to fall behind."""
+"""The least delay is forgotten slowly: it grows by this share of the time that passes. A camera whose clock is slow by
+less (240 ppm) never seems to fall behind."""
 
 
 class Lag:
     """The delay of frames against their time stamps, less the least delay that any of them had.
 
     A reader that keeps up has a lag of nearly nothing. One that needs longer for a frame than the time until the next
-    falls behind, wherever its frames wait meanwhile: in a socket, or in a recording that plays a camera. Less
-    its lag a frame is where it belongs on the stream's own time line: that is what a playout delay counts from. A new
-    epoch begins anew. Not locked.
+    falls behind, wherever its frames wait meanwhile: in a socket, or in a recording that plays a camera. Take away its
+    lag, and a frame is where it belongs on the stream's own time line: a playout delay counts from there. A new epoch
+    begins anew. Not locked.
     """
 
     __slots__ = ("_epoch", "_last_ns", "_least_ns", "_pts_ns", "interval_ns")
@@ -38,5 +38,6 @@ class Lag:
         return delay_ns - self._least_ns
 
     def is_behind(self, lag_ns: int) -> bool:
-        """Whether that of the newest frame is more than an interval: the next is there already, or should be."""
+        """Whether the newest frame, with this lag, is late by more than an interval: the next is there already, or
+        should be."""
         return lag_ns > self.interval_ns > 0

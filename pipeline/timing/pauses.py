@@ -28,7 +28,7 @@ class Pauses:
         self._began_ns = 0
 
     def watch(self) -> None:
-        """Take note of collections from now on; said again, it changes nothing."""
+        """Take note of collections from now on; to say so again changes nothing."""
         if self._note not in gc.callbacks:
             gc.callbacks.append(self._note)
 

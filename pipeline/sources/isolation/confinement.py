@@ -20,7 +20,7 @@ _KEPT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FIL
 
 
 def environment(parent: Mapping[str, str]) -> dict[str, str]:
-    """What of the environment of ``parent`` a decoding process is given: the passwords of cameras are not among it."""
+    """The part of the environment of ``parent`` that a decoding process is given: no passwords of cameras."""
     kept = {name: parent[name] for name in _KEPT if name in parent}
     path = os.pathsep.join(entry for entry in sys.path if entry)  # it finds what its parent found
     # One arena and no worker threads: address space is what is limited.

@@ -199,7 +199,7 @@ class Connection:
 
 
 def wants_memory(error: Exception) -> bool:
-    """Whether it is the limit of this process that has been met: also a thread or a library needs address space."""
+    """Whether this process has met its limit of memory: a thread or a library needs address space as well."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, (RuntimeError, ImportError)) and any(sign in str(error) for sign in _NO_SPACE)

@@ -17,8 +17,8 @@ LENT: Final = 4
 
 
 class Loans:
-    """Who looks at which slot of a segment. A slot is given back when nobody holds an array of it any more, which may
-    happen in any thread."""
+    """Who looks at which slot of a segment. A slot is given back when the last array of it is gone, which may happen in
+    any thread."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
@@ -47,5 +47,5 @@ class Loans:
         return data
 
     def given_back(self) -> list[tuple[int, int]]:
-        """(segment, slot) of those that nobody looks at any more, each once."""
+        """(segment, slot) of those that nobody looks at now, each once."""
         return [(self._segment.number, self._back.popleft()) for _ in range(len(self._back))]

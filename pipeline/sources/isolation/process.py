@@ -161,7 +161,7 @@ class Isolation:
         return sent.capture(wire.planes_of(sent, loans.lend(sent.slot, size)))
 
     def crashed(self) -> NoReturn:
-        """The process is no more; raises SourceUnavailable that says how it ended."""
+        """The process is gone; raises SourceUnavailable that says how it ended."""
         status = self._end(gently=True)
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         hint = " (for lack of memory?)" if status == -signal.SIGKILL else ""
@@ -239,7 +239,7 @@ class Isolation:
         self._complaints.say(level, self._name, "said", text)
 
     def _end(self, *, gently: bool) -> int:
-        """No process any more, whatever state it was in; returns its status."""
+        """End the process, whatever state it is in; returns its status."""
         line, self._line = self._line, None
         packets, self._packets = self._packets, None
         with self._counting:
@@ -267,6 +267,6 @@ def _ended(process: subprocess.Popen[bytes], *, gently: bool) -> int:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_GENTLY_S)
-    with suppress(ProcessLookupError, PermissionError):  # none is left, or only such as have other rights
+    with suppress(ProcessLookupError, PermissionError):  # none is left, or only those with other rights
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()

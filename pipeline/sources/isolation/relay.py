@@ -100,7 +100,7 @@ def _is_tag(tag: Any) -> bool:
 
 
 class Receiver(Protocol):
-    """Who is given the packets, in their order, by the thread that reads the stream."""
+    """Somebody who is given the packets, in their order, by the thread that reads the stream."""
 
     def track(self, track: Track) -> None:
         """A connection is open."""

@@ -149,7 +149,7 @@ def planes_of(sent: Sent, data: Uint8Array) -> list[Uint8Array]:
 
 
 def pack_freed(freed: Sequence[tuple[int, int]]) -> bytes:
-    """The wish for the next frame, with the slots (segment, slot) that nobody looks at any more."""
+    """The wish for the next frame, with the slots (segment, slot) that have become free."""
     return NEXT + b"".join(_SLOT.pack(segment, slot) for segment, slot in freed)
 
 
