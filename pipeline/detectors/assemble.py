@@ -20,7 +20,7 @@ from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.loading.taken import ForAnotherDevice
 from pipeline.detectors.names import choose_classes, choose_labels
 from pipeline.detectors.network import Network
-from pipeline.detectors.placement import choose_device, choose_precision, gpu_files
+from pipeline.detectors.placement import choose_device, choose_precision, gpu_files, lacks_bf16
 from pipeline.detectors.plugins import identity
 from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.detectors.recognise import Wanted, fit_adapter, known_before_running, preprocessing_of, settled
@@ -119,7 +119,8 @@ def _assembled(model: str | Path, request: Request, device: torch.device) -> Tor
                 run = first_run(loaded, [again], run.batch, connect)
         adapter = fit_adapter(loaded, family, wanted, run.outputs, run.batch, run.spec)
         verdict = _verdict(loaded, request, run, adapter, connect, (str(device), precision, rules))
-    notes = _remarks(loaded, request, run, adapter, verdict)
+    slow = precision == "bf16" and lacks_bf16(device)
+    notes = _remarks(loaded, request, run, adapter, verdict, slow)
     labels = _labels(loaded, adapter, request)
     return TorchScriptDetector(
         connect(replace(run.spec, trim=verdict.trim), max(verdict.largest, verdict.fixed or 1)),
@@ -201,7 +202,9 @@ def _inputs(loaded: LoadedModel, request: Request, rules: Preprocessing) -> list
     return [rules.spec(height, width)]
 
 
-def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adapter, verdict: Verdict) -> list[str]:
+def _remarks(
+    loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adapter, verdict: Verdict, slow: bool
+) -> list[str]:
     """What the user should know about how the model is used; logged, too."""
     height, width = run.spec.height, run.spec.width
     remarks = [f"{loaded.path}: {remark}" for remark in verdict.remarks(request.max_batch)]
@@ -214,6 +217,8 @@ def _remarks(loaded: LoadedModel, request: Request, run: FirstRun, adapter: Adap
             f"{loaded.path}: it finds nothing in the picture that it is tried with, so its boxes are taken to be in "
             "pixels; if they come in 0..1, set model.adapter_options: {normalised: true}"
         )
+    if slow:
+        remarks.append("precision: bf16 is several times as slow as fp32 on this CPU, which has no instructions for it")
     for remark in remarks:
         _log.warning("%s", remark)
     return remarks

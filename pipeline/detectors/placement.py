@@ -41,6 +41,14 @@ def gpu_files() -> list[str]:
     return sorted(path.name for path in _DEVICES.glob("nvidia[0-9]*"))
 
 
+def lacks_bf16(device: torch.device) -> bool:
+    """Whether the device is a CPU without instructions for bf16, which then costs several times what fp32 does
+    (design/tuning.md). Of processors other than x86 it is not known."""
+    has = torch.cpu.get_capabilities()
+    here = device.type == "cpu" and has.get("architecture") == "x86_64"
+    return here and not (has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
 def choose_precision(wanted: str, device: torch.device, quantized: bool) -> Precision:
     """The precision to run in; ``auto`` is fp32, the only one that needs no comparison of detections first.
 
@@ -68,7 +76,9 @@ def choose_precision(wanted: str, device: torch.device, quantized: bool) -> Prec
             raise ModelLoadError(f"precision: {wanted} was asked for, but the model file is quantised; use auto")
         return "int8"
     if wanted == "fp16" and device.type == "cpu":
-        raise ModelLoadError("precision: fp16 needs a GPU; on a CPU use bf16 or fp32")
+        raise ModelLoadError(
+            f"precision: fp16 needs a GPU; on this CPU use {'' if lacks_bf16(device) else 'bf16 or '}fp32"
+        )
     if wanted == "bf16":
         return "bf16"
     return "fp16" if wanted == "fp16" else "fp32"

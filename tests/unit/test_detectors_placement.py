@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.detectors import build_detector, placement
-from pipeline.detectors.placement import choose_device, choose_precision
+from pipeline.detectors.placement import choose_device, choose_precision, lacks_bf16
 from pipeline.errors import ModelLoadError
 from tests.models import Cells, save
 
@@ -83,3 +83,35 @@ def test_precision(wanted: str, device: torch.device, quantized: bool, given: st
 def test_refused_precision(wanted: str, device: torch.device, quantized: bool, said: str) -> None:
     with pytest.raises(ModelLoadError, match=said):
         choose_precision(wanted, device, quantized)
+
+
+@pytest.mark.parametrize(
+    ("has", "lacks"),
+    [
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, False),
+        ({"architecture": "aarch64"}, False),
+        ({}, False),
+    ],
+)
+def test_bf16_is_advised_against_where_it_only_costs(
+    has: dict[str, object],
+    lacks: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert lacks_bf16(CPU) == lacks
+    assert not lacks_bf16(GPU)
+    with pytest.raises(ModelLoadError, match="on this CPU use fp32" if lacks else "on this CPU use bf16 or fp32"):
+        choose_precision("fp16", CPU, False)
+    path = save(Cells(), tmp_path / "m.pt")
+    for precision in ("bf16", "auto"):
+        build_detector(path, device="cpu", adapter="ultralytics", input_size=(64, 64), precision=precision)
+    said = [record.message for record in caplog.records if "bf16" in record.message]
+    assert (
+        said
+        == ["precision: bf16 is several times as slow as fp32 on this CPU, which has no instructions for it"] * lacks
+    )
