@@ -48,17 +48,11 @@ class Continuation:
                 self._epoch = last.epoch + 1 - capture.epoch
                 self._offset_s = last.pts_s + max(passed, 1e-6) - capture.pts_s
         self._count()
-        self._last = carried = Capture(
-            capture.picture,
-            self._index + capture.index,
-            self._offset_s + capture.pts_s,
-            capture.read_ns,
-            capture.decoded_ns,
-            capture.wall_ns,
-            self._epoch + capture.epoch,
-            capture.corrupt,
-            capture.missed,
-            capture.camera_ns,
+        self._last = carried = replace(
+            capture,
+            index=self._index + capture.index,
+            pts_s=self._offset_s + capture.pts_s,
+            epoch=self._epoch + capture.epoch,
         )
         return carried
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.frame import Capture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
 from pipeline.threads import StopFlag
@@ -19,16 +21,12 @@ class Paced:
     Args:
         source: what is paced; best a recording.
         clock: where time comes from.
-        speed: 2.0 plays twice as fast.
         wall: stamp ``wall_ns`` with the time of delivery, for a recording that plays the part of a camera.
     """
 
-    def __init__(self, source: Source, clock: Clock = SYSTEM, *, speed: float = 1.0, wall: bool = False) -> None:
-        if speed <= 0:
-            raise ValueError(f"speed must be positive, not {speed}")
+    def __init__(self, source: Source, clock: Clock = SYSTEM, *, wall: bool = False) -> None:
         self._source = source
         self._clock = clock
-        self._speed = speed
         self._wall = wall
         self._stop = StopFlag()
         self._base_ns: int | None = None
@@ -54,15 +52,11 @@ class Paced:
                 return None
             now_ns = self._clock.now_ns()
         held_ns = now_ns - arrived_ns
-        return Capture(
-            capture.picture,
-            capture.index,
-            capture.pts_s,
-            capture.read_ns + held_ns,
-            capture.decoded_ns + held_ns,
-            self._clock.wall_ns() if self._wall else capture.wall_ns,
-            capture.epoch,
-            capture.corrupt,
+        return replace(
+            capture,
+            read_ns=capture.read_ns + held_ns,
+            decoded_ns=capture.decoded_ns + held_ns,
+            wall_ns=self._clock.wall_ns() if self._wall else capture.wall_ns,
         )
 
     @property
@@ -75,11 +69,11 @@ class Paced:
         self._source.close()
 
     def _due_ns(self, capture: Capture, now_ns: int) -> int:
-        at_ns = round(capture.pts_s / self._speed * 1e9)
+        at_ns = round(capture.pts_s * 1e9)
         if self._base_ns is None:
             self._base_ns = now_ns - at_ns
         elif capture.epoch != self._epoch:
-            next_ns = self._base_ns + round((self._last_s + self._interval_s) / self._speed * 1e9)
+            next_ns = self._base_ns + round((self._last_s + self._interval_s) * 1e9)
             self._base_ns = max(next_ns, now_ns) - at_ns
         else:
             self._interval_s = min(max(capture.pts_s - self._last_s, 0.0), 1.0)

@@ -16,7 +16,7 @@ from pipeline.stages.turn import turn
 _BAND = 64  # rows converted at a time, so that what is in between stays in the core's cache; a multiple of any step_y
 
 
-def full_picture(picture: Picture, colour: Colour = "bgr", out: Uint8Array | None = None) -> Uint8Array:
+def full_picture(picture: Picture, colour: Colour = "bgr") -> Uint8Array:
     """The whole picture, uint8 (height, width, 3), rotated for display and in true colours.
 
     Chroma is repeated, not interpolated, as most players do. ``gray`` is taken as it is, 0..255.
@@ -24,22 +24,15 @@ def full_picture(picture: Picture, colour: Colour = "bgr", out: Uint8Array | Non
     Args:
         picture: any layout, sub-sampling and size from 2 x 2 pixels.
         colour: channel order.
-        out: a buffer to write into, uint8 (picture.height, picture.width, 3), C-contiguous; None: a new one.
 
     Returns:
-        ``out``, or a new array: never a view of the decoder's memory, so it may be drawn upon.
+        a new array: never a view of the decoder's memory, so it may be drawn upon.
 
     Raises:
-        StageError: planes that do not fit together, or an ``out`` that does not fit the picture.
+        StageError: planes that do not fit together.
     """
     step_x, step_y = sampling(picture)
-    shape = (picture.height, picture.width, 3)
-    if out is None:
-        out = np.empty(shape, np.uint8)
-    elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous or not out.flags.writeable:
-        raise StageError(
-            f"a buffer for this picture is writable, C-contiguous uint8 of {shape}, not {out.dtype} of {out.shape}"
-        )
+    out = np.empty((picture.height, picture.width, 3), np.uint8)
     rows, columns = picture.planes[0].shape[:2]
     stored = np.empty((rows, columns, 3), np.uint8) if picture.rotation else out
     try:

@@ -48,5 +48,7 @@ def test_a_damaged_entry_is_as_good_as_none(damage: bytes, tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    write_cached(tmp_path / "file" / "entry.json", {})
-    write_cached(Path("/proc/nothing/entry.json"), {})
+    for path in (tmp_path / "file" / "entry.json", Path("/proc/nothing/entry.json")):
+        write_cached(path, {})
+        assert read_cached(path) is None
+    assert (tmp_path / "file").read_bytes() == b""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -61,16 +62,21 @@ def test_the_watchdog_may_be_somebody_elses(listening: tuple[socket.socket, str]
 
 
 @pytest.mark.parametrize("address", [None, "/nowhere/at/all", "not a path"])
-def test_nobody_listens(address: str | None) -> None:
+def test_nobody_listens(address: str | None, caplog: pytest.LogCaptureFixture) -> None:
     notify = Notifier(ManualClock().now_ns, {} if address is None else {"NOTIFY_SOCKET": address})
-    notify.ready()
-    notify.status("alone")
+    with caplog.at_level(logging.DEBUG):
+        notify.ready()
+        notify.status("alone")
+    assert [record.levelno for record in caplog.records] == ([] if address is None else [logging.DEBUG] * 2)
 
 
-def test_a_full_socket_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_full_socket_holds_nobody_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(name)
         notify = Notifier(ManualClock().now_ns, {"NOTIFY_SOCKET": name})
-        for _ in range(10_000):
-            notify.status("x" * 1000)
+        with caplog.at_level(logging.DEBUG):
+            for _ in range(1000):
+                notify.status("x" * 1000)
+        assert 0 < len(caplog.records) < 1000, "some were taken, the others were let go"
+        assert end.recv(2000) == b"STATUS=" + b"x" * 1000

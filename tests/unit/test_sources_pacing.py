@@ -86,14 +86,6 @@ def test_a_new_epoch_starts_a_new_time_base_one_interval_later() -> None:
     assert [at for at, _ in delivered] == [0, 40, 80, 120, 160]
 
 
-def test_speed() -> None:
-    clock = ManualClock()
-    delivered = play(Paced(ScriptedSource([0.0, 1.0, 2.0], clock=clock), clock, speed=4.0), Waits(clock))
-    assert [at for at, _ in delivered] == [0, 250, 500]
-    with pytest.raises(ValueError, match="speed"):
-        Paced(ScriptedSource([]), clock, speed=0.0)
-
-
 def test_pacing_is_nobodys_latency() -> None:
     """Marks move with the frame, so that it seems read when it is delivered, and its decoding takes what it took."""
     clock = ManualClock()

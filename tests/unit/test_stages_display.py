@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.errors import StageError
 from pipeline.frame import Picture
 from pipeline.stages import full_picture
 from pipeline.stages.colour import conversion
@@ -52,20 +51,6 @@ def test_every_pixel_has_its_luma_and_its_chroma_sample(rows_columns, steps):
 def test_bgr_is_the_default_and_rgb_reversed():
     picture = noise(20, 30, 2, 2)
     assert np.array_equal(full_picture(picture), full_picture(picture, "rgb")[..., ::-1])
-
-
-def test_an_output_buffer_is_filled_in_place():
-    for rotation in (0, 90):
-        picture = noise(70, 30, 2, 2, rotation=rotation)
-        out = np.zeros((picture.height, picture.width, 3), np.uint8)
-        assert full_picture(picture, out=out) is out
-        assert np.array_equal(out, full_picture(picture))
-
-
-@pytest.mark.parametrize("shape", [(30, 70, 3), (70, 30), (70, 30, 4)])
-def test_an_output_buffer_of_another_shape_is_refused(shape):
-    with pytest.raises(StageError, match=r"\(70, 30, 3\)"):
-        full_picture(noise(70, 30, 2, 2), out=np.empty(shape, np.uint8))
 
 
 @pytest.mark.parametrize("layout", ["rgb", "gray"])

@@ -335,9 +335,9 @@ class Tuner:
             contender.compare(self._reference, self._confidence)
         return contender.left_out is None
 
-    def _ranked(self, among: Iterable[Contender] | None = None) -> list[Contender]:
+    def _ranked(self) -> list[Contender]:
         """Those that may be chosen, the fastest first."""
-        counted = [one for one in (self._tried.values() if among is None else among) if one.counts]
+        counted = [one for one in self._tried.values() if one.counts]
         return sorted(self._within(counted), key=lambda one: -one.fps)
 
     def _within(self, contenders: list[Contender]) -> list[Contender]:
