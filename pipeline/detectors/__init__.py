@@ -1,5 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors of several families, as TorchScript and ``.pt2`` files, and the built-in one, behind one interface."""
+"""Detectors of several families, as TorchScript and ``.pt2`` files, and the built-in one, behind one interface.
+
+- **Made**: ``assemble`` goes from the configuration to a detector: ``loading`` reads the file, ``recognise`` finds the
+  family, by the ``shapes`` of outputs too (``adapter`` is what a family has to know, ``adapters`` has a file for each,
+  ``plugins`` finds those of others), ``trial`` shows it pictures, ``names`` names its classes, ``placement`` chooses
+  device and precision, ``tuned`` recalls what was measured on this machine.
+- **At work**: ``engine`` takes batches, ``network`` runs the program, ``feeding`` and ``preprocessing`` fill its input,
+  ``suppress`` removes overlaps; ``capacity`` and ``intra_op`` share memory and cores out, ``pinned`` and
+  ``device_work`` are for GPUs, ``wording`` puts torch's errors into one line.
+- **Beside**: ``people`` is the built-in model, ``agreement`` compares what two detectors find.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where frames come from: recordings, cameras and test patterns, and wrappers that pace, repeat and reconnect them."""
+"""Where frames come from: recordings, cameras and test patterns, and wrappers that pace, repeat and reconnect them.
+
+- **Sources**: ``file``, ``camera`` and ``device`` (one connection each; ``live`` is what the two share), ``pattern``,
+  ``absent``; ``isolation`` is a camera in a process of its own.
+- **Sources around a source**: ``paced``, ``looping``, ``pausing``, ``reconnecting`` (with ``gate``, ``knocking`` and
+  ``stillness``); ``joining`` carries index and time on from one source to the next.
+- **libav**: ``opening`` says what may be opened, ``libav`` opens it, ``reader`` reads it with ``decoding``,
+  ``timeline``, ``pictures`` and ``camera_clock``; ``hardware``, ``cuda_context`` and ``allocations`` are about its
+  decoders; ``payloads``, ``access_units`` and ``nal`` make pictures of RTP packets.
+- **What is left out**: ``skipping`` and ``auto_skip`` before the decoder, ``decimate`` after it.
+- **First looks**: ``probe`` with ``packet_log`` and ``rhythm``; ``structure`` looks at bytes, ``readable`` at many
+  files; ``paths`` and ``naming`` tell which recordings a command line means, and what they are called.
+"""
 
 from pipeline.sources.absent import Absent
 from pipeline.sources.auto_skip import AutoSkip

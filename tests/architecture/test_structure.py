@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import pipeline
 
 ROOT = Path(pipeline.__file__).parent
@@ -109,6 +111,17 @@ def test_files_are_small() -> None:
 def test_no_vague_rooms() -> None:
     for path in FILES:
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}, path
+
+
+MAPPED = ("detectors", "ledger", "sources")
+"""Rooms of many files: their ``__init__`` says which one is for what."""
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_the_map_of_a_room_has_all_its_files(name: str) -> None:
+    told = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse((ROOT / name / "__init__.py").read_text())) or ""))
+    there = {path.stem for path in (ROOT / name).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert told == there - {"__init__"}
 
 
 def test_every_file_states_licence_and_purpose() -> None:
