@@ -47,13 +47,15 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
     add_model_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="measure and tell, but keep nothing")
+    parser.add_argument("--force", action="store_true", help="keep the choice though other programs were at work")
     parser.epilog = (
         "Candidates are measured with all cores busy, each in a process of its own, in turns. Only those count that "
         "find the same as the file does as it comes: 98 % of the boxes at IoU 0.9, in reduced precision 95 % at 0.75.\n"
         "ratio: pictures per second as a multiple of the file as it comes, one picture at a time with all threads.\n"
         "The choice is kept by model, machine and versions. replay and run use it wherever batch, workers and "
         "precision are left to auto, and name it in their report; model.tuned: false or --no-tuned does without.\n\n"
-        "exit codes: 0 chosen; 1 nothing runs, or nothing is fast enough; 2 the model or an option was refused"
+        "exit codes: 0 chosen; 1 nothing runs, nothing is fast enough, or the choice is not kept (other programs took "
+        "more than a fifth of the CPU time, or the cache cannot be written); 2 the model or an option was refused"
     )
 
 
@@ -72,12 +74,12 @@ def run(options: argparse.Namespace) -> int:
         tell = steps(options, stack, "importing torch")
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="tune-")))
         found = Tuner(subject, captures, effort, nursery, folder, latency_ms=options.latency_ms, tell=tell).run()
-        report = report_of(found, subject, keep_it=not options.dry_run)
+        report = report_of(found, subject, keep_it=not options.dry_run, force=options.force)
     if options.json:
         print_json(report)
     elif not options.quiet:
         _tell(report)
-    return 0
+    return 0 if options.dry_run or report["entry"] is not None else 1
 
 
 def _effort(options: argparse.Namespace) -> Effort:

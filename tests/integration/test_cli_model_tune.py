@@ -66,7 +66,8 @@ def test_the_choice_is_kept_and_a_replay_names_it(
 ) -> None:
     monkeypatch.setattr(space, "QUICK", replace(space.QUICK, window_s=0.04, batches=(1, 4), budget_s=2.0))
     model = save(fitted("resnet", width=8), tmp_path / "m.pt", FACTS)
-    assert main(["model", "tune", str(model), "--quick", "--json", "--frames", CLIP]) == 0
+    # --force: other tests run beside this one
+    assert main(["model", "tune", str(model), "--quick", "--json", "--frames", CLIP, "--force"]) == 0
     said, complaints = capfd.readouterr()
     assert complaints == ""
     report = json.loads(said)

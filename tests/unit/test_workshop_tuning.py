@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +19,14 @@ import pytest
 
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.errors import ModelError, ModelLoadError
+from pipeline.figures import percent
 from pipeline.workshop.frames import sample
+from pipeline.workshop.tuning.child import waited_for_cpu_ns
 from pipeline.workshop.tuning.contest import Tuner, Tuning
 from pipeline.workshop.tuning.nursery import Lost
 from pipeline.workshop.tuning.result import report_of
 from pipeline.workshop.tuning.space import QUICK, USUAL, About, Effort, Subject, baseline, layouts, recipes
+from tests.background import until
 
 Speed = Callable[[dict[str, Any]], float]
 BOXES = [[10.0 * number, 10.0, 10.0 * number + 8.0, 18.0, 0.9, 0.0] for number in range(20)]
@@ -284,6 +290,57 @@ def test_copies_are_kept_with_the_entry(copied: Tuning, tmp_path: Path) -> None:
     assert kept.stat().st_mode & 0o777 == 0o600
     facts = json.loads(Path(report["entry"]).read_text())
     assert facts["candidates"][facts["choice"]] == report["choice"]
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.95, True), (0.81, True), (0.79, False), (0.3, False)])
+def test_what_was_measured_beside_other_programs_is_not_kept(
+    copied: Tuning, tmp_path: Path, share: float, kept: bool
+) -> None:
+    before = report_of(copied, SUBJECT)
+    assert before["others"] == 0.0
+    for contender in copied.contenders:
+        contender.used = [share] * len(contender.used)
+    report = report_of(copied, SUBJECT)
+    assert report["others"] == pytest.approx(1 - share)
+    told = [remark for remark in report["remarks"] if "other programs" in remark]
+    if kept:
+        assert (report["entry"], told) == (before["entry"], [])
+        return
+    assert report["entry"] is None
+    assert told == [
+        f"not kept: other programs took {percent(1 - share)} of the CPU time meanwhile; measure again when the machine "
+        "is quiet, or keep it all the same with --force"
+    ]
+    assert json.loads(Path(before["entry"]).read_text())["created"] == before["created"], "what was kept before stays"
+    dry = report_of(copied, SUBJECT, keep_it=False)
+    assert any(remark.startswith("other programs took") for remark in dry["remarks"])
+    forced = report_of(copied, SUBJECT, force=True)
+    assert json.loads(Path(forced["entry"]).read_text())["created"] == forced["created"]
+    assert not any("not kept" in remark for remark in forced["remarks"])
+
+
+def test_on_a_gpu_the_cpu_may_be_busy(copied: Tuning) -> None:
+    for contender in copied.contenders:
+        contender.used = [0.1] * len(contender.used)
+    assert report_of(replace(copied, on_cpu=False), SUBJECT)["entry"] is not None
+
+
+def test_threads_that_wait_for_a_core_are_seen() -> None:
+    """Twice as many busy processes as cores: each is ready to run for about as long as it runs."""
+    if (before := waited_for_cpu_ns()) is None:
+        pytest.skip("this kernel does not say how long threads wait")
+    spin = "while True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(len(os.sched_getaffinity(0)))]
+    try:
+        until(lambda: _spun() and (waited_for_cpu_ns() or 0) - before > 100_000_000, "a wait for a core")
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def _spun() -> int:
+    return sum(range(100_000))
 
 
 def test_a_copy_that_cannot_be_kept_is_a_remark(copied: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ class Contender:
     reduced: it computes in less than the model's own precision.
     windows: pictures per second and milliseconds per batch, of each measurement while many are compared.
     finals: the same, of the final.
-    used: share of the CPU time of its threads that they really got, per measurement of the final.
+    used: share of the CPU time that its threads asked for which they got, per measurement of the final.
     agreement: share of boxes that are the same as the baseline's, or None where that was not looked at.
     left_out: why it is out of the contest, or None.
     kind: class of the error that its process told of; empty where it crashed, hung, or nothing was wrong.

@@ -19,22 +19,30 @@ from pipeline.workshop.tuning.contest import Tuning
 from pipeline.workshop.tuning.space import Subject
 
 BUSY: Final = 0.8
-"""With a smaller share of the CPU time than this, figures say little."""
+"""With a smaller share of the CPU time than this, figures say little, and none of them is kept."""
 
 
-def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True) -> dict[str, Any]:
+def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True, force: bool = False) -> dict[str, Any]:
     """For JSON: ``candidates``, ``choice``, ``baseline``, ``left_out``, ``entry`` and what else there is to say.
 
     Args:
         found: its files are still there.
         subject: what was tuned.
-        keep_it: for later runs, in the cache; without it nothing is written.
+        keep_it: for later runs, in the cache; without it nothing is written, nor where other programs were at work.
+        force: then all the same.
     """
     from pipeline.detectors.tuned import keep, recall_entry
 
     created = rfc3339(wall_ns())
     entry = None
     remarks = _remarks(found, subject)
+    others = _others(found)
+    if others > 1 - BUSY:
+        kept = "" if force or not keep_it else "not kept: "
+        forced = ", or keep it all the same with --force" if kept else ""
+        told = f"other programs took {percent(others)} of the CPU time meanwhile"
+        remarks.append(f"{kept}{told}; measure again when the machine is quiet{forced}")
+        keep_it = keep_it and force
     lost = _keep_files([one for one in found.contenders if one.counts], found.key, remarks) if keep_it else []
     rows = [_row(one, found.baseline) for one in found.contenders]
     choice = _row(found.choice, found.baseline)
@@ -56,6 +64,7 @@ def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True) -> dict[
         "baseline": _row(found.baseline, found.baseline),
         "left_out": found.missing,
         "entry": entry,
+        "others": round(others, 4),
         "key": found.key,
         "remarks": remarks,
     }
@@ -92,6 +101,12 @@ def _row(contender: Contender, baseline: Contender) -> dict[str, Any]:
     return {"recipe_name": contender.setting.recipe.name, **contender.as_dict(baseline)}
 
 
+def _others(found: Tuning) -> float:
+    """Share of the CPU time that other programs took while the candidates of the final, which are compared, ran."""
+    used = [share for one in found.contenders for share in one.used]
+    return max(0.0, 1 - statistics.median(used)) if used and found.on_cpu else 0.0
+
+
 def _remarks(found: Tuning, subject: Subject) -> list[str]:
     remarks = []
     if found.confidence is None:
@@ -100,12 +115,6 @@ def _remarks(found: Tuning, subject: Subject) -> list[str]:
         remarks.append(
             f"nothing is found in these frames at confidence {subject.given['confidence']:g}; "
             f"boxes were compared at {found.confidence:g}"
-        )
-    used = statistics.median(found.choice.used) if found.choice.used and found.on_cpu else 1.0
-    if used < BUSY:
-        remarks.append(
-            f"other programs took {percent(1 - used)} of the CPU time meanwhile: measure again when the machine is "
-            "quiet"
         )
     if subject.video is None:
         remarks.append("measured on a test pattern; --frames VIDEO takes frames of yours, and tries INT8 too")
