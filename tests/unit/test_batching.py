@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pipeline.flow.batching import PATIENCE, BatchScheduler
+from pipeline.flow.batching import BatchScheduler
 from pipeline.flow.lanes import Lane, Terms
+from pipeline.flow.sealing import PATIENCE
 from pipeline.frame import Frame, Geometry, InputSpec, Item, StreamKey
 from pipeline.testing import ManualClock
 from pipeline.threads import Closed
@@ -284,7 +285,7 @@ class TestTurnedAway:
             scheduler.offer(key(name), [item(name)])
         clock.advance(40 * MS)
         assert scheduler.turns_away(key("a"))
-        lane = scheduler._lanes[key("a")]
+        lane = scheduler._waiting.open[key("a")]
         assert (lane.lost, lane.interval_ns) == (True, 40 * MS)
 
 

@@ -167,8 +167,8 @@ def test_a_deadline_reckons_with_the_wait_and_company_does_not() -> None:
     scheduler = BatchScheduler(8)
     for items in (1, 4) * 50:
         scheduler.served(items, (30 + 10 * items) * MS, 50 * MS)
-    assert scheduler._service.usual_ns == pytest.approx((50 + 30 + 10 * 2.5) * MS, rel=0.05)
-    assert scheduler._service.saved_ns == pytest.approx(30 * MS, rel=0.01)
+    assert scheduler._waiting.service.usual_ns == pytest.approx((50 + 30 + 10 * 2.5) * MS, rel=0.05)
+    assert scheduler._waiting.service.saved_ns == pytest.approx(30 * MS, rel=0.01)
 
 
 def test_a_device_that_fails_under_a_batch() -> None:
