@@ -210,10 +210,10 @@ def test_a_delay_that_follows_the_stream_is_as_long_as_its_results_need() -> Non
     bench.until(100_000)
     at = [at for name, at in bench.told() if name != "Began"]
     assert at[0] == 30  # nothing was known
-    assert all(30 <= moment - 100 * number <= 34 for number, moment in enumerate(at))
+    assert all(moment - 100 * number == 30 for number, moment in enumerate(at))
     told = bench.gate.account.playout.as_dict()
     assert (told["adapts"], told["delay_ms"]) == (True, round(delay.delay_ns / 1e6, 3))
-    assert told["late"] < 25
+    assert (told["results"], told["late"]) == (400, 1)
 
 
 def test_losses_need_no_wait_and_keep_their_place() -> None:
