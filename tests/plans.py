@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -32,16 +33,23 @@ def a_plan(
     free: float = 1.0,
     unreachable: dict[str, str] | None = None,
     sinks_ms: dict[str, float] | None = None,
+    proven: dict[str, Any] | None = None,
+    run: dict[str, Any] | None = None,
+    budget_ms: float | None = None,
+    isolation_mb: float = 0.0,
 ) -> Plan:
-    """Two streams that ask for 10 frames a second each, and for ten seconds got ``fps``."""
+    """Two streams that ask for 10 frames a second each, and for ten seconds got ``fps``; ``proven``, ``run``: what is
+    different in the proof of the second one, and of the whole; ``isolation_mb``: of the first one."""
     names = ("lobby", "gate")
     frames = tuple(FrameCost(number / 10, 2_000_000, 0, 1_000_000) for number in range(10))
     each = StreamCosts(frames, None, SPEC, 640, 360, "h264")
     network = NetworkCosts({SPEC: {1: [BatchCost(5_000_000)], 4: [BatchCost(12_000_000)]}})
     given = sinks_ms or {"jsonl": 0.1}
     sinks = {sink: dict.fromkeys(names, ms) for sink, ms in given.items()}
-    costs = Costs(dict.fromkeys(names, each), network, sinks, 0.3, 2.0, 2, free, 5.0)
-    loads = tuple(Load(name, each, Terms(policy="freshest"), 0.5, given) for name in names)
+    streams_costs = {"lobby": replace(each, isolation_mb=isolation_mb), "gate": each}
+    costs = Costs(streams_costs, network, sinks, 0.3, 2.0, 2, free, 5.0, 0.0, 500.0, 1000.0)
+    terms = Terms(policy="freshest", budget_ns=None if budget_ms is None else round(budget_ms * 1e6))
+    loads = tuple(Load(name, streams_costs[name], terms, 0.5, given) for name in names)
     done = round(10 * fps)
     streams = {
         name: Predicted(
@@ -57,8 +65,12 @@ def a_plan(
     proof = None
     if measured is not None:
         finished = round(10 * measured[0])
-        proven = {name: Proven(finished, _spread(measured[1], finished)) for name in names}
-        proof = Proof(10.0, proven, 0.6, {1: 50}, {"bottleneck": None})
+        lost = {"overflow": 100 - finished} if finished < 100 else {}
+        each_proven = {
+            name: Proven(finished, _spread(measured[1], finished), lost=lost, played_s=9.8) for name in names
+        }
+        each_proven["gate"] = replace(each_proven["gate"], **(proven or {}))
+        proof = replace(Proof(10.0, each_proven, 0.6, {1: 50}, {"bottleneck": None}), **(run or {}))
     asked = [SimpleNamespace(name=name, source=SourceUrl.parse(f"{name}.mp4")) for name in names]
     made = tuple(SimpleNamespace(stream=stream, seconds=None, isolated=False) for stream in asked)
     missing = unreachable or {}

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.figures import count, percent
+from pipeline.figures import count, listed, memory, percent
 from pipeline.plan.headroom import MOST_MISSING, RESERVE
+from pipeline.plan.outcome import BUSY
 from pipeline.plan.run import Plan
 
-BUSY = 0.9
-"""A smaller share of the cores free while it was measured is worth a word."""
 FULL = 0.75
 """Above this share of the cores, latencies depend on more than was measured (design/plan.md)."""
 
@@ -30,9 +29,10 @@ def assumptions(plan: Plan) -> Iterator[str]:
         )
     if isolated := [copy.stream.name for copy in copies if copy.isolated]:
         most_ms = max(costs.streams[name].isolation_ms for name in isolated)
+        most_mb = max(costs.streams[name].isolation_mb for name in isolated)
         yield (
-            f"A process of its own (`isolation`) reads {', '.join(isolated)}: {most_ms:.2f} ms of CPU time more "
-            "for each decoded frame, and some 60 MB each, which is not in the plan."
+            f"A process of its own (`isolation`) reads {listed(isolated)}: up to {most_ms:.2f} ms of CPU time more for "
+            f"each decoded frame, and {memory(most_mb)} each; other programs need memory as well."
         )
     yield "Cameras know nothing of each other: their frames are due at different times, drawn at random, always alike."
     yield (

@@ -42,6 +42,7 @@ class StreamCosts:
         width, height: pixels as displayed.
         codec, decoder: as libav calls them; what decoded.
         isolation_ms: CPU time more per decoded frame where it is read in a process of its own; both sides together.
+        isolation_mb: memory of that process, MiB; what it shares with others does not count.
     """
 
     frames: tuple[FrameCost, ...]
@@ -52,6 +53,7 @@ class StreamCosts:
     codec: str
     decoder: str = ""
     isolation_ms: float = 0.0
+    isolation_mb: float = 0.0
 
     @property
     def interval_s(self) -> float:
@@ -174,6 +176,8 @@ class Costs:
         allowed: how many it may use.
         free: share of these that was free while it was measured.
         measured_s: how long measuring took.
+        memory_mb: of this process with all that it takes for the streams, MiB.
+        memory_limit_mb: what the machine, or the container, has; None: not known.
     """
 
     streams: Mapping[str, StreamCosts]
@@ -185,3 +189,5 @@ class Costs:
     free: float
     measured_s: float
     lost_ms: float = 0.0
+    memory_mb: float = 0.0
+    memory_limit_mb: float | None = None

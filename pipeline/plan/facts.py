@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.plan.assumptions import assumptions
+from pipeline.plan.headroom import memory_mb
 from pipeline.plan.outcome import Outcome
 from pipeline.plan.proof import Proof
 from pipeline.plan.run import Plan
@@ -47,10 +48,11 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
             "sustainable": found.sustainable,
             "reserve": found.reserve,
             "borne_out": None if plan.proof is None else found.borne_out,
+            "against": list(found.against),
             "exit_code": exit_code(plan, found),
         },
         "predicted": {
-            **_figures(predicted, predicted.cores),
+            **_figures(predicted, predicted.cores, memory_mb(plan.loads, costs)),
             "wanted_fps": round(predicted.wanted_fps, 3),
             "sustainable_fps": round(predicted.wanted_fps * more.speed, 3),
             "use": {name: round(cores, 4) for name, cores in predicted.use.items()},
@@ -60,6 +62,7 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
             "share": round(more.speed - 1, 4),
             "cameras": more.mean,
             "or_more": more.most,
+            "memory": more.memory,
             "by_kind": more.kinds,
         },
         "limit": {"kind": kind, "text": what, "advice": help_most},
@@ -72,6 +75,7 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
             "cores": round(costs.cores, 3),
             "cores_allowed": costs.allowed,
             "cores_free": round(costs.free, 3),
+            "memory_limit_mb": costs.memory_limit_mb,
             "lost_ms": round(costs.lost_ms, 4),
             "network": costs.network.as_dict(),
             "sinks_ms": {sink: round(max(each.values()), 4) for sink, each in costs.sinks.items() if each},
@@ -84,12 +88,13 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
     return report
 
 
-def _figures(outcome: Outcome | Proof, cores: float) -> dict[str, Any]:
+def _figures(outcome: Outcome | Proof, cores: float, memory: float) -> dict[str, Any]:
     values = outcome.latencies_ms
     return {
         "fps": round(outcome.fps, 3),
         **{f"p{percent}_ms": _rounded(outcome.percentile(percent)) for percent in PERCENTILES},
         "cores": round(cores, 3),
+        "memory_mb": round(memory, 1),
         "batches": {str(size): count for size, count in outcome.batches.items()},
         "curve": [round(float(value), 3) for value in np.percentile(values, CURVE)] if values else [],
     }
@@ -99,7 +104,8 @@ def _proof(proof: Proof, rate: float | None, p99: float | None) -> dict[str, Any
     limited = proof.report.get("bottleneck")
     return {
         "seconds": round(proof.seconds, 3),
-        **_figures(proof, proof.cores),
+        **_figures(proof, proof.cores, proof.memory_mb),
+        "others": None if proof.others is None else round(proof.others, 3),
         "lost": sum(sum(stream.lost.values()) for stream in proof.streams.values()),
         "ratio": {"fps": _finite(rate), "p99": _finite(p99)},
         "bottleneck": limited["text"] if limited else None,
@@ -127,6 +133,7 @@ def _stream(plan: Plan, name: str) -> dict[str, Any]:
         "frames_looked_at": len(costs.frames),
         "decode_ms": round(costs.decode_ms, 4),
         "isolation_ms": round(costs.isolation_ms, 4),
+        "isolation_mb": round(costs.isolation_mb, 1),
         "preprocess_ms": round(costs.prepare_ms, 4),
         "predicted": {
             "fps": round(predicted.finished / plan.predicted.seconds, 3),

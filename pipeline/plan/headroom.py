@@ -11,6 +11,7 @@ from typing import Final
 from pipeline.plan.costs import Costs
 from pipeline.plan.outcome import Load, Outcome
 from pipeline.plan.proof import phases
+from pipeline.plan.window import Processed
 
 MOST_MISSING: Final = 0.01
 """A plan loses no more than this share of the frames of any stream."""
@@ -36,24 +37,33 @@ class Headroom:
     mean: further cameras that fit, at the mean of these; below 0 where so many have to go.
     most: no more than these, or no faster ones, were tried.
     kinds: by a stream that stands for its kind, how many more of that kind fit.
+    memory: there is no memory for one more than fit.
     """
 
     speed: float
     mean: int
     kinds: dict[str, int]
     most: bool = False
+    memory: bool = False
 
 
 def holds(outcome: Outcome, loads: Sequence[Load]) -> bool:
     """Whether every stream gets its frames done, and those with a budget in time."""
-    for load in loads:
-        predicted = outcome.streams[load.name]
-        budget_ns = load.terms.budget_ns
-        if predicted.missing > MOST_MISSING or predicted.lost["sink"] > MOST_MISSING * max(1, predicted.wanted):
-            return False
-        if budget_ns is not None and (predicted.percentile(100 * LIMIT_SHARE) or 0.0) > budget_ns / 1e6:
-            return False
-    return True
+    return all(
+        missing(outcome, load) <= MOST_MISSING and in_time(outcome.streams[load.name], load.terms.budget_ns)
+        for load in loads
+    )
+
+
+def missing(outcome: Outcome, load: Load) -> float:
+    """Share of a stream's frames that are not processed, or whose results a sink loses."""
+    predicted = outcome.streams[load.name]
+    return max(predicted.missing, predicted.lost["sink"] / max(1, predicted.wanted))
+
+
+def in_time(stream: Processed, budget_ns: int | None) -> bool:
+    """Whether frames are done within the budget of their stream, where it has one."""
+    return budget_ns is None or (stream.percentile(100 * LIMIT_SHARE) or 0.0) <= budget_ns / 1e6
 
 
 def has_reserve(outcome: Outcome, costs: Costs) -> bool:
@@ -61,10 +71,28 @@ def has_reserve(outcome: Outcome, costs: Costs) -> bool:
     return outcome.cores <= (1 - RESERVE) * costs.cores and outcome.device <= 1 - RESERVE
 
 
+def has_memory(loads: Sequence[Load], costs: Costs) -> bool:
+    """Whether there is memory for the processes of cameras that have their own, with the usual reserve."""
+    if costs.memory_limit_mb is None:
+        return True
+    return _processes_mb(loads) <= max(0.0, (1 - RESERVE) * costs.memory_limit_mb - costs.memory_mb)
+
+
+def memory_mb(loads: Sequence[Load], costs: Costs) -> float:
+    """Of this process and of those of its cameras, MiB."""
+    return costs.memory_mb + _processes_mb(loads)
+
+
+def _processes_mb(loads: Sequence[Load]) -> float:
+    return sum(load.costs.isolation_mb for load in loads)
+
+
 def headroom(loads: Sequence[Load], costs: Costs, outcome: Outcome, simulate: Simulate) -> Headroom:
     """Try out how much fits, with the reserve left free."""
 
     def fits(more: Sequence[Load], speed: float = 1.0) -> bool:
+        if not has_memory(more, costs):
+            return False
         result = simulate(more, speed)
         return holds(result, more) and has_reserve(result, costs)
 
@@ -81,7 +109,8 @@ def headroom(loads: Sequence[Load], costs: Costs, outcome: Outcome, simulate: Si
     for name in representatives(loads) if by_mean >= present else []:
         (load,) = (each for each in loads if each.name == name)
         kinds[name] = _most(partial(more_fit, load), max(1, by_mean - present), MOST_STREAMS)
-    return Headroom(speed, by_mean - present, kinds, by_mean >= MOST_STREAMS or speed >= fastest)
+    full = not has_memory(_many(loads, by_mean + 1), costs)
+    return Headroom(speed, by_mean - present, kinds, by_mean >= MOST_STREAMS or speed >= fastest, full)
 
 
 def kind(load: Load) -> tuple[object, ...]:

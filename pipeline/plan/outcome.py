@@ -6,10 +6,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pipeline.flow.lanes import Terms
 from pipeline.plan.costs import StreamCosts
 from pipeline.plan.window import Processed, Together
+
+BUSY: Final = 0.9
+"""A smaller share of the cores free while it was measured, or tried, is worth a word."""
 
 
 @dataclass(frozen=True, slots=True)

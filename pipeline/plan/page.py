@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
-from pipeline.figures import NOTHING, count, duration, milliseconds, percent, rate
-from pipeline.plan.assumptions import BUSY
+from pipeline.figures import NOTHING, count, duration, memory, milliseconds, percent, rate
 from pipeline.plan.pictures import INKS, batches, latencies, load
-from pipeline.plan.wording import headline, limit_line, proof_line
+from pipeline.plan.wording import busy_line, headline, limit_line, proof_line
 from pipeline.report.document import document, no_pictures
 from pipeline.report.markup import facts, machine_panel, pill, table, tile
 from pipeline.report.model import model_panel
@@ -41,7 +40,10 @@ def page(plan: Mapping[str, Any]) -> str:
 
 def _header(plan: Mapping[str, Any], streams: int) -> str:
     created = str(plan["created"])[:19].replace("T", " ")
-    word = "sustainable" if plan["verdict"]["sustainable"] else "not sustainable"
+    found = plan["verdict"]
+    word = "sustainable" if found["sustainable"] else "not sustainable"
+    if found["borne_out"] is False:
+        word = "not confirmed"
     return (
         f'<header><p class="eyebrow">pipeline plan · {escape(str(plan["file"]))} · {escape(created)} UTC</p>'
         f"<h1>{escape(count(streams, 'stream'))} on this machine {pill(word)}</h1>"
@@ -80,13 +82,9 @@ def _remarks(plan: Mapping[str, Any]) -> str:
         if stream["state"] == "unreachable"
     ]
     if plan["verdict"]["borne_out"] is False:
-        items.append(f'<li class="warning">{escape(proof_line(plan))}</li>')
-    if plan["measured"]["cores_free"] < BUSY:
-        free = percent(plan["measured"]["cores_free"])
-        items.append(
-            f'<li class="warning">The machine was busy with other things while it was measured: {free} of its cores '
-            "were free.</li>"
-        )
+        items.append(f'<li class="warning">{escape(_upper(proof_line(plan)))}.</li>')
+    if (line := busy_line(plan)) is not None:
+        items.append(f'<li class="warning">{escape(_upper(line))}.</li>')
     if not items:
         return ""
     return f'<section><h2>What to know</h2><ul class="findings">{"".join(items)}</ul></section>'
@@ -99,7 +97,7 @@ def _proof(plan: Mapping[str, Any]) -> str:
         lead = f"The pipeline ran on copies of the streams for {duration(proof['seconds'])}; {lead}"
     rows = []
     known = [("frames per second", "fps", rate), *((f"p{p}, ms", f"p{p}_ms", milliseconds) for p in (50, 90, 95, 99))]
-    for label, key, write in (*known, ("cores busy", "cores", rate)):
+    for label, key, write in (*known, ("cores busy", "cores", rate), ("memory", "memory_mb", memory)):
         measured = None if proof is None else proof[key]
         ratio = f"{predicted[key] / measured:.2f}" if measured and predicted[key] else NOTHING
         rows.append([label, write(predicted[key]), write(measured), ratio])
@@ -159,7 +157,7 @@ def _streams(streams: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{width} x {height}",
                 rate(stream["fps"]),
                 rate(stream["wanted_fps"]),
-                milliseconds(stream["decode_ms"]),
+                milliseconds(stream["decode_ms"] + stream["isolation_ms"]),
                 milliseconds(stream["preprocess_ms"]),
                 rate(predicted["fps"]),
                 milliseconds(predicted["p99_ms"]),

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import random
-from array import array
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from pipeline import build
 from pipeline.bench.trial import LONGEST_START_S, Trial
@@ -18,18 +16,17 @@ from pipeline.daemon.outlets import with_outlets
 from pipeline.errors import PipelineError
 from pipeline.flow import Pipeline
 from pipeline.host.footprint import keep_for_good
+from pipeline.host.neighbours import moment, others
 from pipeline.ledger import Ledger
 from pipeline.plan.copies import Copy
 from pipeline.plan.costs import StreamCosts
+from pipeline.plan.journeys import Journeys
 from pipeline.plan.simulation import WARM_S
 from pipeline.plan.window import Processed, Together
-from pipeline.report import compose
+from pipeline.report import compose, peak_rss_mb
 from pipeline.sources import Isolation
 from pipeline.threads import StopFlag
-from pipeline.timing import FRAME, Mark, cpu_ns, elapsed, now_ns, part_times
-
-OVERLAP_NS: Final = 2_000_000_000
-"""Looks at the ledger overlap by so much: a frame is noted some time after it ended."""
+from pipeline.timing import cpu_ns, now_ns
 
 
 def phases(count: int) -> list[float]:
@@ -40,9 +37,16 @@ def phases(count: int) -> list[float]:
 
 @dataclass(slots=True)
 class Proven(Processed):
-    """What was measured of one stream within the window; ``lost``: frames that were dropped, by reason."""
+    """What was measured of one stream within the window.
+
+    Attributes:
+        lost: frames that were dropped, by reason.
+        played_s: how much of the copy was read, by its time stamps; less than the window lasted, where its reader did
+            not keep up.
+    """
 
     lost: dict[str, int] = field(default_factory=dict)
+    played_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -53,11 +57,17 @@ class Proof(Together[Proven]):
         cores: CPU time of the program, and of the processes of its cameras, over the window's length.
         batches: how many of each size, over the whole run.
         report: the report of the run.
+        unwritten: share of its results that a sink lost, of the sink that lost most.
+        memory_mb: most memory of the program, with that of its cameras' processes at the end, MiB.
+        others: cores that other programs kept busy on average meanwhile; None: not known.
     """
 
     cores: float
     batches: dict[int, int]
     report: dict[str, Any]
+    unwritten: float = 0.0
+    memory_mb: float = 0.0
+    others: float | None = None
 
 
 def prove(
@@ -94,55 +104,28 @@ def prove(
         say("proving: warming up")
         trial.go(WARM_S)
         before = {name: _counted(ledger, name) for name in ledger.streams}
+        given, before_all = _given(ledger), moment()
         began_ns, began_cpu_ns = now_ns(), _cpu_ns(homes)
-        latencies = Latencies(began_ns)
+        journeys = Journeys(began_ns)
         while (left_s := seconds - (now_ns() - began_ns) / 1e9) > 0:
             say(f"proving: {seconds - left_s:.0f} of {seconds:.0f} s")
             trial.go(min(1.0, left_s))
-            latencies.collect(ledger)
+            journeys.collect(ledger)
         ended_ns, ended_cpu_ns = now_ns(), _cpu_ns(homes)
+        taken = others(before_all, moment())
+        memory_mb = peak_rss_mb() + sum(home.own_bytes for home in homes) / (1 << 20)
         streams = {
             name: _since(before[name], _counted(ledger, name)) for name in list(ledger.streams) if name in before
         }
+        unwritten = _unwritten(given, _given(ledger))
         trial.drain()
-        latencies.collect(ledger, ended_ns)
+        journeys.collect(ledger, ended_ns)
         for name, proven in streams.items():
-            proven.latencies_ms = latencies.of(name)
+            proven.latencies_ms, proven.played_s = journeys.latencies_ms(name), journeys.played_s(name)
         report = compose(ledger.as_dict(), {"command": "run", "model": loaded.facts, "startup_s": {}})
     window_s = (ended_ns - began_ns) / 1e9
-    return Proof(window_s, streams, (ended_cpu_ns - began_cpu_ns) / 1e9 / window_s, ledger.batches(), report)
-
-
-class Latencies:
-    """End-to-end times of frames that ended within a window, however long that is: what a ledger remembers of a run,
-    for some seconds, is looked at as often.
-
-    Args:
-        began_ns: of the window (monotonic).
-    """
-
-    def __init__(self, began_ns: int) -> None:
-        self._began_ns = self._looked_ns = began_ns
-        self._found: dict[str, array[float]] = defaultdict(lambda: array("d"))
-        self._last: dict[str, int] = {}  # number of the newest frame of a stream that was taken
-
-    def collect(self, ledger: Ledger, until_ns: int | None = None) -> None:
-        """What has ended since it was called before; of frames that end after ``until_ns`` nothing."""
-        looked_ns = now_ns()
-        for name, traces in ledger.journal(max(self._began_ns, self._looked_ns - OVERLAP_NS)).journeys.items():
-            for trace in traces:  # by their ends, and so by their numbers
-                if not trace[Mark.FOLLOWED] or trace[FRAME] <= self._last.get(name, -1):
-                    continue
-                ended_ns = max(trace[: len(Mark)])
-                if until_ns is None or ended_ns < until_ns:
-                    # A plan is about what the machine takes, not about a wait that was asked for.
-                    self._found[name].append((elapsed(trace) - part_times(trace).get("playout", 0)) / 1e6)
-                self._last[name] = trace[FRAME]
-        self._looked_ns = looked_ns
-
-    def of(self, name: str) -> list[float]:
-        """Milliseconds."""
-        return list(self._found[name])
+    cores = (ended_cpu_ns - began_cpu_ns) / 1e9 / window_s
+    return Proof(window_s, streams, cores, ledger.batches(), report, unwritten, memory_mb, taken)
 
 
 def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCosts], stop: StopFlag) -> list[Isolation]:
@@ -163,6 +146,16 @@ def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCost
 def _cpu_ns(homes: Sequence[Isolation]) -> int:
     """CPU time of the program and of the processes of its streams so far."""
     return cpu_ns() + sum(home.cpu_ns for home in homes)
+
+
+def _given(ledger: Ledger) -> dict[str, tuple[int, int]]:
+    """Results that each sink was given so far, and of these those that it lost."""
+    return {name: (sink.received, sink.lost.total()) for name, sink in ledger.sinks.items()}
+
+
+def _unwritten(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> float:
+    shares = [(after[name][1] - lost) / max(1, after[name][0] - given) for name, (given, lost) in before.items()]
+    return max(shares, default=0.0)
 
 
 def _counted(ledger: Ledger, name: str) -> tuple[int, dict[str, int]]:

@@ -28,6 +28,7 @@ from pipeline.plan.outcome import Load, Outcome
 from pipeline.plan.proof import Proof, phases, prove
 from pipeline.plan.simulation import simulate
 from pipeline.plan.sinks import sink_costs
+from pipeline.report import describe_machine, peak_rss_mb
 from pipeline.threads import StopFlag
 from pipeline.timing import now_ns
 
@@ -158,6 +159,8 @@ def _measured(
         parts.free,
         (now_ns() - began_ns) / 1e9,
         _lost_ms(parts, whole, overrun, overhead_ms),
+        peak_rss_mb(),
+        describe_machine()["memory_mb"],
     )
     return costs, with_outlets(loaded.options, build.sinks(config.sinks, run_id="plan"), len(copies))
 

@@ -10,9 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.figures import NOTHING, aligned, milliseconds, percent, rate
-from pipeline.plan.assumptions import BUSY
-from pipeline.plan.wording import headline, limit_line, more_line, proof_line
+from pipeline.figures import NOTHING, aligned, memory, milliseconds, rate
+from pipeline.plan.wording import busy_line, headline, limit_line, more_line, proof_line
 
 SHOWN_STREAMS = 20
 """Rows of streams; the page and ``plan.json`` have all."""
@@ -37,19 +36,15 @@ def ending(plan: Mapping[str, Any]) -> Iterator[Text]:
     for name, stream in plan["streams"].items():
         if stream["state"] == "unreachable":
             yield Text(f"{name}: left out: {stream['error']}", style="red")
-    measured = plan["measured"]
-    if measured["cores_free"] < BUSY:
-        busy = (
-            f"the machine was busy: only {percent(measured['cores_free'])} of its cores were free while it was measured"
-        )
-        yield Text(f"{busy}; plan again on a quiet one", style="yellow")
+    if (line := busy_line(plan)) is not None:
+        yield Text(line, style="yellow")
     yield Text(limit_line(plan))
     if (line := more_line(plan)) is not None:
         yield Text(line)
     proven = plan["verdict"]["borne_out"]
     yield Text(proof_line(plan), style="dim" if proven is None else "" if proven else "yellow")
     good = plan["verdict"]["sustainable"]
-    yield Text(headline(plan), style="bold green" if good else "bold red")
+    yield Text(headline(plan), style="bold yellow" if proven is False else "bold green" if good else "bold red")
 
 
 def _streams(streams: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -63,7 +58,7 @@ def _streams(streams: Mapping[str, Mapping[str, Any]]) -> Table:
             f"{stream['width']}x{stream['height']}",
             rate(stream["fps"]),
             rate(stream["wanted_fps"]),
-            milliseconds(stream["decode_ms"]),
+            milliseconds(stream["decode_ms"] + stream["isolation_ms"]),
             milliseconds(stream["preprocess_ms"]),
             Text(rate(predicted["fps"]), style="red" if predicted["missing"] > 0.01 else ""),
             milliseconds(predicted["p99_ms"]),
@@ -84,7 +79,7 @@ def _figures(plan: Mapping[str, Any]) -> Table:
     predicted, proof = plan["predicted"], plan["proof"]
     table = _table("all streams", ("predicted", 12), ("measured", 12), ("ratio", 8))
     rows = [("frames per second", "fps", rate), *((f"p{p}, ms", f"p{p}_ms", milliseconds) for p in (50, 95, 99))]
-    for label, key, write in (*rows, ("cores busy", "cores", rate)):
+    for label, key, write in (*rows, ("cores busy", "cores", rate), ("memory", "memory_mb", memory)):
         measured = None if proof is None else proof[key]
         ratio = f"{predicted[key] / measured:.2f}" if measured and predicted[key] else NOTHING
         table.add_row(label, write(predicted[key]), write(measured), ratio)

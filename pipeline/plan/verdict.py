@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.figures import percent
-from pipeline.plan.headroom import MOST_MISSING, has_reserve, holds
+from pipeline.figures import listed, percent
+from pipeline.plan.headroom import MOST_MISSING, has_memory, has_reserve, holds, in_time, missing
+from pipeline.plan.outcome import Load, Outcome
+from pipeline.plan.proof import Proof
 from pipeline.plan.run import Plan
 from pipeline.report.bottleneck import SATURATED, Kind, advice
 
@@ -16,6 +18,12 @@ RATE_BOUND: Final = 0.15
 """How far the predicted rate may lie from the measured one, as a share of it."""
 LATENCY_BOUND: Final = 2.0
 """How many times the measured p99 may be above or below the predicted one."""
+
+EDGE: Final = 0.02
+"""Of a stream that loses a share of its frames within so much of what was predicted, the prediction was right, on which
+side of the limit either lies: at the limit a frame more or less would change the answer."""
+BEGINNINGS: Final = 3.0
+"""So many intervals between frames a window may show less of a copy than it lasts, at its ends."""
 
 SUSTAINABLE, LEFT_OUT, TOO_MUCH, NOT_BORNE_OUT = 0, 3, 4, 5
 """Exit codes: it goes; it goes without the sources that did not open; it does not; the proof came out otherwise."""
@@ -29,6 +37,7 @@ class Verdict:
     rate_ratio, p99_ratio: predicted over measured; None without a proof.
     within: both lie within the bounds; None without a proof.
     sustained: what was measured kept up as well; None without a proof.
+    against: what speaks against the prediction, in words.
     """
 
     sustainable: bool
@@ -37,24 +46,37 @@ class Verdict:
     p99_ratio: float | None = None
     within: bool | None = None
     sustained: bool | None = None
+    against: tuple[str, ...] = ()
 
     @property
     def borne_out(self) -> bool:
         """What was measured does not speak against it; also where nothing was."""
-        return self.within is not False and self.sustained in (None, self.sustainable)
+        return not self.against
 
 
 def verdict(plan: Plan) -> Verdict:
     """By the prediction, and by the proof where there is one."""
     predicted, proof = plan.predicted, plan.proof
     sustainable = holds(predicted, plan.loads)
-    reserve = has_reserve(predicted, plan.costs)
+    reserve = has_reserve(predicted, plan.costs) and has_memory(plan.loads, plan.costs)
     if proof is None:
         return Verdict(sustainable, reserve)
     rate = predicted.fps / proof.fps if proof.fps else float("inf")
     p99 = _ratio(predicted.percentile(99), proof.percentile(99))
-    within = abs(rate - 1) <= RATE_BOUND and 1 / LATENCY_BOUND <= p99 <= LATENCY_BOUND
-    return Verdict(sustainable, reserve, rate, p99, within, _kept_up(plan))
+    against = []
+    if abs(rate - 1) > RATE_BOUND:
+        against.append(f"the rate is off by more than {percent(RATE_BOUND)}")
+    if not 1 / LATENCY_BOUND <= p99 <= LATENCY_BOUND:
+        against.append(f"p99 is off by more than a factor of {LATENCY_BOUND:g}")
+    within = not against
+    kept = {load.name: _kept_up(load, proof) for load in plan.loads}
+    worse = [load.name for load in plan.loads if kept[load.name] is False and not _alike(load, predicted, proof)]
+    better = [load.name for load in plan.loads if kept[load.name] and not _alike(load, predicted, proof)]
+    if worse:
+        against.append(f"not kept up: {listed(worse, 3)}")
+    if better and not worse:
+        against.append(f"kept up after all: {listed(better, 3)}")
+    return Verdict(sustainable, reserve, rate, p99, within, all(kept.values()), tuple(against))
 
 
 def exit_code(plan: Plan, found: Verdict) -> int:
@@ -107,16 +129,33 @@ def _busiest_sink(plan: Plan) -> tuple[str, float]:
     return name, busy.get(name, 0.0)
 
 
-def _kept_up(plan: Plan) -> bool:
-    """Whether each stream had its frames processed in the proof, but for one that was under way at either end."""
-    proof, predicted = plan.proof, plan.predicted
-    assert proof is not None, "only asked where there is a proof"
-    for load in plan.loads:
-        measured = proof.streams[load.name]
-        wanted = predicted.streams[load.name].wanted / predicted.seconds * proof.seconds
-        if sum(measured.lost.values()) > MOST_MISSING * wanted or measured.finished < (1 - MOST_MISSING) * wanted - 2:
-            return False
-    return True
+def _kept_up(load: Load, proof: Proof) -> bool:
+    """Whether a stream had its frames processed in the proof, and in time."""
+    return _missed(load, proof) <= MOST_MISSING and in_time(proof.streams[load.name], load.terms.budget_ns)
+
+
+def _missed(load: Load, proof: Proof) -> float:
+    """Share of a stream's frames that were lost, or that its reader did not get to, or that a sink lost.
+
+    How many there were is not told by the rate that was measured before: that of a camera changes from one second to
+    the next. Time stamps tell it.
+    """
+    measured, costs = proof.streams[load.name], load.costs
+    lost = sum(measured.lost.values())
+    ends_s = BEGINNINGS * costs.interval_s / max(costs.kept, 1e-3)
+    behind_s = max(0.0, proof.seconds - measured.played_s - ends_s)
+    return max(lost / max(1, lost + measured.finished), behind_s / proof.seconds, proof.unwritten)
+
+
+def _alike(load: Load, predicted: Outcome, proof: Proof) -> bool:
+    """Whether a stream came out as it was predicted: neither in time where it should not be, nor with many more or
+    fewer frames lost."""
+    expected, measured = predicted.streams[load.name], proof.streams[load.name]
+    budget_ns = load.terms.budget_ns
+    shares = missing(predicted, load), _missed(load, proof)
+    same_side = (shares[0] <= MOST_MISSING) == (shares[1] <= MOST_MISSING)
+    in_times = in_time(expected, budget_ns) == in_time(measured, budget_ns)
+    return in_times and (same_side or abs(shares[0] - shares[1]) <= EDGE)
 
 
 def _ratio(predicted: float | None, measured: float | None) -> float:

@@ -7,20 +7,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.figures import count, milliseconds, percent, rate
+from pipeline.plan.outcome import BUSY
 
 
 def headline(plan: Mapping[str, Any]) -> str:
-    """``sustainable: yes, 37 % headroom, 3 more such cameras``."""
+    """``sustainable: yes, 37 % headroom, 3 more such cameras``, or that the proof came out otherwise."""
+    if plan["verdict"]["borne_out"] is False:
+        return f"sustainable: not confirmed; predicted: {_answer(plan)}"
+    return f"sustainable: {_answer(plan)}"
+
+
+def _answer(plan: Mapping[str, Any]) -> str:
     found, more, predicted = plan["verdict"], plan["headroom"], plan["predicted"]
     if not found["sustainable"]:
         fits = sum(stream["state"] == "planned" for stream in plan["streams"].values()) + more["cameras"]
         lost = f"{rate(predicted['fps'])} of {rate(predicted['wanted_fps'])} frames per second"
-        return f"sustainable: no, {lost}; {count(max(0, fits), 'such camera')} would fit"
-    if more["share"] < 0:
-        return "sustainable: yes, but without the usual reserve"
+        return f"no, {lost}; {count(max(0, fits), 'such camera')} would fit"
+    if more["share"] < 0 or not found["reserve"]:
+        return "yes, but without the usual reserve"
     cameras = count(max(0, more["cameras"]), "more such camera")
     at_least = "at least " if more["or_more"] else ""
-    return f"sustainable: yes, {percent(more['share'])} headroom, {at_least}{cameras}"
+    memory = " (memory is what is short)" if more["memory"] else ""
+    return f"yes, {percent(more['share'])} headroom, {at_least}{cameras}{memory}"
 
 
 def proof_line(plan: Mapping[str, Any]) -> str:
@@ -29,12 +37,25 @@ def proof_line(plan: Mapping[str, Any]) -> str:
     if proof is None:
         return "not proven: it was not run"
     if not proof["fps"]:
-        return "proof: not one frame was processed"
+        return "not confirmed: not one frame was processed"
     rates = f"{rate(proof['fps'])} frames per second measured, {rate(predicted['fps'])} predicted"
     times = f"p99 {milliseconds(proof['p99_ms'])} ms measured, {milliseconds(predicted['p99_ms'])} ms predicted"
     ratio = proof["ratio"]
     ratios = f"(x {ratio['fps']:.2f}); {times} (x {ratio['p99']:.2f})" if ratio["p99"] else f"(x {ratio['fps']:.2f})"
-    return f"{'proven' if plan['verdict']['borne_out'] else 'not confirmed'}: {rates} {ratios}"
+    against = plan["verdict"]["against"]
+    return f"{'not confirmed, ' + ', and '.join(against) if against else 'proven'}: {rates} {ratios}"
+
+
+def busy_line(plan: Mapping[str, Any]) -> str | None:
+    """That the machine had other work, while it was measured or proven; None where it had hardly any."""
+    free, allowed = plan["measured"]["cores_free"], plan["measured"]["cores_allowed"]
+    others = plan["proof"]["others"] if plan["proof"] is not None else None
+    told = []
+    if free < BUSY:
+        told.append(f"only {percent(free)} of its cores were free while it was measured")
+    if others is not None and others > (1 - BUSY) * allowed:
+        told.append(f"others used {others:.1f} of {count(allowed, 'core')} during the proof")
+    return f"the machine was busy: {', and '.join(told)}; plan again on a quiet one" if told else None
 
 
 def limit_line(plan: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ _TONES = {
     "ok": "good",
     "sustainable": "good",
     "not sustainable": "bad",
+    "not confirmed": "warning",
     "partial": "warning",
     "truncated": "warning",
     "stopped": "warning",

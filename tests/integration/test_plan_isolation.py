@@ -17,7 +17,7 @@ from pipeline.frame import Capture, InputSpec
 from pipeline.plan import isolation
 from pipeline.plan.copies import Copy
 from pipeline.plan.costs import FrameCost, StreamCosts
-from pipeline.plan.isolation import frame_ms, with_isolation
+from pipeline.plan.isolation import Apart, apart, with_isolation
 from pipeline.sources import Isolation
 from pipeline.threads import StopFlag
 from tests.commands import cli
@@ -66,7 +66,9 @@ def test_a_copy_that_is_read_apart_shows_what_it_shows_here(config: StreamConfig
 
 
 def test_a_frame_costs_something_there(config: StreamConfig) -> None:
-    assert 0.02 < frame_ms(Copy(config, config, 2.0), 0.5, StopFlag()) < 50
+    more = apart(Copy(config, config, 2.0), 0.5, StopFlag())
+    assert 0.0 <= more.frame_ms < 50
+    assert 5 < more.memory_mb < 100, "an interpreter, libav and a handful of pictures"
 
 
 def test_only_cameras_that_are_read_apart_cost_more_and_each_kind_is_measured_once(
@@ -74,11 +76,11 @@ def test_only_cameras_that_are_read_apart_cost_more_and_each_kind_is_measured_on
 ) -> None:
     looked: list[str] = []
 
-    def measured(copy: Copy, seconds: float, stop: StopFlag) -> float:
+    def measured(copy: Copy, seconds: float, stop: StopFlag) -> Apart:
         looked.append(copy.stream.name)
-        return 3.0
+        return Apart(2.0, 30.0) if len(looked) == 1 else Apart(0.5, 50.0)
 
-    monkeypatch.setattr(isolation, "frame_ms", measured)
+    monkeypatch.setattr(isolation, "apart", measured)
     small = StreamCosts((FrameCost(0.0, 1_000_000, 0, 1),), None, InputSpec(64, 64), 640, 360, "h264")
     large = StreamCosts((FrameCost(0.0, 2_500_000, 0, 1),), None, InputSpec(64, 64), 1920, 1080, "h264")
     copies, streams = [], {}
@@ -94,6 +96,7 @@ def test_only_cameras_that_are_read_apart_cost_more_and_each_kind_is_measured_on
     assert {name: costs.isolation_ms for name, costs in found.items()} == {
         "a": 2.0, "b": 2.0, "c": 0.5, "thread": 0.0, "recording": 0.0,
     }  # fmt: skip
+    assert [costs.isolation_mb for costs in found.values()] == [30.0, 30.0, 50.0, 0.0, 0.0]
 
 
 @pytest.mark.slow
@@ -118,7 +121,10 @@ def test_a_plan_of_a_camera_that_is_read_apart(
         done = cli("plan", file, "--out", "offer", "--prove", "1", "--json", "--measure", "0.3", "--copy", "0.8")
     assert done.code in (0, 5), done.err
     report = json.loads(done.out)
-    assert report["streams"]["gate"]["isolation_ms"] > 0
+    assert report["streams"]["gate"]["isolation_ms"] >= 0
+    assert 5 < report["streams"]["gate"]["isolation_mb"] < 100
+    assert report["predicted"]["memory_mb"] > report["streams"]["gate"]["isolation_mb"]
+    assert report["proof"]["memory_mb"] > 100
     assert report["proof"]["fps"] > 0
     assert [home.started for home in made] == [1, 1], "one to measure, one to prove"
     assert all(home.pid is None for home in made)

@@ -8,16 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.plan import proof
-from pipeline.plan.proof import Latencies
-from pipeline.timing import FRAME, Mark, new_trace
+from pipeline.plan import journeys
+from pipeline.plan.journeys import Journeys
+from pipeline.timing import FRAME, PTS, Mark, new_trace
 
 MS = 1_000_000
 
 
 def trace(number: int, read_ms: int, took_ms: int, *, followed: bool = True) -> list[int]:
     made = new_trace()
-    made[FRAME], made[Mark.READ] = number, read_ms * MS
+    made[FRAME], made[Mark.READ], made[PTS] = number, read_ms * MS, (5000 + 10 * number) * MS
     made[Mark.FOLLOWED if followed else Mark.PREPARED] = (read_ms + took_ms) * MS
     return made
 
@@ -35,15 +35,18 @@ class Remembering:
 
 def test_every_frame_of_the_window_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, now_ns = Remembering(), 0
-    monkeypatch.setattr(proof, "now_ns", lambda: now_ns)
-    latencies = Latencies(100 * MS)
+    monkeypatch.setattr(journeys, "now_ns", lambda: now_ns)
+    seen = Journeys(100 * MS)
     for number in range(10):
         ledger.traces.append(trace(number, 90 + 10 * number, 5 + number, followed=number != 4))
         if number % 2:
             now_ns = (100 + 10 * number) * MS
-            latencies.collect(cast("Any", ledger))
+            seen.collect(cast("Any", ledger))
     ledger.traces.append(trace(10, 190, 30))
-    latencies.collect(cast("Any", ledger), 200 * MS)
+    seen.collect(cast("Any", ledger), 200 * MS)
     # The first ended before it began, the fifth was lost, the last ends after it.
-    assert latencies.of("gate") == [6, 7, 8, 10, 11, 12, 13, 14]
-    assert latencies.of("yard") == []
+    assert seen.latencies_ms("gate") == [6, 7, 8, 10, 11, 12, 13, 14]
+    assert seen.latencies_ms("yard") == []
+    # From the second, which was read as it began, to the last that was read in it, whatever became of it.
+    assert seen.played_s("gate") == pytest.approx(0.09)
+    assert seen.played_s("yard") == 0.0

@@ -12,7 +12,7 @@ from pipeline.flow.lanes import Terms
 from pipeline.flow.stream import FlowOptions
 from pipeline.frame import InputSpec
 from pipeline.plan.costs import BatchCost, Costs, FrameCost, NetworkCosts, StreamCosts
-from pipeline.plan.headroom import has_reserve, headroom, holds, representatives
+from pipeline.plan.headroom import has_memory, has_reserve, headroom, holds, memory_mb, representatives
 from pipeline.plan.outcome import Load, Outcome
 from pipeline.plan.simulation import simulate
 
@@ -220,6 +220,21 @@ class TestHeadroom:
     def test_cameras_with_a_process_of_their_own_are_a_kind_even_where_it_costs_nothing(self) -> None:
         one = loads(1, stream())[0]
         assert representatives([one, replace(one, name="a", isolated=True)]) == [one.name, "a"]
+
+    def test_memory_is_a_limit_of_its_own(self) -> None:
+        """1,000 MiB, of which 100 stay free and the program has 400: five processes of 100, here two already."""
+        plain, apart = stream(), replace(stream(), isolation_mb=100.0)
+        some = [replace(load, isolated=True) for load in loads(2, apart)] + [replace(loads(1, plain)[0], name="t")]
+        machine = replace(costs({}), memory_mb=400.0, memory_limit_mb=1000.0)
+        assert memory_mb(some, machine) == 600.0
+        found = headroom(some, machine, run(some), lambda more, speed: run(list(more), speed=speed))
+        assert found.kinds["c0"] == 3
+        assert found.kinds["t"] > 10
+        assert 2 <= found.mean <= 5
+        assert found.memory
+        assert has_memory(some, machine)
+        assert not has_memory(some, replace(machine, memory_limit_mb=650.0))
+        assert has_memory(some, replace(machine, memory_limit_mb=None))
 
     def test_a_budget_is_a_limit_of_its_own(self) -> None:
         some = loads(2, stream(), Terms(policy="freshest", budget_ns=5 * MS))

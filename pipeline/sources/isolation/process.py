@@ -20,6 +20,7 @@ import orjson
 from pipeline.complaints import Complaints
 from pipeline.errors import SourceError, SourceTimeout, SourceUnavailable
 from pipeline.frame import Capture
+from pipeline.host.footprint import own_bytes
 from pipeline.redact import scrub
 from pipeline.sources.isolation import wire
 from pipeline.sources.isolation.confinement import environment
@@ -77,6 +78,12 @@ class Isolation:
         """CPU time so far of the process and of those before it. From any thread; never less than it was."""
         with self._counting:
             return self._ended_cpu_ns + (0 if self._process is None else process_cpu_ns(self._process.pid))
+
+    @property
+    def own_bytes(self) -> int:
+        """Memory that the process alone has now; 0 where there is none. From any thread."""
+        with self._counting:
+            return 0 if self._process is None else own_bytes(self._process.pid)
 
     def close(self) -> None:
         """End the process; may be called twice."""

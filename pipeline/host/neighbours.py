@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What others take of the cores that this program may use: other programs, and on a virtual machine its host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pipeline.host.cores import visible_cores
+from pipeline.timing import cpu_ns, now_ns, process_cpu_ns
+
+_STAT: Final = Path("/proc/stat")
+_TASKS: Final = Path("/proc/self/task")
+_BUSY: Final = (0, 1, 2, 5, 6, 7)
+"""Columns of a core in /proc/stat (proc_stat(5)): user, nice, system, irq, softirq, steal."""
+
+
+class Moment(NamedTuple):
+    """Nanoseconds so far, of which only differences mean anything.
+
+    Attributes:
+        at_ns: monotonic.
+        used_ns: CPU time that anybody spent on these cores.
+        own_ns: of it, this process and those that it started.
+    """
+
+    at_ns: int
+    used_ns: int
+    own_ns: int
+
+
+def moment() -> Moment | None:
+    """Now; None where the system does not tell (Linux does). It is counted in hundredths of a second."""
+    used_ns = _used_ns()
+    return None if used_ns is None else Moment(now_ns(), used_ns, _own_ns())
+
+
+def others(before: Moment | None, after: Moment | None) -> float | None:
+    """Cores that others kept busy on average; None where one of the moments is not known."""
+    if before is None or after is None or after.at_ns <= before.at_ns:
+        return None
+    spent_ns = (after.used_ns - before.used_ns) - (after.own_ns - before.own_ns)
+    return min(max(0.0, spent_ns / (after.at_ns - before.at_ns)), float(visible_cores()))
+
+
+def _used_ns() -> int | None:
+    try:
+        lines = _STAT.read_text().splitlines()
+        mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError):
+        return None
+    found = [line.split() for line in lines if line.partition(" ")[0] in mine]
+    try:
+        ticks = sum(int(fields[1 + column]) for fields in found for column in _BUSY)
+    except (IndexError, ValueError):
+        return None
+    return ticks * tick_ns if ticks else None  # a sandbox may show zeros
+
+
+def _own_ns() -> int:
+    ended = os.times()
+    return cpu_ns() + round((ended.children_user + ended.children_system) * 1e9) + sum(map(process_cpu_ns, _children()))
+
+
+def _children() -> list[int]:
+    """Processes that this one started; of their own children nothing is known until they end."""
+    found: list[int] = []
+    for task in _TASKS.glob("*/children"):
+        try:
+            found.extend(map(int, task.read_text().split()))
+        except OSError:  # a thread that has just ended
+            continue
+    return found
