@@ -15,6 +15,7 @@ COMMANDS = {
     "replay": "recorded files through the pipeline, every frame, as fast as they can be processed",
     "run": "cameras and files of a streams.yaml, until it is stopped",
     "top": "the streams of a running daemon, live in the terminal",
+    "reload": "have a running daemon read its streams.yaml again, and say whether it took it",
     "check": "find every fault in a streams.yaml, and open every source in it",
     "plan": "what this machine can do with the cameras of a streams.yaml, predicted and then proven",
     "report": "the tables of a run once more, or several runs side by side",

@@ -111,7 +111,7 @@ def test_replay_wants_a_source_or_a_recording(capsys: pytest.CaptureFixture[str]
     [
         (["replya", "a.mp4"], "did you mean replay?"),
         (["chekc"], "unknown command 'chekc'; did you mean check?\n"),
-        (["sing"], "unknown command 'sing'; expected one of replay, run, top, check, "),
+        (["sing"], "unknown command 'sing'; expected one of replay, run, top, reload, check, "),
         (["a.mp4"], "pipeline replay a.mp4"),
         (["streams.yaml"], "pipeline run streams.yaml"),
         (["--json", "replay"], "options follow the command: pipeline replay --json"),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli import main
 from tests.daemons import GOP_OF_A_SECOND, JSONL, config, records
 from tests.media import Media, media
 from tests.models import Cells, save
@@ -180,7 +181,9 @@ def test_the_shipped_configuration_runs_as_it_stands(daemon: Callable[..., Runni
         )
 
 
-def test_sighup_takes_the_changed_file(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
+def test_sighup_takes_the_changed_file(
+    daemon: Callable[..., Running], model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     still = "name: still, source: 'pattern:?size=64x48&fps=20', policy: every_frame"
     other = "name: other, source: 'pattern:?size=64x48&fps=20', fps: 2"
     path = config(tmp_path, model, [still, other], [JSONL])
@@ -190,11 +193,12 @@ def test_sighup_takes_the_changed_file(daemon: Callable[..., Running], model: Pa
     run.send(signal.SIGUSR1)
     run.until(r'File ".*pipeline\.py", line \d+ in _follow')
     run.until(r"thread 0x[0-9a-f]{16} is read:still")
-    run.send(signal.SIGHUP)
+    assert main(["reload", str(path), "--pid", str(run.process.pid)]) == 0
     assert "1 added, 1 changed, 0 removed, 1 untouched" in run.until("reloaded").string
     run.until(r"new: live, \d+ results?, [1-9]\d* in all")
     path.write_text("streams: [")
-    run.send(signal.SIGHUP)
+    assert main(["reload", str(path), "--pid", str(run.process.pid)]) == 1
+    assert re.search(r"pipeline: .*streams\.yaml:1:\d+: .*\npipeline: reload refused, nothing", capfd.readouterr().err)
     run.until("reload refused, nothing was changed")
     assert re.search(r"streams\.yaml:1:\d+:", run.until("streams.yaml:1").string)
     path.unlink()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.cli import run
+from pipeline.cli import reload, run
 from pipeline.cli.parser import Parser
 from pipeline.config import ModelConfig, ServerConfig, load_config, load_config_quarantining
 from pipeline.daemon.loading import loading_limit_s
@@ -104,6 +104,14 @@ def test_the_unit_leaves_the_last_word_to_the_daemon() -> None:
     assert int(minutes[1]) * 60 >= loading_limit_s(ModelConfig(path="builtin:people").timeout_s) + 60
     assert unit()["Restart"] == "on-failure"
     assert unit()["RestartPreventExitStatus"] == "2"
+
+
+def test_a_reload_that_is_refused_fails() -> None:
+    start, asked = unit()["ExecStart"].split(), unit()["ExecReload"].split()
+    assert asked == [start[0], "reload", start[2], "--pid", "$MAINPID"]
+    parser = Parser("reload", "", "")
+    reload.configure(parser)
+    assert str(parser.parse([*asked[2:4], "4711"]).config) == start[2]
 
 
 def test_the_unit_leaves_the_processes_of_cameras_to_the_daemon() -> None:
@@ -234,6 +242,10 @@ def test_every_stream_belongs_to_one_pod() -> None:
         assert (str(options.config), options.log) == ("/etc/pipeline/streams.yaml", "json")
         shards.append(Shard.parse(options.shard))
     assert all(sum(shard.takes(f"camera-{number}") for shard in shards) == 1 for number in range(100))
+
+
+def test_a_pod_that_is_not_ready_has_a_name() -> None:
+    assert manifest()["Service"]["spec"]["publishNotReadyAddresses"] is True
 
 
 def test_a_pod_has_no_rights() -> None:
