@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from pipeline.figures import count, duration, listed, percent
 
@@ -34,6 +34,7 @@ STARVED_BUSY: Final = 0.5
 """A network that is busy for less of the time is not what frames are lost to, whoever has the cores."""
 FAR: Final = 0.5
 """Where more than this is lost, another way to run the same network is not enough."""
+_READING: Final = ("decode", "preprocess")
 _LEAST: Final = 0.01
 """Of the frames so many are lost: fewer is a hiccup."""
 _SAMPLES: Final = 11
@@ -129,12 +130,28 @@ class Overload:
         else:
             who = f"{len(hit)} of {count(len(self._counts), 'stream')}"
             told = f"{who} lose frames, up to {percent(shares[worst[0]])} of them ({listed(worst, 3)})"
-        log.warning("overload: %s; %s", told, self._why(shares[worst[0]]), extra={**_ABOUT, "same": "overload"})
+        reading = max(self._reading(account, self._losing[account], now_ns) for account in hit.values())
+        why = self._why(shares[worst[0]], reading)
+        log.warning("overload: %s; %s", told, why, extra={**_ABOUT, "same": "overload"})
         self._said = set(hit)
         self._said_ns = now_ns
 
-    def _why(self, worst: float) -> str:
-        """How busy the network was lately, and what would help most; ``worst``: the largest share that is lost."""
+    def _reading(self, account: StreamLedger, one: _Losing, now_ns: int) -> float:
+        """For what part of the time its reader is busy, by what a frame took of late."""
+        stages = account.recent(now_ns, 10)["stages"]
+        each_ms = sum(stages[stage]["mean_ms"] for stage in _READING if stage in stages)
+        came = self._counts[account].decoded - one.before.decoded
+        return min(
+            1.0, float(each_ms) * 1e6 * came / (now_ns - one.since_ns + EVERY_S * 1e9)
+        )  # counted from a look before
+
+    def _why(self, worst: float, reading: float) -> str:
+        """How busy the network was lately, and what would help most.
+
+        Args:
+            worst: the largest share of frames that a stream loses.
+            reading: the largest part of the time for which a reader is busy.
+        """
         from pipeline.host.cores import allowed_cores
         from pipeline.report.bottleneck import SATURATED, advice, starved
 
@@ -156,7 +173,10 @@ class Overload:
         if core is not None and busy >= STARVED_BUSY:
             told += f", but has a core for at most {percent(core)} of that: the machine has other work"
             return f"{told}; {used}; what would help most: less of that work, or a lower fps"
-        helps = advice("network" if busy >= SATURATED else "decode", lately, len(self._counts)) or ""
+        limit: Literal["network", "decode"] = "network" if busy >= min(SATURATED, reading) else "decode"
+        if limit == "decode":
+            told += f", the reader of a stream {percent(reading)}"
+        helps = advice(limit, lately, len(self._counts)) or ""
         if busy >= SATURATED and worst > FAR and "fps" not in helps:
             helps = f"a lower fps, and {helps}"
         return f"{told}, {used}; what would help most: {helps}"

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.figures import percent
+from pipeline.report.cost import cost, given_up, over_budget
 
 Kind = Literal["network", "decode", "follow", "sink", "source"]
 
@@ -31,6 +32,8 @@ DROPPED: Final = 0.01
 """Of the frames so many were given up because they came faster than they were used: something is too slow."""
 LATE: Final = 0.1
 """Of the frames so many were over their budget: likewise."""
+ONE_BY_ONE: Final = 0.75
+"""Of the streams fewer were open in the mean: they waited for each other."""
 CORES_LEFT: Final = 0.8
 """Less than this of the cores was in use: another thread would find room."""
 SHORTEST_S: Final = 2.0
@@ -42,17 +45,19 @@ work of the program included, its threads waited for cores that somebody else ha
 
 
 class Share(NamedTuple):
-    """How busy something was: ``share`` of the time, 0 to 1; ``who``: the stream or sink, if it is one of several."""
+    """How busy something was: ``share`` of the time, 0 to 1; ``busy_s``: how long it worked, all threads together;
+    ``who``: the stream or sink, if it is one of several."""
 
     kind: Kind
     share: float
+    busy_s: float
     who: str = ""
 
 
 def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``bottleneck`` of ``report.json``: ``{"kind", "share", "who", "shares", "text", "advice"}``; None where no frame
-    was processed. ``text`` and ``advice`` are for people, one line each; ``advice`` is None where all is well, or the
-    run was too short to tell."""
+    """``bottleneck`` of ``report.json``: ``{"kind", "share", "who", "shares", "text", "cost", "advice"}``; None where
+    no frame was processed. ``text``, ``cost`` and ``advice`` are for people, one line each; the latter two are None
+    where all is well, or the run was too short to tell."""
     wall_s = report["wall_s"]
     streams = {name: each for name, each in report["streams"].items() if not each.get("resumed")}
     if not wall_s or not report["frames"]:
@@ -66,14 +71,16 @@ def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
     busiest = max(shares, key=lambda each: each.share)
     kind = "source" if _waits_for_sources(streams, report["sinks"], busiest) else busiest.kind
     text, advice = _verdict(kind, busiest, report, streams)
+    costs = cost(kind, busiest.who, busiest.busy_s, report, streams)
     if wall_s < SHORTEST_S or report["frames"] < FEWEST:
-        text, advice = "too short a run to tell what limited it", None
+        text, costs, advice = "too short a run to tell what limited it", None, None
     return {
         "kind": kind,
         "share": round(busiest.share, 4),
         "who": busiest.who or None,
         "shares": {each.kind: round(each.share, 4) for each in shares},
         "text": text,
+        "cost": costs,
         "advice": advice,
     }
 
@@ -81,7 +88,7 @@ def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
 def _network(report: Mapping[str, Any]) -> Share:
     busy_s = report["busy_s"]["workers"].values()
     workers = max(len(busy_s), report["model"].get("workers") or 1)  # one that had nothing to do is not listed
-    return Share("network", min(1.0, sum(busy_s) / workers / report["wall_s"]))
+    return Share("network", min(1.0, sum(busy_s) / workers / report["wall_s"]), sum(busy_s))
 
 
 def _decode(streams: Mapping[str, Mapping[str, Any]], wall_s: float) -> Share:
@@ -89,7 +96,7 @@ def _decode(streams: Mapping[str, Mapping[str, Any]], wall_s: float) -> Share:
     name = max(busy_s, key=lambda each: busy_s[each])
     open_s = sum(each["frames"]["processed"] / each["fps"] for each in streams.values() if each["fps"])
     together = sum(busy_s.values()) / open_s if open_s else 0.0
-    return Share("decode", min(1.0, max(busy_s[name] / wall_s, together)), name)
+    return Share("decode", min(1.0, max(busy_s[name] / wall_s, together)), busy_s[name], name)
 
 
 def _reading_s(stream: Mapping[str, Any]) -> float:
@@ -102,12 +109,13 @@ def _reading_s(stream: Mapping[str, Any]) -> float:
 
 def _follow(streams: Mapping[str, Mapping[str, Any]], wall_s: float) -> Share:
     spent_ms = sum(_mean_ms(stream, "follow") * stream["frames"]["processed"] for stream in streams.values())
-    return Share("follow", min(1.0, spent_ms / 1e3 / wall_s))
+    return Share("follow", min(1.0, spent_ms / 1e3 / wall_s), spent_ms / 1e3)
 
 
 def _sink(busy_s: Mapping[str, float], wall_s: float) -> Share:
     name = max(busy_s, key=lambda each: busy_s[each], default="")
-    return Share("sink", min(1.0, busy_s[name] / wall_s) if name else 0.0, name)
+    spent_s = busy_s[name] if name else 0.0
+    return Share("sink", min(1.0, spent_s / wall_s), spent_s, name)
 
 
 def _mean_ms(stream: Mapping[str, Any], stage: str) -> float:
@@ -120,12 +128,8 @@ def _waits_for_sources(
     if not all(stream["paced"] for stream in streams.values()):
         return busiest.share < IDLE
     decoded = sum(stream["frames"]["decoded"] for stream in streams.values())
-    given_up = sum(
-        stream["frames"]["dropped"].get(reason, 0) for stream in streams.values() for reason in ("overflow", "stale")
-    )
-    late = [stream["late"]["frames"] for stream in streams.values() if stream["late"]["by"] == "budget"]
     overrun = any(sink["lost"].get("overflow") for sink in sinks.values())
-    kept_up = given_up <= DROPPED * decoded and sum(late) <= LATE * decoded and not overrun
+    kept_up = given_up(streams) <= DROPPED * decoded and over_budget(streams) <= LATE * decoded and not overrun
     return busiest.share < SATURATED and kept_up
 
 
@@ -141,15 +145,15 @@ def _verdict(
     busy = f"{names[busiest.kind]} was busy {percent(busiest.share)} of the time"
     if kind == "source":
         return f"source-bound: frames come no faster; {busy}", None
-    return f"{kind}-bound: {busy}{_starved(kind, report)}", advice(kind, report, len(streams), busiest.who)
-
-
-def _starved(kind: Kind, report: Mapping[str, Any]) -> str:
-    """That somebody else had the cores, where that is why batches took long."""
-    share = starved(report, sum(report["busy_s"]["workers"].values()))
-    if kind != "network" or share is None:
-        return ""
-    return f", but had a core for at most {percent(share)} of that: the machine had other work"
+    core = starved(report, busiest.busy_s) if kind == "network" else None
+    if core is not None:  # somebody else had the cores, and that is why batches took long
+        text = f"{kind}-bound: {busy}, but had a core for at most {percent(core)} of that: the machine had other work"
+        return text, f"less of that work, or a lower {_option(report, '--fps', 'fps')}"
+    at_once, skips = (
+        _at_once(streams, report["wall_s"]),
+        any(each["frames"].get("skipped") for each in streams.values()),
+    )
+    return f"{kind}-bound: {busy}", advice(kind, report, len(streams), busiest.who, at_once, skips)
 
 
 def starved(report: Mapping[str, Any], under_way_s: float) -> float | None:
@@ -165,7 +169,19 @@ def starved(report: Mapping[str, Any], under_way_s: float) -> float | None:
     return share if share < STARVED else None
 
 
-def advice(kind: Kind, report: Mapping[str, Any], streams: int, who: str = "") -> str | None:
+def _at_once(streams: Mapping[str, Mapping[str, Any]], wall_s: float) -> float:
+    """How many streams were open, in the mean."""
+    return float(sum(each["frames"]["processed"] / each["fps"] for each in streams.values() if each["fps"]) / wall_s)
+
+
+def advice(
+    kind: Kind,
+    report: Mapping[str, Any],
+    streams: int,
+    who: str = "",
+    at_once: float | None = None,
+    skips: bool = False,
+) -> str | None:
     """The setting that helps most where ``kind`` is what limits; None for the sources.
 
     Args:
@@ -173,6 +189,8 @@ def advice(kind: Kind, report: Mapping[str, Any], streams: int, who: str = "") -
         report: of the run, or of it ``command``, ``machine``, ``model``, ``cpu_s`` and ``wall_s``.
         streams: how many there are.
         who: which sink.
+        at_once: how many streams were open in the mean; None: all of them.
+        skips: whether decoders leave out frames already.
     """
     match kind:
         case "source":
@@ -180,7 +198,7 @@ def advice(kind: Kind, report: Mapping[str, Any], streams: int, who: str = "") -
         case "network":
             return _for_network(report)
         case "decode":
-            return _for_decoding(report, streams)
+            return _for_decoding(report, streams, streams if at_once is None else at_once, skips)
         case "follow":
             return f"a lower {_option(report, '--fps', 'fps')}, or less to follow"
         case "sink":
@@ -200,12 +218,13 @@ def _for_network(report: Mapping[str, Any]) -> str:
     return f"a smaller model.input, or a lower {_option(report, '--fps', 'fps')}"
 
 
-def _for_decoding(report: Mapping[str, Any], streams: int) -> str:
+def _for_decoding(report: Mapping[str, Any], streams: int, at_once: float, skips: bool) -> str:
     if report["command"] == "replay":
-        if streams > 1 and _has_cores_left(report):
-            return f"--parallel {streams}, if fewer files were open at once; else --hwaccel auto"
-        return "--hwaccel auto, where there is a decoder in hardware"
-    return "a smaller stream of the camera, `skip: nonref`, or `hwaccel: auto`"
+        if at_once < ONE_BY_ONE * streams and _has_cores_left(report):
+            return f"--parallel {streams}, so that more files are decoded at once"
+        hardware = "--hwaccel auto, where there is a decoder in hardware"
+        return hardware if skips else f"`skip: nonref` in a --config, where frames may be left out, or {hardware}"
+    return f"a smaller stream of the camera, {'' if skips else '`skip: nonref`, '}or `hwaccel: auto`"
 
 
 def _has_cores_left(report: Mapping[str, Any]) -> bool:

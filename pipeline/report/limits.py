@@ -31,6 +31,7 @@ def limit_panel(report: Mapping[str, Any]) -> str:
         f"<td>{percent(share)}</td></tr>"
         for kind, share in limited["shares"].items()
     )
-    lead = f'<p class="lead">{prose(limited["text"])}.{prose(advice)}</p>'
+    costs = f"; {limited['cost']}" if limited.get("cost") else ""  # earlier versions had none
+    lead = f'<p class="lead">{prose(limited["text"])}{prose(costs)}.{prose(advice)}</p>'
     table = f'<table class="limits"><tbody>{rows}</tbody></table>'
     return f'<section><h2>What limited it</h2><div class="panel">{lead}{table}</div></section>'

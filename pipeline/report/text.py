@@ -113,7 +113,8 @@ def ending(report: Mapping[str, Any], files: Sequence[Path] = (), *, details: bo
         yield Text(f"and {len(found) - _SHOWN_FINDINGS} more{_where(files)}", style="dim")
     limited = report.get("bottleneck")
     if limited:
-        yield Text(f"{limited['text']}{'; what would help: ' if limited['advice'] else ''}{limited['advice'] or ''}")
+        helps = f"what would help: {limited['advice']}" if limited["advice"] else None
+        yield Text("; ".join(filter(None, (limited["text"], limited.get("cost"), helps))))
     yield Text(_summary(report), style="bold")
     compared = (report.get("arrivals") or {}).get("streams", {}).values()
     frames = sum(stream["frames"] for stream in compared)

@@ -15,6 +15,7 @@ from pipeline.cli.folding import Folding
 from pipeline.cli.overload import Overload
 from pipeline.ledger import BatchRun, Ledger, StreamLedger
 from pipeline.testing import ManualClock
+from pipeline.timing import Mark, new_trace
 from tests.ledgers import lose
 
 S = 1_000_000_000
@@ -33,20 +34,38 @@ class World:
         self.news = Overload(lambda: {"path": "m.pt", "device": "cpu", "workers": 8, **model}, lambda: self.cpu_ns)
 
     def second(
-        self, seconds: int = 1, *, busy: float = 1.0, core: float = 1.0, reason: str = "overflow", **lost: int
+        self,
+        seconds: int = 1,
+        *,
+        busy: float = 1.0,
+        core: float = 1.0,
+        decoding: float = 0.0,
+        reason: str = "overflow",
+        **lost: int,
     ) -> None:
         """Seconds in each of which every stream has ten frames, and loses so many of them. ``core``: for what part of
-        the time that the network is busy it has a core."""
+        the time that the network is busy it has a core. ``decoding``: for what part of it each reader decodes."""
         for _ in range(seconds):
             self.clock.advance(S)
             now_ns = self.clock.now_ns()
             for name, account in self.ledger.streams.items():
                 account.decoded += 10
+                if decoding:
+                    account.finished(decoded_for(round(decoding * S / 10), now_ns))
                 lose(account, reason, lost.get(name, 0))
             for worker in range(8):
                 self.ledger.batch(BatchRun(f"detect:{worker}", 1, 1, now_ns - round(busy * S), now_ns, now_ns))
             self.cpu_ns += round(8 * busy * core * S)
             self.news.look(self.ledger, now_ns)
+
+
+def decoded_for(took_ns: int, ended_ns: int) -> list[int]:
+    """The journey of a frame that spent all of its time in the decoder."""
+    trace = new_trace()
+    for mark in Mark:
+        trace[mark] = ended_ns
+    trace[Mark.READ] = ended_ns - took_ns
+    return trace
 
 
 @pytest.fixture(autouse=True)
@@ -112,11 +131,19 @@ def test_many_streams_are_one_line_and_more_of_them_one_a_minute(said: pytest.Lo
 
 def test_where_the_network_has_time_left_reading_is_what_is_too_much(said: pytest.LogCaptureFixture) -> None:
     world = World("gate")
-    world.second(20, busy=0.5, gate=4)
+    world.second(20, busy=0.5, decoding=0.9, gate=4)
     (message,) = said.messages
     assert (
-        "the network is busy 50 % of the time, 4.0 of 8 cores used; what would help most: a smaller stream" in message
-    )
+        "the network is busy 50 % of the time, the reader of a stream 90 %, 4.0 of 8 cores used; what would help most: "
+        "a smaller stream"
+    ) in message
+
+
+def test_readers_that_have_time_left_are_not_what_is_too_much(said: pytest.LogCaptureFixture) -> None:
+    world = World("gate")
+    world.second(20, busy=0.67, core=0.7, decoding=0.03, gate=4)
+    (message,) = said.messages
+    assert message.endswith("3.8 of 8 cores used; what would help most: `pipeline model tune m.pt`, once")
 
 
 def test_where_most_is_lost_tuning_alone_is_no_advice(said: pytest.LogCaptureFixture) -> None:

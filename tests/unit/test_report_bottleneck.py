@@ -91,6 +91,7 @@ def test_a_network_that_waits_for_cores_of_others_is_told_from_a_slow_one(
     found = told(a_run(infer_ms=18), cpu_s=cpu_s, device=device)
     assert found["kind"] == "network"
     assert (", but had a core for at most 22 % of that: the machine had other work" in found["text"]) is starved
+    assert (found["advice"] == "less of that work, or a lower --fps") is starved
     sink = told(a_run(write_ms=19), cpu_s=cpu_s, device=device)
     assert "core" not in sink["text"]
 
@@ -131,7 +132,7 @@ def test_of_a_very_short_run_nothing_is_concluded(wall_s: float, frames: int, sa
 
 def test_cores_that_nobody_uses_can_run_another_worker() -> None:
     report = compose(a_run(infer_ms=19.4).as_dict(), FACTS | {"model": FACTS["model"] | {"workers": 1}})
-    report["machine"], report["cpu_s"] = report["machine"] | {"cores": 8}, 1.0
+    report["machine"], report["cpu_s"] = report["machine"] | {"cores": 8}, 1.9
     found = bottleneck(report)
     assert found is not None
     assert found["advice"] == "--workers 8, as many as there are cores"
@@ -147,8 +148,23 @@ def test_decoding_is_the_limit() -> None:
     found = told(a_run(decode_ms=18, names=("gate", "lobby")))
     assert (found["kind"], found["who"]) == ("decode", "gate")
     assert found["text"] == "decode-bound: the decoder of gate was busy 93 % of the time"
-    assert found["advice"].startswith("--hwaccel")
+    assert found["advice"].startswith("`skip: nonref` in a --config")
+    assert found["cost"] == "it took 18.5 ms a frame"
     assert "skip: nonref" in told(a_run(decode_ms=19, live=True), "run")["advice"]
+    ledger = a_run(decode_ms=19, live=True)
+    ledger.streams["gate"].counters.skipped = 7
+    assert told(ledger, "run")["advice"] == "a smaller stream of the camera, or `hwaccel: auto`"
+    assert "skip" not in told(ledger)["advice"], "it is done already"
+
+
+def test_files_that_waited_for_each_other_can_be_read_at_once() -> None:
+    ledger = a_run(decode_ms=18, names=("gate", "lobby"))
+    assert "--parallel" not in told(ledger, cpu_s=1.0)["advice"], "both were open all the time"
+    first, second = (ledger.streams[name] for name in ("gate", "lobby"))
+    for account in (first, second):
+        account.opened_ns += 1000 * MS  # of a wall time of two seconds
+    assert told(ledger, cpu_s=1.0)["advice"] == "--parallel 2, so that more files are decoded at once"
+    assert "--parallel" not in told(ledger, cpu_s=3.8)["advice"], "no core is left for it"
 
 
 def test_frames_that_are_thinned_out_are_decoded_as_well() -> None:
@@ -161,6 +177,11 @@ def test_a_sink_is_the_limit() -> None:
     assert (found["kind"], found["who"]) == ("sink", "video")
     assert found["text"] == "sink-bound: sink video was busy 95 % of the time"
     assert found["advice"] == "--save without video, or a lower --fps"
+    assert found["cost"] is None, "nothing was written, by the sink's own count"
+    ledger = a_run(write_ms=19)
+    ledger.sinks["video"].written = FRAMES
+    ledger.sinks["video"].lost["overflow"] = 1
+    assert told(ledger)["cost"] == "it took 19.0 ms a result; 1 result was lost"
 
 
 def test_following_is_the_limit() -> None:
@@ -169,7 +190,7 @@ def test_following_is_the_limit() -> None:
 
 def test_sources_with_a_pace_of_their_own_are_the_limit_and_all_is_well() -> None:
     found = told(a_run(infer_ms=14, live=True), "run")
-    assert (found["kind"], found["advice"]) == ("source", None)
+    assert (found["kind"], found["cost"], found["advice"]) == ("source", None, None)
     assert found["text"] == "source-bound: frames come no faster; the network was busy 70 % of the time"
 
 
@@ -178,6 +199,22 @@ def test_frames_that_had_to_be_given_up_are_not_well() -> None:
     ledger.streams["gate"].decoded += 5
     lose(ledger.streams["gate"], "stale", 5)
     assert told(ledger, "run")["kind"] == "network"
+
+
+def test_what_it_costs_is_the_time_of_a_frame_and_what_was_given_up() -> None:
+    assert told(a_run(infer_ms=19.4))["cost"] == "it took 19.4 ms a frame"
+    assert told(a_run(infer_ms=19.4, workers=2), workers=2)["cost"] == "it took 19.4 ms a frame on each of 2 workers"
+    ledger = a_run(infer_ms=14, live=True)
+    gate = ledger.streams["gate"]
+    gate.decoded += 25
+    for reason, frames in (("stale", 5), ("overflow", 15), ("stage_error", 5)):
+        lose(gate, reason, frames)
+    gate.times.watch(10 * MS, ledger.around)
+    late = gate.as_dict(0)["late"]["frames"]
+    assert late > 0
+    assert told(ledger, "run")["cost"] == (
+        f"it took 14.0 ms a frame; 20 of 125 frames (16 %) were dropped; {late} frames were over budget"
+    )
 
 
 def test_budgets_that_are_not_kept_are_not_well() -> None:
@@ -211,5 +248,6 @@ def test_two_batches_at_a_time_are_one_time_at_work() -> None:
 
 
 def test_the_page_tells_it() -> None:
-    report = compose(a_run(infer_ms=19.4).as_dict(), FACTS)
-    assert "network-bound: the network was busy" in page(report)
+    report = compose(a_run(infer_ms=19.4).as_dict(), FACTS | {"model": FACTS["model"] | {"workers": 1}})
+    report["bottleneck"] = bottleneck(report | {"cpu_s": 3.8})
+    assert "network-bound: the network was busy 97 % of the time; it took 19.4 ms a frame" in page(report)
