@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from pipeline.config.outputs import ServerConfig
+from pipeline.errors import ConfigError
 from pipeline.events import Condition
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.ledger import Ledger, SinkLedger, StreamLedger
@@ -147,3 +150,47 @@ def token_file(folder: Path, token: str = TOKEN) -> str:
     path.write_text(token + "\n")
     path.chmod(0o600)
     return str(path)
+
+
+@pytest.fixture
+def board() -> FakeBoard:
+    return FakeBoard()
+
+
+@pytest.fixture
+def open_web(board: FakeBoard) -> Iterator[httpx.Client]:
+    with serving(board) as server, client(server) as http:
+        yield http
+
+
+@pytest.fixture
+def web(board: FakeBoard, tmp_path: Path) -> Iterator[httpx.Client]:
+    """With a token."""
+    with serving(board, token_file=token_file(tmp_path)) as server, client(server) as http:
+        yield http
+
+
+def refused(board: FakeBoard, match: str, **options: Any) -> None:
+    with pytest.raises(ConfigError, match=match), serving(board, **options):
+        pass
+
+
+def ends(connected: socket.socket) -> bool:
+    """Whether the server hangs up, within ten seconds."""
+    try:
+        while connected.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def answers_again(http: httpx.Client) -> None:
+    """Whoever held the server full has gone; its loop may not have seen it yet."""
+    for _ in range(200):
+        try:
+            assert http.get("/live").status_code == 200
+        except httpx.TransportError:
+            continue
+        return
+    raise AssertionError("still full")

@@ -83,3 +83,19 @@ def accounts_balance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     assert [run.ledger.unbalanced() for run in ended if run.ledger.unbalanced()] == []
     whole = [run for run in ended if run.failure is None]
     assert [name for run in whole for name, sink in run.ledger.sinks.items() if not sink.served] == []
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """OpenCV and torch compute in the test's own thread: on a busy machine more of them wait for each other."""
+    import cv2
+
+    torch = sys.modules.get("torch")
+    of_opencv, of_torch = cv2.getNumThreads(), 0 if torch is None else torch.get_num_threads()
+    cv2.setNumThreads(1)
+    if torch is not None:
+        torch.set_num_threads(1)
+    yield
+    cv2.setNumThreads(of_opencv)
+    if torch is not None:
+        torch.set_num_threads(of_torch)

@@ -21,10 +21,7 @@ CLIPS = ["one-by-one-person-detection.mp4", "bottle-detection.mp4"]
 ACCURATE = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # without them swscale is 1 to 2 levels too bright
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def scene(width: int, height: int) -> Picture:

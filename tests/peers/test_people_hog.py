@@ -21,10 +21,7 @@ FOOTAGE = ROOT.parent / "shared" / "footage" / "one-by-one-person-detection.mp4"
 THRESHOLD, AROUND = 0.0, 0.03
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

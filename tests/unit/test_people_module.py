@@ -16,11 +16,7 @@ from pipeline.detectors.people import INPUT_HEIGHT, INPUT_WIDTH, build_people, d
 from pipeline.detectors.people.build import THRESHOLD, levels
 from pipeline.detectors.people.hog import HogPeople, repeat_edge, resize, round_half_even
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

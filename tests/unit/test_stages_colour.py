@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 
-import cv2
 import numpy as np
 import pytest
 
@@ -40,9 +39,7 @@ BARS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    cv2.setNumThreads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def decode(yuv, matrix, full_range):

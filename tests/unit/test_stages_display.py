@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
@@ -15,9 +14,7 @@ SAMPLINGS = [(1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (4, 4)]
 SIZES = [(2, 2), (8, 8), (63, 130), (64, 64), (65, 33), (130, 101), (129, 3)]  # around the bands of 64 rows
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    cv2.setNumThreads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def noise(rows, columns, step_x, step_y, **form):

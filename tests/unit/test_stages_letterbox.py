@@ -22,9 +22,7 @@ FITS = ["letterbox", "top_left", "stretch"]
 WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    cv2.setNumThreads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def subsample(plane, step_x, step_y):

@@ -3,59 +3,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hmac
 import logging
 import os
 import socket
-import ssl
-import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from starlette.requests import Request
-from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.config.outputs import ServerConfig
 from pipeline.errors import ConfigError, ServerError
 from pipeline.redact import Secret
 from pipeline.testing import ManualClock
-from pipeline.web import Limits, WebServer
+from pipeline.web import WebServer
 from pipeline.web.access import COOKIE, MOST_SESSIONS, SESSION_S, Access
 from pipeline.web.door import Door
-from pipeline.web.files import page_files
-from pipeline.web.guard import MOST_BODY_BYTES, Guard
 from pipeline.web.hosts import Hosts, foreign_page, split_host
-from pipeline.web.login import Login
-from tests.background import until
-from tests.boards import CAMERA_PASSWORD, TOKEN, FakeBoard, client, serving, token_file
+from tests.boards import CAMERA_PASSWORD, TOKEN, FakeBoard, board, open_web, refused, serving, token_file, web
+
+__all__ = ["board", "open_web", "web"]
 
 PRIVATE = ["/", "/metrics", "/api/streams", "/api/streams/gate", "/api/report", "/api/trace"]
 PRIVATE += ["/api/streams/gate/frame.jpg", "/api/streams/gate/video.mjpg"]
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-
-
-@pytest.fixture
-def board() -> FakeBoard:
-    return FakeBoard()
-
-
-@pytest.fixture
-def open_web(board: FakeBoard) -> Iterator[httpx.Client]:
-    with serving(board) as server, client(server) as http:
-        yield http
-
-
-@pytest.fixture
-def web(board: FakeBoard, tmp_path: Path) -> Iterator[httpx.Client]:
-    """With a token."""
-    with serving(board, token_file=token_file(tmp_path)) as server, client(server) as http:
-        yield http
 
 
 # Where it listens
@@ -63,11 +36,6 @@ def web(board: FakeBoard, tmp_path: Path) -> Iterator[httpx.Client]:
 
 def test_only_this_machine_by_default() -> None:
     assert (ServerConfig().host, ServerConfig().is_loopback) == ("127.0.0.1", True)
-
-
-def refused(board: FakeBoard, match: str, **options: Any) -> None:
-    with pytest.raises(ConfigError, match=match), serving(board, **options):
-        pass
 
 
 def test_other_addresses_need_a_token_and_tls(board: FakeBoard, tmp_path: Path) -> None:
@@ -309,221 +277,3 @@ def test_what_goes_wrong_inside_is_not_told(
     assert (answer.status_code, answer.json()["error"]["kind"]) == (500, "InternalError")
     assert CAMERA_PASSWORD not in answer.text
     assert "http: RuntimeError" in caplog.text
-
-
-# What clients may take
-
-
-def test_large_requests(open_web: httpx.Client) -> None:
-    assert open_web.post("/login", content=b"x" * (MOST_BODY_BYTES + 1)).status_code == 413
-    assert open_web.post("/login", content=iter([b"x" * 3000] * 2)).status_code == 413
-    assert open_web.get("/live", headers={"x-long": "x" * 20_000}).status_code == 431
-    assert open_web.get("/live?" + "x" * 20_000).status_code == 431
-    assert open_web.get("/live").status_code == 200
-
-
-FAST = Limits(connections=4, request_s=0.2, stall_s=0.3, check_s=0.05)
-
-
-def reached(server: WebServer) -> socket.socket:
-    host, port = server.url.removeprefix("http://").strip("/").split(":")
-    connected = socket.create_connection((host, int(port)), timeout=10)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return connected
-
-
-def ends(connected: socket.socket) -> bool:
-    """Whether the server hangs up, within ten seconds."""
-    try:
-        while connected.recv(65536):
-            pass
-    except ConnectionError:
-        pass
-    return True
-
-
-@pytest.mark.parametrize(
-    "begun",
-    [
-        b"",
-        b"GET / HT",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
-        b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\ntoken=",
-        b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\nGET /live HT",
-    ],
-)
-def test_clients_that_do_not_finish_their_request(board: FakeBoard, begun: bytes) -> None:
-    with serving(board, FAST) as server, reached(server) as slow:
-        slow.sendall(begun)
-        assert ends(slow)
-
-
-def test_a_client_that_trickles(board: FakeBoard) -> None:
-    with serving(board, FAST) as server, reached(server) as slow:
-        slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
-        slow.settimeout(0.02)
-        for _ in range(500):
-            try:
-                slow.sendall(b"X: y\r\n")
-                if not slow.recv(100):
-                    return
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                return
-        raise AssertionError("it was never hung up")
-
-
-def test_who_reads_nothing_is_hung_up_on(board: FakeBoard) -> None:
-    """Its machine takes no more, and the server keeps what it asked for: for a while, and not for ever."""
-    limits = Limits(connections=1, request_s=60, stall_s=0.3, check_s=0.05)
-    with serving(board, limits) as server, reached(server) as stuck:
-        stuck.settimeout(0.5)
-        with suppress(TimeoutError, ConnectionError):
-            while True:
-                stuck.sendall(b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
-
-        def served() -> bool:
-            with client(server) as http:
-                try:
-                    return http.get("/live").status_code == 200
-                except httpx.TransportError:
-                    return False
-
-        until(served, "a place for somebody else")  # who does not read may never hear that it was hung up on
-
-
-def test_connections_are_bounded(board: FakeBoard) -> None:
-    with serving(board, Limits(connections=4)) as server:
-        held = [reached(server) for _ in range(4)]
-        for each in held:
-            each.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert each.recv(20).startswith(b"HTTP/1.1 200")
-        with reached(server) as further:
-            assert ends(further)
-        for each in held:
-            each.close()
-        with client(server) as http:
-            answers_again(http)
-
-
-def answers_again(http: httpx.Client) -> None:
-    """Whoever held the server full has gone; its loop may not have seen it yet."""
-    for _ in range(200):
-        try:
-            assert http.get("/live").status_code == 200
-        except httpx.TransportError:
-            continue
-        return
-    raise AssertionError("still full")
-
-
-def test_garbage_is_answered_and_survived(open_web: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
-    host, port = open_web.base_url.host, open_web.base_url.port
-    for garbage in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"\r\n" * 50 + b"\x00" * 100, b"GET / HTTP/9.9\r\n\r\n"):
-        with socket.create_connection((host, port), timeout=10) as connected:
-            connected.sendall(garbage + b"\r\n\r\n")
-            connected.shutdown(socket.SHUT_WR)
-            ends(connected)
-    assert open_web.get("/live").status_code == 200
-    assert caplog.text == "", "a client's mistakes fill no log"
-
-
-def test_senseless_forms_fill_no_log(web: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
-    for fields in ("&".join(["token=x"] * 5), "a=1&b=2&c=3&d=4&token=x"):
-        assert web.post("/login", content=fields).status_code == 400
-    assert web.post("/login", content=b"\xff\xfe;=&=").status_code == 401
-    assert caplog.text == ""
-
-
-def test_hanging_up_in_the_middle_of_a_form_fills_no_log(board: FakeBoard, caplog: pytest.LogCaptureFixture) -> None:
-    reached: list[str] = []
-
-    async def hang_up() -> None:
-        messages = iter([{"type": "http.request", "body": b"token=", "more_body": True}, {"type": "http.disconnect"}])
-        sent: list[Message] = []
-
-        async def receive() -> Message:
-            return next(messages)
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            reached.append("the form")
-            login = Login(Access(Secret(TOKEN)), page_files()["login.html"], secure=False)
-            await login.enter(Request(scope, receive, send))
-            reached.append("its end")
-
-        scope = {"type": "http", "method": "POST", "path": "/login", "raw_path": b"/login", "query_string": b""}
-        guard = Guard(app, hosts=Hosts(loopback_only=True), access=Access(Secret(TOKEN)))
-        await guard(scope | {"headers": [(b"host", b"localhost")]}, receive, send)
-        assert sent == []
-
-    asyncio.run(hang_up())
-    assert reached == ["the form"]
-    assert caplog.text == ""
-
-
-# TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return cert, key
-
-
-def test_https(board: FakeBoard, certificate: tuple[Path, Path], tmp_path: Path) -> None:
-    cert, key = certificate
-    tls = {"cert_file": str(cert), "key_file": str(key)}
-    with serving(board, token_file=token_file(tmp_path), tls=tls) as server:
-        assert server.url.startswith("https://127.0.0.1:")
-        with client(server, verify=ssl.create_default_context(cafile=str(cert))) as http:
-            assert http.get("/live").status_code == 200
-            assert "Secure" in http.post("/login", data={"token": TOKEN}).headers["set-cookie"]
-
-
-def test_clients_that_never_begin_their_handshake(
-    board: FakeBoard, certificate: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """They are bounded from the first byte that they do not send on: each holds a file descriptor."""
-    cert, key = certificate
-    tls = {"cert_file": str(cert), "key_file": str(key)}
-    with serving(board, Limits(connections=4), token_file=token_file(tmp_path), tls=tls) as server:
-        host, port = server.url.removeprefix("https://").strip("/").split(":")
-        silent = [socket.create_connection((host, int(port)), timeout=2.5) for _ in range(200)]
-        for each in silent[4:]:
-            assert ends(each)  # at once: a handshake may take five seconds
-        for each in silent:
-            each.close()
-        with client(server, verify=ssl.create_default_context(cafile=str(cert))) as http:
-            answers_again(http)
-
-
-def test_certificates_that_cannot_be_used(board: FakeBoard, certificate: tuple[Path, Path], tmp_path: Path) -> None:
-    cert, key = certificate
-    locked = tmp_path / "locked.pem"
-    subprocess.run(
-        ["openssl", "ec", "-in", str(key), "-aes256", "-passout", "pass:x", "-out", str(locked)],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    (tmp_path / "none.pem").write_text("nothing")
-    refused(board, r"server\.tls\.cert_file: .* cannot be read: No such file", tls=pair(tmp_path / "gone.pem", key))
-    refused(board, r"server\.tls: certificate and key cannot be used", tls=pair(tmp_path / "none.pem", key))
-    refused(board, r"server\.tls: certificate and key cannot be used", tls=pair(cert, locked))
-
-
-def pair(cert: Path, key: Path) -> dict[str, str]:
-    return {"cert_file": str(cert), "key_file": str(key)}
