@@ -8,6 +8,8 @@
     follow (one)                 joins parts, restores each stream's order, publishes
     write (one per sink)         outlet -> sink
 
+What each of them does with a frame is in :mod:`reading`, :mod:`inference`, :mod:`publishing` and :mod:`outlet`.
+
 The detector can be swapped meanwhile: each model has a scheduler and workers of its own (:mod:`deployment`),
 and a reader changes from one model to the next between two frames (:mod:`lineup`). A reader whose stream
 loses frames leaves the stages to the worker that takes the frame (:mod:`preparing`).
@@ -51,9 +53,12 @@ class Pipeline:
     """Many streams through one detector into several sinks.
 
     ``start``, then ``add`` streams, ``finish`` when no more will be added, and ``join``. ``run_inline`` drives the same
-    bodies in the calling thread. ``ledger`` holds every count and time, also while running. ``pause(name, paused)``
-    holds a stream or lets it go on, ``wake()`` has cameras that turned us away tried again (:mod:`roster`),
-    ``waiting()`` counts the frames in each lane, ``models`` swaps the detector (:mod:`lineup`).
+    bodies in the calling thread.
+
+    Attributes:
+        ledger: every count and time, also while it runs.
+        models: the detector in use, and others that are to take its place (:mod:`lineup`).
+        failure: what killed a loop, or None.
     """
 
     def __init__(
@@ -71,7 +76,6 @@ class Pipeline:
         self._pictures = Pictures(any(sink.wants_pictures for sink in sinks), options.tap)
         self._complaints = Complaints(log, clock)
         self._roster = Roster(options.parallel)
-        self.pause, self.wake = self._roster.pause, self._roster.wake
         self._group = WorkerGroup()
         self._inline = False
         self._wire(detector, self._inbox.put_all, Outlet.put, self._read_in_thread)
@@ -100,7 +104,6 @@ class Pipeline:
         preparer = Preparer(self._emit, self._now, self._pictures)
         self.models = Lineup(detector, self.options, self._deployment, preparer, self._inbox.close)
         self._reader = Reader(self.models, preparer, self._emit, self._now, self._closed)
-        self.waiting = self.models.waiting
 
     def _deployment(self, detector: Detector, options: FlowOptions, number: int) -> Deployment:
         return Deployment(
@@ -190,6 +193,18 @@ class Pipeline:
     def remove(self, name: str) -> None:
         """Ask one stream to stop; the frames that it has queued are still served."""
         self._roster.stop(name)
+
+    def pause(self, name: str, paused: bool) -> bool:
+        """Hold one stream or let it go on, see :meth:`Roster.pause`."""
+        return self._roster.pause(name, paused)
+
+    def wake(self) -> None:
+        """Have cameras that turned us away tried again at once, see :meth:`Roster.wake`."""
+        self._roster.wake()
+
+    def waiting(self) -> dict[str, int]:
+        """Items that wait for the detector, by the name of the stream."""
+        return self.models.waiting()
 
     def abandon(self, name: str) -> bool:
         """Give up the reader of a stream that hangs in native code: the stream ends without it, as failed, and its
