@@ -20,7 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.figures import count, percent
 
 if TYPE_CHECKING:
-    from pipeline.workshop.int8.quantize import Quantized
+    from pipeline.workshop.int8.result import Quantized
 
 EXAMPLES = """\
   pipeline model quantize detector.pt --frames clip.mp4 -o detector-int8.pt

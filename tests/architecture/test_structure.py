@@ -113,7 +113,7 @@ def test_no_vague_rooms() -> None:
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}, path
 
 
-MAPPED = ("detectors", "ledger", "sources")
+MAPPED = ("detectors", "host", "ledger", "sources")
 """Rooms of many files: their ``__init__`` says which one is for what."""
 
 
@@ -122,6 +122,11 @@ def test_the_map_of_a_room_has_all_its_files(name: str) -> None:
     told = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse((ROOT / name / "__init__.py").read_text())) or ""))
     there = {path.stem for path in (ROOT / name).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert told == there - {"__init__"}
+
+
+def test_the_map_of_the_flow_has_all_its_files() -> None:
+    told = set(re.findall(r"`(\w+)`", (ROOT.parent / "CONTRIBUTING.md").read_text()))
+    assert {path.stem for path in (ROOT / "flow").glob("*.py")} - {"__init__"} - told == set()
 
 
 def test_every_file_states_licence_and_purpose() -> None:

@@ -22,7 +22,7 @@ from pipeline.workshop.int8.graph import (
     quantize_program,
     quantized_operators,
 )
-from pipeline.workshop.int8.quantize import from_module
+from pipeline.workshop.int8.modules import from_module
 from tests.learned import fitted, scene
 
 

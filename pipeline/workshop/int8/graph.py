@@ -26,7 +26,7 @@ Ranges = Literal["minmax", "histogram"]
 _CONVOLUTIONS: Final = ("aten::_convolution", "aten::conv2d")
 _OBJECTS: Final = (
     "it makes objects of its own classes, as scripted torchvision detectors do, and torch's passes take none. Remedy: "
-    "convert the backbone before it is scripted (pipeline.workshop.int8.quantize.from_module), or run it in float"
+    "convert the backbone before it is scripted (pipeline.workshop.int8.modules.from_module), or run it in float"
 )
 _RELU: Final = ("aten::relu", "aten::relu_")
 

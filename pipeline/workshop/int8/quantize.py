@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""INT8 detectors: from a TorchScript file and the user's own frames, or from an ``nn.Module`` at export."""
+"""INT8 detectors out of a TorchScript file and the user's own frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +20,12 @@ from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.detectors.loading.builtin import PREFIX
 from pipeline.detectors.loading.load import read_model
 from pipeline.detectors.loading.operators import suppress_operator
-from pipeline.detectors.wording import one_line, quiet
+from pipeline.detectors.wording import quiet
 from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
 from pipeline.figures import count, percent
 from pipeline.frame import Capture, Detections
 from pipeline.host.replacing import replacing
-from pipeline.workshop.compare import Comparison, Limits, compare, open_detector
+from pipeline.workshop.compare import Limits, compare, open_detector
 from pipeline.workshop.frames import find
 from pipeline.workshop.int8.float_layers import Attempt, best, search
 from pipeline.workshop.int8.graph import (
@@ -40,79 +39,13 @@ from pipeline.workshop.int8.graph import (
     quantize_program,
     quantized_operators,
 )
+from pipeline.workshop.int8.result import MATCH_AT, Quantized
 from pipeline.workshop.swapping import running
-
-MATCH_AT: Final = 0.75
-"""IoU from which a box of the INT8 model counts as the same as one of the float model."""
 
 NOTE: Final = "quantize.json"
 """Side file of a quantised model: what was done to it."""
 
 _FEW: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Quantized:
-    """What came of it.
-
-    Attributes:
-        out: the file; it exists only if ``kept``.
-        kept: the agreement was enough, or was not asked for.
-        wanted: the least agreement.
-        calibrated, judged: frames that gave the ranges, and other frames on which agreement was measured.
-        convolutions, operators: of the program; operators of the result that compute in INT8.
-        attempts: the ways to convert that were tried.
-        chosen: the one that was taken.
-        without_kernel: numbers of convolutions that stay in float because INT8 would be slower.
-        comparison: the float file (A) with the INT8 file as it was stored (B).
-        remarks: for the user, one line each.
-    """
-
-    out: Path
-    kept: bool
-    wanted: float
-    calibrated: int
-    judged: int
-    convolutions: int
-    operators: int
-    attempts: tuple[Attempt, ...]
-    chosen: Attempt
-    without_kernel: frozenset[int]
-    comparison: Comparison
-    remarks: tuple[str, ...]
-
-    @property
-    def float_layers(self) -> list[int]:
-        """Numbers of the convolutions that stayed in float."""
-        return sorted(self.chosen.keep_float | self.without_kernel)
-
-    @property
-    def share(self) -> float:
-        """Boxes matched at :data:`MATCH_AT`, as a share of the larger count."""
-        return self.comparison.agreement.matched[MATCH_AT]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        found = self.comparison.as_dict()
-        return {
-            "out": str(self.out),
-            "kept": self.kept,
-            "wanted": self.wanted,
-            "matched": round(self.share, 6),
-            "before": found["a"],
-            "after": {**found["b"], "path": str(self.out)},
-            "speedup": found["speedup"],
-            "size_ratio": found["size_ratio"],
-            "agreement": found["agreement"],
-            "frames": {"calibrated": self.calibrated, "judged": self.judged},
-            "convolutions": self.convolutions,
-            "float_layers": self.float_layers,
-            "without_kernel": sorted(self.without_kernel),
-            "int8_operators": self.operators,
-            "ranges": self.chosen.ranges,
-            "attempts": [attempt.as_dict() for attempt in self.attempts],
-            "remarks": list(self.remarks),
-        }
 
 
 def quantize_file(
@@ -237,50 +170,6 @@ def check_convertible(path: str | Path, sha256: str | None = None) -> None:
         else:
             return
     raise ModelError(f"{path}: {reasons[0]}") from reasons[0]
-
-
-def from_module(
-    module: torch.nn.Module,
-    batches: Sequence[torch.Tensor],
-    *,
-    float_heads: bool = True,
-    ranges: Ranges = "histogram",
-) -> torch.jit.ScriptModule:
-    """Convert a module to INT8 while it is exported, by tracing it; it stays as it is.
-
-    The way over FX (``prepare_fx``, ``convert_fx``) was tried too: the same operators come out, and it refuses modules
-    with control flow that depends on data, which tracing takes.
-
-    Args:
-        module: takes one float tensor (B, 3, H, W); control flow is traced with the first batch.
-        batches: typical inputs, at least one.
-        float_heads: leave the last layer of each head in float: they cost little and say where boxes are.
-        ranges: of activations.
-
-    Returns:
-        a frozen TorchScript program; it is run on the CPU.
-
-    Raises:
-        ModelError: it cannot be traced or converted.
-    """
-    if not batches:
-        raise ModelError("no inputs were given; at least one batch is needed to find the ranges of activations")
-    stored = io.BytesIO()
-    try:
-        with quiet(), torch.no_grad():
-            traced = torch.jit.trace(module.eval(), (batches[0],), check_trace=False)  # type: ignore[no-untyped-call]
-            torch.jit.save(traced, stored)
-    except (RuntimeError, ValueError, TypeError) as exc:
-        raise ModelError(f"the module cannot be traced: {one_line(exc)}") from exc
-    data = stored.getvalue()
-
-    def calibrate(prepared: torch.nn.Module) -> None:
-        with torch.no_grad():
-            for batch in batches:
-                prepared(batch)
-
-    keep = frozenset(head_layers(flatten(data))) if float_heads else frozenset()
-    return quantize_program(data, calibrate, keep_float=keep, ranges=ranges)
 
 
 def _convert(
