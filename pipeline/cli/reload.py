@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,6 @@ from pipeline.cli.telling import print_lines
 from pipeline.errors import ConfigError, PipelineError, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.cli.top_client import DaemonClient
     from pipeline.config import LoadedConfig
 
 EXAMPLES = """\
@@ -37,36 +37,61 @@ def configure(parser: Parser) -> None:
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="the file that the daemon was started with")
     parser.add_argument("--pid", type=whole_number, required=True, metavar="PID", help="process of the daemon")
     parser.epilog = (
-        "Sends SIGHUP. A daemon with a section server is asked what became of it; of others the file itself tells.\n\n"
+        "Sends SIGHUP. Under systemd (RuntimeDirectory=) the daemon tells what became of it. Elsewhere it is asked, "
+        "where it has a section server; else the file itself tells.\n\n"
         "exit codes: 0 taken; 1 refused, nothing was changed, or no answer; 2 no such file, or no daemon has that PID; "
         "3 taken, but for entries that are faulty"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look at the file, send the signal, wait for the answer."""
-    from pipeline.config import load_config_quarantining
-
+    """Send the signal, and say what became of it."""
     if not options.config.exists():
         raise UsageError(f"{options.config}: no such file")
     _check_listens(options.pid)
+    told = _reported(options.pid)
+    if told is None:
+        return _by_looking(options)
+    _signal(options.pid)
+    return _tell(_answer(lambda: _reported(options.pid), lambda now: now["count"] > told["count"]))
+
+
+def _tell(told: dict[str, Any]) -> int:
+    said = {"partial": "reloaded, but for entries that are faulty", "refused": "reload refused, nothing was changed"}
+    if told["outcome"] in said:
+        _say((*told["faults"], said[told["outcome"]]))
+    return {"partial": 3, "refused": 1}.get(told["outcome"], 0)
+
+
+def _reported(pid: int) -> dict[str, Any] | None:
+    """What the daemon itself wrote of its last reload, where systemd gives it a folder; None where it did not."""
+    from pipeline.daemon.reload_report import report_file
+
+    path = report_file(os.environ)
+    try:
+        told = None if path is None else json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) and told.get("pid") == pid else None
+
+
+def _by_looking(options: argparse.Namespace) -> int:
+    """The same for a daemon that writes no report: by the file itself, and by the API where there is one."""
+    from pipeline.config import load_config_quarantining
+
     try:
         loaded = load_config_quarantining(options.config)
     except ConfigError as error:
         _signal(options.pid)  # its log and its metrics say so, too
-        _say((*error.faults, "reload refused, nothing was changed"))
-        return 1
+        return _tell({"outcome": "refused", "faults": error.faults})
     faults = [str(fault) for entry in loaded.quarantined for fault in entry.faults]
     taken = _taken(options, loaded)
     if taken or (taken is None and not faults):  # with --shard what is faulty may be another daemon's
         return 0
-    _say(
-        (
-            *faults,
-            "reloaded, but for entries that are faulty" if faults else "reload refused; the daemon's log says why",
-        )
-    )
-    return 3 if faults else 1
+    if faults:
+        return _tell({"outcome": "partial", "faults": faults})
+    _say(("reload refused; the daemon's log says why",))
+    return 1
 
 
 def _check_listens(pid: int) -> None:
@@ -106,22 +131,27 @@ def _taken(options: argparse.Namespace, loaded: LoadedConfig) -> bool | None:
             _say((f"warning: whether it was taken cannot be asked: {error}",))
             return None
         _signal(options.pid)
-        return _answer(client, before)
+
+        def asked() -> dict[str, Any] | None:
+            with suppress(PipelineError):  # it may be busy
+                return client.streams()
+            return None
+
+        return bool(_answer(asked, lambda told: _reloads(told) > before)["config"]["is_current"])
 
 
-def _answer(client: DaemonClient, before: int) -> bool:
-    """What the daemon says once it has read the file; raises PipelineError where it does not in time."""
+def _answer(ask: Callable[[], dict[str, Any] | None], is_new: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """What the daemon says once it has read its file; raises PipelineError where it does not in time."""
     from pipeline.timing import now_ns
 
     pause = threading.Event()
     deadline_ns = now_ns() + int(ANSWER_S * 1e9)
     while now_ns() < deadline_ns:
-        with suppress(PipelineError):  # it may be busy
-            told = client.streams()
-            if _reloads(told) > before:
-                return bool(told["config"]["is_current"])
+        told = ask()
+        if told is not None and is_new(told):
+            return told
         pause.wait(LOOK_S)
-    raise PipelineError(f"{client.address}: the daemon did not read its file within {ANSWER_S:g} s")
+    raise PipelineError(f"the daemon did not read its file within {ANSWER_S:g} s")
 
 
 def _reloads(told: dict[str, Any]) -> int:

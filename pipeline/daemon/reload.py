@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.config import Config, LoadedConfig, StreamConfig, load_config_quarantining
 from pipeline.daemon.attempt import EVENT
 from pipeline.daemon.difference import Difference, difference
+from pipeline.daemon.reload_report import ReloadReport
 from pipeline.daemon.shard import WHOLE, Shard
 from pipeline.daemon.watched import WatchedFile
 from pipeline.errors import ConfigError
@@ -70,6 +71,8 @@ class Reloader:
         self._removed: set[str] = set()  # to be forgotten once they have ended
         self._asked = False
         self._said = remarks(loaded)
+        self._report = ReloadReport()
+        self._faults: list[str] = []  # of the file as it was read last
         self._show_faulty(loaded)
         self.refused = False
         self.reloads = {"done": 0, "refused": 0}
@@ -118,6 +121,7 @@ class Reloader:
         except ConfigError as error:
             self.reloads["refused"] += 1
             self.succeeded = False
+            self._report.tell("refused", error.faults)
             log.error("reload refused, nothing was changed:", extra=EVENT)
             for fault in error.faults:
                 log.error("  %s", fault, extra=EVENT)
@@ -125,8 +129,10 @@ class Reloader:
         said, self._said = self._said, remarks(loaded)
         for text in sorted(self._said - said):
             log.warning("%s", text)
+        self._faults = [str(fault) for entry in loaded.quarantined for fault in entry.faults]
         self._apply(difference(self._config, self._running, loaded), loaded)
         self._model(loaded.config, asked)
+        self._report.tell("done" if self.succeeded else "partial", self._faults)
 
     def _apply(self, found: Difference, loaded: LoadedConfig) -> None:
         self.reloads["done"] += 1
@@ -173,5 +179,7 @@ class Reloader:
             return self._make_feed(config)
         except ConfigError as error:  # what runs goes on; it is tried again with the next reload
             self.refused, self.succeeded = True, False
+            if str(error) not in self._faults:
+                self._faults.append(str(error))
             log.error("%s; the other streams run", error)
             return None

@@ -15,6 +15,7 @@ from types import FrameType
 import pytest
 
 from pipeline.cli import main, reload
+from pipeline.daemon.reload_report import Outcome, ReloadReport
 from tests.boards import FakeBoard, serving
 
 GOOD = "model: {path: 'builtin:people'}\nstreams:\n  - {name: gate, source: 'pattern:'}\n"
@@ -89,6 +90,40 @@ def test_the_daemon_is_asked(
     err = capsys.readouterr().err
     assert (err == "") == (code == 0)
     assert "refused; the daemon's log says why" in err or code != 1
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("done", 0), ("partial", 3), ("refused", 1)])
+def test_what_the_daemon_wrote_is_believed(
+    outcome: Outcome, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever this command can read: under systemd it has no credentials."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}:/run/other")
+    report = ReloadReport()
+    faults = [] if outcome == "done" else ["streams.yaml:4:2: rtsp://me:hunter2-Secret@10.0.0.9/x: odd", "another"]
+    path = written(tmp_path, f"{GOOD}server: {{listen: '0.0.0.0:80', token_file: /nowhere}}\n")
+    with hearing(lambda: report.tell(outcome, faults)) as got:
+        assert main(["reload", path, "--pid", str(os.getpid())]) == code
+    assert got == [signal.SIGHUP]
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == (0 if outcome == "done" else 3)
+    assert "hunter2" not in (tmp_path / "reload.json").read_text()
+    assert (tmp_path / "reload.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", '{"pid": 1, "count": 3}'])
+def test_what_an_earlier_daemon_left_is_not_believed(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    (tmp_path / "reload.json").write_text(left)
+    with hearing() as got:
+        assert main(["reload", written(tmp_path, GOOD), "--pid", str(os.getpid())]) == 0
+    assert got == [signal.SIGHUP]
+
+
+def test_a_folder_that_cannot_be_written_costs_no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/proc/1")
+    ReloadReport().tell("done", ())
 
 
 def test_a_daemon_that_does_not_answer(

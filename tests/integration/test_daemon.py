@@ -182,8 +182,13 @@ def test_the_shipped_configuration_runs_as_it_stands(daemon: Callable[..., Runni
 
 
 def test_sighup_takes_the_changed_file(
-    daemon: Callable[..., Running], model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    daemon: Callable[..., Running],
+    model: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     still = "name: still, source: 'pattern:?size=64x48&fps=20', policy: every_frame"
     other = "name: other, source: 'pattern:?size=64x48&fps=20', fps: 2"
     path = config(tmp_path, model, [still, other], [JSONL])
@@ -200,6 +205,7 @@ def test_sighup_takes_the_changed_file(
     assert main(["reload", str(path), "--pid", str(run.process.pid)]) == 1
     assert re.search(r"pipeline: .*streams\.yaml:1:\d+: .*\npipeline: reload refused, nothing", capfd.readouterr().err)
     run.until("reload refused, nothing was changed")
+    assert json.loads((tmp_path / "reload.json").read_text())["outcome"] == "refused", "the daemon told it itself"
     assert re.search(r"streams\.yaml:1:\d+:", run.until("streams.yaml:1").string)
     path.unlink()
     config(tmp_path, model, [still], [JSONL])  # noticed without a signal
