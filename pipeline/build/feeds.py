@@ -142,7 +142,7 @@ def feed(
         reader = Looping(lambda: watched(_file(config, source, skip), watcher))
     else:
         reader = watched(_file(config, source, skip), watcher)
-    # Who plays the part of a camera is held inside its pacing: what was not seen is not caught up.
+    # A recording that plays a camera is held inside its pacing: what was not seen is not caught up.
     reader = pausable = Pausable(reader, name=config.name, on_state=on_state, hang_up=camera is not None)
     if source.scheme == "pattern":
         reader = Paced(reader, wall=live)

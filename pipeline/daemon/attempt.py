@@ -29,11 +29,11 @@ ENDS_S = 5.0
 HARDLY = 0.2
 """A share of common detections below this is worth a warning: a better model differs, but not in nearly everything."""
 EVENT = {"event": True}
-"""Such a log line happened once more each time; it is not the same thing said again."""
+"""For log lines about what happened: each is news, and not the same thing said again."""
 
 
 class _Dropped(Exception):
-    """Nobody wants this attempt any more."""
+    """This attempt is no longer wanted."""
 
 
 class Refused(PipelineError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.protocols import Tap
 
 SILENT_TOO_LONG_NS = 10_000_000_000
-"""The main thread, which looks at everything five times a second, was not seen for so long: it hangs."""
+"""The main thread looks at everything five times a second: it hangs where it was not seen for this long."""
 
 
 class Serving(Protocol):
@@ -50,7 +50,7 @@ class Board:
         reload_succeeded: the configuration that was read last is the one that runs.
         reloads: how often it was read again, by what became of it: ``done`` or ``refused``.
         stopping: a stop was asked for.
-        leaving: it was asked for twice: nobody is to be waited for any more.
+        leaving: it was asked for twice: nothing is waited for.
     """
 
     def __init__(self, facts: Callable[[], dict[str, Any]], now: Callable[[], int]) -> None:

@@ -14,7 +14,7 @@ EVERY_NS: Final = 1_000_000_000
 
 
 class LateNews:
-    """Says what the worst of the frames was that were late since it looked last."""
+    """Names the worst of the frames that were late since the last look."""
 
     def __init__(self) -> None:
         self._next_ns = 0

@@ -15,7 +15,7 @@ from pipeline.errors import ModelHung
 log = logging.getLogger("pipeline")
 
 TOO_LONG_NS = 60_000_000_000
-"""Loading and warming the model for so long is worth a word, then again after as long."""
+"""After this time a model that is still being loaded is worth a log line, and again whenever as much has passed."""
 STOPPED_S = 2.0
 """How long a stop waits for a model that is being loaded before it leaves it behind."""
 

@@ -24,7 +24,7 @@ from pipeline.host.footprint import Footprint, resident_bytes
 log = logging.getLogger("pipeline")
 
 FIRST_STATUS_NS = 5_000_000_000
-"""After so long the first status line of each stream is due: whoever started it by hand is still watching."""
+"""When the first status line of each stream is due: whoever started it by hand is still watching."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pipeline.daemon.board import Board
 from pipeline.daemon.stacks import told_on_a_signal
 
 RELOADS_APART_NS = 1_000_000_000
-"""A signal that asks for a reload so soon after another one is heard after that time: a hundred of them are two."""
+"""Between two reloads: a signal that comes sooner waits, so that a hundred of them are two reloads."""
 
 
 class Signals:

@@ -16,7 +16,7 @@ from pipeline.ledger import Latency, Ledger, StreamLedger
 log = logging.getLogger("pipeline")
 
 FEW: Final = 4
-"""So many streams have a line each: 50 with a line a minute would be 72,000 lines a day."""
+"""Up to this many streams have a line each: 50 with a line a minute would be 72,000 lines a day."""
 
 
 class _Told(NamedTuple):

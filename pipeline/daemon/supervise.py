@@ -13,7 +13,8 @@ log = logging.getLogger("pipeline")
 
 LOOK_NS = 1_000_000_000
 LATE_NS = 5_000_000_000
-"""A look so late means that the whole machine stood still (suspended, swapping): nothing can be said of the feeds."""
+"""A look that comes this late means that the whole machine stood still (suspended, swapping): nothing can be said of
+the feeds."""
 STALL_NS = 3_000_000_000
 STALL_INTERVALS = 10
 """No frame for the longer of both is a stall."""

@@ -24,7 +24,7 @@ ALIGNMENT: Final = 64
 """Bytes: a cache line, and the widest vector register of today's CPUs."""
 
 WASTE: Final = 2
-"""A block serves a shape of another size if it is at most so many times as large."""
+"""A block serves a shape of another size if it is at most this many times as large."""
 
 
 def aligned(shape: Shape) -> Uint8Array:

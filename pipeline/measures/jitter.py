@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _KEPT: Final = 15 / 16
 _POWERS: Final[FloatArray] = np.power(_KEPT, np.arange(1024))
-"""What is left of a change after so many others; after more than these it is nothing (1e-29)."""
+"""What is left of a change after 0, 1, 2, ... others; after so many it is nothing (1e-29)."""
 _FREEZE_NS: Final = 150_000_000
 _NO_LIMIT: Final = 1 << 62
 _LARGEST, _FREEZES = range(2)

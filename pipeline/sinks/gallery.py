@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The segments of all streams of a sink, also of those that nobody writes any more."""
+"""The segments of all streams of a sink, also of those that are no longer written."""
 
 from __future__ import annotations
 

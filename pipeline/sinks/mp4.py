@@ -43,7 +43,7 @@ class _WholeWrites:
         self.written = 0
 
     def write(self, data: bytes) -> int:
-        if self._fd < 0:  # libav ends a file even where nothing can be written any more
+        if self._fd < 0:  # libav ends a file even where nothing more can be written
             return len(data)
         done = 0
         view = memoryview(data)
