@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from pipeline.config import Config, LoadedConfig, StreamConfig, load_config_quarantining
 from pipeline.daemon.attempt import EVENT
@@ -33,8 +32,7 @@ class Reloader:
     a name after the other.
 
     Args:
-        path: the streams.yaml.
-        file: the same, watched since before it was read.
+        file: the streams.yaml, watched since before it was read.
         shard: which part of its streams is meant.
         loaded: as it was when the streams were started.
         running: the streams that were started.
@@ -50,7 +48,6 @@ class Reloader:
 
     def __init__(
         self,
-        path: Path,
         file: WatchedFile,
         shard: Shard,
         loaded: LoadedConfig,
@@ -59,7 +56,6 @@ class Reloader:
         make_feed: Callable[[StreamConfig], Stream],
         model: Callable[[Config, bool], None],
     ) -> None:
-        self._path = path
         self._shard = shard
         self._file = file
         self._config = loaded.config
@@ -115,9 +111,9 @@ class Reloader:
 
     def _reload(self, asked: bool) -> None:
         try:
-            loaded = self._shard.of(load_config_quarantining(self._path))
+            loaded = self._shard.of(load_config_quarantining(self._file.path))
             if self._shard == WHOLE and not any(stream.enabled for stream in loaded.config.streams):
-                raise ConfigError(f"{self._path}: no stream to run: all are disabled")
+                raise ConfigError(f"{self._file.path}: no stream to run: all are disabled")
         except ConfigError as error:
             self.reloads["refused"] += 1
             self.succeeded = False
@@ -138,7 +134,7 @@ class Reloader:
         self.reloads["done"] += 1
         self.refused = bool(loaded.quarantined)
         self.succeeded = not self.refused
-        log.info("%s reloaded: %s", self._path, found, extra=EVENT)
+        log.info("%s reloaded: %s", self._file.path, found, extra=EVENT)
         for name in found.kept:
             log.warning("%s: its new entry is faulty; it runs on as it was", name, extra={"stream": name})
         for section in found.at_start:

@@ -213,7 +213,7 @@ class Daemon:
 
         make_feed = partial(build.feed, gate=gate, recorder=self._recorder)
         reloader = Reloader(
-            self._path, self._file, self._shard, loaded, running, pipeline, make_feed,
+            self._file, self._shard, loaded, running, pipeline, make_feed,
             lambda config, asked: swapper.want(config, asked=asked),
         )  # fmt: skip
         supervisor = Supervisor(pipeline.ledger, pipeline.abandon, reloader.restart, reloader.limit_s, self._now)

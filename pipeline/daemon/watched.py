@@ -18,10 +18,13 @@ class WatchedFile:
 
     Links are followed: where a configuration is mounted as a link that is switched (Kubernetes' ConfigMaps), the
     file's identity changes. While the file is missing nothing has changed yet: it may be about to be replaced.
+
+    Attributes:
+        path: of the file.
     """
 
     def __init__(self, path: Path, now: Callable[[], int]) -> None:
-        self._path = path
+        self.path = path
         self._now = now
         self._known = self._seen = self._signature()
         self._next_ns = now() + LOOK_NS
@@ -43,7 +46,7 @@ class WatchedFile:
 
     def _signature(self) -> Signature | None:
         try:
-            stat = os.stat(self._path)
+            stat = os.stat(self.path)
         except OSError:
             return None
         return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

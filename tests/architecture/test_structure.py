@@ -129,6 +129,28 @@ def test_the_map_of_the_flow_has_all_its_files() -> None:
     assert {path.stem for path in (ROOT / "flow").glob("*.py")} - {"__init__"} - told == set()
 
 
+REFERENCE = re.compile(r":(?:mod|class|func|data|meth|attr):`~?(pipeline(?:\.\w+)+)`")
+
+
+def leads_somewhere(reference: str) -> bool:
+    """Whether it is a module, or a module has something of that name."""
+    parts = reference.split(".")
+    for count in range(len(parts), 0, -1):
+        if (path := MODULES.get(".".join(parts[:count]))) is not None:
+            return count == len(parts) or re.search(rf"\b{parts[count]}\b", path.read_text()) is not None
+    return False
+
+
+def test_references_in_docstrings_lead_somewhere() -> None:
+    wrong = [
+        f"{module}: {reference}"
+        for module, path in MODULES.items()
+        for reference in REFERENCE.findall(path.read_text())
+        if not leads_somewhere(reference)
+    ]
+    assert wrong == []
+
+
 def test_every_file_states_licence_and_purpose() -> None:
     texts = {module: path.read_text() for module, path in MODULES.items()}
     licence = "# SPDX-License-Identifier: Apache-2.0\n"

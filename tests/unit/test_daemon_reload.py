@@ -136,9 +136,7 @@ class Running:
         self.pipeline.start()
         for stream in config.config.streams:
             self.pipeline.add(build.feed(stream))
-        self.reloader = Reloader(
-            self.path, file, WHOLE, config, config.config.streams, self.pipeline, build.feed, self.model
-        )
+        self.reloader = Reloader(file, WHOLE, config, config.config.streams, self.pipeline, build.feed, self.model)
 
     def model(self, config: Config, asked: bool) -> None:
         """Nobody changes it here."""
