@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pipeline.cli.strain import Sample, Strain, why
 from pipeline.figures import count, duration, listed, percent
 
 if TYPE_CHECKING:
     from pipeline.daemon.board import Board
+    from pipeline.host.neighbours import Moment
     from pipeline.ledger import Ledger, StreamLedger
 
 log = logging.getLogger("pipeline")
@@ -30,10 +32,6 @@ OVER_NS: Final = 60_000_000_000
 SAY_AGAIN_NS: Final = 120_000_000_000
 """Pause between two lines that it began, or hit more streams: with those of its end it is a line a minute at most."""
 _REASONS: Final = ("overflow", "stale")
-STARVED_BUSY: Final = 0.5
-"""A network that is busy for less of the time is not what frames are lost to, whoever has the cores."""
-FAR: Final = 0.5
-"""Where more than this is lost, another way to run the same network is not enough."""
 _READING: Final = ("decode", "preprocess")
 _LEAST: Final = 0.01
 """Of the frames so many are lost: fewer is a hiccup."""
@@ -55,34 +53,35 @@ class _Losing:
     before: _Counts
 
 
-class _Sample(NamedTuple):
-    at_ns: int
-    busy_ns: int  # of the detect workers
-    cpu_ns: int  # of this process
-
-
 class Overload:
     """Says that streams lose frames to overload, and that they do no longer.
 
     Args:
         model: facts of the model in use, as a report has them.
         cpu_ns: CPU time of this process so far.
+        machine: what is known of the cores and of who uses them.
     """
 
-    def __init__(self, model: Callable[[], Mapping[str, Any]], cpu_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        model: Callable[[], Mapping[str, Any]],
+        cpu_ns: Callable[[], int],
+        machine: Callable[[], Moment | None],
+    ) -> None:
         self._model = model
         self._cpu_ns = cpu_ns
+        self._machine = machine
         self._counts: dict[StreamLedger, _Counts] = {}  # up to the last look, of each life
         self._losing: dict[StreamLedger, _Losing] = {}
         self._said: set[str] = set()  # who was hit when it was said last
         self._since_ns = self._latest_ns = 0
         self._said_ns: int | None = None
         self._dropped = 0  # since it began
-        self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
+        self._samples: deque[Sample] = deque(maxlen=_SAMPLES)
 
     def look(self, ledger: Ledger, now_ns: int) -> None:
         """Once a second; ``now_ns``: monotonic."""
-        self._samples.append(_Sample(now_ns, ledger.busy_ns(), self._cpu_ns()))
+        self._samples.append(Sample(now_ns, ledger.busy_ns(), self._cpu_ns(), self._machine()))
         before, self._counts = self._counts, {}
         for name, account in list(ledger.streams.items()):
             if name == account.name:  # no earlier life
@@ -130,9 +129,17 @@ class Overload:
         else:
             who = f"{len(hit)} of {count(len(self._counts), 'stream')}"
             told = f"{who} lose frames, up to {percent(shares[worst[0]])} of them ({listed(worst, 3)})"
-        reading = max(self._reading(account, self._losing[account], now_ns) for account in hit.values())
-        why = self._why(shares[worst[0]], reading)
-        log.warning("overload: %s; %s", told, why, extra={**_ABOUT, "same": "overload"})
+        lost = sum(self._counts[account].lost - self._losing[account].before.lost for account in hit.values())
+        came = sum(self._counts[account].decoded - self._losing[account].before.decoded for account in hit.values())
+        strain = Strain(
+            self._samples[0],
+            self._samples[-1],
+            reading=max(self._reading(account, self._losing[account], now_ns) for account in hit.values()),
+            worst=shares[worst[0]],
+            lost=min(1.0, lost / max(1, came)),
+        )
+        reason = why(strain, self._model(), len(self._counts))
+        log.warning("overload: %s; %s", told, reason, extra={**_ABOUT, "same": "overload"})
         self._said = set(hit)
         self._said_ns = now_ns
 
@@ -144,42 +151,6 @@ class Overload:
         return min(
             1.0, float(each_ms) * 1e6 * came / (now_ns - one.since_ns + EVERY_S * 1e9)
         )  # counted from a look before
-
-    def _why(self, worst: float, reading: float) -> str:
-        """How busy the network was lately, and what would help most.
-
-        Args:
-            worst: the largest share of frames that a stream loses.
-            reading: the largest part of the time for which a reader is busy.
-        """
-        from pipeline.host.cores import allowed_cores
-        from pipeline.report.bottleneck import SATURATED, advice, starved
-
-        first, last, model = self._samples[0], self._samples[-1], self._model()
-        wall_ns = max(1, last.at_ns - first.at_ns)
-        busy_ns = last.busy_ns - first.busy_ns
-        busy = min(1.0, busy_ns / wall_ns / (model.get("workers") or 1))
-        cpu_s, wall_s = (last.cpu_ns - first.cpu_ns) / 1e9, wall_ns / 1e9
-        lately = {
-            "command": "run",
-            "machine": {"cores": allowed_cores()},
-            "model": model,
-            "cpu_s": cpu_s,
-            "wall_s": wall_s,
-        }
-        used = f"{cpu_s / wall_s:.1f} of {count(allowed_cores(), 'core')} used"
-        told = f"the network is busy {percent(busy)} of the time"
-        core = starved(lately, busy_ns / 1e9)
-        if core is not None and busy >= STARVED_BUSY:
-            told += f", but has a core for at most {percent(core)} of that: the machine has other work"
-            return f"{told}; {used}; what would help most: less of that work, or a lower fps"
-        limit: Literal["network", "decode"] = "network" if busy >= min(SATURATED, reading) else "decode"
-        if limit == "decode":
-            told += f", the reader of a stream {percent(reading)}"
-        helps = advice(limit, lately, len(self._counts)) or ""
-        if busy >= SATURATED and worst > FAR and "fps" not in helps:
-            helps = f"a lower fps, and {helps}"
-        return f"{told}, {used}; what would help most: {helps}"
 
     def _over(self) -> None:
         log.info(
@@ -193,10 +164,11 @@ class Overload:
 @contextmanager
 def overload_told(board: Board) -> Iterator[None]:
     """For as long as the block lasts, by a thread of its own."""
+    from pipeline.host.neighbours import moment
     from pipeline.timing import cpu_ns, now_ns
 
     over = threading.Event()
-    news = Overload(lambda: board.facts()["model"], cpu_ns)
+    news = Overload(lambda: board.facts()["model"], cpu_ns, moment)
 
     def work() -> None:
         failed = False

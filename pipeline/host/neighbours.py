@@ -16,6 +16,10 @@ _BUSY: Final = (0, 1, 2, 5, 6, 7)
 """Columns of a core in /proc/stat (proc_stat(5)): user, nice, system, irq, softirq, steal."""
 
 
+LEAST_NS: Final = 500_000_000
+"""Of a shorter time nothing is told: it is counted in hundredths of a second on each core."""
+
+
 class Moment(NamedTuple):
     """Nanoseconds so far, of which only differences mean anything.
 
@@ -31,14 +35,14 @@ class Moment(NamedTuple):
 
 
 def moment() -> Moment | None:
-    """Now; None where the system does not tell (Linux does). It is counted in hundredths of a second."""
+    """Now; None where the system does not tell (Linux does)."""
     used_ns = _used_ns()
     return None if used_ns is None else Moment(now_ns(), used_ns, _own_ns())
 
 
 def others(before: Moment | None, after: Moment | None) -> float | None:
-    """Cores that others kept busy on average; None where one of the moments is not known."""
-    if before is None or after is None or after.at_ns <= before.at_ns:
+    """Cores that others kept busy on average; None where one of the moments is not known, or they are too near."""
+    if before is None or after is None or after.at_ns - before.at_ns < LEAST_NS:
         return None
     spent_ns = (after.used_ns - before.used_ns) - (after.own_ns - before.own_ns)
     return min(max(0.0, spent_ns / (after.at_ns - before.at_ns)), float(visible_cores()))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from pipeline.host.neighbours import Moment, moment, others
 from pipeline.ledger.blocks import together
 from pipeline.ledger.busy import Busy
 from pipeline.ledger.cost import marking_ns
@@ -46,6 +47,8 @@ class Ledger:
         self.end_ns = 0
         self.cpu_ns = 0  # of the whole process, from start to end
         self._cpu_start_ns = 0
+        self._others: float | None = None  # cores that other programs used, likewise; None: not known
+        self._machine_start: Moment | None = None
         self._lock = threading.Lock()  # asked for under the locks of streams, so none of theirs under it
         self._batches: Lately[BatchRun] = Lately()
         self._busy = Busy()  # written under the lock
@@ -65,12 +68,14 @@ class Ledger:
         self.start_ns = at_ns
         if self.pauses is not None:
             self.pauses.watch()
+            self._machine_start = moment()
         self._cpu_start_ns = cpu_ns()
 
     def end(self, at_ns: int) -> None:
         """The last sink is closed."""
         self.end_ns = at_ns
         self.cpu_ns = cpu_ns() - self._cpu_start_ns
+        self._others = others(self._machine_start, moment())
 
     def keep_all(self) -> None:
         """Remember what happens not for some seconds only: it is to be written into a file. Before anything runs."""
@@ -194,6 +199,7 @@ class Ledger:
         """The measured part of ``report.json``; while it runs, the figures up to ``at_ns`` (monotonic)."""
         running = bool(at_ns and self.start_ns and not self.end_ns)
         cpu_so_far_ns = cpu_ns() - self._cpu_start_ns if running else self.cpu_ns
+        taken = others(self._machine_start, moment()) if running else self._others
         streams = dict(self.streams)  # more may be added meanwhile
         frames = sum(stream.processed for stream in streams.values())
         until_ns = at_ns if running else self.end_ns
@@ -215,6 +221,7 @@ class Ledger:
         return {
             "wall_s": round(wall_s, 6),
             "cpu_s": round(cpu_so_far_ns / 1e9, 3),
+            "others_cores": None if taken is None else round(taken, 3),
             "frames": frames,
             "fps": round(frames / wall_s, 3) if wall_s > 0 else 0.0,
             "steady_fps": steady_fps(frames, first_ns, max((s.last_result_ns for s in streams.values()), default=0)),

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from pipeline.figures import percent
+from pipeline.figures import count, percent
 from pipeline.report.cost import cost, given_up, over_budget
 
 Kind = Literal["network", "decode", "follow", "sink", "source"]
@@ -39,6 +39,10 @@ CORES_LEFT: Final = 0.8
 SHORTEST_S: Final = 2.0
 FEWEST: Final = 20
 """Of a run that was shorter, or had fewer frames, beginning and end are most: its shares say nothing."""
+FULL: Final = 0.9
+"""With so much of the cores in use, by whomever, nobody gets much more."""
+WORTH_A_WORD: Final = 0.1
+"""Share of the cores; what others use below that is what any system does beside."""
 STARVED: Final = 0.6
 """A network on the CPU takes about as much CPU time as its batches last. With less than this share of it, all other
 work of the program included, its threads waited for cores that somebody else had."""
@@ -146,14 +150,45 @@ def _verdict(
     if kind == "source":
         return f"source-bound: frames come no faster; {busy}", None
     core = starved(report, busiest.busy_s) if kind == "network" else None
-    if core is not None:  # somebody else had the cores, and that is why batches took long
-        text = f"{kind}-bound: {busy}, but had a core for at most {percent(core)} of that: the machine had other work"
+    text = f"{kind}-bound: {busy}{_beside(kind, report, core)}"
+    if kind != "sink" and _taken(report, streams, core):
         return text, f"less of that work, or a lower {_option(report, '--fps', 'fps')}"
     at_once, skips = (
         _at_once(streams, report["wall_s"]),
         any(each["frames"].get("skipped") for each in streams.values()),
     )
-    return f"{kind}-bound: {busy}", advice(kind, report, len(streams), busiest.who, at_once, skips)
+    return text, advice(kind, report, len(streams), busiest.who, at_once, skips)
+
+
+def _beside(kind: Kind, report: Mapping[str, Any], core: float | None) -> str:
+    """That the network had a core for a part of the time only, and that others had them."""
+    told = "" if core is None else f", but had a core for at most {percent(core)} of that"
+    others, cores = report.get("others_cores"), report["machine"].get("cores") or 1
+    if others is None:  # not known
+        return f"{told}: the machine had other work" if told else ""
+    if kind == "sink" or _is_virtual(report) or not contended(report["cpu_s"] / report["wall_s"], others, cores):
+        return told
+    return f"{told}{':' if told else ';'} other programs used {others:.1f} of {count(cores, 'core')}"
+
+
+def contended(own: float, others: float, cores: int) -> bool:
+    """Whether hardly a core was left, and others had more than any system needs beside; all in cores."""
+    return own + others >= FULL * cores and others >= WORTH_A_WORD * cores
+
+
+def taken(own: float, others: float, cores: int, lost: float) -> bool:
+    """Whether others had what it would have taken not to lose this share of the frames; all in cores."""
+    return contended(own, others, cores) and (1 - lost) * others >= lost * own
+
+
+def _taken(report: Mapping[str, Any], streams: Mapping[str, Mapping[str, Any]], core: float | None) -> bool:
+    others = report.get("others_cores")
+    if _is_virtual(report) or others is None:
+        return core is not None
+    lost = given_up(streams) / max(1, sum(stream["frames"]["decoded"] for stream in streams.values()))
+    if not all(stream["paced"] for stream in streams.values()):
+        lost = max(lost, 0.5)  # as fast as it can be: twice as much is worth other work, less is worth a setting
+    return taken(report["cpu_s"] / report["wall_s"], others, report["machine"].get("cores") or 1, lost)
 
 
 def starved(report: Mapping[str, Any], under_way_s: float) -> float | None:

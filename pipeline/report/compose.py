@@ -33,8 +33,8 @@ def compose(
         error: what ended the run although no stream or sink is to blame for it.
 
     ``cpu_s`` spans what ``wall_s`` spans; ``cpu_process_s`` is everything since the process began, imports and loading
-    included. ``frames``, ``fps``, ``batches`` and ``total`` are of this run only; resumed streams have
-    ``"resumed": true``.
+    included; ``others_cores``: cores that other programs kept busy on average meanwhile, or None. ``frames``, ``fps``,
+    ``batches`` and ``total`` are of this run only; resumed streams have ``"resumed": true``.
     """
     streams = {name: {**stream, "resumed": True} for name, stream in facts.get("resumed", {}).items()}
     streams.update(measured["streams"])
@@ -49,6 +49,7 @@ def compose(
         "startup_s": facts.get("startup_s", {}),
         "wall_s": measured["wall_s"],
         "cpu_s": measured["cpu_s"],
+        "others_cores": measured["others_cores"],
         "cpu_process_s": round(cpu_ns() / 1e9, 3),
         "peak_rss_mb": peak_rss_mb(),
         "frames": measured["frames"],

@@ -13,6 +13,7 @@ import pytest
 from pipeline.cli import overload
 from pipeline.cli.folding import Folding
 from pipeline.cli.overload import Overload
+from pipeline.host.neighbours import Moment
 from pipeline.ledger import BatchRun, Ledger, StreamLedger
 from pipeline.testing import ManualClock
 from pipeline.timing import Mark, new_trace
@@ -31,7 +32,13 @@ class World:
         for name in names:
             self.ledger.add(StreamLedger(name, live=True))
         self.cpu_ns = 0
-        self.news = Overload(lambda: {"path": "m.pt", "device": "cpu", "workers": 8, **model}, lambda: self.cpu_ns)
+        self.used_ns: int | None = None  # by anybody; None: nothing is known of others
+        facts = {"path": "m.pt", "device": "cpu", "workers": 8, **model}
+        self.news = Overload(lambda: facts, lambda: self.cpu_ns, self.machine)
+
+    def machine(self) -> Moment | None:
+        known = self.used_ns is not None
+        return Moment(self.clock.now_ns(), self.used_ns or 0, self.cpu_ns) if known else None
 
     def second(
         self,
@@ -40,11 +47,13 @@ class World:
         busy: float = 1.0,
         core: float = 1.0,
         decoding: float = 0.0,
+        others: float | None = None,
         reason: str = "overflow",
         **lost: int,
     ) -> None:
         """Seconds in each of which every stream has ten frames, and loses so many of them. ``core``: for what part of
-        the time that the network is busy it has a core. ``decoding``: for what part of it each reader decodes."""
+        the time that the network is busy it has a core; ``decoding``: for what part of it each reader decodes;
+        ``others``: cores that other programs use."""
         for _ in range(seconds):
             self.clock.advance(S)
             now_ns = self.clock.now_ns()
@@ -56,6 +65,8 @@ class World:
             for worker in range(8):
                 self.ledger.batch(BatchRun(f"detect:{worker}", 1, 1, now_ns - round(busy * S), now_ns, now_ns))
             self.cpu_ns += round(8 * busy * core * S)
+            if others is not None:
+                self.used_ns = (self.used_ns or 0) + round((8 * busy * core + others) * S)
             self.news.look(self.ledger, now_ns)
 
 
@@ -71,6 +82,7 @@ def decoded_for(took_ns: int, ended_ns: int) -> list[int]:
 @pytest.fixture(autouse=True)
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.host.cores.allowed_cores", lambda: 8)
+    monkeypatch.setattr("pipeline.host.neighbours.visible_cores", lambda: 8)
 
 
 @pytest.fixture
@@ -165,6 +177,33 @@ def test_a_network_without_a_core_is_not_what_is_too_slow(said: pytest.LogCaptur
     )
 
 
+STARVED = ", but has a core for at most 50 % of that"
+OTHERS = "the machine has other work; {}; what would help most: less of that work, or a lower fps"
+TUNE = ", {}; what would help most: `pipeline model tune m.pt`, once"
+
+
+@pytest.mark.parametrize(
+    ("core", "others", "told"),
+    [
+        # A third more than 4.8 cores is wanted, and others have 3.2.
+        (0.6, 3.2, ": " + OTHERS.format("4.8 of 8 cores used, 3.2 by other programs")),
+        (0.5, 4.0, f"{STARVED}: " + OTHERS.format("4.0 of 8 cores used, 4.0 by other programs")),
+        # A third more than 7 cores is more than others have: the cameras are too many, too.
+        (0.875, 1.0, TUNE.format("7.0 of 8 cores used, 1.0 by other programs")),
+        # What any system does beside is not told.
+        (0.95, 0.04, TUNE.format("7.6 of 8 cores used")),
+        # Cores are left, so it is not others who have them: a quota, or threads that wait for the interpreter.
+        (0.5, 1.0, STARVED + TUNE.format("4.0 of 8 cores used, 1.0 by other programs")),
+    ],
+)
+def test_who_has_the_cores_is_counted(said: pytest.LogCaptureFixture, core: float, others: float, told: str) -> None:
+    world = World("gate", "lobby")
+    world.second(3, core=core, others=others)
+    world.second(20, core=core, others=others, gate=3)
+    (message,) = said.messages
+    assert message.split(" of the time")[1] == told
+
+
 def test_on_a_gpu_the_network_needs_no_core(said: pytest.LogCaptureFixture) -> None:
     world = World("gate", device="cuda:0")
     world.second(20, core=0.3, gate=4)
@@ -222,7 +261,7 @@ def test_a_look_that_fails_is_said_once_and_the_next_one_comes(
     said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = _Failing()
-    monkeypatch.setattr(overload, "Overload", lambda model, cpu_ns: failing)
+    monkeypatch.setattr(overload, "Overload", lambda *given: failing)
     monkeypatch.setattr(overload, "EVERY_S", 0.01)
     with overload.overload_told(cast("Any", SimpleNamespace(ledger=Ledger(), stopping=False))):
         assert failing.third.wait(10.0)

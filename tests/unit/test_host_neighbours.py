@@ -45,7 +45,7 @@ def test_what_is_not_ours_is_others() -> None:
     before = Moment(10 * S, 100 * S, 40 * S)
     assert others(before, Moment(20 * S, 115 * S, 45 * S)) == pytest.approx(min(1.0, len(os.sched_getaffinity(0))))
     assert others(before, Moment(20 * S, 104 * S, 45 * S)) == 0.0, "clocks of different fineness"
-    assert others(before, before) is None
+    assert others(before, Moment(10 * S + S // 4, 101 * S, 40 * S)) is None, "too short a time"
     assert others(None, before) is None
     assert others(before, None) is None
 

@@ -62,14 +62,20 @@ def a_run(
 
 
 def told(
-    ledger: Ledger, command: str = "replay", cpu_s: float = 3.8, arrivals: Any = None, **model: Any
+    ledger: Ledger,
+    command: str = "replay",
+    cpu_s: float = 3.8,
+    arrivals: Any = None,
+    others: float | None = None,
+    **model: Any,
 ) -> dict[str, Any]:
-    """The verdict on a machine with two cores, which did so much work in two seconds."""
+    """The verdict on a machine with two cores, which did so much work in two seconds; ``others``: cores that other
+    programs used."""
     facts = FACTS | {"command": command, "model": FACTS["model"] | {"workers": 1} | model}
     facts |= {"arrivals": arrivals} if arrivals else {}
     report = compose(ledger.as_dict(), facts)
     report["machine"] = report["machine"] | {"cores": 2}
-    report["cpu_s"] = cpu_s
+    report["cpu_s"], report["others_cores"] = cpu_s, others
     found = bottleneck(report)
     assert found is not None
     return found
@@ -94,6 +100,47 @@ def test_a_network_that_waits_for_cores_of_others_is_told_from_a_slow_one(
     assert (found["advice"] == "less of that work, or a lower --fps") is starved
     sink = told(a_run(write_ms=19), cpu_s=cpu_s, device=device)
     assert "core" not in sink["text"]
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "others", "said"),
+    [
+        (2.2, 0.9, "; other programs used 0.9 of 2 cores"),
+        (0.4, 1.8, ", but had a core for at most 22 % of that: other programs used 1.8 of 2 cores"),
+        (0.4, 0.3, ", but had a core for at most 22 % of that"),  # nobody else had it: a quota
+        (3.8, 0.1, ""),
+        (2.2, 0.5, ""),  # a core was left
+    ],
+)
+def test_who_else_had_the_cores_is_told(cpu_s: float, others: float, said: str) -> None:
+    text = told(a_run(infer_ms=18), cpu_s=cpu_s, device="cpu", others=others)["text"]
+    assert text.partition(" of the time")[2] == said
+    text = told(a_run(infer_ms=18), cpu_s=cpu_s, device="cpu", others=others, arrivals={"pace": "virtual"})["text"]
+    assert "core" not in text
+    assert "core" not in told(a_run(write_ms=19), cpu_s=cpu_s, others=others)["text"]
+
+
+@pytest.mark.parametrize(
+    ("command", "dropped", "cpu_s", "others", "blamed"),
+    [
+        ("run", 20, 2.0, 1.0, True),  # beside 100 frames: a fifth of a core more would have been enough
+        ("run", 200, 2.0, 1.0, False),  # two cores more would
+        ("run", 20, 2.0, 0.5, False),  # there was half a core left
+        ("replay", 0, 1.6, 1.2, True),
+        ("replay", 0, 2.6, 0.7, False),
+    ],
+)
+def test_others_are_to_blame_where_they_had_what_was_missing(
+    command: str, dropped: int, cpu_s: float, others: float, blamed: bool
+) -> None:
+    ledger = a_run(infer_ms=19, live=command == "run")
+    ledger.streams["gate"].decoded += dropped
+    lose(ledger.streams["gate"], "overflow", dropped)
+    found = told(ledger, command, cpu_s, device="cpu", others=others)
+    assert found["kind"] == "network"
+    assert (found["advice"] or "").startswith("less of that work") is blamed
+    sink = told(a_run(write_ms=19), cpu_s=cpu_s, others=others)
+    assert "other programs" not in (sink["advice"] or "")
 
 
 def test_with_all_cores_in_use_more_workers_than_cores_are_not_the_work_of_others() -> None:
