@@ -63,7 +63,21 @@ Script = Iterable["int | float | BaseException | threading.Event"]
 
 
 class ScriptedSource:
-    """Plays a script: a number is a frame with that pts in seconds, an exception is raised, an event is waited for."""
+    """Plays a script: a number is a frame with that pts in seconds, an exception is raised, an event is waited for.
+
+    Args:
+        script: in the order in which it is played; :meth:`open` begins it anew.
+        size: width and height of its pictures: grey ones, whose pixels all have the frame's index modulo 256.
+        open_error: raised by :meth:`open`.
+        truncation: why the recording is cut short, or None.
+        corrupt: indices of the frames that are flagged as damaged.
+        live: a feed.
+        clock: where the times of its frames come from.
+
+    Attributes:
+        closed: how often it was closed.
+        stop: what it was opened with.
+    """
 
     def __init__(
         self,

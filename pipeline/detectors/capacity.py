@@ -14,7 +14,8 @@ picture in batches of 4, and 1.8 times in batches of 8, as it does alone (``pyth
 
 
 def pictures_per_call(height: int, width: int, threads: int, *, halved: bool = False) -> int:
-    """Pictures of a size that one call on a CPU takes without becoming slower per picture; at least 1.
+    """Pictures of ``height`` x ``width`` pixels that one call on a CPU takes, with ``threads`` intra-op threads,
+    without becoming slower per picture; at least 1.
 
     ``halved``: activations have two bytes instead of four (bf16, fp16), so twice as many fit.
     """

@@ -42,6 +42,19 @@ class TorchScriptDetector:
     A batch is one call of the network, or several: where memory ran out, and on a CPU where a whole one would be slower
     per picture than parts of it. How a batch is divided depends on its size alone, so results do not depend on speed.
 
+    Args:
+        network: runs the program.
+        adapter: knows what its outputs mean.
+        limits: what counts as a detection.
+        labels: class names by class id.
+        path, digest, file_format: of the model's file, for reports.
+        verdict: what trying it before the first frame showed.
+        threads: intra-op threads that :meth:`warm` gives to each calling thread.
+        whole: a batch is one call of the network, also on a CPU.
+        notes: remarks for the user, one line each.
+        startup_s: seconds spent so far, by what they were spent on.
+        clock: where time comes from.
+
     Attributes:
         spec: what it wants to be given.
         labels: class names by class id.

@@ -57,6 +57,11 @@ class CpuFeed:
     """One memory for all batches. (B, H, W, 3) in memory, so the (B, 3, H, W) view is channels_last.
 
     Batches of trimmed inputs (:meth:`InputSpec.trimmed`) lie in the first part of it.
+
+    Args:
+        encoding: how pictures become numbers.
+        spec: size and padding of the pictures.
+        capacity: of the largest batch.
     """
 
     def __init__(self, encoding: Encoding, spec: InputSpec, capacity: int) -> None:
@@ -95,6 +100,10 @@ class CudaFeed:
     Bytes cross to the device and are widened and scaled there. Pictures in page-locked memory, as the flow's are, cross
     without a detour: they stay as they are until their batch has been read. Others go through a staging buffer, which
     is written again only after the copy out of it has finished; with a depth of two batches that has long happened.
+
+    Args:
+        encoding, spec, capacity: as of :class:`CpuFeed`.
+        device: where the batch is to lie.
     """
 
     _STAGES = 3

@@ -22,7 +22,16 @@ from pipeline.timing import SYSTEM, Clock
 
 
 class BatchScheduler:
-    """Collects items of many lanes into batches. Thread-safe; any number of producers and workers."""
+    """Collects items of many lanes into batches. Thread-safe; any number of producers and workers.
+
+    Args:
+        max_size: items per batch at most.
+        fixed: one batch size from the first frame to the last (recordings).
+        max_wait_ns: upper bound of the wait for a fuller batch.
+        lane_capacity: frames that a lane holds.
+        clock: where time comes from.
+        shed: is given the items that have become too old to be served, by the thread that finds them.
+    """
 
     def __init__(
         self,
@@ -34,10 +43,6 @@ class BatchScheduler:
         clock: Clock = SYSTEM,
         shed: Callable[[Item], object] = lambda item: None,
     ) -> None:
-        """``shed`` is given the items that have become too old to be served, by the thread that finds them.
-
-        A lane's capacity is in frames.
-        """
         self._waiting = Waiting(max_size, fixed=fixed, max_wait_ns=max_wait_ns, lane_capacity=lane_capacity)
         self._clock = clock
         self._lock = threading.Lock()

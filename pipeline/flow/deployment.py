@@ -30,6 +30,9 @@ class Deployment:
     Args:
         detector: the model; whoever made it closes it, but for one that was swapped out, see :class:`Lineup`.
         options: ``batch_size``, ``fixed_batch``, ``max_wait_ms`` and ``workers`` are the model's.
+        ledger, complaints: of the run.
+        emit: takes the outcomes of items.
+        clock: where time comes from.
         serve: what a worker does once it may.
         number: of the models of a run, from 1.
         inline: there are no workers (:meth:`Pipeline.run_inline`).

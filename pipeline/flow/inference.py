@@ -35,7 +35,20 @@ class UnderWay:
 
 
 class BatchRunner:
-    """Submits batches and completes them. Shared by all detect workers."""
+    """Submits batches and completes them. Shared by all detect workers.
+
+    Args:
+        detector: runs them.
+        scheduler: is told how long they took.
+        buffers: where the memory of their inputs goes back to.
+        ledger: counts them.
+        emit: takes one outcome per item.
+        now: monotonic nanoseconds.
+        complaints: says which frames the detector failed on.
+
+    Attributes:
+        worker: who runs the batch, by name; a simulation has workers that are no threads.
+    """
 
     def __init__(
         self,
@@ -54,7 +67,7 @@ class BatchRunner:
         self._emit = emit
         self._now = now
         self._complaints = complaints
-        self.worker: Callable[[], str] = lambda: threading.current_thread().name  # who runs a batch
+        self.worker: Callable[[], str] = lambda: threading.current_thread().name
         self._since_ns: dict[int, int] = {}  # by thread: when the call that it is in began
         self._exclusive: bool = getattr(detector, "exclusive", False)
         self._ended_ns = 0  # when the latest call ended, of whichever thread

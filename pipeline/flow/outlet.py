@@ -96,7 +96,14 @@ Event = Began | Delivery | Ended | Notice
 
 
 class Outlet:
-    """A sink, its account, and the bounded channel in front of it."""
+    """A sink, its account, and the bounded channel in front of it.
+
+    Args:
+        sink: not open yet.
+        capacity: events that wait in the channel.
+        policy: what happens where it is full: whoever publishes waits, or the oldest result is lost to this sink.
+        required: the first result that the sink cannot keep ends the run.
+    """
 
     def __init__(self, sink: Sink, capacity: int, policy: Policy, *, required: bool = False) -> None:
         self.sink = sink

@@ -27,6 +27,14 @@ class StreamFiles:
     With ``interval`` all files are synced by the first record that comes a second after the last sync, whichever
     stream it belongs to: no thread waits for it, so the last records before a silence of *all* streams are safe
     at the next record or at the end.
+
+    Args:
+        template: of the files' paths; ``{stream}`` stands for the name of a stream.
+        mode, fsync: see :data:`Mode` and :data:`Fsync`.
+        header: first bytes of every file.
+        opening: how every record begins, see :func:`pipeline.sinks.record_file.repair_tail`.
+        rotate: when to start a new file, or None.
+        clock: where time comes from.
     """
 
     def __init__(

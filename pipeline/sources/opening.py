@@ -128,8 +128,15 @@ def url_target(
 
     Both kinds of time limit are set: libav's socket option and PyAV's interrupt callback, which alone ends a peer that
     trickles. The callback's comes first: where the option ends it, libav says that the data are invalid. Probing is
-    short: size and rate are taken from the frames, so that a reconnect is fast. ``parsed`` False leaves out
-    libavformat's parser where that is RTSP.
+    short: size and rate are taken from the frames, so that a reconnect is fast.
+
+    Args:
+        url: with its credentials.
+        live: a feed.
+        transport: of RTSP, ``tcp`` or ``udp``.
+        open_timeout_s, read_timeout_s: longest silence while it opens, and between two reads.
+        parsed: False leaves out libavformat's parser where that is RTSP.
+        low_delay: over UDP no packet is waited for that may only be late.
     """
     limit = str(int((max(open_timeout_s, read_timeout_s) + _SECOND_LIMIT_S) * 1e6))
     rtsp = url.scheme in ("rtsp", "rtsps")
@@ -159,7 +166,8 @@ def url_target(
 
 
 def device_target(path: str, *, size: tuple[int, int] | None, fps: float | None, pixels: str | None) -> Target:
-    """A V4L2 device; ``pixels`` is its input format, such as ``mjpeg`` or ``yuyv422``."""
+    """A V4L2 device, asked for pictures of ``size`` (width, height), ``fps`` frames per second, and in the input format
+    ``pixels``, such as ``mjpeg`` or ``yuyv422``; None leaves it to the driver."""
     options = {"protocol_whitelist": "file"}
     if size:
         options["video_size"] = f"{size[0]}x{size[1]}"

@@ -88,6 +88,15 @@ class StreamReader:
     came. For a feed, errors of the connection are raised; for a recording the first one ends it, and :attr:`failure`
     keeps the error.
 
+    Args:
+        opened: closed by :meth:`close`.
+        target: what it was opened from.
+        counters: where faults are counted.
+        skip: what the decoder leaves out.
+        watcher: is shown each packet, or None.
+        max_bad_packets: packets in a row that cannot be decoded before DecodeError; None: any number.
+        frame_timeout_s: how long packets may arrive without a frame before SourceTimeout; None: for ever.
+
     Attributes:
         packets, empty_packets: video packets read, and those without content.
         end_s: where the last frame that was read ends, in the container's own time (packet pts plus duration).

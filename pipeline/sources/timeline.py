@@ -25,6 +25,11 @@ class Timeline:
       player shows it; a feed goes on by the time that really passed between the two arrivals, since its sender's
       clock was set meanwhile (a feed whose frames really arrived that much later did not jump at all).
 
+    Args:
+        time_base: of the stamps, in seconds.
+        interval_s: declared seconds between two frames, or None.
+        live: a feed.
+
     Attributes:
         epoch, breaks: number of breaks so far.
     """
