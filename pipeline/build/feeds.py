@@ -205,11 +205,13 @@ def budget_ns(settings: StreamSettings) -> int | None:
 
 def playout(settings: StreamSettings) -> PlayoutDelay | None:
     """``playout_delay_ms``; None without one. One that follows the stream keeps to its budget."""
-    if settings.playout_delay_ms is None:
+    delay = settings.playout_delay_ms
+    if delay is None:
         return None
-    if settings.playout_delay_ms == "auto":
-        return PlayoutDelay(most_ns=budget_ns(settings))
-    return PlayoutDelay(_nanoseconds(settings.playout_delay_ms))
+    if isinstance(delay, str):
+        percentile = 99 if delay == "auto" else int(delay.removeprefix("p"))
+        return PlayoutDelay(percentile=percentile, most_ns=budget_ns(settings))
+    return PlayoutDelay(round(delay * 1e6))
 
 
 def decoder_limits(settings: StreamSettings, usual: frozenset[str]) -> Limits:

@@ -12,9 +12,9 @@ from pipeline.config.values import (
     CREDENTIAL_SCHEMES,
     Hwaccel,
     LocalPath,
-    MsOrAuto,
     Name,
     Password,
+    PlayoutMs,
     Region,
     Section,
     Source,
@@ -79,11 +79,12 @@ class StreamSettings(Section):
         "other streams only as far as that allows, and one that takes longer is late, and says why. Unset: by measured "
         "rates and service times; late is what takes longer than 99 of 100.",
     )
-    playout_delay_ms: MsOrAuto | None = Field(
+    playout_delay_ms: PlayoutMs | None = Field(
         default=None,
         description="Results leave as evenly as the camera made its frames: each is held until so many milliseconds "
         "after its frame's place on the stream's own time line. One that is ready later leaves at once and is counted "
-        "(`playout` in the report). `auto`: as long as 99 of 100 results need, up to a second or `latency_budget_ms`. "
+        "(`playout` in the report). `p90`: as long as 90 of the last 100 results needed (`p50` to `p99`), "
+        "up to a second or `latency_budget_ms`; `auto`: `p99`. "
         "Says nothing to files with `pace: asap`. Unset: each leaves once it is ready.",
     )
     max_staleness_ms: float | None = Field(

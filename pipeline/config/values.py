@@ -7,7 +7,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +37,7 @@ NAME_PATTERN: Final = "^[A-Za-z0-9_-]{1,64}$"
 _DEVICE_PATTERN: Final = r"^(auto|cpu|cuda(:[0-9]{1,2})?)$"
 _HWACCELS: Final = ("cuda", "vaapi", "vdpau", "qsv", "drm", "vulkan", "videotoolbox")
 _HWACCEL_PATTERN: Final = rf"^(none|auto|({'|'.join(_HWACCELS)})(:[A-Za-z0-9/_.-]{{1,100}})?)$"
+_PERCENTILE: Final = "p[5-9][0-9]"
 _DIGEST_PATTERN: Final = "^[0-9a-fA-F]{64}$"
 
 
@@ -204,12 +205,12 @@ def _number_or_auto(value: Any) -> int | str:
     raise refusal("expected auto, or a whole number from 1 to 256")
 
 
-def _ms_or_auto(value: Any) -> float | str:
-    if value == "auto":
-        return "auto"
+def _playout_ms(value: Any) -> float | str:
+    if isinstance(value, str) and (value == "auto" or re.fullmatch(_PERCENTILE, value)):
+        return value
     if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= 10_000:
         return float(value)
-    raise refusal("expected auto, or a number of milliseconds from 1 to 10000")
+    raise refusal("expected auto, p50 to p99, or a number of milliseconds from 1 to 10000")
 
 
 def _class_wanted(value: Any) -> str | int:
@@ -281,10 +282,18 @@ AdapterOptions = Annotated[
     PlainValidator(_options),
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
 ]
-MsOrAuto = Annotated[
-    float | Literal["auto"],
-    PlainValidator(_ms_or_auto),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "minimum": 1, "maximum": 10_000}]}),
+PlayoutMs = Annotated[
+    float | str,
+    PlainValidator(_playout_ms),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": "auto"},
+                {"type": "string", "pattern": f"^{_PERCENTILE}$"},
+                {"type": "number", "minimum": 1, "maximum": 10_000},
+            ]
+        }
+    ),
 ]
 NumberOrAuto = Annotated[
     int | str,

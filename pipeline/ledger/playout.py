@@ -39,7 +39,7 @@ class PlayoutCount:
             return {}
         return {
             "delay_ms": round(self.delay.delay_ns / 1e6, 3),
-            "adapts": self.delay.adapts,
+            "percentile": self.delay.percentile,
             "results": self.results,
             "late": self.late,
             "late_share": round(self.late / self.results, 6) if self.results else None,

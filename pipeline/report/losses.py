@@ -96,7 +96,7 @@ def _late(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
 def _missed(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
     """Of results that were ready after the time at which they should have left."""
     timed = {name: stream["playout"] for name, stream in streams.items() if stream.get("playout")}
-    given = {name: told for name, told in timed.items() if not told["adapts"]}
+    given = {name: told for name, told in timed.items() if told["percentile"] is None}
     held = {name: told for name, told in given.items() if (told["late_share"] or 0.0) > USUALLY_LATE}
 
     def one(name: str) -> str:

@@ -214,7 +214,9 @@ def simulate(
             for at in streams[name]
         )
         ahead = ahead_of(streams[name], virtual, taken)
-        delay = None if delay_ms == 0 else PlayoutDelay(None if delay_ms is None else round(delay_ms * MS))
+        delay = None if delay_ms == 0 else PlayoutDelay(percentile=99)
+        if delay_ms:
+            delay = PlayoutDelay(round(delay_ms * MS))
         account = StreamLedger(name, live=True, clock=virtual, playout=delay)
         return Stream(
             ahead,

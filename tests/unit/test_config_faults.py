@@ -184,12 +184,13 @@ STREAM_FAULTS = [
     ),
     (
         " {name: b, source: b.mp4, playout_delay_ms: §0.5}",
-        "streams[1].playout_delay_ms: expected auto, or a number of milliseconds from 1 to 10000",
+        "streams[1].playout_delay_ms: expected auto, p50 to p99, or a number of milliseconds from 1 to 10000",
     ),
     (
         " {name: b, source: b.mp4, playout_delay_ms: §adaptive}",
-        "streams[1].playout_delay_ms: expected auto, or a number",
+        "streams[1].playout_delay_ms: expected auto, p50 to",
     ),
+    (" {name: b, source: b.mp4, playout_delay_ms: §p100}", "streams[1].playout_delay_ms: expected auto, p50 to"),
     (" {name: b, source: rtsp://c/x, password: §hunter2}", "streams[1].password: a password needs a username"),
     (" {name: b, source: rtsp://c/x, username: u, password: §''}", "streams[1].password: the password is empty"),
     (

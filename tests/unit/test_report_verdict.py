@@ -154,9 +154,9 @@ def test_a_good_run_has_no_findings() -> None:
 def test_a_playout_delay_that_is_too_short_is_a_warning() -> None:
     short, long, follows = stream(), stream(), stream()
     # One that follows the stream has no better length that could be advised.
-    follows["playout"] = {"delay_ms": 40.0, "adapts": True, "results": 100, "late": 20, "late_share": 0.2}
-    short["playout"] = {"delay_ms": 40.0, "adapts": False, "results": 1000, "late": 25, "late_share": 0.025}
-    long["playout"] = {"delay_ms": 80.0, "adapts": False, "results": 1000, "late": 10, "late_share": 0.01}
+    follows["playout"] = {"delay_ms": 40.0, "percentile": 90, "results": 100, "late": 20, "late_share": 0.2}
+    short["playout"] = {"delay_ms": 40.0, "percentile": None, "results": 1000, "late": 25, "late_share": 0.025}
+    long["playout"] = {"delay_ms": 80.0, "percentile": None, "results": 1000, "late": 10, "late_share": 0.01}
     assert [(found.severity, found.text) for found in findings(report(short, long, follows))] == [
         ("warning", "25 results (2.5 %) came too late for a playout_delay_ms of 40")
     ]
