@@ -5,7 +5,8 @@ What is named explains at least half of the excess, else it is not named. A paus
 it holds up every thread. Then, by the part:
 
 ===========  =========================================================================================================
-decoder      nothing was read meanwhile, or the reader was held up by the stream's own frames
+decoder      nothing was read meanwhile, the reader was held up by the stream's own frames, or frames that are shown
+             before it came after it (B-frames)
 scheduler    a batch kept the worker, several did, or ``follow`` did not take what they had found
 batch        the stream that came last, or the batch before it in the same worker
 infer        more frames in the batch than usual
@@ -136,7 +137,13 @@ def _decoder(case: Case) -> str:
         for trace in own
         if trace[Mark.QUEUED]
     )
-    return held.text if case.explains(held.shared_ns) else ""
+    if case.explains(held.shared_ns):
+        return held.text
+    before = [trace for trace in own if trace[FRAME] < case.trace[FRAME] and trace[Mark.READ] > case.trace[Mark.READ]]
+    last_ns = max((trace[Mark.READ] for trace in before), default=0)
+    if not case.explains(case.shared(case.began_ns, last_ns)):
+        return ""
+    return f"{count(len(before), 'frame')} shown before it came after it"
 
 
 def _scheduler(case: Case) -> str:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.ledger import BatchRun, StreamLedger, Write
 from pipeline.ledger.late import BLAMED, ENOUGH_FOR_P99, NEWEST, OF_A_BLOCK, SLOWEST
 from pipeline.ledger.times import BLOCK
-from pipeline.timing import GC_PAUSES, PARTS, WAITS, Mark, Pause, elapsed, new_trace
+from pipeline.timing import FRAME, GC_PAUSES, PARTS, WAITS, Mark, Pause, elapsed, new_trace
 from tests.background import Background
 from tests.journeys import EVERY_MS, MS, USUAL_MS, World
 
@@ -240,6 +240,17 @@ class TestWhatElseRan:
         world.finish("gate", world.trace("gate"))
         world.finish("gate", trace)
         assert world.verdict("gate") == "queue +2.0 s"
+
+    def test_frames_that_are_shown_before_it_came_after_it(self, world: World) -> None:
+        """Two B-frames of a camera, whose packets come when they always do."""
+        shown_last, *before = world.trace("gate", decoder=300), world.trace("gate"), world.trace("gate")
+        number = shown_last[FRAME]
+        for place, trace in enumerate(before):
+            trace[FRAME] = number + place
+            world.finish("gate", trace)
+        shown_last[FRAME] = number + len(before)
+        world.finish("gate", shown_last)
+        assert world.verdict("gate") == "queue +300 ms: 2 frames shown before it came after it"
 
     def test_a_reader_that_was_held_up(self, world: World) -> None:
         before = world.trace("gate", scheduler=900)
