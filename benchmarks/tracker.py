@@ -25,9 +25,9 @@ import tracemalloc
 import numpy as np
 
 from benchmarks.expectations import unmet
-from pipeline.ledger import Ledger, StreamLedger
+from pipeline.ledger import BatchRun, Ledger, SinkLedger, StreamLedger, Write
 from pipeline.ledger.blocks import SERIES, Block
-from pipeline.timing import PTS, Mark, new_trace, now_ns, thread_cpu_ns
+from pipeline.timing import FRAME, PTS, Mark, new_trace, now_ns, thread_cpu_ns
 
 MS, S = 1_000_000, 1_000_000_000
 PERCENTS = {"p50_ms": 50, "p90_ms": 90, "p95_ms": 95, "p99_ms": 99, "p999_ms": 99.9, "max_ms": 100}
@@ -54,7 +54,7 @@ def journeys(first: int, frames: int, fps: int) -> list[list[int]]:
     traces = []
     for number, row in enumerate(gaps.tolist(), first):
         trace = new_trace()
-        trace[PTS] = number * S // fps
+        trace[PTS], trace[FRAME] = number * S // fps, number
         trace[Mark.READ] = at = S + trace[PTS]
         for mark, gap in zip(list(Mark)[1:], row, strict=True):
             trace[mark] = at = at + gap
@@ -95,6 +95,7 @@ class Cameras:
 
     def __init__(self, streams: int, fps: int) -> None:
         self.ledger = Ledger()
+        self.ledger.sinks["jsonl"] = SinkLedger("jsonl")
         for number in range(streams):
             self.ledger.add(StreamLedger(f"s{number}", live=True))
         self._fps = fps
@@ -112,12 +113,22 @@ class Cameras:
                     account.published(trace)
                     account.finished(trace)
             fed_ns = thread_cpu_ns()
-            for account in self.ledger.streams.values():
-                account.times.notice()  # as the daemon does
+            self._note(traces)
+            noted_ns = thread_cpu_ns()
+            self.ledger.catch_up(late=True)  # as the daemon does
             self.ledger.recent(traces[-1][Mark.DONE], 60)
             self.way_ns += fed_ns - began_ns
-            self.beside_ns += thread_cpu_ns() - fed_ns
+            self.beside_ns += thread_cpu_ns() - noted_ns
             self.frames += len(traces) * len(self.ledger.streams)
+
+    def _note(self, traces: list[list[int]]) -> None:
+        """Batches and writes: what late frames are explained by."""
+        writes = self.ledger.sinks["jsonl"].writes
+        for number, trace in enumerate(traces):
+            times = (trace[Mark.INFER], trace[Mark.INFERRED], trace[Mark.PARSED])
+            self.ledger.batch(BatchRun("detect:0", number, len(self.ledger.streams), *times))
+            for name in self.ledger.streams:
+                writes.add(Write(trace[Mark.SINK], trace[Mark.DONE], name, trace[FRAME]))
 
 
 def measure(streams: int, fps: int, seconds: int) -> dict[str, float]:

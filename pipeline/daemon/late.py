@@ -25,13 +25,13 @@ class LateNews:
         if now_ns < self._next_ns:
             return
         self._next_ns = now_ns + EVERY_NS
+        ledger.catch_up(late=True)
         told, self._told = self._told, {}
         late: list[Late] = []
         frames = 0
         for name, account in list(ledger.streams.items()):
             if name != account.name:  # an earlier life
                 continue
-            account.times.notice()
             so_far = account.times.late.frames
             new = so_far - told.get(account, 0)
             self._told[account] = so_far

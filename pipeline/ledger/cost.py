@@ -7,11 +7,10 @@ from functools import cache
 from typing import Final
 
 from pipeline.ledger.streams import StreamLedger
-from pipeline.ledger.times import BLOCK
 from pipeline.timing import Mark, new_trace, now_ns, thread_cpu_ns
 
-_FRAMES: Final = BLOCK - 1
-"""One more, and they would be taken apart: that is not done on the way, and counted where it is done."""
+_FRAMES: Final = 63
+"""Too few to be taken apart: that is not done on the way, and counted where it is done."""
 _ROUNDS: Final = 5
 
 

@@ -74,16 +74,16 @@ class Exits:
             some = slice(first, end)
             _add_each([many[owners[first]]], epochs[[first]], transits_ns[some], times_ns[some], ONE)
 
-    def _begin(self, epoch: int) -> int | None:
-        """What comes now is of that epoch; the interval that is expected.
-
-        What lies between two epochs is the camera's affair: neither delay nor interval.
-        """
+    def _begin(self, epoch: int) -> None:
+        """What comes now is of that epoch. What lies between two is the camera's affair: neither delay nor interval."""
         if epoch != self._epoch:
             self._transit.reset()
             self._interval.reset()
             self._arrivals.reset()
             self._epoch = epoch
+
+    def _expect(self) -> int | None:
+        """The interval that is expected, of all arrivals up to the newest."""
         intervals = self._arrivals.histogram.count
         if intervals >= self._look_at:
             self._expected_ns, self._look_at = self.nominal_ns, intervals + intervals // 16 + 1
@@ -140,10 +140,13 @@ def _add_each(
     firsts: Int64Array,
 ) -> None:
     """Frames of each of ``many``, of one epoch each."""
-    nominal_ns = [each._begin(epoch) for each, epoch in zip(many, epochs.tolist(), strict=True)]
+    for each, epoch in zip(many, epochs.tolist(), strict=True):
+        each._begin(epoch)
+    # First, so that also of the very first frames it is known what is a freeze.
+    Intervals.add_each([each._arrivals for each in many], times_ns[:, 0], firsts)
+    nominal_ns = [each._expect() for each in many]
     SmoothedChange.add_each([each._transit for each in many], transits_ns, None, firsts)
     IntervalJitter.add_each([each._interval for each in many], times_ns, None, firsts, nominal_ns)
-    Intervals.add_each([each._arrivals for each in many], times_ns[:, 0], firsts)
 
 
 def added_by_stage(exits: dict[str, Any]) -> dict[str, dict[str, float]]:

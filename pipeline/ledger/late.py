@@ -21,7 +21,7 @@ journey and what else ran then (:mod:`pipeline.ledger.why`); what is kept is bou
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -51,6 +51,7 @@ BLAMED: Final = tuple(part for part in WAY if part != "playout")
 _WAY: Final = [SERIES.index(part) for part in WAY]
 _BLAMED: Final = [SERIES.index(part) for part in BLAMED]
 _PLAYOUT: Final = SERIES.index("playout")
+_NONE: Final = np.zeros(0, np.int64)
 
 By = Literal["budget", "p99"]
 Around = Callable[[int], Journal]
@@ -149,17 +150,32 @@ class LateFrames:
         """How many there were so far; any thread may ask."""
         return self.parts.total()
 
-    def add(self, block: Block, stream: int, latency: Latency) -> None:
-        """Frames of one of the block's streams that were finished after those before, and are in ``latency``."""
-        if self.limit_ns is not None and block.tallies[stream].maxima[-1] > self.limit_ns:
-            own = block.rows(stream)
-            rows = own.start + np.flatnonzero(_unheld_ns(block.durations[own]) > self.limit_ns)
-            if rows.size:
-                self._blame(block, rows, self.limit_ns, latency)
-        frames = latency.frames
-        if self._budget_ns is None and frames >= self._measure_at:
-            self.limit_ns = _limit_ns(latency.end_to_end.histogram)
-            self._measure_at = _somewhat_more(frames)
+    @staticmethod
+    def add_each(many: Sequence[LateFrames], block: Block, latencies: Sequence[Latency]) -> None:
+        """Frames of each of ``many``, the block's streams, that were finished after those before, and are in
+        ``latencies``. What ran around them is looked up once for all: streams of one run are late together."""
+        late = [
+            (one, rows, latency)
+            for number, (one, latency) in enumerate(zip(many, latencies, strict=True))
+            if (rows := one._over(block, number)).size
+        ]
+        if late:
+            first, _, _ = late[0]
+            journal = first._around(min(int(block.marks[rows, Mark.READ].min()) for _, rows, _ in late))
+            for one, rows, latency in late:
+                one._blame(block, rows, latency, journal)
+        for one, latency in zip(many, latencies, strict=True):
+            if one._budget_ns is None and latency.frames >= one._measure_at:
+                one.limit_ns = _limit_ns(latency.end_to_end.histogram)
+                one._measure_at = _somewhat_more(latency.frames)
+
+    def _over(self, block: Block, stream: int) -> Int64Array:
+        """The rows of the frames of one of the block's streams that are late."""
+        if self.limit_ns is None or block.tallies[stream].maxima[-1] <= self.limit_ns:
+            return _NONE
+        own = block.rows(stream)
+        rows: Int64Array = own.start + np.flatnonzero(_unheld_ns(block.durations[own]) > self.limit_ns)
+        return rows
 
     def forget(self) -> None:
         """Keep the counts only."""
@@ -175,7 +191,8 @@ class LateFrames:
             "parts": dict(self.parts.most_common()),
         }
 
-    def _blame(self, block: Block, rows: Int64Array, limit_ns: int, latency: Latency) -> None:
+    def _blame(self, block: Block, rows: Int64Array, latency: Latency, journal: Journal) -> None:
+        limit_ns = self.limit_ns or 0
         if latency.frames >= self._look_at:
             self._usual, self._usual_ns = _medians(latency), latency.end_to_end.histogram.percentile(50) or 0
             self._look_at = _somewhat_more(latency.frames)
@@ -188,7 +205,6 @@ class LateFrames:
         self.parts.update(BLAMED[number] for number in worst.tolist())
         kept = np.sort(np.argsort(took, kind="stable")[-OF_A_BLOCK:])
         traces = [block.traces[number] for number in rows[kept].tolist()]
-        journal = self._around(min(trace[Mark.READ] for trace in traces))
         for row, trace in zip(kept.tolist(), traces, strict=True):
             part, excess_ns = BLAMED[worst[row]], int(excess[row, worst[row]])
             parts = {name: took for name, took in zip(WAY, durations[row, _WAY].tolist(), strict=True) if took}

@@ -32,6 +32,8 @@ from pipeline.ledger.windows import SPANS
 from pipeline.measures import Histogram
 from pipeline.timing import GC_PAUSES, Pause, Pauses, cpu_ns
 
+MUCH: Final = 64
+"""Traces of all streams that are worth being taken apart together."""
 KEPT_UP_NS: Final = 2_500_000_000
 """How old distributions may be where somebody keeps them up."""
 
@@ -245,6 +247,14 @@ class Ledger:
         """Take apart what all streams left behind, so that who asks within :data:`KEPT_UP_NS` need not."""
         with held(list(self.streams.values())):
             self._kept_up_ns = now_ns
+
+    def catch_up(self, *, late: bool = False) -> None:
+        """Take apart what has finished, of all streams at once, where it is much; with ``late`` also where a frame
+        among it is late. For who waits for something else, so that nobody has to who is on the way of a frame."""
+        accounts = [one for name, one in list(self.streams.items()) if name == one.name and not one.over]
+        if sum(one.times.left for one in accounts) >= MUCH or (late and any(one.times.has_late for one in accounts)):
+            with held(accounts):
+                pass
 
     def held(self, accounts: Sequence[StreamLedger], now_ns: int) -> AbstractContextManager[None]:
         """For an answer at ``now_ns`` about ``accounts``: see :func:`pipeline.ledger.holding.held`. Counts, states and

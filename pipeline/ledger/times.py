@@ -25,8 +25,8 @@ from pipeline.ledger.windows import SPANS, Whole, Window
 from pipeline.measures import Histogram, IntervalJitter
 from pipeline.timing import Mark, elapsed, thread_cpu_ns
 
-BLOCK: Final = 64
-"""Traces that are taken apart together. Whoever reads figures takes what there is."""
+BLOCK: Final = 256
+"""With so many traces whoever is on the way of a frame takes them apart, since nobody else has."""
 
 
 T = TypeVar("T")
@@ -56,8 +56,9 @@ class StreamTimes:
     """Distributions of one stream, over its whole life and lately.
 
     :meth:`finished` and :meth:`lost` are all that the way of a frame sees of it: the trace is appended to a list.
-    Whoever appends a block's last trace, or asks for figures, does the work, under this stream's own lock; who is on
-    the way of a frame never waits for that, but leaves the work to whoever has it.
+    Whoever asks for figures does the work, or waits for the run's end (:meth:`pipeline.ledger.ledger.Ledger.catch_up`),
+    under this stream's own lock. Only where nobody does is it left to whoever appends a block's last trace, who never
+    waits for others that are at it.
 
     Attributes:
         lock, held: for :mod:`pipeline.ledger.holding`: while it is held, nothing is taken apart.
@@ -162,12 +163,18 @@ class StreamTimes:
         """Say which frames are late by their budget, if they have one, and what ran around them."""
         self.late = LateFrames(self._stream, budget_ns, around)
 
-    def notice(self) -> None:
-        """Take apart what has finished, if a frame among it is late: it is not to wait for the others of its block."""
+    @property
+    def left(self) -> int:
+        """Traces that nobody has taken apart yet."""
+        return len(self._finished) + len(self._gone)
+
+    @property
+    def has_late(self) -> bool:
+        """Whether a frame among them is late: it is not to wait for the others."""
         limit_ns = self.late.limit_ns
-        if limit_ns is not None and any(_ended_ns(trace) - trace[_READ] > limit_ns for trace in self._finished.copy()):
-            with self.lock:
-                self._fold()
+        return limit_ns is not None and any(
+            _ended_ns(trace) - trace[_READ] > limit_ns for trace in self._finished.copy()
+        )
 
     def lateness(self) -> Lateness:
         """The late frames so far."""
@@ -179,8 +186,9 @@ class StreamTimes:
     def kept_since(self, seen: int) -> tuple[int, list[Late]]:
         """How many late frames were kept with their journey so far, and those after the first ``seen`` that still
         are, oldest first."""
-        self.notice()
         with self.lock:
+            if self.has_late:
+                self._fold()
             kept, newest = self.late.kept, list(self.late.newest)
         return kept, newest[len(newest) - min(kept - seen, len(newest)) :]
 
@@ -341,9 +349,9 @@ def _add(many: Sequence[StreamTimes], traces: Sequence[list[list[int]]]) -> None
     Latency.add_each([each._latency for each in many], block)
     for number, each in enumerate(many):
         each._course.add(block, number)
-        each.late.add(block, number, each._latency)
         if each._window is not None:
             each._window.add(block.seconds[number])
+    LateFrames.add_each([each.late for each in many], block, [each._latency for each in many])
     published_ns = block.published_ns[block.published]
     departures = [each._departure for each in many]
     IntervalJitter.add_each(departures, published_ns[:, None], None, block.firsts, [None] * len(many))

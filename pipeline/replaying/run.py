@@ -182,6 +182,7 @@ class Replay:
         if self.inline or self._pipeline.join(timeout_s):
             return True
         self._pipeline.check_model(self._model.timeout_s)
+        self.ledger.catch_up()
         return False
 
     def stop(self) -> None:

@@ -92,6 +92,15 @@ def test_a_freeze_is_a_gap_beyond_webrtcs_rule() -> None:
     assert exits["infer"]["largest_gap_ms"] == 191.0
 
 
+@pytest.mark.parametrize("frames", [13, 60])
+def test_a_freeze_among_the_very_first_frames_counts(frames: int) -> None:
+    """A run that is over before much was measured: what is expected is known by its end."""
+    late = [0.0] * frames
+    late[3:13] = range(400, 0, -40)  # then caught up
+    exits = feed({Mark.INFERRED: late}, frames)["exits"]
+    assert (exits["batch"]["freezes"], exits["infer"]["freezes"]) == (0, 1)
+
+
 def test_a_reconnect_is_no_jitter() -> None:
     epochs = [0] * 50 + [1] * 50
     late = [0.0] * 50 + [60_000.0] * 50

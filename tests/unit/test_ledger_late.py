@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.ledger import BatchRun, StreamLedger, Write
 from pipeline.ledger.late import BLAMED, ENOUGH_FOR_P99, NEWEST, OF_A_BLOCK, SLOWEST
+from pipeline.ledger.ledger import MUCH
 from pipeline.ledger.times import BLOCK
 from pipeline.timing import FRAME, GC_PAUSES, PARTS, WAITS, Mark, Pause, elapsed, new_trace
 from tests.background import Background
@@ -296,7 +297,7 @@ class TestBounds:
         times = world.ledger.streams["gate"].times
         for number in range(500):
             world.frame("gate", infer=100 + (number * 37) % 500)
-            times.notice()
+            world.ledger.catch_up(late=True)
         found = times.lateness()
         assert found.counts["frames"] == 500
         assert [one.frame for one in found.newest] == list(range(599, 599 - NEWEST, -1))
@@ -341,15 +342,40 @@ class TestBounds:
 
 def test_a_late_frame_does_not_wait_for_its_block(world: World) -> None:
     times = world.ledger.streams["gate"].times
-    times.lateness()
+    world.ledger.catch_up()
     before = times.frames
     world.frame("gate")
-    times.notice()
+    world.ledger.catch_up(late=True)
     assert times.frames == before, "nothing was late: nobody works"
     world.frame("gate", infer=200)
-    times.notice()
+    world.ledger.catch_up(late=True)
     assert times.frames == before + 2
     assert times.late.frames == 1
+
+
+def test_who_waits_for_the_end_takes_apart_what_is_much(world: World) -> None:
+    """Of all streams together; whoever is on the way of a frame need not."""
+    for name in ("gate", "lobby"):
+        world.ledger.streams[name].times.lateness()
+    apart = {name: account.times.frames for name, account in world.ledger.streams.items()}
+    world.as_usual("gate", MUCH // 2)
+    world.ledger.catch_up()
+    assert {name: account.times.frames for name, account in world.ledger.streams.items()} == apart
+    world.as_usual("lobby", MUCH // 2)
+    world.ledger.catch_up()
+    for name in ("gate", "lobby"):
+        times = world.ledger.streams[name].times
+        assert (times.left, times.frames) == (0, apart[name] + MUCH // 2)
+
+
+def test_nobody_on_the_way_of_a_frame_takes_apart_less_than_a_block(world: World) -> None:
+    times = world.ledger.streams["gate"].times
+    times.lateness()
+    before = times.frames
+    world.as_usual("gate", BLOCK - 1)
+    assert (times.left, times.frames) == (BLOCK - 1, before)
+    world.frame("gate")
+    assert (times.left, times.frames) == (0, before + BLOCK)
 
 
 def test_the_ledger_lists_them_with_the_run(world: World) -> None:

@@ -23,6 +23,7 @@ from pipeline.cli import main
 from pipeline.cli.running import logging_to_stderr
 from pipeline.config import TelemetryConfig
 from pipeline.ledger import Ledger, StreamLedger
+from pipeline.ledger.times import BLOCK
 from pipeline.metrics import Shown
 from pipeline.metrics.exemplars import exemplars
 from pipeline.telemetry import Telemetry, exporting
@@ -250,7 +251,7 @@ def test_metrics_that_nobody_took_before_the_end_are_lost(world: World, monkeypa
 def test_what_comes_while_it_is_told_is_bounded_and_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "MOST", 5)
     with ThreadPoolExecutor(1) as pool:  # frames end while nobody looks
-        pool.submit(lambda: [world.frame("gate", infer=330 + number) for number in range(640)]).result()
+        pool.submit(lambda: [world.frame("gate", infer=330 + number) for number in range(5 * BLOCK)]).result()
     collector = Collector()
     kept = world.ledger.streams["gate"].times.kept_since(0)[0]
     with listening(collector) as endpoint, telling(endpoint, world.ledger, metrics=False) as telemetry:
