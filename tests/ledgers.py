@@ -21,6 +21,13 @@ FACTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def whole_way(done_ns: int, took_ns: int) -> list[int]:
+    """The trace of a frame of which nothing but its beginning and its end is known."""
+    trace = new_trace()
+    trace[Mark.READ], trace[Mark.DONE] = done_ns - took_ns, done_ns
+    return trace
+
+
 def lose(account: StreamLedger, reason: str, frames: int) -> None:
     """Frames that were dropped in the network."""
     for _ in range(frames):

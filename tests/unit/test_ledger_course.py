@@ -17,18 +17,13 @@ from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.blocks import Block
 from pipeline.ledger.course import FIRST_NS, SLOTS, Course
 from pipeline.measures import bucket_of, bucket_start
-from pipeline.timing import Mark, new_trace
+from pipeline.timing import Mark
+from tests.ledgers import whole_way
 
 MS = 1_000_000
 S = 1_000_000_000
 
 frames = st.lists(st.tuples(st.integers(S, 5000 * S), st.integers(0, 60 * S)), min_size=1, max_size=60)
-
-
-def whole_way(done_ns: int, took_ns: int) -> list[int]:
-    trace = new_trace()
-    trace[Mark.READ], trace[Mark.DONE] = done_ns - took_ns, done_ns
-    return trace
 
 
 def course(*ended: tuple[int, int]) -> Course:

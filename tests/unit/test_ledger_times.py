@@ -19,6 +19,7 @@ from pipeline.ledger.times import BLOCK, StreamTimes
 from pipeline.ledger.windows import SPANS
 from pipeline.measures import Histogram, bucket_of, bucket_start, buckets_of
 from pipeline.timing import PARTS, WAITS, Mark, elapsed, ended_in, new_trace, part_times, stage_times
+from tests.ledgers import whole_way
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -33,12 +34,6 @@ def traces(draw: st.DrawFn) -> list[int]:
     for mark in list(Mark)[1:]:
         at += draw(st.integers(0, 2**50))
         trace[mark] = at if draw(st.booleans()) else 0
-    return trace
-
-
-def whole_way(done_ns: int, took_ns: int) -> list[int]:
-    trace = new_trace()
-    trace[Mark.READ], trace[Mark.DONE] = done_ns - took_ns, done_ns
     return trace
 
 

@@ -16,7 +16,7 @@ from pipeline.events import StreamEvent
 from pipeline.frame import StreamInfo
 from pipeline.sinks import JsonlSink, Rotate
 from pipeline.sinks.event_file import EventFiles
-from tests.unit.test_config_load import faults
+from tests.configs import faults
 
 
 def event(number: int = 0, stream: str = "gate") -> StreamEvent:
