@@ -37,6 +37,13 @@ class Api:
     """Handlers by route. Counts, states and ages are at most a second old for who asks for the first time, or three for
     who asks again and again; distributions may be two and a half seconds older. Pictures are new.
 
+    Args:
+        board, metrics, metrics_type, metrics_in, report, trace: as of :class:`pipeline.web.server.WebServer`.
+        history: of the streams' rates.
+        view: of the streams' pictures.
+        token_needed: clients need the token; the page asks for it.
+        executor: where answers are made; None: here.
+
     Attributes:
         upkeep: to be run beside.
     """
