@@ -146,19 +146,10 @@ def run(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
     from pipeline.cli.progress import progress
     from pipeline.cli.signals import StopRequests
-    from pipeline.errors import ModelHung, SinkError
-    from pipeline.report import compose, exit_code, save_html, save_json
-    from pipeline.timing import now_ns
 
     window = _window(options)
     replay = _made(options, out, [window] if window is not None else [])
     replay.refuse_foreign()
-
-    def ledger() -> Any:
-        return getattr(replay, "ledger", None)
-
-    def has_begun() -> bool:
-        return ledger() is not None and bool(ledger().start_ns)
 
     def drain() -> None:
         replay.stop()
@@ -168,45 +159,17 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
                 print(f"pipeline: stopping after the frames already read; {again} drops them", file=sys.stderr)
 
     showing = progress(
-        ledger,
+        lambda: _ledger(replay),
         len(replay.streams) - len(replay.resumed),
         limit=options.limit,
         quiet=options.quiet,
         loading=f"loading {options.model or 'the model'}",
     )
-    with StopRequests(has_begun, drain, replay.abort) as requests:
-        stuck, error = False, None
+    with StopRequests(lambda: _has_begun(replay), drain, replay.abort) as requests:
         with showing:
-            try:
-                replay.prepare()
-                tracing.begin_replay(replay.ledger, str(replay.facts()["model"].get("device", "")))
-                save_so_far(replay, out)  # from here on every file that appears is accounted for
-                requests.heed()
-                replay.begin()
-                requests.heed()
-                stuck = not _wait(replay, requests, window, lambda: save_so_far(replay, out))
-            except ModelHung as failure:
-                stuck, error = True, str(failure)
-            except Exception as failure:
-                if not has_begun():
-                    raise
-                logging.getLogger("pipeline").debug("the run failed", exc_info=True)
-                error = str(failure) or type(failure).__name__
+            error = _run(replay, out, tracing, requests, window)
         requests.hold()
-        if stuck:
-            error = error or "gave up on threads that did not end"
-        if not replay.ledger.end_ns:
-            replay.ledger.account_for_shutdown()
-            replay.ledger.end(now_ns())
-        report = compose(replay.ledger.as_dict(), replay.facts(REPORTS), order=replay.streams, error=error)
-        code = exit_code(report, options.strict)
-        files = replay.outputs
-        try:
-            files += [save_json(report, out), save_html(report, out)]
-            files += tracing.save(lambda: replay.ledger.journal(replay.ledger.start_ns))
-        except SinkError as failure:
-            code = 1
-            print(f"pipeline: {failure}", file=sys.stderr)
+        report, files, code = _reported(options, replay, out, tracing, error)
         requests.release()
         _tell(options, report, files)
         if requests.received is not None and not options.quiet:
@@ -215,6 +178,61 @@ def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
     if requests.received is not None and (stopped or requests.aborted):
         code = 128 + requests.received
     return code
+
+
+def _ledger(replay: Replay) -> Any:
+    """None before it was prepared."""
+    return getattr(replay, "ledger", None)
+
+
+def _has_begun(replay: Replay) -> bool:
+    ledger = _ledger(replay)
+    return ledger is not None and bool(ledger.start_ns)
+
+
+def _run(replay: Replay, out: Path, tracing: Tracing, requests: StopRequests, window: Any) -> str | None:
+    """Run it to its end; returns why it did not get there, in words. Raises what was raised before it began."""
+    from pipeline.errors import ModelHung
+
+    try:
+        replay.prepare()
+        tracing.begin_replay(replay.ledger, str(replay.facts()["model"].get("device", "")))
+        save_so_far(replay, out)  # from here on every file that appears is accounted for
+        requests.heed()
+        replay.begin()
+        requests.heed()
+        ended = _wait(replay, requests, window, lambda: save_so_far(replay, out))
+    except ModelHung as failure:
+        return str(failure)
+    except Exception as failure:
+        if not _has_begun(replay):
+            raise
+        logging.getLogger("pipeline").debug("the run failed", exc_info=True)
+        return str(failure) or type(failure).__name__
+    return None if ended else "gave up on threads that did not end"
+
+
+def _reported(
+    options: argparse.Namespace, replay: Replay, out: Path, tracing: Tracing, error: str | None
+) -> tuple[dict[str, Any], list[Path], int]:
+    """The report, the files that were written, and the exit code."""
+    from pipeline.errors import SinkError
+    from pipeline.report import compose, exit_code, save_html, save_json
+    from pipeline.timing import now_ns
+
+    if not replay.ledger.end_ns:
+        replay.ledger.account_for_shutdown()
+        replay.ledger.end(now_ns())
+    report = compose(replay.ledger.as_dict(), replay.facts(REPORTS), order=replay.streams, error=error)
+    code = exit_code(report, options.strict)
+    files = replay.outputs
+    try:
+        files += [save_json(report, out), save_html(report, out)]
+        files += tracing.save(lambda: replay.ledger.journal(replay.ledger.start_ns))
+    except SinkError as failure:
+        code = 1
+        print(f"pipeline: {failure}", file=sys.stderr)
+    return report, files, code
 
 
 def _refuse_beside_arrivals(options: argparse.Namespace) -> None:
