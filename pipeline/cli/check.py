@@ -9,10 +9,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.demand import in_words, measured
 from pipeline.cli.parser import Parser
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import fault_as_data, print_json, print_lines, say
@@ -21,6 +23,8 @@ from pipeline.figures import count
 
 if TYPE_CHECKING:
     from pipeline.config import StreamConfig, Survey
+    from pipeline.detectors.engine import TorchScriptDetector
+    from pipeline.plan.demand import Demand
     from pipeline.sources import SourceReport
     from pipeline.threads import StopFlag
 
@@ -50,6 +54,8 @@ class Findings:
         model: what the model is, or None where it was not loaded.
         streams: one entry per stream of the file, in its order.
         unchecked: what could not be checked because of the faults.
+        demand: what the streams that opened ask of the network; None where it was not measured.
+        hint: that they may be too many, or nothing.
     """
 
     faults: list[str] = field(default_factory=list)
@@ -57,6 +63,8 @@ class Findings:
     model: dict[str, Any] | None = None
     streams: list[dict[str, Any]] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    demand: Demand | None = None
+    hint: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -72,7 +80,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="the file to check")
     parser.add_argument("--offline", action="store_true", help="open no source and load no model")
     parser.epilog = (
-        "Faults do not end the check: what can be read is checked, and the last line says what could not.\n\n"
+        "Faults do not end the check: what can be read is checked, and the last line says what could not. Where the "
+        "model runs on a CPU, the network is measured for a moment: streams that ask for more than it can do by itself "
+        "are too many.\n\n"
     )
     parser.epilog += "exit codes: 0 all good; 2 a fault in the configuration or the model; 3 a source does not open"
 
@@ -124,6 +134,8 @@ def _check(path: Path, offline: bool) -> Findings:
         found.streams.extend(_entry(stream, "not opened") for stream in loaded.config.streams)
     else:
         _open_all(loaded, found)
+        warning, found.hint = in_words(found.demand, path)
+        found.warnings.extend([warning] if warning else [])
     return found
 
 
@@ -137,9 +149,12 @@ def _open_all(loaded: Survey, found: Findings) -> None:
     with ThreadPoolExecutor(max(1, min(AT_ONCE, len(streams))), "check") as pool:
         looks = {stream.name: pool.submit(_look, stream, stop) for stream in streams}
         try:
+            detector, size = None, 0
             if "model" not in loaded.unread:
-                found.model, faults = _load(loaded)
+                detector, size, faults = _load(loaded)
+                found.model = None if detector is None else detector.model_info()
                 found.faults.extend(faults)
+            seen = []
             for stream in config.streams:
                 entry, report = _looked_at(stream, looks.get(stream.name))
                 found.streams.append(entry)
@@ -147,6 +162,12 @@ def _open_all(loaded: Survey, found: Findings) -> None:
                 if outside:
                     entry |= {"state": "faulty", "error": outside}
                     found.faults.append(stream_fault(loaded.document, stream.name, "region", outside))
+                elif report is not None:
+                    seen.append((stream, report))
+            if detector is not None:
+                with closing(detector):
+                    if not found.faults:
+                        found.demand, found.faults = measured(config, detector, size, seen)
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -201,7 +222,8 @@ def _entry(stream: StreamConfig, state: str, error: str | None = None) -> dict[s
     return {"name": stream.name, "source": str(stream.source), "state": state, "error": error}
 
 
-def _load(loaded: Survey) -> tuple[dict[str, Any] | None, list[str]]:
+def _load(loaded: Survey) -> tuple[TorchScriptDetector | None, int, list[str]]:
+    """The detector, the largest batch that it is given, and faults."""
     from pipeline import build
     from pipeline.config import model_fault, placing_model_faults
 
@@ -212,12 +234,10 @@ def _load(loaded: Survey) -> tuple[dict[str, Any] | None, list[str]]:
             size = build.batch_size(config.batch.max_size, tuned, build.USUAL_BATCH)
             detector = build.detector(config.model, max_batch=size, tuned=tuned)
     except ConfigError as error:
-        return None, error.faults
+        return None, 0, error.faults
     except ModelLoadError as error:
-        return None, [model_fault(loaded.document, line) for line in str(error).splitlines()]
-    info = detector.model_info()
-    detector.close()
-    return info, []
+        return None, 0, [model_fault(loaded.document, line) for line in str(error).splitlines()]
+    return detector, size, []
 
 
 def _as_data(path: Path, found: Findings) -> dict[str, Any]:
@@ -227,6 +247,7 @@ def _as_data(path: Path, found: Findings) -> dict[str, Any]:
         "faults": [fault_as_data(fault) for fault in found.faults],
         "warnings": [fault_as_data(warning) for warning in found.warnings],
         "model": found.model,
+        "demand": None if found.demand is None else asdict(found.demand) | {"cores": found.demand.cores},
         "streams": found.streams,
         "unchecked": found.unchecked,
     }
@@ -250,6 +271,8 @@ def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
         )
     _table(found.streams)
     closed = Counter(stream["state"] for stream in found.streams if stream["state"] in NOT_OPENED)
+    if found.hint:
+        print_lines([found.hint])
     parts = [
         count(len(found.faults), "fault") if found.faults else "no fault",
         *(f"{number} {state}" for state, number in closed.items()),

@@ -17,7 +17,8 @@ from pipeline.report.model import model_panel
 _LEGEND: Final = (
     "End to end is from the reading of a frame's packet until the last sink was done with its result. Decoding, "
     "preprocessing, the network and the sinks were measured on this machine, beside each other, in CPU time; what they "
-    "come to together was simulated with the scheduler that also runs the cameras, and then measured on copies of them."
+    "come to together was simulated with the scheduler that also runs the cameras, and then measured on copies of "
+    "them. Ratios are predicted over measured."
 )
 
 

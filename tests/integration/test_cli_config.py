@@ -66,6 +66,31 @@ def test_check_of_a_good_file(cli: Any, model: Path, media: Media, tmp_path: Pat
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["s.yaml"], "a check writes nothing"
 
 
+def test_check_says_that_the_network_cannot_keep_up(
+    cli: Any, model: Path, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = media.clip(count=50)
+    path = written(
+        tmp_path / "s.yaml",
+        model,
+        f"name: camera, source: {clip}, pace: realtime, loop: true",
+        f"name: thin, source: {clip}, pace: realtime, fps: 5",
+        f"name: quick, source: {clip}",
+    )
+    found = json.loads(cli("check", path, "--json").out)
+    assert found["demand"]["fps"] == pytest.approx(30, rel=0.01)
+    assert 0.005 < found["demand"]["frame_ms"] < 500
+    assert found["demand"]["cores"] == pytest.approx(0.03 * found["demand"]["frame_ms"], rel=0.01)
+    assert found["warnings"] == []  # a tiny network, and 30 frames a second
+    monkeypatch.setattr("pipeline.cli.demand.NEAR", 0.0)
+    assert f"says whether everything else fits as well\n{path}: no fault" in cli("check", path).out
+    monkeypatch.setattr("pipeline.cli.demand.BEYOND", 0.0)
+    run = cli("check", path)
+    assert run.code == 0
+    assert "pipeline: warning: the network alone needs " in run.err
+    assert "it cannot keep up" in run.err
+
+
 def test_check_offline_opens_nothing(cli: Any, media: Media, tmp_path: Path) -> None:
     path = written(tmp_path / "s.yaml", tmp_path / "none.pt", "name: away, source: 'rtsp://127.0.0.1:1/stream'")
     run = cli("check", path, "--offline", "--json")
