@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.ledger.drift import Drift
 from pipeline.ledger.stats import stats
 from pipeline.measures import Histogram, Intervals, SmoothedChange
 from pipeline.timing import thread_cpu_ns
@@ -62,52 +62,13 @@ class Behind:
         self._least_ns = []
 
 
-class Drift:
-    """The slope of pts over the host's clock, by least squares, in one pass.
-
-    Co-moments are merged block by block, as the variance of :class:`pipeline.measures.IntervalJitter` is.
-    """
-
-    __slots__ = ("_count", "_first", "_mean", "_moments", "_span_s")
-
-    def __init__(self) -> None:
-        self._first: Int64Array | None = None
-        self._count = 0
-        self._span_s = 0.0
-        self._mean = np.zeros(2)
-        self._moments = np.zeros((2, 2))  # sums of products of deviations, host and pts
-
-    def add(self, times_ns: Int64Array) -> None:
-        """Add frames of the same epoch: (n, 2) when each was read and its pts, nanoseconds."""
-        if self._first is None:
-            self._first = times_ns[0].copy()
-        times_s = (times_ns - self._first) / 1e9
-        count, mean = self._count + len(times_s), times_s.mean(axis=0)
-        off, further = times_s - mean, mean - self._mean
-        share = len(times_s) / count
-        self._moments += off.T @ off + np.outer(further, further) * (share * self._count)
-        self._mean += further * share
-        self._count = count
-        self._span_s = float(times_s[-1, 0])
-
-    @property
-    def ppm(self) -> tuple[float, float] | None:
-        """Parts per million by which pts are fast, and the standard error of that; None where it is too early."""
-        (host, together), (_, pts) = self._moments.tolist()
-        if self._span_s < _LONG_ENOUGH_S or self._count < 3 or not host:
-            return None
-        slope = together / host
-        rest = max(0.0, pts - slope * together)
-        error = math.sqrt(rest / (self._count - 2) / host)
-        return round((slope - 1) * 1e6, 1), round(error * 1e6, 1)
-
-
 class Camera:
     """What frames tell of their camera. Not locked.
 
     Attributes:
         intervals: between arrivals, within connections.
-        behind, drift: see there.
+        behind: see there.
+        drift: see :mod:`pipeline.ledger.drift`.
     """
 
     def __init__(self) -> None:
@@ -172,8 +133,8 @@ class Arrivals:
         """What the camera says of itself, and what is true of it.
 
         ``{"declared_fps", "measured_fps", "drift_ppm", "drift_error_ppm", "behind"}``: frames that the decoder
-        delivered per second of a connection; by how much the camera's clock (pts) is fast against the host's, with the
-        standard error of that; STATS of :class:`Behind`. None where there is too little to tell.
+        delivered per second of a connection; by how much the camera's clock (pts) is fast against the host's, and how
+        far off that may be; STATS of :class:`Behind`. None where there is too little to tell.
         """
         with self.lock:
             self._look_closer()
