@@ -5,8 +5,8 @@
   ``lifecycle``), ``sinks`` of a sink; ``folding`` and ``counters`` add earlier lives up.
 - **Times**: ``times`` takes the traces of a stream apart, in ``blocks``: into ``histograms`` (``stats`` tells their
   figures), ``windows`` (lately), ``course`` (over the run) and ``exits`` (jitter of each part of the way).
-  ``arrivals`` and ``capture`` are about its camera, ``playout`` about its delay. ``measured`` is all of it at one
-  moment, ``shape`` what a report keeps of it; ``holding`` asks many streams at once.
+  ``arrivals``, ``drift`` and ``capture`` are about its camera, ``playout`` about its delay. ``measured`` is all of it
+  at one moment, ``shape`` what a report keeps of it; ``holding`` asks many streams at once.
 - **Why**: ``journal`` remembers what happened lately, ``late`` finds late frames and what to blame, ``why`` and
   ``causes`` what ran beside; ``whole`` keeps journeys for a file.
 - **Cost**: ``busy`` is the time of the workers, ``cost`` what measuring takes.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.ledger.drift import Drift
 from pipeline.ledger.stats import stats
-from pipeline.measures import Histogram, Intervals, SmoothedChange
+from pipeline.measures import ONE, Histogram, IntervalJitter, Intervals, SmoothedChange, in_order
 from pipeline.timing import thread_cpu_ns
 
 Int64Array = npt.NDArray[np.int64]
@@ -66,27 +66,32 @@ class Camera:
     """What frames tell of their camera. Not locked.
 
     Attributes:
-        intervals: between arrivals, within connections.
+        intervals, gaps: between arrivals, within connections.
         behind: see there.
         drift: see :mod:`pipeline.ledger.drift`.
     """
 
     def __init__(self) -> None:
         self.intervals = Intervals()
+        self.gaps = IntervalJitter()
         self.behind = Behind()
         self.drift = Drift()
         self._epoch = 0
+        self._newest_ns = np.zeros(1, np.int64)
 
     def add(self, frames: Int64Array) -> None:
         """Add frames, (n, 3): when each was read, its pts, and its epoch."""
         for epoch, rows in by_epoch(frames[:, 2]):
             if epoch != self._epoch:  # what lies between two epochs is not an interval of the camera's
                 self.intervals.reset()
+                self.gaps.reset()
                 self.behind.reset()
                 self.drift = Drift()
                 self._epoch = epoch
             read_ns = frames[rows, 0]
-            self.intervals.add(read_ns)
+            arrived_ns = in_order(read_ns[:, None], ONE, [self._newest_ns])
+            self.intervals.add(arrived_ns[:, 0])
+            self.gaps.add(arrived_ns, nominal_ns=self.intervals.histogram.percentile(50))
             self.behind.add(read_ns, read_ns - frames[rows, 1])
             self.drift.add(frames[rows, :2])
 
@@ -132,9 +137,10 @@ class Arrivals:
     def as_dict(self, declared_fps: float | None) -> dict[str, Any]:
         """What the camera says of itself, and what is true of it.
 
-        ``{"declared_fps", "measured_fps", "drift_ppm", "drift_error_ppm", "behind"}``: frames that the decoder
-        delivered per second of a connection; by how much the camera's clock (pts) is fast against the host's, and how
-        far off that may be; STATS of :class:`Behind`. None where there is too little to tell.
+        ``{"declared_fps", "measured_fps", "drift_ppm", "drift_error_ppm", "freezes", "largest_gap_ms", "behind"}``:
+        frames that the decoder delivered per second of a connection; by how much the camera's clock (pts) is fast
+        against the host's, and how far off that may be; gaps between arrivals within a connection that are freezes by
+        WebRTC's rule, and the largest; STATS of :class:`Behind`. None where there is too little to tell.
         """
         with self.lock:
             self._look_closer()
@@ -142,12 +148,15 @@ class Arrivals:
             measured = round(intervals.count * 1e9 / intervals.total, 3) if intervals.total else None
             drift, error = self._camera.drift.ppm or (None, None)
             behind = stats(self._camera.behind.histogram)
+            freezes, largest_ns = int(self._camera.gaps.freezes[0]), int(self._camera.gaps.largest_ns[0])
         declared = None if declared_fps is None else round(declared_fps, 3)
         return {
             "declared_fps": declared,
             "measured_fps": measured,
             "drift_ppm": drift,
             "drift_error_ppm": error,
+            "freezes": freezes if intervals.count else None,
+            "largest_gap_ms": round(largest_ns / 1e6, 6) if intervals.count else None,
             "behind": behind,
         }
 

@@ -5,9 +5,10 @@ Three things are called jitter, and each has its name here:
 
 - **transit**: RFC 3550's interarrival jitter (section 6.4.1), of an exit against the time of capture (pts): how
   unsteady the delay is up to there.
-- **interval**: the standard deviation of the intervals between two frames at an exit, the largest gap, and **freezes**:
-  gaps above ``max(3 * nominal, nominal + 150 ms)`` (WebRTC's rule); nominal is the median interval between arrivals so
-  far, looked at anew with every sixteenth more.
+- **interval**: the standard deviation of the intervals between two frames at an exit, in the order in which they left
+  it (B-frames come in another order than they are shown in), the largest gap, and **freezes**: gaps above
+  ``max(3 * nominal, nominal + 150 ms)`` (WebRTC's rule); nominal is the median interval between arrivals so far, looked
+  at anew with every sixteenth more.
 - **delay variation**: p99 - p50 of the time spent in a part (:mod:`pipeline.ledger.stats`).
 
 What a part adds is its exit's jitter minus that of the exit before; a part that smooths has a negative one. The sum
@@ -23,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.ledger.blocks import Block, BoolArray, Int64Array
-from pipeline.measures import ONE, IntervalJitter, Intervals, SmoothedChange
+from pipeline.measures import ONE, IntervalJitter, Intervals, SmoothedChange, in_order
 from pipeline.timing import PARTS, STAGES, WAITS, Mark
 
 EXITS: Final[dict[str, int]] = {"arrival": int(Mark.READ)} | {
@@ -45,6 +46,7 @@ class Exits:
         self._transit = SmoothedChange(len(EXITS))
         self._interval = IntervalJitter(len(EXITS))
         self._arrivals = Intervals()
+        self._newest_ns = np.zeros(len(EXITS), np.int64)
         self._passed: BoolArray = np.zeros(len(EXITS), np.bool_)  # by any frame
         self._epoch: int | None = None
         self._expected_ns: int | None = None
@@ -142,11 +144,12 @@ def _add_each(
     """Frames of each of ``many``, of one epoch each."""
     for each, epoch in zip(many, epochs.tolist(), strict=True):
         each._begin(epoch)
+    left_ns = in_order(times_ns, firsts, [each._newest_ns for each in many])
     # First, so that also of the very first frames it is known what is a freeze.
-    Intervals.add_each([each._arrivals for each in many], times_ns[:, 0], firsts)
+    Intervals.add_each([each._arrivals for each in many], left_ns[:, 0], firsts)
     nominal_ns = [each._expect() for each in many]
     SmoothedChange.add_each([each._transit for each in many], transits_ns, None, firsts)
-    IntervalJitter.add_each([each._interval for each in many], times_ns, None, firsts, nominal_ns)
+    IntervalJitter.add_each([each._interval for each in many], left_ns, None, firsts, nominal_ns)
 
 
 def added_by_stage(exits: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -13,7 +13,7 @@ from pipeline.measures.histogram import (
 )
 from pipeline.measures.intervals import Intervals
 from pipeline.measures.jitter import IntervalJitter, SmoothedChange
-from pipeline.measures.steps import ONE
+from pipeline.measures.steps import ONE, in_order
 
 __all__ = [
     "BUCKETS",
@@ -25,6 +25,7 @@ __all__ = [
     "bucket_of",
     "bucket_start",
     "buckets_of",
+    "in_order",
     "last_buckets",
     "middles_of",
     "ranks_of",

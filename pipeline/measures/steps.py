@@ -94,6 +94,23 @@ class Steps:
         return Runs(of_owner, of_series, found - previous, starts, lengths, new, counts)
 
 
+def in_order(times_ns: Int64Array, firsts: Int64Array, newest_ns: Sequence[Int64Array]) -> Int64Array:
+    """Times (n, series) of several owners, of each and each series as they followed each other.
+
+    Frames are shown in another order than their packets come in, and overtake each other on their way. ``firsts``: as
+    in :meth:`Steps.add_each`. ``newest_ns``: (series,) of each owner, the latest times before, which none of these
+    comes before: what was passed by earlier counts as passed with it. They are moved on, in place.
+    """
+    ordered = np.empty_like(times_ns)
+    for newest, begin, end in zip(newest_ns, firsts.tolist(), [*firsts[1:].tolist(), len(times_ns)], strict=True):
+        own = ordered[begin:end]
+        own[...] = times_ns[begin:end]
+        own.sort(axis=0)
+        np.maximum(own, newest, out=own)
+        newest[...] = own[-1]
+    return ordered
+
+
 @lru_cache(64)
 def _places(owners: int, series: int) -> tuple[Int64Array, Int64Array]:
     """Of all runs, series by series: whose each is, and of which series."""

@@ -26,8 +26,13 @@ def camera_facts(camera: Mapping[str, Any] | None) -> list[tuple[str, str | None
         ("frames behind the promptest, p99", f"{milliseconds(behind['p99_ms'])} ms" if behind else None),
         ("lens to result, p50 and p99", _both(glass) if glass else None),
         ("its wall clock and this one's differ by", f"{-apart_s:+,.1f} s" if abs(apart_s) >= _APART_S else None),
+        ("freezes, largest gap", _gaps(known) if known.get("freezes") else None),
         ("pictures identical to the one before", f"{known['duplicates']:,}" if known.get("duplicates") else None),
     ]
+
+
+def _gaps(known: Mapping[str, Any]) -> str:
+    return f"{known['freezes']:,}, {milliseconds(known['largest_gap_ms'])} ms"
 
 
 def _both(told: Mapping[str, Any]) -> str:

@@ -392,6 +392,26 @@ class TestCamera:
         assert camera["drift_ppm"] == pytest.approx(ppm, abs=4 * camera["drift_error_ppm"])
         assert 0 < camera["drift_error_ppm"] < 10
 
+    @pytest.mark.parametrize(("gap_ms", "freezes"), [(189, 0), (191, 1)])
+    def test_a_freeze_by_webrtcs_rule(self, gap_ms: int, freezes: int) -> None:
+        """25 frames per second: above max(3 x 40, 40 + 150) ms."""
+        account = StreamLedger("a", live=True)
+        for number in range(30):
+            account.arrived(S + number * 40 * MS + (number >= 20) * (gap_ms - 40) * MS, number / 25, 0, False)
+        camera = account.as_dict(0)["camera"]
+        assert (camera["freezes"], camera["largest_gap_ms"]) == (freezes, gap_ms)
+
+    def test_a_reconnect_and_b_frames_are_no_freeze(self) -> None:
+        """Of a picture of B-frames the first packet is that of the frame that is shown last."""
+        account = StreamLedger("a", live=True)
+        for number in range(600):
+            packet = number // 4 * 4 + (number + 1) % 4
+            epoch = number // 300
+            account.arrived(S + packet * 100 * MS + epoch * 60 * S, number / 10, epoch, False)
+        camera = account.as_dict(0)["camera"]
+        assert (camera["freezes"], camera["largest_gap_ms"]) == (0, pytest.approx(100, abs=100))
+        assert camera["measured_fps"] == pytest.approx(10, rel=0.01)
+
     def test_how_far_reading_is_behind_the_camera(self) -> None:
         account = StreamLedger("a", live=True)
         late = np.random.default_rng(3).gamma(2.0, 5.0, 400) * MS

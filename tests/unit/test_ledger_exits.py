@@ -101,6 +101,26 @@ def test_a_freeze_among_the_very_first_frames_counts(frames: int) -> None:
     assert (exits["batch"]["freezes"], exits["infer"]["freezes"]) == (0, 1)
 
 
+def test_b_frames_arrive_in_another_order_than_they_are_shown_in() -> None:
+    """Groups of four at 40 ms, the one that is shown last first. A steady camera is steady where it arrives; what the
+    decoder waits for to show them in order makes it no steadier."""
+    account = StreamLedger("a", live=True)
+    for number in range(400):
+        packet = number // 4 * 4 + (number + 1) % 4
+        trace = new_trace()
+        trace[PTS] = number * EVERY
+        for mark in Mark:
+            trace[mark] = S + (packet if mark <= Mark.DECODED else number + 3) * EVERY + mark * MS
+        account.published(trace)
+        account.finished(trace)
+        if number % 37 == 0:  # whoever asks meanwhile
+            account.as_dict(0)
+    jitter = account.as_dict(0)["jitter"]
+    assert {part["freezes"] for part in jitter["exits"].values()} == {0}
+    assert jitter["exits"]["arrival"]["interval_ms"] < 10
+    assert jitter["nominal_interval_ms"] == pytest.approx(40, rel=0.01)
+
+
 def test_a_reconnect_is_no_jitter() -> None:
     epochs = [0] * 50 + [1] * 50
     late = [0.0] * 50 + [60_000.0] * 50

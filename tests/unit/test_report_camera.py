@@ -28,6 +28,11 @@ def test_all_of_it() -> None:
     }
 
 
+def test_freezes() -> None:
+    assert told(freezes=3, largest_gap_ms=2000.0)["freezes, largest gap"] == "3, 2,000 ms"
+    assert "freezes, largest gap" not in told(freezes=0, largest_gap_ms=41.0)
+
+
 def test_clocks_that_differ() -> None:
     found = told(clocks_apart=7, delay_ms=-3_600_000.0, capture_to_result=None)
     assert found["its wall clock and this one's differ by"] == "+3,600.0 s"
