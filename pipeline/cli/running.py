@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -24,6 +26,9 @@ from pipeline.cli.telling import broken, fault_as_data, print_json, print_lines
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a name on the command line could tell a terminal to do. Line breaks and tabs are none of them."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSALS = (ConfigError, ModelLoadError, UsageError)
 
 
@@ -60,7 +65,7 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
     """
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
     say = _say_as_json if log_json else _say
-    _survive_any_encoding()
+    _survive_any_output()
     try:
         with _hearing_sigterm():
             code = command()
@@ -86,6 +91,11 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
         _trace(debug, say)
         remedy = "" if debug else " (--debug shows where; please report it)"
         error = _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
+        if isinstance(unknown, OSError) and unknown.errno in _FULL:
+            where = f"{unknown.filename}: " if unknown.filename else ""
+            error = _Refusal("SinkError", [f"{where}what is to be written has no room: {unknown.strerror}"], 1)
+            if not where:  # standard output, most likely: its rest must not fail again, see above
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return error.tell(say, as_json)
 
 
@@ -211,10 +221,11 @@ _Say = Callable[[str, str], None]
 
 
 def _say(program: str, text: str) -> None:
+    text = _CONTROLS.sub(lambda found: repr(found[0])[1:-1], scrub(text))
     if program:
-        print_lines([f"{program}: {scrub(text)}"], sys.stderr)
+        print_lines([f"{program}: {text}"], sys.stderr)
     else:
-        print(scrub(text), file=sys.stderr)
+        print(text, file=sys.stderr)
 
 
 def _say_as_json(program: str, text: str) -> None:
@@ -227,8 +238,12 @@ def _trace(debug: bool, say: _Say) -> None:
         say("", traceback.format_exc().rstrip("\n"))
 
 
-def _survive_any_encoding() -> None:
-    """Names of files may hold what a terminal cannot show; that must not end the program."""
+def _survive_any_output() -> None:
+    """Names of files may hold what a terminal cannot show, and whoever started this program may have closed its
+    outputs; neither must end it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

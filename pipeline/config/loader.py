@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import stat
@@ -181,6 +182,8 @@ def _content(path: str | Path) -> tuple[bytes, bool]:
             "this is not text; expected a streams.yaml. A video is looked at with 'pipeline probe', processed with "
             "'pipeline replay'"
         )
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            message = "this text is in UTF-16; save it in UTF-8"
         raise ConfigError([Fault.at(file, NOWHERE, (), message)])
     return data, bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 

@@ -19,9 +19,24 @@ _IN_A_LINE = frozenset({"distributions", "over_time"})
 
 def to_json(report: Mapping[str, Any]) -> bytes:
     """The report, or another document, as indented JSON with a line break at its end."""
-    return orjson.dumps(
-        _compact(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
-    )
+    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(_compact(report), option=option)
+    except orjson.JSONEncodeError:  # the name of a file may be no text
+        return orjson.dumps(_compact(_as_text(report)), option=option)
+
+
+def _as_text(part: Any) -> Any:
+    """Bytes of file names that are not UTF-8 become ``\\xff``, as shells show them."""
+    match part:
+        case str():
+            return part.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        case Mapping():
+            return {_as_text(name): _as_text(below) for name, below in part.items()}
+        case list() | tuple():
+            return [_as_text(below) for below in part]
+        case _:
+            return part
 
 
 def _compact(part: Any, key: str = "") -> Any:

@@ -28,8 +28,11 @@ def stream_name(stem: str, taken: set[str]) -> str:
 
 
 def shown(source: SourceUrl) -> str:
-    """A source as a report names it: files by their full path, so that they can be told apart."""
-    return os.path.abspath(local_path(source.reveal())) if source.is_file else str(source)
+    """A source as a report names it: files by their full path, so that they can be told apart. Bytes of it that are no
+    text become ``\\xff``, as shells show them."""
+    if not source.is_file:
+        return str(source)
+    return os.fsencode(os.path.abspath(local_path(source.reveal()))).decode("utf-8", "backslashreplace")
 
 
 def resolve(sources: Sequence[str], known: Mapping[str, str]) -> tuple[dict[str, SourceUrl], dict[str, str]]:
@@ -38,20 +41,25 @@ def resolve(sources: Sequence[str], known: Mapping[str, str]) -> tuple[dict[str,
     One missing file among good ones is a failed stream, not a reason to do nothing. ``known`` are names that an earlier
     run gave, by source: they are kept, also when other files have come between.
     """
-    found: list[str] = []
+    found: list[tuple[str, SourceUrl]] = []
     faults: list[tuple[str, str]] = []
     for source in sources:
         try:
-            found += [str(path) for path in expand([source])]
+            texts = [str(path) for path in expand([source])]
         except UsageError as error:
             faults.append((source, str(error)))
+            continue
+        for text in texts:
+            try:
+                found.append((text, SourceUrl.parse(text)))
+            except ValueError as error:
+                faults.append((text, f"{text!r}: {error}"))
     if not found:
         raise UsageError("; ".join(reason for _, reason in faults) or "no source was given")
     taken = {name.lower() for name in known.values()}
     free = dict(known)
     named = {}
-    for text in found:
-        url = SourceUrl.parse(text)
+    for text, url in found:
         if looks_live(text):
             raise UsageError(
                 f"{url}: a live feed has no end to replay to; put it into streams.yaml and use 'pipeline run'"

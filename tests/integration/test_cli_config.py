@@ -156,6 +156,11 @@ def test_a_video_is_no_configuration(command: str, cli: Any, media: Media) -> No
     assert "this is not text; expected a streams.yaml. A video is looked at with 'pipeline probe'" in run.err
 
 
+def test_a_file_from_another_editor(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("streams: []", encoding="utf-16")
+    assert "s.yaml: this text is in UTF-16; save it in UTF-8\n" in cli("check", "s.yaml").err
+
+
 def test_check_refuses_a_model_that_is_none(cli: Any, media: Media, tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"not a model")
     path = written(tmp_path / "s.yaml", tmp_path / "bad.pt", f"name: good, source: {media.clip()}")

@@ -220,3 +220,19 @@ def test_a_file_name_that_the_terminal_cannot_show(tmp_path: Path) -> None:
     done = run(tmp_path, "probe", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.mp4", PYTHONIOENCODING="ascii")
     assert done.returncode == 2
     assert done.stderr == "pipeline: caf?.mp4: no such file or folder\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        ("schema > /dev/full", 1, "pipeline: what is to be written has no room: No space left on device\n"),
+        ("schema >&-", 0, ""),
+        ("schema 2>&- >&- <&-", 0, ""),
+    ],
+)
+def test_outputs_that_take_nothing(shell: str, code: int, said: str, tmp_path: Path) -> None:
+    command = f"set -o pipefail; {sys.executable} -m pipeline {shell}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, said)

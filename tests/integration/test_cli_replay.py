@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,6 +167,37 @@ def test_a_sink_that_loses_data_is_exit_code_1(replay: Any, clip: Path, monkeypa
     assert run.code == 1
     assert "jsonl: lost 1 result (write_error 1): no space left on the device" in run.out
     assert "sink jsonl: no space left on the device" in run.err
+
+
+@pytest.mark.parametrize("name", ["new\nline.mkv", "red\x1b[31m.mkv", ""])
+def test_a_name_that_cannot_be_played_is_a_line_and_stops_no_other(
+    replay: Any, clip: Path, tmp_path: Path, name: str
+) -> None:
+    if name:
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    run = replay(name)
+    assert (run.code, run.out, len(run.err.splitlines())) == (2, "", 1)
+    assert "\x1b" not in run.err
+    run = replay(name, clip, "--json")
+    assert run.code == 3
+    assert sorted(stream["state"] for stream in run.report["streams"].values()) == ["failed", "finished"]
+    if name:
+        folder = tmp_path / "clips"
+        folder.mkdir()
+        for each in (name, "good.mkv"):
+            (folder / each).write_bytes(clip.read_bytes())
+        assert replay(folder).code == 3
+
+
+def test_a_name_that_is_no_text(replay: Any, clip: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.mkv")
+    odd.write_bytes(clip.read_bytes())
+    run = replay(odd, "--json")
+    assert run.code == 0
+    assert run.report["streams"]["caf"]["source"].endswith(r"caf\xe9.mkv")
+    assert json.loads((tmp_path / "out" / "report.json").read_bytes()) == run.report
+    again = replay(odd, "--json", "--resume").report["streams"]
+    assert (list(again), again["caf"]["resumed"]) == (["caf"], True)
 
 
 def test_a_file_that_fails_is_told_once(replay: Any, clip: Path, tmp_path: Path) -> None:
