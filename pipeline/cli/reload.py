@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.cli.parser import Parser, whole_number
-from pipeline.cli.telling import print_lines
+from pipeline.cli.telling import print_json, print_lines
 from pipeline.errors import ConfigError, PipelineError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ EXAMPLES = """\
 ANSWER_S: Final = 10.0
 """How long a daemon may take to say what became of it; it looks at its file several times a second."""
 LOOK_S: Final = 0.2
+
+_SAID: Final = {
+    "partial": "reloaded, but for entries that are faulty",
+    "refused": "reload refused, nothing was changed",
+}
+_CODES: Final = {"done": 0, "refused": 1, "partial": 3}
 
 
 def configure(parser: Parser) -> None:
@@ -49,18 +55,22 @@ def run(options: argparse.Namespace) -> int:
     if not options.config.exists():
         raise UsageError(f"{options.config}: no such file")
     _check_listens(options.pid)
-    told = _reported(options.pid)
-    if told is None:
+    told = _outcome(options)
+    faults, outcome = told["faults"], told["outcome"]
+    if options.json:
+        print_json({"outcome": outcome, "faults": faults})
+    elif outcome in _SAID:
+        _say((*faults, _SAID[outcome] if faults else f"{_SAID[outcome]}; the daemon's log says why"))
+    return _CODES[outcome]
+
+
+def _outcome(options: argparse.Namespace) -> dict[str, Any]:
+    """``outcome`` (``done``, ``partial``, ``refused``) and ``faults``; raises PipelineError where nobody answers."""
+    before = _reported(options.pid)
+    if before is None:
         return _by_looking(options)
     _signal(options.pid)
-    return _tell(_answer(lambda: _reported(options.pid), lambda now: now["count"] > told["count"]))
-
-
-def _tell(told: dict[str, Any]) -> int:
-    said = {"partial": "reloaded, but for entries that are faulty", "refused": "reload refused, nothing was changed"}
-    if told["outcome"] in said:
-        _say((*told["faults"], said[told["outcome"]]))
-    return {"partial": 3, "refused": 1}.get(told["outcome"], 0)
+    return _answer(lambda: _reported(options.pid), lambda now: now["count"] > before["count"])
 
 
 def _reported(pid: int) -> dict[str, Any] | None:
@@ -75,7 +85,7 @@ def _reported(pid: int) -> dict[str, Any] | None:
     return told if isinstance(told, dict) and told.get("pid") == pid else None
 
 
-def _by_looking(options: argparse.Namespace) -> int:
+def _by_looking(options: argparse.Namespace) -> dict[str, Any]:
     """The same for a daemon that writes no report: by the file itself, and by the API where there is one."""
     from pipeline.config import load_config_quarantining
 
@@ -83,15 +93,12 @@ def _by_looking(options: argparse.Namespace) -> int:
         loaded = load_config_quarantining(options.config)
     except ConfigError as error:
         _signal(options.pid)  # its log and its metrics say so, too
-        return _tell({"outcome": "refused", "faults": error.faults})
+        return {"outcome": "refused", "faults": error.faults}
     faults = [str(fault) for entry in loaded.quarantined for fault in entry.faults]
     taken = _taken(options, loaded)
     if taken or (taken is None and not faults):  # with --shard what is faulty may be another daemon's
-        return 0
-    if faults:
-        return _tell({"outcome": "partial", "faults": faults})
-    _say(("reload refused; the daemon's log says why",))
-    return 1
+        return {"outcome": "done", "faults": []}
+    return {"outcome": "partial" if faults else "refused", "faults": faults}
 
 
 def _check_listens(pid: int) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -89,7 +90,7 @@ def test_the_daemon_is_asked(
     assert got == [signal.SIGHUP]
     err = capsys.readouterr().err
     assert (err == "") == (code == 0)
-    assert "refused; the daemon's log says why" in err or code != 1
+    assert "nothing was changed; the daemon's log says why" in err or code != 1
 
 
 @pytest.mark.parametrize(("outcome", "code"), [("done", 0), ("partial", 3), ("refused", 1)])
@@ -107,6 +108,10 @@ def test_what_the_daemon_wrote_is_believed(
     err = capsys.readouterr().err.splitlines()
     assert len(err) == (0 if outcome == "done" else 3)
     assert "hunter2" not in (tmp_path / "reload.json").read_text()
+    with hearing(lambda: report.tell(outcome, faults)):
+        assert main(["reload", path, "--pid", str(os.getpid()), "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert (told["outcome"], len(told["faults"])) == (outcome, len(faults))
     assert (tmp_path / "reload.json").stat().st_mode & 0o777 == 0o600
 
 
