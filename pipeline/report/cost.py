@@ -53,7 +53,8 @@ def _losses(sink: str, report: Mapping[str, Any], streams: _Streams) -> list[str
     decoded = sum(stream["frames"]["decoded"] for stream in streams.values())
     told = []
     if dropped := given_up(streams):
-        told.append(f"{dropped:,} of {count(decoded, 'frame')} ({percent(dropped / decoded)}) were dropped")
+        share = percent(dropped / decoded) if dropped >= 0.01 * decoded else "less than 1 %"
+        told.append(f"{dropped:,} of {count(decoded, 'frame')} ({share}) {'was' if dropped == 1 else 'were'} dropped")
     if late := over_budget(streams):
         told.append(f"{count(late, 'frame')} {'was' if late == 1 else 'were'} over budget")
     if lost := report["sinks"].get(sink, {}).get("lost", {}).get("overflow"):

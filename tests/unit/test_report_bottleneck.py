@@ -264,6 +264,13 @@ def test_what_it_costs_is_the_time_of_a_frame_and_what_was_given_up() -> None:
     )
 
 
+def test_a_single_frame_that_was_given_up_is_not_none() -> None:
+    ledger = a_run(infer_ms=19.4, live=True)
+    ledger.streams["gate"].decoded += 101
+    lose(ledger.streams["gate"], "stale", 1)
+    assert told(ledger, "run")["cost"] == "it took 19.4 ms a frame; 1 of 201 frames (less than 1 %) was dropped"
+
+
 def test_budgets_that_are_not_kept_are_not_well() -> None:
     ledger = a_run(infer_ms=14, live=True)
     ledger.streams["gate"].times.watch(10 * MS, ledger.around)
