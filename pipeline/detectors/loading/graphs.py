@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -19,6 +19,10 @@ SETTLING = 3
 
 RECORDINGS = 4
 """Most that one thread makes: for the buffers of the trial at load, then for those of the run, each in its turn."""
+
+
+_RECORDING: Final = threading.Lock()
+"""One thread at a time: each recording begins by waiting for the whole device, which spoils one that is under way."""
 
 
 class Graphed:
@@ -57,7 +61,7 @@ class Graphed:
         try:
             stream = torch.cuda.current_stream(given.device)
             # Other threads go on using the device meanwhile: only what this one does may spoil the recording.
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            with _RECORDING, torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 outputs = self._module(given)
         except RuntimeError as exc:
             _log.info("no CUDA graph: %s", one_line(exc))
