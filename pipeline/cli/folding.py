@@ -99,13 +99,17 @@ class Folding(logging.Handler):
         with self.lock or threading.RLock():
             self._catch_up(self._now())
 
-    def close(self) -> None:
+    def say_all(self) -> None:
         """Say the counts that were not said yet, and last how things stand."""
         with self.lock or threading.RLock():
             standing = {one.now for one in self._standing.values()}
             for key in sorted(self._said, key=standing.__contains__):
                 self._forget(key)
             self._settle(self._now(), 0)
+
+    def close(self) -> None:
+        """Say what was not said yet; nothing comes any more."""
+        self.say_all()
         super().close()
 
     def _catch_up(self, now_ns: int) -> None:

@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace, ended: Callable[[int], None]) -> int:
     sys.setswitchinterval(SWITCH_S)
     level = logging.WARNING if options.quiet else logging.INFO
     logged = logging_to_stderr(level, debug=options.debug, as_json=options.log == "json", folded=True, timed=True)
-    with logged, ExitStack() as stack:
+    with logged as say_all, ExitStack() as stack:
         out = stack.enter_context(output_folder(options.out)) if options.out is not None else None
         if out is not None:
             refuse_foreign(out, REPORTS)
@@ -131,6 +131,7 @@ def _run(options: argparse.Namespace, ended: Callable[[int], None]) -> int:
         ended(daemon.asked)
         if recorder is not None:
             recorder.close()
+        say_all()  # counts of what was said before, so that the report is the last thing
         if daemon.ready and not _report(options, daemon, tracing, telemetry, out, error, since_ns):
             code = code or 1
     return code

@@ -161,9 +161,11 @@ def logging_to_stderr(
     folded: bool = False,
     timed: bool = False,
     reported: bool = False,
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """Send the log to stderr, one line per record, for as long as the block lasts. Python's warnings are for
     developers: they are shown with ``debug`` only.
+
+    Yields what says all that is still to be said, before something else is printed.
 
     ``folded``: what is said again within a minute is counted. ``timed``: lines have the time where nobody else notes
     it. ``reported``: a report follows; what it says of a stream that failed is not said before as well.
@@ -188,7 +190,7 @@ def logging_to_stderr(
             looked_after(handler) if isinstance(handler, Folding) else nullcontext(),
             strays_logged() if as_json else nullcontext(),
         ):
-            yield
+            yield handler.say_all if isinstance(handler, Folding) else lambda: None
     finally:
         logging.captureWarnings(False)
         of_python.removeHandler(silent)

@@ -120,7 +120,7 @@ def _file_name(template: str) -> str:
 
 def _copy(stream: StreamConfig, path: Path, seconds: float, stop: StopFlag) -> Copy:
     """Raises SourceError or ConfigError."""
-    stand_in = {"loop": True, "pace": "realtime", "policy": stream.effective_policy}
+    stand_in = {"loop": True, "pace": "realtime", "policy": stream.policy or "freshest"}  # as a camera has it
     address = stream.source.reveal()
     source = build.glance(stream)
     if stream.source.scheme == "pattern" or not looks_live(address):

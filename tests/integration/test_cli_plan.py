@@ -21,7 +21,7 @@ from pipeline.config import Config, StreamConfig
 from pipeline.errors import SourceUnavailable, UsageError
 from pipeline.host.orphans import no_orphan
 from pipeline.plan.capture import capture
-from pipeline.plan.copies import redirected, spread
+from pipeline.plan.copies import make_copies, redirected, spread
 from pipeline.redact import SourceUrl
 from pipeline.sources import CameraSource
 from pipeline.threads import StopFlag
@@ -180,6 +180,18 @@ def test_a_folder_stands_for_as_many_cameras(media: Media, tmp_path: Path) -> No
     (folder / "none").mkdir()
     with pytest.raises(UsageError, match="no videos in this folder"):
         spread([StreamConfig.model_validate({"name": "empty", "source": str(folder / "none")})])
+
+
+def test_a_recording_plays_a_camera_whose_newest_frames_count(media: Media, tmp_path: Path) -> None:
+    clip = str(media.clip(count=5))
+    streams = [
+        StreamConfig.model_validate({"name": "unset", "source": clip, "fps": 5}),
+        StreamConfig.model_validate({"name": "set", "source": clip, "policy": "every_frame"}),
+    ]
+    made = make_copies(streams, tmp_path, 1.0, StopFlag(), lambda text: None).made
+    assert [copy.config.policy for copy in made] == ["freshest", "every_frame"]
+    assert all((copy.config.loop, copy.config.pace) == (True, "realtime") for copy in made)
+    assert made[0].config.fps == 5
 
 
 def test_every_stream_has_its_own_file_wherever_its_name_stands(tmp_path: Path) -> None:

@@ -267,6 +267,21 @@ def test_only_so_much_is_remembered_and_no_count_is_lost() -> None:
     assert len(talk.heard.texts) == MOST_REMEMBERED + 2
 
 
+def test_counts_are_said_before_what_is_printed_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("pipeline")
+    with logging_to_stderr(logging.INFO, folded=True) as say_all:
+        for _ in range(3):
+            log.info("late")
+        assert capsys.readouterr().err == "pipeline: late\n"
+        say_all()
+        told = capsys.readouterr().err
+        assert told.startswith("pipeline: late (repeated 2 more times within a minute from ")
+        say_all()
+    assert capsys.readouterr().err == "", "once"
+    with logging_to_stderr(logging.INFO) as say_all:
+        say_all()
+
+
 def test_lines_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to_stderr(logging.INFO, as_json=True, folded=True):
         log = logging.getLogger("pipeline")
