@@ -132,7 +132,7 @@ def test_what_a_failed_write_left_is_removed(
     monkeypatch.setattr(os, "write", tearing)
     if truncate_fails:
         monkeypatch.setattr(os, "ftruncate", refusing)
-    with pytest.raises(SinkError, match=r"cannot write .*/a: No space left on device \(results are lost space"):
+    with pytest.raises(SinkError, match=r"cannot write .*/a: No space left on device \(results are lost until"):
         file.append(b"second\n")
     assert path.read_bytes() == (b"first\nsec" if truncate_fails else b"first\n")
     monkeypatch.setattr(os, "write", real_write)
