@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.figures import count, percent
-from pipeline.report.cost import cost, given_up, over_budget
+from pipeline.report.cost import cost, given_up, held_in_decoder, over_budget
 
 Kind = Literal["network", "decode", "follow", "sink", "source"]
 
@@ -133,7 +133,8 @@ def _waits_for_sources(
         return busiest.share < IDLE
     decoded = sum(stream["frames"]["decoded"] for stream in streams.values())
     overrun = any(sink["lost"].get("overflow") for sink in sinks.values())
-    kept_up = given_up(streams) <= DROPPED * decoded and over_budget(streams) <= LATE * decoded and not overrun
+    late = over_budget(streams) - held_in_decoder(streams)
+    kept_up = given_up(streams) <= DROPPED * decoded and late <= LATE * decoded and not overrun
     return busiest.share < SATURATED and kept_up
 
 
@@ -148,7 +149,12 @@ def _verdict(
     }
     busy = f"{names[busiest.kind]} was busy {percent(busiest.share)} of the time"
     if kind == "source":
-        return f"source-bound: frames come no faster; {busy}", None
+        text = f"source-bound: frames come no faster; {busy}"
+        held = held_in_decoder(streams)
+        if held <= LATE * sum(stream["frames"]["decoded"] for stream in streams.values()):
+            return text, None
+        waited = f"{held:,} frames were over budget since frames shown before them came after them"
+        return f"{text}; {waited}", "a stream without B-frames, which is a setting of the camera"
     core = starved(report, busiest.busy_s) if kind == "network" else None
     text = f"{kind}-bound: {busy}{_beside(kind, report, core)}"
     if kind != "sink" and _taken(report, streams, core):

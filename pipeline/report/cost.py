@@ -49,6 +49,13 @@ def over_budget(streams: _Streams) -> int:
     return sum(stream["late"]["frames"] for stream in streams.values() if stream["late"]["by"] == "budget")
 
 
+def held_in_decoder(streams: _Streams) -> int:
+    """Those of them to which that happened in the decoder: they waited for frames that are shown before, and came
+    after."""
+    late = [stream["late"] for stream in streams.values() if stream["late"]["by"] == "budget"]
+    return sum(each["parts"].get("decoder", 0) for each in late)
+
+
 def _losses(sink: str, report: Mapping[str, Any], streams: _Streams) -> list[str]:
     decoded = sum(stream["frames"]["decoded"] for stream in streams.values())
     told = []

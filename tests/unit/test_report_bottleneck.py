@@ -271,6 +271,17 @@ def test_a_single_frame_that_was_given_up_is_not_none() -> None:
     assert told(ledger, "run")["cost"] == "it took 19.4 ms a frame; 1 of 201 frames (less than 1 %) was dropped"
 
 
+def test_budgets_that_b_frames_break_are_no_fault_of_the_machine() -> None:
+    """Every second frame waited in the decoder for those that are shown before it."""
+    ledger = a_run(live=True)
+    ledger.streams["gate"].times.watch(100 * MS, ledger.around)
+    ledger.streams["gate"].times.late.parts["decoder"] = FRAMES // 2
+    found = told(ledger, "run")
+    assert found["kind"] == "source"
+    assert found["text"].endswith("; 50 frames were over budget since frames shown before them came after them")
+    assert found["advice"] == "a stream without B-frames, which is a setting of the camera"
+
+
 def test_budgets_that_are_not_kept_are_not_well() -> None:
     ledger = a_run(infer_ms=14, live=True)
     ledger.streams["gate"].times.watch(10 * MS, ledger.around)
