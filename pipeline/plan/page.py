@@ -83,7 +83,7 @@ def _remarks(plan: Mapping[str, Any]) -> str:
         if stream["state"] == "unreachable"
     ]
     if plan["verdict"]["borne_out"] is False:
-        items.append(f'<li class="warning">{escape(_upper(proof_line(plan)))}.</li>')
+        items.append(f'<li class="warning">Not confirmed: {escape("; ".join(plan["verdict"]["against"]))}.</li>')
     if (line := busy_line(plan)) is not None:
         items.append(f'<li class="warning">{escape(_upper(line))}.</li>')
     if not items:

@@ -73,9 +73,9 @@ def verdict(plan: Plan) -> Verdict:
     worse = [load.name for load in plan.loads if kept[load.name] is False and not _alike(load, predicted, proof)]
     better = [load.name for load in plan.loads if kept[load.name] and not _alike(load, predicted, proof)]
     if worse:
-        against.append(f"not kept up: {listed(worse, 3)}")
+        against.append(f"{listed(worse, 3)} did not keep up")
     if better and not worse:
-        against.append(f"kept up after all: {listed(better, 3)}")
+        against.append(f"{listed(better, 3)} kept up after all")
     return Verdict(sustainable, reserve, rate, p99, within, all(kept.values()), tuple(against))
 
 

@@ -43,7 +43,7 @@ def proof_line(plan: Mapping[str, Any]) -> str:
     ratio = proof["ratio"]
     ratios = f"(x {ratio['fps']:.2f}); {times} (x {ratio['p99']:.2f})" if ratio["p99"] else f"(x {ratio['fps']:.2f})"
     against = plan["verdict"]["against"]
-    return f"{'not confirmed, ' + ', and '.join(against) if against else 'proven'}: {rates} {ratios}"
+    return f"{'not confirmed (' + '; '.join(against) + ')' if against else 'proven'}: {rates} {ratios}"
 
 
 def busy_line(plan: Mapping[str, Any]) -> str | None:
