@@ -70,8 +70,8 @@ def verdict(plan: Plan) -> Verdict:
         against.append(f"p99 is off by more than a factor of {LATENCY_BOUND:g}")
     within = not against
     kept = {load.name: _kept_up(load, proof) for load in plan.loads}
-    worse = [load.name for load in plan.loads if kept[load.name] is False and not _alike(load, predicted, proof)]
-    better = [load.name for load in plan.loads if kept[load.name] and not _alike(load, predicted, proof)]
+    unlike = [load.name for load in plan.loads if not _alike(load, predicted, proof)]
+    worse, better = [name for name in unlike if not kept[name]], [name for name in unlike if kept[name]]
     if worse:
         against.append(f"{listed(worse, 3)} did not keep up")
     if better and not worse:
