@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pipeline.plan.demand import Demand
     from pipeline.sources import SourceReport
 
-BEYOND: Final = 1.2
-"""A network that needs so many times the cores that there are cannot keep up, even if it was measured badly."""
+BEYOND: Final = 1.5
+"""A network that needs so many times the cores that there are cannot keep up, even if other programs made it slow while
+it was measured (by a third where ten threads wanted two cores)."""
 NEAR: Final = 0.5
 """From this share of the cores on it is worth a word that everything else needs some as well."""
 
@@ -60,5 +61,5 @@ def in_words(asked: Demand | None, path: Path) -> tuple[str, str]:
         f"second at {milliseconds(asked.frame_ms)} ms of CPU time each"
     )
     if asked.cores < BEYOND * asked.allowed:
-        return "", f"{fact}; `pipeline plan {path}` says whether everything else fits as well"
+        return "", f"{fact}; `pipeline plan {path}` says what fits"
     return f"{fact}: it cannot keep up; `pipeline plan {path}` says what fits", ""

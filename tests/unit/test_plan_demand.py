@@ -100,7 +100,7 @@ def test_only_what_is_clear_is_a_warning() -> None:
     assert in_words(Demand(40.0, 45.0, 2), file) == (
         "",
         "the network alone needs 1.8 of 2 cores for 40.0 frames a second at 45.0 ms of CPU time each; "
-        "`pipeline plan streams.yaml` says whether everything else fits as well",
+        "`pipeline plan streams.yaml` says what fits",
     )
     assert in_words(Demand(240.0, 45.0, 2), file) == (
         "the network alone needs 10.8 of 2 cores for 240.0 frames a second at 45.0 ms of CPU time each: it cannot keep "
