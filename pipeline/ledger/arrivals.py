@@ -50,7 +50,7 @@ class Behind:
     def add(self, read_ns: Int64Array, transits_ns: Int64Array) -> None:
         """Add frames of the same epoch: (n,) when each was read, and that less its pts."""
         slots = read_ns // _SLOT_NS
-        for slot in np.unique(slots).tolist():
+        for slot in sorted(set(slots.tolist())):
             some_ns = transits_ns[slots == slot]
             if slot != self._slot or not self._least_ns:
                 self._slot, self._least_ns = slot, [*self._least_ns[-1:], int(some_ns[0])]

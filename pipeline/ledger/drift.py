@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -44,7 +45,7 @@ class Drift:
         first, last = int(read_ns.min()), int(read_ns.max())
         self._ends = (first, last) if self._ends is None else (min(first, self._ends[0]), max(last, self._ends[1]))
         slots = read_ns // self._width_ns
-        for slot in np.unique(slots).tolist():
+        for slot in sorted(set(slots.tolist())):
             own = np.flatnonzero(slots == slot)
             least = own[transits_ns[own].argmin()]
             self._take(slot, (int(read_ns[least]), int(transits_ns[least])))
@@ -74,7 +75,7 @@ class Drift:
         slope = (end[1] - begin[1]) / (end[0] - begin[0])
         above_ns = [transit_ns - begin[1] - slope * (at_ns - begin[0]) for at_ns, transit_ns in points]
         span_ns = points[-1][0] - points[0][0]
-        return round(-slope * 1e6, 1), round(2e6 * float(np.median(above_ns)) / span_ns, 1)
+        return round(-slope * 1e6, 1), round(2e6 * median(above_ns) / span_ns, 1)
 
 
 def _lower_hull(points: list[Point]) -> list[Point]:

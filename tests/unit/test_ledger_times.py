@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -299,3 +301,28 @@ def test_whoever_finishes_and_whoever_asks_lose_nothing() -> None:
     histogram = times.measured(0).latency.end_to_end.histogram
     assert (histogram.count, histogram.total) == (40 * BLOCK, 4 * sum(range(1, 10 * BLOCK + 1)))
     assert times.frames == 40 * BLOCK
+
+
+LATE_IMPORTS = """
+import sys
+from pipeline.ledger import StreamLedger
+from pipeline.timing import PTS, Mark, new_trace
+known = set(sys.modules)
+account = StreamLedger("a", live=True)
+for number in range(700):
+    trace = new_trace()
+    trace[PTS] = number * 40_000_000
+    for mark in Mark:
+        trace[mark] = 10**9 + trace[PTS] + mark * 10**6
+    account.arrived(trace[0], number / 25, 0, False, (4, 4))
+    account.published(trace)
+    account.finished(trace)
+account.as_dict(0, at_ns=30 * 10**9)
+print(*sorted(name for name in set(sys.modules) - known if name.startswith("numpy")))
+"""
+
+
+def test_nothing_of_numpy_is_loaded_while_frames_are_on_their_way() -> None:
+    """``numpy.unique`` loads ``numpy.ma`` at its first call: 50 ms in which nobody else gets on."""
+    done = subprocess.run([sys.executable, "-c", LATE_IMPORTS], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
