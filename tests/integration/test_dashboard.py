@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.ledger import StreamLedger
-from pipeline.timing import now_ns
+from pipeline.timing import PTS, Mark, new_trace, now_ns
 from pipeline.web import WebServer, api
 from tests.boards import SINK_PATH, TOKEN, FakeBoard, Feeder, serving, token_file
 from tests.chromium import CHROMIUM, Page, browser
@@ -298,6 +298,29 @@ def test_why_frames_were_late(page: Page, board: FakeBoard, added: Callable[...,
     assert text(page, "#late-title") == "1 late frame, over the budget of 80 ms"
     assert "frame 30" in text(page, "#late")
     assert "decode +1.0 s" in text(page, "#late")
+    page.run("document.getElementById('close').click()")
+
+
+def test_who_made_a_stream_unsteady(page: Page, added: Callable[..., StreamLedger]) -> None:
+    """Frames each 40 ms that are decoded in 1 and 17 ms by turns: a transit jitter of up to 16 ms, and no other part
+    adds to it."""
+    account, since_ns = added("unsteady"), now_ns() - 4_000_000_000
+    for number in range(100):
+        trace = new_trace()
+        trace[PTS] = number * 40_000_000
+        trace[Mark.READ] = since_ns + trace[PTS]
+        trace[Mark.DECODED] = trace[Mark.READ] + (17_000_000 if number % 2 else 1_000_000)
+        trace[Mark.FOLLOWED] = trace[Mark.DECODED] + 1_000_000
+        trace[Mark.DONE] = trace[Mark.FOLLOWED] + 1_000_000
+        account.published(trace)
+        account.finished(trace)
+    page.until(f"{ROWS} === 3")
+    page.run("document.querySelector('#rows tr:last-child button').click()")
+    page.until("document.querySelectorAll('#stages tr').length === 4")
+    cells = (
+        "[...document.querySelectorAll('#stages tr')].map(row => row.firstChild.innerText + row.lastChild.innerText)"
+    )
+    assert page.run(cells) == ["decode+16.0", "follow0", "sink0", "end to end+16.0"]
     page.run("document.getElementById('close').click()")
 
 

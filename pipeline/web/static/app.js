@@ -249,10 +249,14 @@ function showStages(stream) {
   const stages = Object.entries(recent.stages);
   if (recent.end_to_end) stages.push(["end to end", recent.end_to_end]);
   byId("stages-part").hidden = !stages.length;
-  const figure = (value) => (value < 10 ? value.toFixed(2) : value.toFixed(1));
+  const added = Object.fromEntries(Object.entries(stream.jitter.added).map(([stage, each]) => [stage, each.transit_added_ms]));
+  if (Object.keys(added).length) added["end to end"] = Object.values(added).reduce((sum, each) => sum + each, 0);
+  const figure = (value) => (value > 0 && value < 0.005 ? "<0.01" : value < 10 ? value.toFixed(2) : value.toFixed(1));
+  const signed = (value) => (value === undefined ? "–" : Math.abs(value) < 0.005 ? "0" : `${value > 0 ? "+" : "−"}${figure(Math.abs(value))}`);
   byId("stages").replaceChildren(...stages.map(([stage, stats]) => make("tr", {},
     make("th", { scope: "row" }, stage),
-    ...[stats.p50_ms, stats.p99_ms, (jitter[stage] || {}).jitter_ms || 0].map((value) => make("td", { class: "number" }, figure(value))))));
+    ...[stats.p50_ms, stats.p99_ms, (jitter[stage] || {}).jitter_ms || 0].map((value) => make("td", { class: "number" }, figure(value))),
+    make("td", { class: "number" }, signed(added[stage])))));
 }
 
 const LATE_SHOWN = 5;
