@@ -87,6 +87,9 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
         _trace(debug, say)
         lines = known.faults if isinstance(known, ConfigError) else [str(known)]
         error = _Refusal(type(known).__name__, lines, 2 if isinstance(known, _REFUSALS) else 1)
+    except PermissionError as forbidden:  # asking whether a file is there is refused, too, in a folder without rights
+        _trace(debug, say)
+        error = _Refusal("UsageError", [f"{forbidden.filename or 'this'}: {forbidden.strerror}"], 2)
     except Exception as unknown:  # noqa: BLE001 - the last word of the program
         _trace(debug, say)
         remedy = "" if debug else " (--debug shows where; please report it)"

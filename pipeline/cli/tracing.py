@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ class Tracing:
         self._outcome: list[Path | Exception] = []
         if self._path is not None and not self._path.parent.is_dir():
             raise UsageError(f"--trace {self._path}: there is no folder {self._path.parent}")
+        if self._path is not None and (self._path.is_dir() or not os.access(self._path.parent, os.W_OK | os.X_OK)):
+            reason = "is a folder" if self._path.is_dir() else f"the folder {self._path.parent} cannot be written to"
+            raise UsageError(f"--trace {self._path}: {reason}")
         if self._profile and self._path is None:
             raise UsageError("--profile needs --trace FILE, where the operators are to be written")
 

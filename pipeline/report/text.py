@@ -185,7 +185,7 @@ def _stream_table(streams: Mapping[str, Mapping[str, Any]], room: _Room) -> Tabl
             f"{sum(stream['frames']['dropped'].values()):,}",
         ]
         rows.append((name, cells))
-    return _table("stream", room, columns, rows, ("p50 ms", "fps"))
+    return _table("stream", room, columns, rows, ("p50 ms", "fps", "frames"))
 
 
 def _share_table(streams: Mapping[str, Mapping[str, Any]], stages: Sequence[str], room: _Room) -> Table:

@@ -59,7 +59,10 @@ def looks_live(source: str) -> bool:
 def _local(text: str) -> list[Path]:
     path = local_path(text)
     if os.path.isdir(path):
-        videos = _videos(path.iterdir())
+        try:
+            videos = _videos(path.iterdir())
+        except OSError as error:
+            raise UsageError(f"{path}: the folder cannot be read: {error.strerror}") from error
         if videos:
             return videos
         deeper = any(_is_video(name) for _, _, names in os.walk(path) for name in names)

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,3 +237,26 @@ def test_outputs_that_take_nothing(shell: str, code: int, said: str, tmp_path: P
         ["bash", "-c", command], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="the program setpriv is not installed")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["replay", "hidden"], "hidden: the folder cannot be read: Permission denied"),
+        (["replay", "clip.mp4", "--out", "hidden/x"], "hidden/x: Permission denied"),
+        (["replay", "--arrivals", "hidden"], "hidden/recording.json: Permission denied"),
+        (["report", "hidden/x"], "hidden/x: Permission denied"),
+        (["check", "hidden/x.yaml"], "hidden/x.yaml: cannot be read: Permission denied"),
+    ],
+)
+def test_a_folder_without_rights_is_a_line(words: list[str], said: str, tmp_path: Path) -> None:
+    """Also for root, without the rights to read what it may not."""
+    (tmp_path / "hidden").mkdir(mode=0)
+    (tmp_path / "clip.mp4").touch()
+    dropped = "-dac_override,-dac_read_search"
+    without = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*without, *COMMAND, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, f"pipeline: {said}\n")

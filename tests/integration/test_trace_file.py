@@ -283,3 +283,7 @@ def test_a_replay_writes_one(model: Path, media: Media, tmp_path: Path, capsys: 
     assert "t.json" in capsys.readouterr().out
     assert main([*words, str(tmp_path / "nowhere" / "t.json")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+    for where, said in ((tmp_path, "is a folder"), ("/proc/1/t.json", "the folder /proc/1 cannot be written to")):
+        words = ["replay", "pattern:?frames=2", "--trace", str(where), "--out", str(tmp_path / "out")]
+        assert main(words) == 2, "before anything is computed"
+        assert said in capsys.readouterr().err
