@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recorded stream on a virtual clock: what moves the clock must know what comes next.
 
-A thread of its own reads and decodes a few frames ahead while the simulation is at work. What it reads depends on
-nothing but the recording; when anybody hears of it is the simulation's affair, which asks for it always at the same
-point.
+A thread of its own reads and decodes a few frames ahead while the simulation is at work: several in a row, while the
+decoder and what it needs are in the cache. What it reads depends on nothing but the recording; when anybody hears of it
+is the simulation's affair, which asks for it always at the same point.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Final
 
 from pipeline.arrivals import VIRTUAL_NS, FrameLog, Virtual
-from pipeline.errors import SourceError
 from pipeline.events import Condition
 from pipeline.frame import Capture, Picture, SourceCounters, StreamInfo
 from pipeline.protocols import Source
 from pipeline.threads import Crew, Handed, StopFlag
 
-FRAMES = 2
-"""That are read ahead, the one included that comes next: pictures that are held for each stream."""
+FRAMES: Final = 4
+"""That are read in a row at most. While they are taken, as many are read behind them: up to eight pictures are held for
+each stream."""
+BYTES: Final = 4 << 20
+"""No further one is read in a row whose pictures take that much: of 1080p two, of 4K one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class _Step:
 
     info: StreamInfo | None
     capture: Capture | None
-    error: SourceError | None
+    error: Exception | None
     at_ns: int
     counters: SourceCounters
     told: tuple[tuple[int, Condition], ...]
@@ -69,14 +72,14 @@ class Ahead:
         self._frames = frames
         self._by_read = by_read
         self._on_state = on_state
-        self._crew: Crew[_Step] = Crew([f"read:{name}"], waiting=FRAMES)
-        self._handed: deque[Handed[_Step]] = deque()
+        self._crew: Crew[list[_Step]] = Crew([f"read:{name}"])
+        self._handed: Handed[list[_Step]] | None = None  # what is being read
+        self._steps: deque[_Step] = deque()  # what was read before, and nobody has heard of yet
         self._opened: StreamInfo | None = None  # in the reading thread
-        self._last: _Step | None = None  # in the reading thread: nothing comes after it
         self._inner = StopFlag()  # the reader's own stop may not be there yet
         self._stop = StopFlag()
         self._info: StreamInfo | None = None
-        self._error: SourceError | None = None
+        self._error: Exception | None = None
         self._next: Capture | None = None
         self._looked = False
         self._took_ns = 0  # for the latest one that was prepared
@@ -90,11 +93,9 @@ class Ahead:
         """
         if not self._looked:
             self._looked = True
-            if not self._handed:
-                self._crew.start()
-            while len(self._handed) < FRAMES:
-                self._handed.append(self._crew.hand(self._step))
-            self._hear(self._handed.popleft().result())
+            if not self._steps:
+                self._read_on()
+            self._hear(self._steps.popleft())
         return None if self._next is None else self._next.picture
 
     def open(self, stop: StopFlag) -> StreamInfo:
@@ -116,7 +117,6 @@ class Ahead:
         capture, self._next = self._next, None
         if capture is not None:  # after the end nobody reads on
             self._looked = False
-            self._handed.append(self._crew.hand(self._step))
         return capture
 
     def close(self) -> None:
@@ -125,24 +125,39 @@ class Ahead:
         if self._crew.rest():
             self._source.close()
 
+    def _read_on(self) -> None:
+        """Wait for what is being read, and have the next frames read."""
+        if self._handed is None:
+            self._crew.start()
+            self._handed = self._crew.hand(self._several)
+        self._steps.extend(self._handed.result())
+        if self._steps[-1].capture is not None:
+            self._handed = self._crew.hand(self._several)
+
     # The reading thread
 
+    def _several(self) -> list[_Step]:
+        """At least one; nothing comes after one without a frame."""
+        steps = [self._step()]
+        held = 0
+        while (capture := steps[-1].capture) is not None and len(steps) < FRAMES:
+            held += sum(plane.nbytes for plane in capture.picture.planes)
+            if held >= BYTES:
+                break
+            steps.append(self._step())
+        return steps
+
     def _step(self) -> _Step:
-        if self._last is not None:
-            return self._last
         capture, error = None, None
         try:
             if self._opened is None:
                 self._opened = self._source.open(self._inner)
             capture = self._source.read()
-        except SourceError as failure:
+        except Exception as failure:  # noqa: BLE001 - SourceError, or whatever a plug-in raises: again by who reads it
             error = failure
         told, self._told[:] = tuple(self._told), []
         counters = replace(self._source.counters, reconnects_by_cause=dict(self._source.counters.reconnects_by_cause))
-        step = _Step(self._opened, capture, error, self._reading.at_ns, counters, told)
-        if capture is None:
-            self._last = step
-        return step
+        return _Step(self._opened, capture, error, self._reading.at_ns, counters, told)
 
     # The simulation's
 

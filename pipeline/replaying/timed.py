@@ -64,6 +64,7 @@ class TimedStage:
         self._source = source
         self._clock = clock
         self._later = later
+        self._foretelling = stage if isinstance(stage, Foretelling) else None
         self._turn = threading.Lock()  # a stage has scratch memory, and two batches may hold frames of one stream
 
     def spec_for(self, picture: Picture, spec: InputSpec) -> InputSpec:
@@ -72,8 +73,8 @@ class TimedStage:
 
     def prepare(self, picture: Picture, spec: InputSpec, out: Uint8Array) -> Geometry:
         """What the stage does, or will do."""
-        if self._later is not None and isinstance(self._stage, Foretelling):
-            geometry = self._stage.geometry(picture, spec)
+        if self._later is not None and self._foretelling is not None:
+            geometry = self._foretelling.geometry(picture, spec)
             self._later.put(out, lambda into: self._prepare(picture, spec, into))
         else:
             geometry = self._stage.prepare(picture, spec, out)
