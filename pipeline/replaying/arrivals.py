@@ -18,6 +18,7 @@ from pipeline.config.detection import BatchConfig, ModelConfig
 from pipeline.config.streams import StreamSettings
 from pipeline.errors import ModelHung, UsageError
 from pipeline.frame import DropReason
+from pipeline.host.cores import allowed_cores
 from pipeline.replaying import earlier
 from pipeline.replaying.options import ReplayOptions, sections
 from pipeline.replaying.run import Replay
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.flow import Pipeline
     from pipeline.flow.stream import Stream, Witness
     from pipeline.protocols import Detector, Sink
+    from pipeline.replaying.behind import Behind
     from pipeline.replaying.simulated_clock import SimulatedClock
     from pipeline.replaying.timed import Later, TimedDetector
 
@@ -88,6 +90,7 @@ class ArrivalsReplay(Replay):
         self._simulated: SimulatedClock | None = None
         self._timed: TimedDetector | None = None
         self._later: Later | None = None
+        self._behind: Behind | None = None
         self._workers = 1
         self._tapes: list[Tape] = []
         self._comparisons: dict[str, Comparison] = {}
@@ -98,6 +101,7 @@ class ArrivalsReplay(Replay):
         from pipeline.arrivals import VIRTUAL_NS, RealTime
         from pipeline.flow import Pipeline
         from pipeline.flow.stream import FlowOptions
+        from pipeline.replaying.behind import MOST_FRAMES, Behind
         from pipeline.replaying.simulated_clock import SimulatedClock
         from pipeline.replaying.timed import Later, TimedDetector
 
@@ -122,16 +126,22 @@ class ArrivalsReplay(Replay):
             return Pipeline(detector, sinks, flow)
         clock = SimulatedClock(VIRTUAL_NS + recording.first_ns, recording.wall_ns - VIRTUAL_NS)
         self._simulated = clock
-        self._later, limit_s = Later(), self._model.timeout_s
-        self._timed = TimedDetector(detector, workers, clock, recording.services, later=self._later, limit_s=limit_s)
+        self._later, limit_s, threads = Later(), self._model.timeout_s, self._threads(workers)
+        self._timed = TimedDetector(detector, threads, clock, recording.services, later=self._later, limit_s=limit_s)
+        self._behind = Behind(clock, max(MOST_FRAMES, threads * batch_size))
         pipeline = Pipeline(self._timed, sinks, flow, clock=clock)
         pipeline.ledger.pauses = None
         return pipeline
 
+    def _threads(self, workers: int) -> int:
+        """How many the network is really run by. That decides nothing, so it is one for each core, however many workers
+        there are by the clock; but as many as those where a device does the work, or it was measured with them."""
+        by_core = self._model_info["device"] == "cpu" and self._model_info["tuned"] is None
+        return allowed_cores() if by_core else workers
+
     def begin(self) -> None:
         """Play. On a virtual clock it runs to the end here (and warms the model first)."""
         from pipeline.arrivals import Decisions
-        from pipeline.replaying.behind import Behind
         from pipeline.replaying.simulation import Simulation
 
         assert self._pipeline is not None, "prepare() comes first"
@@ -139,10 +149,10 @@ class ArrivalsReplay(Replay):
         if self._real is not None:
             self._real.begin()
         streams = [self._stream(name) for name in self.streams]
-        if self._simulated is not None and self._timed is not None:
+        if self._simulated is not None and self._timed is not None and self._behind is not None:
+            drive = Simulation(self._simulated, self._workers, self._behind)
             try:
-                behind = Behind(self._simulated)
-                self._pipeline.run_inline(streams, Simulation(self._simulated, self._workers, behind), behind.after)
+                self._pipeline.run_inline(streams, drive, self._behind.after)
             finally:
                 self._close_decisions()
                 if not self._timed.rest():

@@ -18,7 +18,8 @@ from pipeline.replaying.simulated_clock import SimulatedClock
 from pipeline.threads import Put
 
 MOST_FRAMES: Final = 8
-"""Frames of batches that are done by the virtual clock, and may still be computed."""
+"""Frames of batches that are done by the virtual clock, and may still be computed; more where a batch for each thread
+is more."""
 _MOST_EVENTS: Final = 256
 """Of all that waits: where frames are lost one after the other, few batches come."""
 
@@ -34,8 +35,8 @@ class Behind:
 
     Args:
         clock: shows, while something is handled, the time at which that was put here.
-        most: frames of batches that wait at most; 0: each batch is waited for at once. It depends on nothing but the
-            decisions how far publishing is behind, so two runs are alike in this as well.
+        most: frames of batches that wait at most; 0: each batch is waited for at once. What is published, and when by
+            the clock, does not depend on it.
     """
 
     def __init__(self, clock: SimulatedClock, most: int = MOST_FRAMES) -> None:

@@ -123,7 +123,7 @@ class TimedDetector:
 
     Args:
         detector: run by a crew of threads, so that computing takes as little time as it can.
-        workers: how many there are.
+        threads: how many there are; it need not be as many as there are workers by the clock.
         clock: the flow's.
         services: how long a batch takes by that clock.
         later: inputs that are made when their batch begins.
@@ -135,7 +135,7 @@ class TimedDetector:
     def __init__(
         self,
         detector: Detector,
-        workers: int,
+        threads: int,
         clock: SimulatedClock,
         services: ServiceTimes,
         *,
@@ -144,7 +144,7 @@ class TimedDetector:
     ) -> None:
         self._detector = detector
         self._crew: Crew[Sequence[Detections]] | None = None
-        self._workers = [f"detect:{worker}" for worker in range(workers)]
+        self._threads = [f"detect:{thread}" for thread in range(threads)]
         self._clock = clock
         self._services = services
         self._later = later or Later()
@@ -162,7 +162,7 @@ class TimedDetector:
         One size shows that it can be done. That the first batch of another size takes longer is seen by nobody: how
         long it took is in the recording.
         """
-        self._crew = Crew(self._workers, lambda: self._detector.warm(sizes[:1]), len(self._workers) + MOST_FRAMES)
+        self._crew = Crew(self._threads, lambda: self._detector.warm(sizes[:1]), len(self._threads) + MOST_FRAMES)
         self._crew.start()
 
     def submit(self, batch: Batch) -> TimedPending:

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +21,13 @@ import pytest
 from pipeline.arrivals import Recorder, Recording, Tape, Virtual
 from pipeline.arrivals.connection import RecordedConnection
 from pipeline.cli import main
-from pipeline.frame import Result
+from pipeline.frame import Detections, Result
 from pipeline.ledger import StreamLedger
+from pipeline.replaying import ArrivalsReplay
 from pipeline.sources import FileSource
 from pipeline.sources.isolation.relay import Listener, Receiver, Relay
 from pipeline.sources.opening import Limits
-from pipeline.testing import FakeDetector, ListSink
+from pipeline.testing import FakeDetector, ListSink, one_box
 from pipeline.threads import StopFlag
 from tests.arrivals import busy, lines, processed, record
 from tests.daemons import no_network
@@ -94,6 +98,53 @@ def test_two_virtual_runs_are_byte_identical(overloaded: Recorded, play: Any, tm
         assert first == (tmp_path / "two" / name).read_bytes()
     assert b"overflow" in (tmp_path / "one" / "arrivals.decisions.jsonl").read_bytes()
     assert reports[0] == reports[1]
+
+
+def test_threads_that_compute_decide_nothing(
+    overloaded: Recorded, play: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are as many as cores; how many workers share the frames by the clock is the recording's."""
+    reports = []
+    for cores in (1, 5):
+        monkeypatch.setattr("pipeline.replaying.arrivals.allowed_cores", lambda cores=cores: cores)
+        code, report, _ = play(overloaded.folder, f"on{cores}")
+        assert code == 0
+        reports.append({key: value for key, value in report.items() if key not in OF_THIS_MACHINE})
+    for name in ("gate.jsonl", "yard.jsonl", "arrivals.decisions.jsonl"):
+        assert (tmp_path / "on1" / name).read_bytes() == (tmp_path / "on5" / name).read_bytes()
+    assert reports[0] == reports[1]
+    assert reports[0]["model"]["workers"] == 1
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_ends_a_virtual_play(
+    overloaded: Recorded, play: Any, monkeypatch: pytest.MonkeyPatch, no_network: FakeDetector, signals: int
+) -> None:
+    """The first one after what was read, the second one at once, whatever the network is doing."""
+    heard = {name: threading.Event() for name in ("stop", "abort")}
+    for name, event in heard.items():
+        method = getattr(ArrivalsReplay, name)
+        monkeypatch.setattr(
+            ArrivalsReplay, name, lambda replay, method=method, event=event: (method(replay), event.set())
+        )
+    first = threading.Lock()
+
+    def find(value: int) -> Detections:
+        if first.acquire(blocking=False):
+            for event in list(heard.values())[:signals]:
+                os.kill(os.getpid(), signal.SIGINT)
+                assert event.wait(30)
+        return one_box(value)
+
+    monkeypatch.setattr(no_network, "find", find)
+    code, report, _ = play(overloaded.folder, "out")
+    assert code == 130
+    for name, stream in report["streams"].items():
+        frames = stream["frames"]
+        assert stream["state"] == "stopped"
+        assert frames["decoded"] < overloaded.accounts[name].decoded, "it read no further"
+        assert frames["decoded"] == frames["processed"] + sum(frames["dropped"].values())
+        assert ("shutdown" in frames["dropped"]) <= (signals == 2)
 
 
 def test_it_decides_as_the_run_did(overloaded: Recorded, play: Any, tmp_path: Path) -> None:
