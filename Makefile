@@ -87,6 +87,7 @@ schedule: $(READY) ## eight cameras at 65 % of what this machine can do, then th
 arrivals: $(READY) ## eight cameras are recorded and played twice on a virtual clock: the same to the byte, and how fast?
 	$(BIN)/python -m benchmarks.arrivals --cameras 8 --fps 15 --expect 'speed>=0.7'
 	$(BIN)/python -m benchmarks.arrivals --cameras 8 --fps 15 --isolation process
+	$(BIN)/python -m benchmarks.arrivals --cameras 8 --fps 30 --seconds 45 --expect 'going>=1'
 
 clean: ## remove outputs and caches, keep the environment
 	rm -rf runs out .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

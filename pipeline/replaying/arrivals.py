@@ -101,7 +101,7 @@ class ArrivalsReplay(Replay):
         from pipeline.arrivals import VIRTUAL_NS, RealTime
         from pipeline.flow import Pipeline
         from pipeline.flow.stream import FlowOptions
-        from pipeline.replaying.behind import MOST_FRAMES, Behind
+        from pipeline.replaying.behind import Behind, most_frames
         from pipeline.replaying.simulated_clock import SimulatedClock
         from pipeline.replaying.timed import Later, TimedDetector
 
@@ -128,7 +128,7 @@ class ArrivalsReplay(Replay):
         self._simulated = clock
         self._later, limit_s, threads = Later(), self._model.timeout_s, self._threads(workers)
         self._timed = TimedDetector(detector, threads, clock, recording.services, later=self._later, limit_s=limit_s)
-        self._behind = Behind(clock, max(MOST_FRAMES, threads * batch_size))
+        self._behind = Behind(clock, most_frames(threads, batch_size))
         pipeline = Pipeline(self._timed, sinks, flow, clock=clock)
         pipeline.ledger.pauses = None
         return pipeline

@@ -18,10 +18,16 @@ from pipeline.replaying.simulated_clock import SimulatedClock
 from pipeline.threads import Put
 
 MOST_FRAMES: Final = 8
-"""Frames of batches that are done by the virtual clock, and may still be computed; more where a batch for each thread
-is more."""
+"""Frames of batches that are done by the virtual clock, and may still be computed."""
+_MOST_OF_MANY: Final = 64
+"""The same where many threads compute: each of these frames may hold a picture."""
 _MOST_EVENTS: Final = 256
 """Of all that waits: where frames are lost one after the other, few batches come."""
+
+
+def most_frames(threads: int, batch_size: int) -> int:
+    """How many may wait, so that each thread has a batch while the first one is waited for."""
+    return min(max(MOST_FRAMES, threads * batch_size), _MOST_OF_MANY)
 
 
 class _Event(NamedTuple):
