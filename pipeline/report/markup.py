@@ -27,6 +27,7 @@ _TONES = {
     "stopped": "warning",
     "degraded": "warning",
     "failed": "bad",
+    "down": "bad",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.figures import milliseconds, rate
 from pipeline.report.bars import stage_bar
 from pipeline.report.markup import pill, scrolling
+from pipeline.report.verdict import state_in_a_word
 
 _COLUMNS = ("where the time goes", "frames", "fps", "p50, ms", "p95, ms", "p99, ms", "dropped", "reconnects")
 
@@ -33,4 +34,4 @@ def _row(name: str, stream: Mapping[str, Any]) -> str:
         f"{stream.get('reconnects') or 0:,}",
     ]
     shown = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f"<tr><th scope=row>{escape(name)} {pill(stream['state'])}</th>{shown}</tr>"
+    return f"<tr><th scope=row>{escape(name)} {pill(state_in_a_word(stream))}</th>{shown}</tr>"

@@ -28,7 +28,7 @@ from pipeline.report.markup import (
 from pipeline.report.model import model_panel
 from pipeline.report.overview import overview
 from pipeline.report.pictures import PICTURED, course_of_all, of_all, of_stream, pictured
-from pipeline.report.verdict import findings, verdict
+from pipeline.report.verdict import findings, state_in_a_word, verdict
 from pipeline.report.waiting import waited_in_queue
 
 _LEGEND = (
@@ -185,7 +185,7 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool, pictures: str) ->
     if jitter.get("exits"):
         times += f"<details><summary>jitter, and who added it</summary>{jitter_table(jitter['exits'])}</details>"
     return (
-        f'<article class="card"><h3>{escape(name)} {pill(stream["state"])}</h3>{error}{resumed}'
+        f'<article class="card"><h3>{escape(name)} {pill(state_in_a_word(stream))}</h3>{error}{resumed}'
         f'<dl class="figures">{shown}</dl>{times}{pictures}{details}</article>'
     )
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from pipeline.figures import NOTHING, aligned, count, duration, milliseconds, percent, rate
 from pipeline.report import lives
-from pipeline.report.verdict import detections, findings
+from pipeline.report.verdict import detections, findings, state_in_a_word
 from pipeline.report.waiting import waited_in_queue
 
 WHOLE_TABLES = 4
@@ -174,9 +174,7 @@ def _stream_table(streams: Mapping[str, Mapping[str, Any]], room: _Room) -> Tabl
     rows: list[tuple[str, list[Text | str]]] = []
     for name, stream in streams.items():
         stats = stream.get("end_to_end") or {}
-        state = "resumed" if stream.get("resumed") else stream["state"]
-        if state == "stopped" and stream.get("error"):
-            state = "down"  # when it was stopped
+        state = state_in_a_word(stream)
         cells: list[Text | str] = [
             Text(state, style=_STYLES.get(state, "dim")),
             f"{stream['frames']['processed']:,}",

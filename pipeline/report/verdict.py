@@ -153,6 +153,14 @@ def _about_stopped(streams: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     return [Finding("note", "", f"{count(len(well), 'stream')} stopped, after {frames} together")]
 
 
+def state_in_a_word(stream: Mapping[str, Any]) -> str:
+    """Its state as people are told it: ``resumed`` where an earlier run finished it, ``down`` where it was away when it
+    was stopped."""
+    if stream.get("resumed"):
+        return "resumed"
+    return "down" if stream["state"] == "stopped" and stream.get("error") else str(stream["state"])
+
+
 def _failed(stream: Mapping[str, Any]) -> bool:
     frames = stream["frames"]
     unusable = stream["state"] == "truncated" and not frames["decoded"]

@@ -236,6 +236,12 @@ def test_one_of_a_thousand_has_a_column_where_there_are_a_thousand() -> None:
     assert page(report).count("<td>12.50</td>") == 8  # seven stages and the whole
 
 
+def test_a_camera_that_was_away_when_it_was_stopped_is_down_as_in_the_terminal() -> None:
+    report = compose(a_run(*"abcde").as_dict(), FACTS)
+    report["streams"]["b"] |= {"state": "stopped", "error": "rtsp://10.0.0.9/x: no route to host"}
+    assert page(report).count('<span class="pill bad">down</span>') == 2  # its row and its card
+
+
 def test_many_streams_have_a_row_each_before_their_cards() -> None:
     few, many = (a_run(*(f"s{index}" for index in range(number))) for number in (4, 5))
     assert 'class="overview"' not in page(compose(few.as_dict(), FACTS))
