@@ -107,14 +107,28 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+MOST = 10**12
+"""More than there are frames in a life of a camera, and less than JSON can hold."""
+
+
 def whole_number(text: str) -> int:
-    """A whole number from 1."""
+    """A whole number from 1 to :data:`MOST`."""
     try:
         number = int(text)
     except ValueError:
         number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    if not 1 <= number <= MOST:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1{'' if number < 1 else f' to {MOST:,}'}, found {text!r}"
+        )
+    return number
+
+
+def up_to_256(text: str) -> int:
+    """A whole number from 1 to 256, as batch.max_size and batch.workers of a streams.yaml."""
+    number = whole_number(text)
+    if number > 256:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 256, found {text!r}")
     return number
 
 

@@ -12,7 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import Parser, comma_separated, folder, fraction, one_of, positive, several_of, whole_number
+from pipeline.cli.parser import (
+    Parser,
+    comma_separated,
+    folder,
+    fraction,
+    one_of,
+    positive,
+    several_of,
+    up_to_256,
+    whole_number,
+)
 from pipeline.cli.resuming import how_to_go_on
 from pipeline.cli.running import logging_to_stderr
 from pipeline.cli.telling import print_json_report, print_lines, print_report, warn_of_passwords
@@ -58,11 +68,11 @@ def configure(parser: Parser) -> None:
         "--precision", type=one_of(*precisions), metavar="P", help=f"auto (default), {', '.join(precisions[1:])}"
     )
     model.add_argument(
-        "--batch", type=whole_number, metavar="N", help="frames per batch (default: as tuned, else 4; on a GPU 16)"
+        "--batch", type=up_to_256, metavar="N", help="frames per batch (default: as tuned, else 4; on a GPU 16)"
     )
     model.add_argument(
         "--workers",
-        type=whole_number,
+        type=up_to_256,
         metavar="K",
         help="threads that run the model (default: as tuned, else one per core)",
     )

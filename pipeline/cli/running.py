@@ -94,6 +94,8 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
         _trace(debug, say)
         remedy = "" if debug else " (--debug shows where; please report it)"
         error = _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
+        if isinstance(unknown, OSError) and unknown.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            error = _Refusal("UsageError", [f"{unknown.filename}: {unknown.strerror}"], 2)
         if isinstance(unknown, OSError) and unknown.errno in _FULL:
             where = f"{unknown.filename}: " if unknown.filename else ""
             error = _Refusal("SinkError", [f"{where}what is to be written has no room: {unknown.strerror}"], 1)

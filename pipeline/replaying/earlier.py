@@ -58,7 +58,7 @@ def refuse_to_overwrite(options: ReplayOptions, sources: Mapping[str, Path]) -> 
     folder = options.out.resolve()
     results = {path.resolve() for name in sources for path in outputs(options, name)}
     for source in sources.values():
-        path = source.resolve()
+        path = Path(os.path.realpath(source))  # resolve() raises for a link that leads to itself
         part = _LATER_PART.fullmatch(path.name) if path.parent == folder and "video" in options.save else None
         if path in results or (part is not None and part[1] in sources):
             raise UsageError(f"{source}: the results would be written over this source; give another --out")
@@ -90,7 +90,7 @@ def clear(folder: Path, keep: Iterable[Path]) -> None:
     Raises UsageError where a file cannot be removed.
     """
     names = recorded(_read(folder / REPORT))
-    kept = {path.resolve() for path in keep}
+    kept = {Path(os.path.realpath(path)) for path in keep}
     for name in sorted(names, key=lambda name: name == REPORT):  # the record goes last
         path = folder / name
         if not _is_plain(name) or path.is_symlink() or not path.is_file() or path.resolve() in kept:

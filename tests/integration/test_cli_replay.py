@@ -189,6 +189,13 @@ def test_a_name_that_cannot_be_played_is_a_line_and_stops_no_other(
         assert replay(folder).code == 3
 
 
+def test_links_that_lead_to_themselves_and_names_that_are_too_long(replay: Any, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop.mkv").symlink_to("loop.mkv")
+    assert replay("loop.mkv", clip).code == 3
+    run = replay(clip, out="x" * 300)
+    assert (run.code, run.err) == (2, f"pipeline: {'x' * 300}: File name too long\n")
+
+
 def test_a_name_that_is_no_text(replay: Any, clip: Path, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"caf\xe9.mkv")
     odd.write_bytes(clip.read_bytes())
