@@ -67,7 +67,7 @@ def test_packets_and_their_times_drops_and_a_reconnect(media: Media, tmp_path: P
     for line in frames:
         marks = [line[mark] for mark in ("read", "decoded", "prepare", "prepared", "queued", "ended") if mark in line]
         assert marks == sorted(marks)
-        assert "prepared" in line or line["outcome"] == "overflow", "or it was turned away before"
+        assert "prepared" in line or "queued" in line, "or it was turned away before, or left to whoever took it"
     reads = {line["at"] for line in log if "packet" in line}
     assert {line["read"] for line in frames} <= reads, "a frame was read when its packet was"
     about = json.loads((tmp_path / "rec" / "recording.json").read_text())
