@@ -37,7 +37,7 @@ class LateNews:
             self._told[account] = so_far
             if new:
                 frames += new
-                late += account.times.lateness().newest[:new]
+                late += account.times.newest_late(new)
         if late:
             self._say(max(late, key=lambda one: one.took_ns / one.limit_ns), frames - 1)
 

@@ -183,6 +183,11 @@ class StreamTimes:
             late = self.late
             return Lateness(late.as_dict(), list(late.newest)[::-1], list(late.slowest))
 
+    def newest_late(self, most: int) -> list[Late]:
+        """Of the late frames that were kept, the newest first; nothing is taken apart for it."""
+        with self.lock:
+            return list(self.late.newest)[::-1][:most]
+
     def kept_since(self, seen: int) -> tuple[int, list[Late]]:
         """How many late frames were kept with their journey so far, and those after the first ``seen`` that still
         are, oldest first."""

@@ -353,6 +353,18 @@ def test_a_late_frame_does_not_wait_for_its_block(world: World) -> None:
     assert times.late.frames == 1
 
 
+def test_to_look_at_the_newest_late_frames_takes_nothing_apart(world: World) -> None:
+    """A few frames by themselves, of each stream with news, cost as much as all of a second together."""
+    times = world.ledger.streams["gate"].times
+    for infer in (200, 300):
+        world.frame("gate", infer=infer)
+    world.ledger.catch_up(late=True)
+    world.frame("gate", infer=400)
+    assert [one.parts["infer"] // MS for one in times.newest_late(5)] == [300, 200]
+    assert [one.parts["infer"] // MS for one in times.newest_late(1)] == [300]
+    assert times.left == 1
+
+
 def test_who_waits_for_the_end_takes_apart_what_is_much(world: World) -> None:
     """Of all streams together; whoever is on the way of a frame need not."""
     for name in ("gate", "lobby"):
