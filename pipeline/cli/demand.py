@@ -34,6 +34,7 @@ def measured(
         most: pictures in a batch.
         seen: the streams that opened, and what was seen of them.
     """
+    from pipeline.daemon.loading import loading_limit_s
     from pipeline.host.cores import allowed_cores
     from pipeline.plan.demand import demand, shown, wanted_fps
     from pipeline.threads import Crew
@@ -45,7 +46,7 @@ def measured(
     crew.start()
     try:
         handed = crew.hand(lambda: demand(wanted, detector, most, allowed_cores()))
-        return handed.result(config.model.timeout_s), []
+        return handed.result(loading_limit_s(config.model.timeout_s)), []  # it is many batches, and warming
     except ModelError as error:
         return None, [f"model: {error}"]
     finally:

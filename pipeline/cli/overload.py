@@ -148,9 +148,8 @@ class Overload:
         stages = account.recent(now_ns, 10)["stages"]
         each_ms = sum(stages[stage]["mean_ms"] for stage in _READING if stage in stages)
         came = self._counts[account].decoded - one.before.decoded
-        return min(
-            1.0, float(each_ms) * 1e6 * came / (now_ns - one.since_ns + EVERY_S * 1e9)
-        )  # counted from a look before
+        span_ns = now_ns - one.since_ns + EVERY_S * 1e9  # counted from the look before
+        return min(1.0, float(each_ms) * 1e6 * came / span_ns)
 
     def _over(self) -> None:
         log.info(

@@ -20,8 +20,6 @@ Int64Array = npt.NDArray[np.int64]
 
 _BLOCK: Final = 256
 _SLOT_NS: Final = 10_000_000_000
-_LONG_ENOUGH_S: Final = 10.0
-"""A drift is told once there are so many seconds to tell it by."""
 
 
 def by_epoch(epochs: Int64Array) -> Iterator[tuple[int, slice]]:

@@ -217,7 +217,7 @@ class Histogram:
                 columns.append(np.array([number * same, values, counts, interval_ns * same]))
         # Whose each value is, the value, how many there are of it, the interval
         owners, values, counts, intervals = np.concatenate(columns, axis=1)
-        omitted = (values - 1) // intervals  # the values value - k * interval > 0
+        omitted = np.maximum(values - 1, 0) // intervals  # the values value - k * interval > 0
         sums = omitted * values.astype(np.float64) - intervals * (omitted * (omitted + 1.0) / 2)
         added = np.bincount(owners, omitted * counts, len(many)), np.bincount(owners, sums * counts, len(many))
         more = np.zeros((len(many), BUCKETS), np.int64)

@@ -119,6 +119,11 @@ class Ahead:
             self._looked = False
         return capture
 
+    def give_up(self) -> None:
+        """Nobody waits for it any more: who does gets Closed. From any thread."""
+        self._inner.set()
+        self._crew.give_up()
+
     def close(self) -> None:
         """Close the source, once its thread has left it; may be called twice."""
         self._inner.set()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.flow import Pipeline
     from pipeline.flow.stream import Stream, Witness
     from pipeline.protocols import Detector, Sink
+    from pipeline.replaying.ahead import Ahead
     from pipeline.replaying.behind import Behind
     from pipeline.replaying.simulated_clock import SimulatedClock
     from pipeline.replaying.timed import Later, TimedDetector
@@ -93,6 +94,7 @@ class ArrivalsReplay(Replay):
         self._behind: Behind | None = None
         self._workers = 1
         self._tapes: list[Tape] = []
+        self._aheads: list[Ahead] = []
         self._comparisons: dict[str, Comparison] = {}
         self._decisions: Decisions | None = None
         self._set_out(extra_sinks)
@@ -211,6 +213,7 @@ class ArrivalsReplay(Replay):
             by_read=by == "read",
             on_state=account.at,
         )
+        self._aheads.append(ahead)
         stream = build.played(ahead, settings, account, limit=self.options.limit, witness=witness)
         stream.stages = [TimedStage(stage, ahead, simulated, self._later) for stage in stream.stages]
         return stream
@@ -246,10 +249,12 @@ class ArrivalsReplay(Replay):
         return ended
 
     def abort(self) -> None:
-        """As of :class:`Replay`; a simulation that waits for the network is woken."""
+        """As of :class:`Replay`; a simulation that waits for the network, or for a reader, is woken."""
         super().abort()
         if self._timed is not None:
             self._timed.give_up()
+        for ahead in list(self._aheads):
+            ahead.give_up()
 
     def _close_decisions(self) -> None:
         if self._decisions is not None:

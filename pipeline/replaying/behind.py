@@ -82,7 +82,7 @@ class Behind:
         while publisher is not None and (due_ns := publisher.due_ns) is not None:
             if until_ns is not None and due_ns > until_ns:
                 break
-            self._clock.set(due_ns)
+            self._clock.set(due_ns or now_ns)  # at once, after a stop
             publisher.handle()
         self._clock.set(now_ns if until_ns is not None else max(now_ns, self._clock.now_ns()))
 

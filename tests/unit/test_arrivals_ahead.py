@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +25,7 @@ from pipeline.replaying.simulation import Simulation
 from pipeline.replaying.timed import TimedStage
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
+from pipeline.timing import Mark, PlayoutDelay
 from tests.unit.test_arrivals import BEGAN_NS, MS, Nothing
 
 
@@ -125,3 +127,56 @@ def test_what_a_plug_in_raises_costs_its_stream_only() -> None:
     assert pipeline.ledger.streams["bad"].error == "ValueError: it cannot go on"
     for name in ("bad", "good"):
         assert [result.frame for result in sink.results if result.stream == name] == list(range(FRAMES + 2))
+
+
+def test_what_a_stop_lets_go_early_leaves_when_that_was() -> None:
+    """Results that wait for their time leave at once then, and not before the clock began."""
+    clock = SimulatedClock(BEGAN_NS, 0)
+    pipeline = Pipeline(FakeDetector(), [sink := ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
+    ahead, _, virtual = ahead_of(3 * FRAMES)
+    delay = PlayoutDelay(10_000 * MS)
+    stream = Stream(
+        ahead,
+        [TimedStage(CopyStage(), ahead, clock)],
+        StreamLedger("gate", live=True, clock=virtual, playout=delay),
+        keep=lambda capture: capture.index < FRAMES or pipeline.stop() is None,
+        terms=Terms(policy="every_frame"),
+        playout=delay,
+    )
+    behind = Behind(clock, 0)  # so that they are held when the stop comes
+    pipeline.run_inline([stream], Simulation(clock, 1, behind), behind.after)
+    assert len(sink.results) == FRAMES + 1
+    assert all(BEGAN_NS < one.trace[Mark.PLAYED] < BEGAN_NS + 10_000 * MS for one in sink.results[:FRAMES])
+
+
+def test_a_reader_that_hangs_is_left_behind_by_who_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.threads.crew.REST_S", 0.05)
+    clock = SimulatedClock(BEGAN_NS, 0)
+    pipeline = Pipeline(FakeDetector(), [sink := ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
+    ahead, source, virtual = ahead_of(3 * FRAMES)
+    hangs, over = threading.Event(), threading.Event()
+    read = source.read
+
+    def hang() -> Capture | None:
+        if source.reads == FRAMES:
+            hangs.set()
+            assert over.wait(30)
+        return read()
+
+    source.read = hang  # type: ignore[method-assign]
+    stream = Stream(ahead, [TimedStage(CopyStage(), ahead, clock)], StreamLedger("gate", live=True, clock=virtual))
+
+    def give_up() -> None:
+        assert hangs.wait(30)
+        pipeline.abort()
+        ahead.give_up()
+
+    other = threading.Thread(target=give_up)
+    other.start()
+    behind = Behind(clock)
+    pipeline.run_inline([stream], Simulation(clock, 1, behind), behind.after)
+    other.join()
+    assert not over.is_set(), "it hangs still"
+    assert source.closed == 0
+    assert len(sink.results) <= FRAMES
+    over.set()

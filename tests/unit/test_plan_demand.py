@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipeline.cli.demand import in_words
+from pipeline.cli.demand import in_words, measured
 from pipeline.config import StreamConfig
 from pipeline.frame import Batch, Detections, InputSpec
 from pipeline.plan import demand as module
@@ -91,6 +93,20 @@ def test_a_frame_costs_what_it_costs_in_the_batch_that_takes_least(monkeypatch: 
     assert network.sizes == [1, 1, 1, 8, 8, 8] * 2
     assert demand([], network, 8, 2) is None  # type: ignore[arg-type]
     assert demand([(SPEC, 0.0)], network, 8, 2) is None  # type: ignore[arg-type]
+
+
+def test_the_limit_of_a_batch_is_none_for_all_that_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeout_s = 0.01
+    found = Demand(60.0, 2.0, 2)
+
+    def several(*given: object) -> Demand:
+        threading.Event().wait(10 * timeout_s)
+        return found
+
+    monkeypatch.setattr(module, "demand", several)
+    config: Any = SimpleNamespace(model=SimpleNamespace(timeout_s=timeout_s))
+    detector: Any = SimpleNamespace(spec=SPEC, model_info=lambda: {"device": "cpu"})
+    assert measured(config, detector, 8, []) == (found, [])
 
 
 def test_only_what_is_clear_is_a_warning() -> None:

@@ -119,8 +119,9 @@ class Candidate:
         runs = self._together(lambda worker: self._work(worker, span_ns, start))
         got_ns = cpu_ns() - used_ns
         asked_ns = (now_ns() - begun_ns) * self._workers * self._intra_op
-        if waited_ns is not None:
-            asked_ns = got_ns + (waited_for_cpu_ns() or 0) - waited_ns
+        waited_since_ns = waited_for_cpu_ns()
+        if waited_ns is not None and waited_since_ns is not None:
+            asked_ns = got_ns + waited_since_ns - waited_ns
         used = got_ns / asked_ns if asked_ns else 1.0
         fps = sum(len(times) * self._batch * 1e9 / sum(times) for times in runs)
         between_ms = statistics.median([time for times in runs for time in times]) / 1e6
