@@ -128,4 +128,4 @@ def scrolling(content: str) -> str:
 
 def _cells(stats: Mapping[str, Any], columns: Sequence[str], figure: Callable[[float | None], str]) -> str:
     cells = [f"{stats['count']:,}", *(figure(stats.get(column)) for column in columns)]
-    return "".join(f"<td>{cell}</td>" for cell in cells)
+    return "".join(f"<td>{escape(cell)}</td>" for cell in cells)

@@ -25,13 +25,13 @@ def overview(streams: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _row(name: str, stream: Mapping[str, Any]) -> str:
     frames, whole = stream["frames"], stream.get("end_to_end") or {}
-    cells = [
-        stage_bar(stream["stages"]) if whole else "",
+    figures = [
         f"{frames['processed']:,}",
         rate(stream["fps"]),
         *(milliseconds(whole.get(column)) for column in ("p50_ms", "p95_ms", "p99_ms")),
         f"{sum(frames['dropped'].values()):,}",
         f"{stream.get('reconnects') or 0:,}",
     ]
-    shown = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f"<tr><th scope=row>{escape(name)} {pill(state_in_a_word(stream))}</th>{shown}</tr>"
+    bar = stage_bar(stream["stages"]) if whole else ""
+    shown = "".join(f"<td>{escape(figure)}</td>" for figure in figures)
+    return f"<tr><th scope=row>{escape(name)} {pill(state_in_a_word(stream))}</th><td>{bar}</td>{shown}</tr>"

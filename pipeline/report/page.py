@@ -159,7 +159,7 @@ def _card(name: str, stream: Mapping[str, Any], is_open: bool, pictures: str) ->
         ("p95, ms", milliseconds(whole["p95_ms"]) if whole else NOTHING),
         ("first, ms", milliseconds(stream["first_result_ms"])),
     ]
-    shown = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in figures)
+    shown = "".join(f"<div><dt>{label}</dt><dd>{escape(value)}</dd></div>" for label, value in figures)
     details = facts(
         [
             ("decoded", f"{frames['decoded']:,}"),

@@ -104,7 +104,7 @@ def _slow_frames(slow: list[Mapping[str, Any]]) -> str:
         return ""
     rows = "".join(
         f"<tr><th scope=row>{escape(str(frame['stream']))}</th><td>{frame['frame']:,}</td>"
-        f"<td>{milliseconds(frame['end_to_end_ms'])}</td><td>{escape(str(frame['verdict']))}</td></tr>"
+        f"<td>{escape(milliseconds(frame['end_to_end_ms']))}</td><td>{escape(str(frame['verdict']))}</td></tr>"
         for frame in slow
     )
     head = "".join(f"<th scope=col>{name}</th>" for name in ("stream", "frame", "ms", "why"))

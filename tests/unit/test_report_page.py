@@ -277,3 +277,14 @@ def test_of_many_findings_the_first_are_open() -> None:
     html = page(compose(ledger.as_dict(), FACTS))
     before, after = html.split("<summary>and 8 more</summary>")
     assert (before.count("failed: no such file"), after.count("failed: no such file")) == (12, 8)
+
+
+def test_a_figure_below_the_last_digit_is_text_and_no_tag() -> None:
+    report = compose(a_run(*"abcde").as_dict(), FACTS)
+    for part in (report["total"], *report["streams"].values()):
+        for stats in (*part["stages"].values(), part["end_to_end"]):
+            stats |= {"p50_ms": 0.0001, "p95_ms": 0.0001}
+    html = page(report)
+    assert "<td>&lt;0.01</td>" in html, "in the table of all"
+    assert "<td>&lt;0.001</td>" in html, "in the cards, and in the row of each"
+    assert not re.search("<[0-9]", html)
