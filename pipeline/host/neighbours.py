@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others take of the cores that this program may use: other programs, and on a virtual machine its host."""
+"""What others take of the cores that this program may use: other programs, and on a virtual machine its host.
+
+Where a quota grants fewer cores than there are, as in a container, the rest was never this program's: only what others
+use beyond that is taken from it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.host.cores import visible_cores
+from pipeline.host.cores import allowed_cores, visible_cores
 from pipeline.timing import cpu_ns, now_ns, process_cpu_ns
 
 _STAT: Final = Path("/proc/stat")
@@ -41,11 +45,12 @@ def moment() -> Moment | None:
 
 
 def others(before: Moment | None, after: Moment | None) -> float | None:
-    """Cores that others kept busy on average; None where one of the moments is not known, or they are too near."""
+    """Cores that others took on average; None where one of the moments is not known, or they are too near."""
     if before is None or after is None or after.at_ns - before.at_ns < LEAST_NS:
         return None
     spent_ns = (after.used_ns - before.used_ns) - (after.own_ns - before.own_ns)
-    return min(max(0.0, spent_ns / (after.at_ns - before.at_ns)), float(visible_cores()))
+    allowed = allowed_cores()
+    return min(max(0.0, spent_ns / (after.at_ns - before.at_ns) - (visible_cores() - allowed)), float(allowed))
 
 
 def _used_ns() -> int | None:

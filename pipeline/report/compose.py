@@ -33,7 +33,7 @@ def compose(
         error: what ended the run although no stream or sink is to blame for it.
 
     ``cpu_s`` spans what ``wall_s`` spans; ``cpu_process_s`` is everything since the process began, imports and loading
-    included; ``others_cores``: cores that other programs kept busy on average meanwhile, or None. ``frames``, ``fps``,
+    included; ``others_cores``: of its cores those that other programs took on average, or None. ``frames``, ``fps``,
     ``batches`` and ``total`` are of this run only; resumed streams have ``"resumed": true``.
     """
     streams = {name: {**stream, "resumed": True} for name, stream in facts.get("resumed", {}).items()}

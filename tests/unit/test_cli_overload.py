@@ -82,7 +82,8 @@ def decoded_for(took_ns: int, ended_ns: int) -> list[int]:
 @pytest.fixture(autouse=True)
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.host.cores.allowed_cores", lambda: 8)
-    monkeypatch.setattr("pipeline.host.neighbours.visible_cores", lambda: 8)
+    for which in ("allowed_cores", "visible_cores"):
+        monkeypatch.setattr(f"pipeline.host.neighbours.{which}", lambda: 8)
 
 
 @pytest.fixture

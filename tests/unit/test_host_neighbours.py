@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -41,13 +40,25 @@ def test_the_busy_time_of_the_cores_that_may_be_used(tmp_path: Path, monkeypatch
     assert moment() is None
 
 
-def test_what_is_not_ours_is_others() -> None:
+def test_what_is_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "visible_cores", lambda: 4)
+    monkeypatch.setattr(neighbours, "allowed_cores", lambda: 4)
     before = Moment(10 * S, 100 * S, 40 * S)
-    assert others(before, Moment(20 * S, 115 * S, 45 * S)) == pytest.approx(min(1.0, len(os.sched_getaffinity(0))))
+    assert others(before, Moment(20 * S, 115 * S, 45 * S)) == pytest.approx(1.0)
     assert others(before, Moment(20 * S, 104 * S, 45 * S)) == 0.0, "clocks of different fineness"
     assert others(before, Moment(10 * S + S // 4, 101 * S, 40 * S)) is None, "too short a time"
     assert others(None, before) is None
     assert others(before, None) is None
+
+
+@pytest.mark.parametrize(("busy", "taken"), [(0.0, 0.0), (30.0, 0.0), (62.0, 0.0), (63.5, 1.5), (64.0, 2.0)])
+def test_what_a_quota_never_granted_is_taken_by_nobody(
+    busy: float, taken: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of 64 cores, as ``docker run --cpus 2`` has them."""
+    monkeypatch.setattr(neighbours, "visible_cores", lambda: 64)
+    monkeypatch.setattr(neighbours, "allowed_cores", lambda: 2)
+    assert others(Moment(0, 0, 0), Moment(10 * S, round(10 * S * busy) + S, S)) == pytest.approx(taken)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
