@@ -57,6 +57,7 @@ class Trial:
             if self.pipeline.join(min(left_s, LOOK_S)):
                 raise PipelineError(f"all streams have ended{self.reasons()}")
             self.pipeline.check_model(self._timeout_s)
+            self.ledger.catch_up()  # as a daemon does, else the sinks would have to
 
     def go_until_all_have_a_result(self) -> list[str]:
         """At most :data:`LONGEST_START_S`; the names of those that have none even then. Raises as :meth:`go` does."""
