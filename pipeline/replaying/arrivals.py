@@ -156,6 +156,7 @@ class ArrivalsReplay(Replay):
             try:
                 self._pipeline.run_inline(streams, drive, self._behind.after)
             finally:
+                self._aheads.clear()  # they hold pictures
                 self._close_decisions()
                 if not self._timed.rest():
                     raise ModelHung("the model did not answer before the end, and was left behind")
