@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -175,7 +176,8 @@ class Daemon:
         if self._signals.stops:
             return None
         pipeline, swapper = self._started(loaded.config, wanted, model, len(streams))
-        log.info("detector ready: %s on %s; %s", path, model.facts["device"], count(len(streams), "stream"))
+        ready = path, model.facts["device"], count(len(streams), "stream"), os.getpid()
+        log.info("detector ready: %s on %s; %s; PID %d", *ready)
         self.ready = True
         for _, stream in streams:
             pipeline.add(stream)

@@ -252,11 +252,11 @@ _CAUSES: Final[dict[str, Callable[[Case], str]]] = {
 
 
 def _called(batch: BatchRun, case: Case) -> str:
-    """``batch 1412 of 4``, or ``batch of 8 (usually 2)`` where that is unusual."""
+    """``batch 1412 of size 4``, or ``batch of 8 (usually 2)`` where that is unusual."""
     usual = case.journal.usual_items
     if usual and batch.items >= BIGGER * usual:
         return f"batch of {batch.items} (usually {usual})"
-    return f"batch {batch.number} of {batch.items}"
+    return f"batch {batch.number} of size {batch.items}"
 
 
 def _interval(trace: list[int], part: str) -> tuple[int, int]:

@@ -137,6 +137,8 @@ def _differences(reports: Sequence[Report]) -> dict[str, list[Any]]:
             values = [each.get(key) for each in settings]
             if key not in _INDIFFERENT and any(value != values[0] for value in values):
                 found[f"{group}.{key}"] = values
+    if all((report.get("model") or {}).get("path") for report in reports):
+        found.pop("options.model", None)  # None is the built-in detector, too: ``model.path`` tells what ran
     for cause, consequences in (("model.path", ("options.model", *_OF_THE_FILE)), ("model.sha256", _OF_THE_FILE[1:])):
         if cause in found:
             for key in consequences:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -385,5 +386,5 @@ def test_run_ends_when_its_recordings_end(cli: Any, model: Path, media: Media, t
     run = cli("run", path)
     assert run.code == 0
     assert run.out == ""
-    assert "pipeline: detector ready" in run.err
+    assert re.search(r"pipeline: detector ready: .+ on cpu; 1 stream; PID \d+\n", run.err)
     assert len((tmp_path / "out" / "good.jsonl").read_text().splitlines()) == 10

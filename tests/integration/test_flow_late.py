@@ -163,7 +163,7 @@ def test_a_slow_sink_by_its_name(play: Play, clock: ManualClock) -> None:
 
 def test_a_slow_network(play: Play, clock: ManualClock) -> None:
     slow = of(play(clock, detector=TimedDetector(clock, 5000), budget_ns=1000 * MS), FAULTY)
-    assert slow["verdict"] == "infer +5.0 s: batch 31 of 1"
+    assert slow["verdict"] == "infer +5.0 s: batch 31 of size 1"
     assert slow["beside"]["batch"] == {
         "number": 31,
         "items": 1,

@@ -90,6 +90,6 @@ def test_what_is_only_unusual_is_no_warning(clock: ManualClock, caplog: pytest.L
     looked(world, news, clock, caplog)
     world.frame("gate", infer=130)
     assert looked(world, news, clock, caplog) == [
-        "gate: frame 256 took 146 ms, longer than 99 of 100: infer +100 ms: batch 7 of 2"
+        "gate: frame 256 took 146 ms, longer than 99 of 100: infer +100 ms: batch 7 of size 2"
     ]
     assert caplog.records[0].levelno == logging.INFO

@@ -159,7 +159,7 @@ class TestWhatElseRan:
         world.ledger.batch(behind)
         world.batch(trace, number=12)
         world.finish("gate", trace)
-        assert world.verdict("gate") == "queue +83 ms: batch 12 waited behind batch 11 of 2 of detect:0"
+        assert world.verdict("gate") == "queue +83 ms: batch 12 waited behind batch 11 of size 2 of detect:0"
 
     def test_a_batch_kept_the_worker(self, world: World) -> None:
         trace = world.trace("gate", scheduler=82)
@@ -167,7 +167,7 @@ class TestWhatElseRan:
         world.ledger.batch(BatchRun("detect:0", 11, 2, since, until - MS, until))
         world.batch(trace, number=12)
         world.finish("gate", trace)
-        assert world.verdict("gate") == "queue +80 ms: batch 11 of 2 kept detect:0 for 82 ms"
+        assert world.verdict("gate") == "queue +80 ms: batch 11 of size 2 kept detect:0 for 82 ms"
         (frame,) = late(world, "gate")["slow_frames"]
         assert [batch["number"] for batch in frame["beside"]["neighbours"]] == [11]
 
@@ -191,7 +191,7 @@ class TestWhatElseRan:
         trace = world.trace("gate", infer=90)
         world.batch(trace, number=9)
         world.finish("gate", trace)
-        assert world.verdict("gate") == "infer +60 ms: batch 9 of 2"
+        assert world.verdict("gate") == "infer +60 ms: batch 9 of size 2"
 
     def test_a_slow_sink(self, world: World) -> None:
         trace = world.trace("gate", sink=1001)

@@ -106,6 +106,16 @@ def test_another_model_file_is_one_difference(cause: str) -> None:
     assert list(compare([("x", one), ("y", other)])["differences"]) == [f"model.{cause}", "model.precision"]
 
 
+def test_a_model_that_was_not_named_is_told_by_what_ran() -> None:
+    one, other = a_report("a"), a_report("a")
+    one["options"], other["options"] = {"model": one["model"]["path"]}, {"model": None}
+    assert compare([("x", one), ("y", other)])["differences"] == {}
+    other["model"] = other["model"] | {"path": "b.pt"}
+    assert list(compare([("x", one), ("y", other)])["differences"]) == ["model.path"]
+    one["model"] = other["model"] = {}  # both ended before their models were loaded
+    assert list(compare([("x", one), ("y", other)])["differences"]) == ["options.model"]
+
+
 def test_a_report_without_distributions_is_compared_by_its_figures() -> None:
     old, new = a_report("a"), a_report("a")
     for part in (old["total"], *old["streams"].values()):

@@ -73,7 +73,7 @@ def test_the_slowest_frames_are_there_and_why() -> None:
     texts = read(compose(world.ledger.as_dict(), FACTS)).texts
     first = texts.index("Slowest frames")
     assert texts[first + 5 :][:8] == [
-        "lobby", "0", "1,046", "sink +1.0 s: jsonl wrote", "gate", "100", "116", "infer +70 ms: batch 7 of 2",
+        "lobby", "0", "1,046", "sink +1.0 s: jsonl wrote", "gate", "100", "116", "infer +70 ms: batch 7 of size 2",
     ]  # fmt: skip
 
 

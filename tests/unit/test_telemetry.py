@@ -130,7 +130,7 @@ def test_a_late_frame_is_a_trace_with_its_own_times(world: World) -> None:
     whole, *rest = sorted(collector.spans, key=lambda span: len(span.parent_span_id))
     assert (whole.name, len(whole.trace_id), whole.parent_span_id) == ("frame", 16, b"")
     told = facts(whole.attributes)
-    assert told["pipeline.verdict"] == "infer +300 ms: batch 7 of 2"
+    assert told["pipeline.verdict"] == "infer +300 ms: batch 7 of size 2"
     assert (told["pipeline.stream"], told["pipeline.frame"], told["pipeline.part"]) == ("gate", 30, "infer")
     assert told["pipeline.excess_ms"] == pytest.approx(300, 1e-3)
     assert (told["pipeline.limit_ms"], told["pipeline.limit_by"]) == (200, "budget")

@@ -127,7 +127,7 @@ def test_late_frames_of_one_stream_newest_first(web: httpx.Client, board: FakeBo
     assert told["late"] == {"frames": 2, "limit_ms": 80.0, "by": "budget", "parts": {"infer": 1, "sink": 1}}
     assert [slow["verdict"] for slow in told["slow_frames"]] == [
         "sink +1.0 s: jsonl wrote",
-        "infer +70 ms: batch 7 of 2",
+        "infer +70 ms: batch 7 of size 2",
     ]
     assert all(slow["age_s"] >= 0 for slow in told["slow_frames"])
 
