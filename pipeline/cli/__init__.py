@@ -20,7 +20,7 @@ COMMANDS = {
     "plan": "what this machine can do with the cameras of a streams.yaml, predicted and then proven",
     "report": "the tables of a run once more, or several runs side by side",
     "probe": "codec, size, frame rate, key frames and jitter of one source",
-    "model": "the model workshop: look into model files, export them",
+    "model": "look into a detector; export, tune, quantise, compare and profile it",
     "doctor": "what is wrong with this environment or with a model, and what to do about it",
     "schema": "the JSON Schema of streams.yaml, for editors",
     "bench": "this machine: the pipeline against plain loops, and against the sum of its own parts",

@@ -114,7 +114,7 @@ def display(ledger: Ledger, streams: int, limit: int | None, at_ns: int, rows: i
 
 def overall(ledger: Ledger, accounts: Sequence[StreamLedger], streams: int, limit: int | None, at_ns: int) -> str:
     """All streams in one line: ``1/3 streams, 100 frames, 50.0 fps, 2.00 s, about 4.00 s left``."""
-    elapsed_s = (at_ns - ledger.start_ns) / 1e9
+    elapsed_s = (at_ns - ledger.begun_ns) / 1e9
     frames = sum(account.processed for account in accounts)
     done = sum(account.decoded - account.in_flight for account in accounts)
     ended = sum(account.state in ENDED for account in accounts)

@@ -34,6 +34,8 @@ _SAID: Final = {
     "partial": "reloaded, but for entries that are faulty",
     "refused": "reload refused, nothing was changed",
 }
+_DONE: Final = "reloaded"
+_NOT_ASKED: Final = "no fault in the file; the daemon was told to read it, and its log says what changed"
 _CODES: Final = {"done": 0, "refused": 1, "partial": 3}
 
 
@@ -59,8 +61,10 @@ def run(options: argparse.Namespace) -> int:
     faults, outcome = told["faults"], told["outcome"]
     if options.json:
         print_json({"outcome": outcome, "faults": faults})
-    elif outcome in _SAID:
+    elif outcome != "done":
         _say((*faults, _SAID[outcome] if faults else f"{_SAID[outcome]}; the daemon's log says why"))
+    elif not options.quiet:
+        print_lines([_DONE if told.get("asked", True) else _NOT_ASKED])
     return _CODES[outcome]
 
 
@@ -97,7 +101,7 @@ def _by_looking(options: argparse.Namespace) -> dict[str, Any]:
     faults = [str(fault) for entry in loaded.quarantined for fault in entry.faults]
     taken = _taken(options, loaded)
     if taken or (taken is None and not faults):  # with --shard what is faulty may be another daemon's
-        return {"outcome": "done", "faults": []}
+        return {"outcome": "done", "faults": [], "asked": taken is not None}
     return {"outcome": "partial" if faults else "refused", "faults": faults}
 
 

@@ -30,7 +30,7 @@ from pipeline.ledger.times import StreamTimes
 from pipeline.ledger.whole import WholeRun
 from pipeline.ledger.windows import SPANS
 from pipeline.measures import Histogram
-from pipeline.timing import GC_PAUSES, Pause, Pauses, cpu_ns
+from pipeline.timing import GC_PAUSES, Pause, Pauses, cpu_ns, now_ns
 
 MUCH: Final = 64
 """Traces of all streams that are worth being taken apart together."""
@@ -46,6 +46,7 @@ class Ledger:
         self.sinks: dict[str, SinkLedger] = {}
         self.batch_sizes: Counter[int] = Counter()  # real items per batch; written under the lock
         self.start_ns = 0
+        self.begun_ns = 0  # start_ns by this machine's clock, which is another one in a virtual replay
         self.end_ns = 0
         self.cpu_ns = 0  # of the whole process, from start to end
         self._cpu_start_ns = 0
@@ -68,6 +69,7 @@ class Ledger:
     def begin(self, at_ns: int) -> None:
         """The detector is warm, the first source may open."""
         self.start_ns = at_ns
+        self.begun_ns = at_ns if self.pauses is not None else now_ns()
         if self.pauses is not None:
             self.pauses.watch()
             self._machine_start = moment()

@@ -22,7 +22,7 @@ def _answer(plan: Mapping[str, Any]) -> str:
     if not found["sustainable"]:
         fits = sum(stream["state"] == "planned" for stream in plan["streams"].values()) + more["cameras"]
         lost = f"{rate(predicted['fps'])} of {rate(predicted['wanted_fps'])} frames per second"
-        return f"no, {lost}; {count(max(0, fits), 'such camera')} would fit"
+        return f"no, {lost}; only {count(max(0, fits), 'such camera')} would fit"
     if more["share"] < 0 or not found["reserve"]:
         return "yes, but without the usual reserve"
     cameras = count(max(0, more["cameras"]), "more such camera")

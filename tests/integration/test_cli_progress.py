@@ -104,6 +104,14 @@ def test_nothing_is_shown_of_a_short_run_without_a_terminal(capsys: pytest.Captu
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_run_on_a_virtual_clock_is_as_old_as_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.ledger.ledger.now_ns", lambda: 1 * S)
+    ledger = ledger_of(2)
+    ledger.pauses = None
+    ledger.begin(90_000 * S)
+    assert lines(ledger, 2)[-1] == "0/2 streams, 100 frames, 50.0 fps, 2.00 s, about 2.00 s left"
+
+
 def test_a_long_run_without_a_terminal_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

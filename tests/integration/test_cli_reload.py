@@ -63,7 +63,9 @@ def test_without_a_server_the_file_itself_tells(
     with hearing() as got:
         assert main(["reload", written(tmp_path, text), "--pid", str(os.getpid())]) == code
     assert got == [signal.SIGHUP], "the daemon's own log and metrics say it, too"
-    assert capsys.readouterr().err.endswith(said)
+    out, err = capsys.readouterr()
+    assert err.endswith(said)
+    assert out.startswith("no fault in the file; the daemon was told to read it") == (code == 0)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,8 @@ def test_the_daemon_is_asked(
         path = written(tmp_path, text + section(server.url))
         assert main(["reload", path, "--pid", str(os.getpid())]) == code
     assert got == [signal.SIGHUP]
-    err = capsys.readouterr().err
-    assert (err == "") == (code == 0)
+    out, err = capsys.readouterr()
+    assert ((out, err) == ("reloaded\n", "")) == (code == 0)
     assert "nothing was changed; the daemon's log says why" in err or code != 1
 
 
@@ -112,6 +114,9 @@ def test_what_the_daemon_wrote_is_believed(
         assert main(["reload", path, "--pid", str(os.getpid()), "--json"]) == code
     told = json.loads(capsys.readouterr().out)
     assert (told["outcome"], len(told["faults"])) == (outcome, len(faults))
+    with hearing(lambda: report.tell("done", [])):
+        assert main(["reload", path, "--pid", str(os.getpid()), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
     assert (tmp_path / "reload.json").stat().st_mode & 0o777 == 0o600
 
 

@@ -53,7 +53,7 @@ def test_what_was_measured_is_not_what_was_predicted(measured: tuple[float, floa
 def test_what_does_not_go_says_what_would() -> None:
     plan = a_plan(fps=6.0, measured=(6.1, 20.0), more=Headroom(0.6, -1, {}))
     report = said(plan)
-    assert report["verdict"]["text"] == "sustainable: no, 12.0 of 20.0 frames per second; 1 such camera would fit"
+    assert report["verdict"]["text"] == "sustainable: no, 12.0 of 20.0 frames per second; only 1 such camera would fit"
     assert report["verdict"]["exit_code"] == 4
     assert report["verdict"]["borne_out"]  # that it does not go was measured as well
     assert report["streams"]["gate"]["predicted"]["missing"] == pytest.approx(0.4)
