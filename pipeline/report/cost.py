@@ -57,11 +57,12 @@ def held_in_decoder(streams: _Streams) -> int:
 
 
 def _losses(sink: str, report: Mapping[str, Any], streams: _Streams) -> list[str]:
-    decoded = sum(stream["frames"]["decoded"] for stream in streams.values())
+    # What `fps` and `stride` leave out was never to be processed: a fifth lost is not two per cent of all that came.
+    wanted = sum(stream["frames"]["decoded"] - stream["frames"]["decimated"] for stream in streams.values())
     told = []
     if dropped := given_up(streams):
-        share = percent(dropped / decoded) if dropped >= 0.01 * decoded else "less than 1 %"
-        told.append(f"{dropped:,} of {count(decoded, 'frame')} ({share}) {'was' if dropped == 1 else 'were'} dropped")
+        share = percent(dropped / wanted) if dropped >= 0.01 * wanted else "less than 1 %"
+        told.append(f"{dropped:,} of {count(wanted, 'frame')} ({share}) {'was' if dropped == 1 else 'were'} dropped")
     if late := over_budget(streams):
         told.append(f"{count(late, 'frame')} {'was' if late == 1 else 'were'} over budget")
     if lost := report["sinks"].get(sink, {}).get("lost", {}).get("overflow"):

@@ -264,6 +264,13 @@ def test_what_it_costs_is_the_time_of_a_frame_and_what_was_given_up() -> None:
     )
 
 
+def test_what_fps_leaves_out_is_no_part_of_what_was_lost_of_it() -> None:
+    ledger = a_run(infer_ms=14, live=True, decimated=900)
+    ledger.streams["gate"].decoded += 25
+    lose(ledger.streams["gate"], "overflow", 25)
+    assert told(ledger, "run")["cost"] == "it took 14.0 ms a frame; 25 of 125 frames (20 %) were dropped"
+
+
 def test_a_single_frame_that_was_given_up_is_not_none() -> None:
     ledger = a_run(infer_ms=19.4, live=True)
     ledger.streams["gate"].decoded += 101
