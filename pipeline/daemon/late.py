@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames that were late, and why, in a line of the log: at most one a second."""
+"""Frames that were late, and why, in a line of the log: at most one in two seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.ledger import Late, Ledger, StreamLedger
 
 log = logging.getLogger("pipeline")
 
-EVERY_NS: Final = 1_000_000_000
+EVERY_NS: Final = 2_000_000_000
 
 
 class LateNews:

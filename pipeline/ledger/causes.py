@@ -47,8 +47,8 @@ class Case:
         self.excess_ns = excess_ns
         self.journal = journal
         self.began_ns, self.ended_ns = _interval(trace, part)
-        self.batch = next((each for each in journal.batches if each.times == batch_times(trace)), None)
-        self.sink = next((name for name, write in self.writes() if self._is_own(write)), None)
+        self.batch = journal.batch_of.get(batch_times(trace))
+        self.sink = journal.sink_of.get((stream, trace[FRAME], trace[Mark.SINK]))
 
     def writes(self) -> Iterator[tuple[str, Write]]:
         """Of all sinks, with the sink's name."""
@@ -62,7 +62,7 @@ class Case:
         found = [
             (overlap(each.began_ns, each.parsed_ns, began_ns, ended_ns), each)
             for each in self.journal.batches
-            if each is not self.batch
+            if each.parsed_ns > began_ns and each is not self.batch
         ]
         return [each for shared_ns, each in sorted(found, key=lambda one: -one[0]) if shared_ns > 0][:NEIGHBOURS]
 
@@ -75,22 +75,19 @@ class Case:
 
     def of_its_stream(self) -> list[list[int]]:
         """The other frames of its stream."""
-        return [trace for stream, trace in self.others() if stream == self.stream]
+        return [trace for trace in self.journal.journeys.get(self.stream, ()) if trace is not self.trace]
 
     def shared(self, began_ns: int, ended_ns: int) -> int:
         """How much of the part falls into that time."""
         return overlap(began_ns, ended_ns, self.began_ns, self.ended_ns)
 
+    def meets(self, began_ns: int, ended_ns: int) -> bool:
+        """Whether any of it does."""
+        return began_ns < self.ended_ns and ended_ns > self.began_ns
+
     def explains(self, shared_ns: int) -> bool:
         """Whether it is enough to be named."""
         return 2 * shared_ns >= self.excess_ns
-
-    def _is_own(self, write: Write) -> bool:
-        return (write.stream, write.frame, write.began_ns) == (
-            self.stream,
-            self.trace[FRAME],
-            self.trace[Mark.SINK],
-        )
 
 
 def cause(case: Case, part: str) -> str:
@@ -135,7 +132,7 @@ def _decoder(case: Case) -> str:
     held = _longest(
         _Busy(case.shared(trace[Mark.PREPARE], trace[Mark.QUEUED]), f"its reader was held up with frame {trace[FRAME]}")
         for trace in own
-        if trace[Mark.QUEUED]
+        if trace[Mark.QUEUED] and case.meets(trace[Mark.PREPARE], trace[Mark.QUEUED])
     )
     if case.explains(held.shared_ns):
         return held.text
@@ -153,7 +150,7 @@ def _scheduler(case: Case) -> str:
             f"{_called(each, case)} kept {each.worker} for {as_time(each.parsed_ns - each.began_ns)}",
         )
         for each in case.journal.batches
-        if each is not case.batch
+        if each is not case.batch and case.meets(each.began_ns, each.parsed_ns)
     ]
     longest = _longest(batches)
     if case.explains(longest.shared_ns):
@@ -174,7 +171,7 @@ def _batch(case: Case) -> str:
         before = _longest(
             _Busy(case.shared(each.began_ns, each.parsed_ns), f"behind {_called(each, case)} of {each.worker}")
             for each in case.journal.batches
-            if each is not batch and each.worker == batch.worker
+            if each is not batch and each.worker == batch.worker and case.meets(each.began_ns, each.parsed_ns)
         )
         return f"batch {batch.number} waited {before.text}" if before.text else ""
     if batch.awaited and 2 * (batch.complete_ns - trace[Mark.COLLECT]) >= company_ns:
@@ -207,6 +204,7 @@ def _outlet(case: Case) -> str:
             f"{case.sink} wrote {write.stream} frame {write.frame} for {as_time(write.ended_ns - write.began_ns)}",
         )
         for write in writes
+        if case.meets(write.began_ns, write.ended_ns)
     )
     if case.explains(busy.shared_ns):
         return busy.text
@@ -226,7 +224,7 @@ def _follow_busy(case: Case) -> str:
     busy = _longest(
         _Busy(case.shared(trace[Mark.FOLLOW], trace[Mark.FOLLOWED]), f"follow was at work for {stream}")
         for stream, trace in case.others()
-        if trace[Mark.FOLLOWED]
+        if trace[Mark.FOLLOWED] and case.meets(trace[Mark.FOLLOW], trace[Mark.FOLLOWED])
     )
     return busy.text if case.explains(busy.shared_ns) else ""
 
@@ -235,6 +233,7 @@ def _sinks_busy(case: Case) -> str:
     busy = _longest(
         _Busy(case.shared(write.began_ns, write.ended_ns), f"{sink} wrote and held follow up")
         for sink, write in case.writes()
+        if case.meets(write.began_ns, write.ended_ns)
     )
     return busy.text if case.explains(busy.shared_ns) else ""
 

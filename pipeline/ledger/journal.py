@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from functools import cached_property
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from pipeline.timing import Mark, Pause
@@ -121,11 +121,17 @@ class Lately(Generic[E]):
 def tail(kept: Sequence[T], ended_ns: Callable[[T], int], at_ns: int) -> list[T]:
     """Of things that were kept in the order of their ends, those that ended after ``at_ns``: what is much older is not
     looked at."""
-    near = takewhile(lambda each: ended_ns(each) > at_ns - _LATE_NS, reversed(kept))
-    return [each for each in near if ended_ns(each) > at_ns][::-1]
+    found = []
+    for each in reversed(kept):
+        each_ns = ended_ns(each)
+        if each_ns <= at_ns - _LATE_NS:
+            break
+        if each_ns > at_ns:
+            found.append(each)
+    return found[::-1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Journal:
     """What happened since a time.
 
@@ -142,3 +148,14 @@ class Journal:
     pauses: list[Pause]
     usual_items: int = 0
     left_out: int = 0
+
+    @cached_property
+    def batch_of(self) -> dict[tuple[int, int, int], BatchRun]:
+        """By what its frames have in common with it, see :func:`batch_times`; the first, where two had the same."""
+        return {batch.times: batch for batch in reversed(self.batches)}
+
+    @cached_property
+    def sink_of(self) -> dict[tuple[str, int, int], str]:
+        """By stream, frame, and when it began to write it."""
+        each = [(sink, write) for sink, writes in self.writes.items() for write in writes]
+        return {(write.stream, write.frame, write.began_ns): sink for sink, write in reversed(each)}

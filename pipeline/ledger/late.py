@@ -28,6 +28,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from pipeline.ledger.blocks import SERIES, Block, Int64Array
+from pipeline.ledger.histograms import Snapshot
 from pipeline.ledger.journal import Journal
 from pipeline.ledger.stats import Latency
 from pipeline.ledger.why import Reason, explain
@@ -160,10 +161,11 @@ class LateFrames:
             if (rows := one._over(block, number)).size
         ]
         if late:
+            _look_at_the_usual([(one, latency) for one, _, latency in late if latency.frames >= one._look_at])
             first, _, _ = late[0]
             journal = first._around(min(int(block.marks[rows, Mark.READ].min()) for _, rows, _ in late))
-            for one, rows, latency in late:
-                one._blame(block, rows, latency, journal)
+            for one, rows, _ in late:
+                one._blame(block, rows, journal)
         for one, latency in zip(many, latencies, strict=True):
             if one._budget_ns is None and latency.frames >= one._measure_at:
                 one.limit_ns = _limit_ns(latency.end_to_end.histogram)
@@ -191,11 +193,8 @@ class LateFrames:
             "parts": dict(self.parts.most_common()),
         }
 
-    def _blame(self, block: Block, rows: Int64Array, latency: Latency, journal: Journal) -> None:
+    def _blame(self, block: Block, rows: Int64Array, journal: Journal) -> None:
         limit_ns = self.limit_ns or 0
-        if latency.frames >= self._look_at:
-            self._usual, self._usual_ns = _medians(latency), latency.end_to_end.histogram.percentile(50) or 0
-            self._look_at = _somewhat_more(latency.frames)
         medians, usual_ns = self._usual, self._usual_ns
         durations, took = block.durations[rows], _unheld_ns(block.durations[rows])
         as_usual = (took <= _unusual_ns(usual_ns)) & (usual_ns > limit_ns)
@@ -205,9 +204,10 @@ class LateFrames:
         self.parts.update(BLAMED[number] for number in worst.tolist())
         kept = np.sort(np.argsort(took, kind="stable")[-OF_A_BLOCK:])
         traces = [block.traces[number] for number in rows[kept].tolist()]
-        for row, trace in zip(kept.tolist(), traces, strict=True):
+        ways = durations[kept][:, _WAY].tolist()
+        for row, trace, way in zip(kept.tolist(), traces, ways, strict=True):
             part, excess_ns = BLAMED[worst[row]], int(excess[row, worst[row]])
-            parts = {name: took for name, took in zip(WAY, durations[row, _WAY].tolist(), strict=True) if took}
+            parts = {name: took for name, took in zip(WAY, way, strict=True) if took}
             reason = explain(self._stream, trace, part, excess_ns, journal, as_usual=bool(as_usual[row]))
             late = Late(self._stream, trace, limit_ns, self._by, part, excess_ns, parts, medians, reason)
             self.kept += 1
@@ -229,11 +229,16 @@ def _unusual_ns(usual_ns: int) -> int:
     return usual_ns + max(LEAST_NS, usual_ns // 4)
 
 
-def _medians(latency: Latency) -> dict[str, int]:
-    """By part."""
-    counts, medians = latency.histograms.counts, latency.histograms.percentiles((50,))[:, 0]
-    each = zip(WAY, counts[_WAY].tolist(), medians[_WAY].tolist(), strict=True)
-    return {part: median for part, count, median in each if count}
+def _look_at_the_usual(many: Sequence[tuple[LateFrames, Latency]]) -> None:
+    """Measure anew what the parts and the whole way of each usually take."""
+    if not many:
+        return
+    found = Snapshot([latency.histograms for _, latency in many])
+    medians = found.percentiles((50,))[:, :, 0].tolist()
+    for (one, latency), counts, own in zip(many, found.counts.tolist(), medians, strict=True):
+        one._usual = {part: own[at] for part, at in zip(WAY, _WAY, strict=True) if counts[at]}
+        one._usual_ns = own[-1]
+        one._look_at = _somewhat_more(latency.frames)
 
 
 def _somewhat_more(frames: int) -> int:

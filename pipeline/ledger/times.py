@@ -340,16 +340,20 @@ def _corrected(many: Sequence[Latency], nominal_ns: Sequence[int | None]) -> lis
 
 def take_apart(many: Sequence[StreamTimes]) -> None:
     """What has finished of all of ``many``, together; under their locks."""
+    began_ns = thread_cpu_ns()
     given = [(each, traces) for each in many if (traces := each._give())]
     for paced in (True, False):
         alike = [(each, traces) for each, traces in given if (each._exits is not None) == paced]
         if alike:
             _add([each for each, _ in alike], [traces for _, traces in alike])
+    spent_ns, frames = thread_cpu_ns() - began_ns, sum(len(traces) for _, traces in given)
+    for each, traces in given:
+        each.frames += len(traces)
+        each.cpu_ns += spent_ns * len(traces) // frames
 
 
 def _add(many: Sequence[StreamTimes], traces: Sequence[list[list[int]]]) -> None:
     """``traces`` of each of ``many``: all of them have exits, or none has."""
-    began_ns = thread_cpu_ns()
     block = Block(*traces)
     Latency.add_each([each._latency for each in many], block)
     for number, each in enumerate(many):
@@ -366,7 +370,3 @@ def _add(many: Sequence[StreamTimes], traces: Sequence[list[list[int]]]) -> None
         if block.ages_ns.any():
             for number, each in enumerate(many):
                 each._capture.add(block, number)
-    spent_ns = thread_cpu_ns() - began_ns
-    for each, frames in zip(many, block.counts.tolist(), strict=True):
-        each.frames += frames
-        each.cpu_ns += spent_ns * frames // len(block.traces)

@@ -161,6 +161,15 @@ class TestWhatElseRan:
         world.finish("gate", trace)
         assert world.verdict("gate") == "queue +83 ms: batch 12 waited behind batch 11 of size 2 of detect:0"
 
+    def test_a_batch_that_was_over_before_is_not_what_another_waited_behind(self, world: World) -> None:
+        trace = world.trace("gate", batch=86)
+        trace[Mark.SEALED] = trace[Mark.COLLECT] + MS
+        over_ns = trace[Mark.READ] + MS
+        world.ledger.batch(BatchRun("detect:0", 11, 2, over_ns - 30 * MS, over_ns - MS, over_ns))
+        world.batch(trace, number=12)
+        world.finish("gate", trace)
+        assert world.verdict("gate") == "queue +83 ms"
+
     def test_a_batch_kept_the_worker(self, world: World) -> None:
         trace = world.trace("gate", scheduler=82)
         since, until = trace[Mark.PREPARED], trace[Mark.COLLECT]
