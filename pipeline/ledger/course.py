@@ -32,7 +32,7 @@ _MIDDLES: Final = np.array(
 )
 _SHARES: Final = np.array([[0.5], [0.99]])
 _FIGURES: Final = ("mean_ms", "p50_ms", "p99_ms", "max_ms")
-_TOGETHER: Final = 64
+_TOGETHER: Final = 256
 """Frames that are added together, if nobody asks before."""
 _RESULTS, _DROPPED, _RECONNECTS, _TOOK = range(4)
 

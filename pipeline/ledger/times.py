@@ -25,7 +25,7 @@ from pipeline.ledger.windows import SPANS, Whole, Window
 from pipeline.measures import Histogram, IntervalJitter
 from pipeline.timing import Mark, elapsed, thread_cpu_ns
 
-BLOCK: Final = 256
+BLOCK: Final = 512
 """With so many traces whoever is on the way of a frame takes them apart, since nobody else has."""
 
 
