@@ -28,11 +28,13 @@ from benchmarks.expectations import unmet
 from pipeline.daemon.late import EVERY_NS
 from pipeline.ledger import BatchRun, Ledger, SinkLedger, StreamLedger, Write
 from pipeline.ledger.blocks import SERIES, Block
-from pipeline.timing import FRAME, PTS, Mark, new_trace, now_ns, thread_cpu_ns
+from pipeline.timing import FRAME, PARTS, PTS, Mark, new_trace, now_ns, thread_cpu_ns
 
 MS, S = 1_000_000, 1_000_000_000
 LATE, LATE_NS = 0.03, 100 * MS
-"""So many frames take longer, by so much on average, and have to be explained."""
+"""So many frames wait longer in the decoder, by so much on average, and have to be explained: as with B-frames."""
+DECODER = PARTS.index("decoder")
+"""The mark at which the wait for frames that are shown before ends, which makes them late."""
 OTHER_BYTES = 64 << 20
 """What goes through the cache between two looks."""
 PERCENTS = {"p50_ms": 50, "p90_ms": 90, "p95_ms": 95, "p99_ms": 99, "p999_ms": 99.9, "max_ms": 100}
@@ -57,9 +59,7 @@ def journeys(first: int, frames: int, fps: int) -> list[list[int]]:
     """Traces of a camera from its ``first`` frame on, with log-normal times between marks, and late ones among them."""
     random = np.random.default_rng(first)
     gaps = random.lognormal(13.5, 0.7, (frames, len(Mark) - 1)).astype(np.int64)
-    gaps[:, Mark.DECODED - 1] += np.where(random.random(frames) < LATE, random.exponential(LATE_NS, frames), 0).astype(
-        int
-    )
+    gaps[:, DECODER - 1] += np.where(random.random(frames) < LATE, random.exponential(LATE_NS, frames), 0).astype(int)
     traces = []
     for number, row in enumerate(gaps.tolist(), first):
         trace = new_trace()

@@ -18,7 +18,7 @@ from pipeline.timing import thread_cpu_ns
 
 Int64Array = npt.NDArray[np.int64]
 
-_BLOCK: Final = 512
+_BLOCK: Final = 256
 _SLOT_NS: Final = 10_000_000_000
 
 
@@ -97,7 +97,7 @@ class Camera:
 class Arrivals:
     """Every frame that the decoder delivers, of streams that come at a pace of their own.
 
-    The read loop only appends; the work is done for whoever asks, or at every 512th frame. Jitter, which is asked for
+    The read loop only appends; the work is done for whoever asks, or at every 256th frame. Jitter, which is asked for
     often, does not wait for the rest, and is worked out for many streams together.
 
     Attributes:

@@ -31,6 +31,8 @@ BIGGER: Final = 1.5
 """A batch of so many times the usual number of frames is a big one."""
 NEIGHBOURS: Final = 4
 
+_READ, _PREPARE, _QUEUED = int(Mark.READ), int(Mark.PREPARE), int(Mark.QUEUED)
+
 
 class Case:
     """A late frame beside everything that ran on its way.
@@ -116,7 +118,8 @@ def _pause(case: Case) -> str:
 def _decoder(case: Case) -> str:
     """It waits for its turn to be shown, so for the packets after its own; or its reader is busy."""
     own = case.of_its_stream()
-    reads = sorted([case.trace[Mark.READ], *(trace[Mark.READ] for trace in own)])
+    read_ns = case.trace[_READ]
+    reads = sorted([read_ns, *(trace[_READ] for trace in own)])
     numbers = {case.trace[FRAME], *(trace[FRAME] for trace in own)}
     if len(numbers) <= max(numbers) - min(numbers):  # what was thinned out was read as well, nobody knows when
         reads.clear()
@@ -132,12 +135,12 @@ def _decoder(case: Case) -> str:
     held = _longest(
         _Busy(case.shared(trace[Mark.PREPARE], trace[Mark.QUEUED]), f"its reader was held up with frame {trace[FRAME]}")
         for trace in own
-        if trace[Mark.QUEUED] and case.meets(trace[Mark.PREPARE], trace[Mark.QUEUED])
+        if trace[_QUEUED] > case.began_ns and trace[_PREPARE] < case.ended_ns
     )
     if case.explains(held.shared_ns):
         return held.text
-    before = [trace for trace in own if trace[FRAME] < case.trace[FRAME] and trace[Mark.READ] > case.trace[Mark.READ]]
-    last_ns = max((trace[Mark.READ] for trace in before), default=0)
+    before = [trace for trace in own if trace[_READ] > read_ns and trace[FRAME] < case.trace[FRAME]]
+    last_ns = max((trace[_READ] for trace in before), default=0)
     if not case.explains(case.shared(case.began_ns, last_ns)):
         return ""
     return f"{count(len(before), 'frame')} shown before it came after it"

@@ -127,6 +127,6 @@ def test_what_is_left_for_the_cameras_figures_is_bounded() -> None:
     for number in range(1500):
         one.arrived(number * 10 * MS, number / 100, 0, False)
         assert one.arrival_jitter_ns is not None or number == 0  # asked for again and again, and nothing else is
-    assert sum(map(len, one.arrivals._left)) < 512
+    assert sum(map(len, one.arrivals._left)) < 256
     camera = one.as_dict(0)["camera"]
     assert (camera["measured_fps"], camera["behind"]["count"]) == (100.0, 1500)
