@@ -150,17 +150,17 @@ def _measured(
     on_device = loaded.facts["device"] != "cpu"
     overhead_ms = max(0.0, whole.cpu_ms_per_frame - _known_ms(parts, sinks, whole))
     costs = Costs(
-        parts.streams,
-        parts.network,
-        sinks,
-        overhead_ms,
-        cores if on_device else _cores(cores, parts.free, whole, overrun, len(copies)),
-        cores,
-        parts.free,
-        (now_ns() - began_ns) / 1e9,
-        _lost_ms(parts, whole, overrun, overhead_ms),
-        peak_rss_mb(),
-        describe_machine()["memory_mb"],
+        streams=parts.streams,
+        network=parts.network,
+        sinks=sinks,
+        overhead_ms=overhead_ms,
+        cores=cores if on_device else _cores(cores, parts.free, whole, overrun, len(copies)),
+        allowed=cores,
+        free=parts.free,
+        measured_s=(now_ns() - began_ns) / 1e9,
+        lost_ms=_lost_ms(parts, whole, overrun, overhead_ms),
+        memory_mb=peak_rss_mb(),
+        memory_limit_mb=describe_machine()["memory_mb"],
     )
     return costs, with_outlets(loaded.options, build.sinks(config.sinks, run_id="plan"), len(copies))
 
