@@ -5,7 +5,7 @@ First the capacity of this machine: the same streams and model, unpaced. Then ca
 paced (``pace: realtime``, ``policy: freshest``):
 
 - ``live``: 8 of them at a load that can be served. How old and how unsteady are results, against the stages' medians?
-- ``steady``: the same with ``playout_delay_ms: p95``: results are held until their time, and leave more evenly.
+- ``steady``: the same with ``playout_delay_ms: p90``: results are held until their time, and leave more evenly.
   ``steady.p99_over_live`` is against the medians of ``live``, in which nothing is held.
 - ``overload``: 8 of them that together offer three times the capacity. How old is a result, does it grow, is it fair?
   Then all but one end: how soon is every frame of that one served again (``recovery``)?
@@ -195,7 +195,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--unpaced", type=float, default=8.0, help="seconds for the capacity, 10 at most")
     parser.add_argument("--live", type=float, default=20.0, help="seconds of the live run that count")
     parser.add_argument(
-        "--delay", type=delay, default="p95", help="playout_delay_ms of the steady run: p50 to p99, auto, or ms"
+        "--delay", type=delay, default="p90", help="playout_delay_ms of the steady run: p50 to p99, auto, or ms"
     )
     parser.add_argument("--overload", type=float, default=30.0, help="seconds of the overload that count")
     parser.add_argument("--weighted", type=float, default=15.0, help="seconds with weights that count")
