@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,17 @@ def filled(planes: Sequence[np.ndarray[Any, Any]], width: int, height: int, pix_
     return frame
 
 
+@contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """SVT-AV1 gives the thread that calls it the highest real-time priority where root may do that, and leaves it so:
+    the tests after it, and the processes that they start, would never let others have the core."""
+    policy, param = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, param)
+
+
 def encode(
     path: Path,
     frames: Iterable[VideoFrame],
@@ -74,7 +87,7 @@ def encode(
     audio: float = 0.0,
 ) -> Path:
     """Encode and mux; ``pts`` in units of ``time_base``, else the frame number; ``audio`` seconds of silence beside."""
-    with av.open(str(path), "w", format=container, options=muxing or {}) as file:
+    with usual_scheduling(), av.open(str(path), "w", format=container, options=muxing or {}) as file:
         stream: Any = None
         sound: Any = file.add_stream("aac", rate=48000) if audio else None
         for number, frame in enumerate(frames):

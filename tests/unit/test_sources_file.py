@@ -57,6 +57,7 @@ def test_every_frame_once_and_in_order(media: Media, options: dict[str, str] | N
 def test_containers_and_codecs(media: Media, suffix: str, codec: str, options: dict[str, str] | None) -> None:
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     path = media.clip(suffix, count=20, codec=codec, options=options, pix_fmt=pix_fmt, size=(128, 96))
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
     info, captures = play(source := FileSource(path))
     assert indices(captures) == list(range(20))
     steps = np.diff([capture.pts_s for capture in captures])

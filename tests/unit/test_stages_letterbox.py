@@ -8,7 +8,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StageError
@@ -111,6 +111,7 @@ def test_a_white_rectangle_lands_where_the_geometry_says(scene, network, how, ro
     assert (geometry.source_width, geometry.source_height) == (width, height)
 
     expected = to_network(geometry, np.array([[x1, y1, x2, y2]], np.float32))[0]
+    assume(min(expected[2:] - expected[:2]) >= 1)  # what is thinner than a pixel has no edges that can be found
     # The padding is grey, not black: look at the picture's own part only.
     right, bottom = np.array([network[1], network[0]])
     if how != "stretch":
