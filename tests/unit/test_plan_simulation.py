@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -227,7 +227,11 @@ class TestHeadroom:
         some = [replace(load, isolated=True) for load in loads(2, apart)] + [replace(loads(1, plain)[0], name="t")]
         machine = replace(costs({}), memory_mb=400.0, memory_limit_mb=1000.0)
         assert memory_mb(some, machine) == 600.0
-        found = headroom(some, machine, run(some), lambda more, speed: run(list(more), speed=speed))
+
+        def tried(more: Sequence[Load], speed: float) -> Outcome:
+            return simulate(more, machine, OPTIONS, seconds=3, speed=speed)
+
+        found = headroom(some, machine, tried(some, 1.0), tried)
         assert found.kinds["c0"] == 3
         assert found.kinds["t"] > 10
         assert 2 <= found.mean <= 5

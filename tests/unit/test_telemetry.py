@@ -421,6 +421,7 @@ def test_the_second_signal_waits_for_no_collector(
     no_network: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "END_S", 60.0)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     began_to_end, left = threading.Event(), threading.Event()
     end = Telemetry.end
 
@@ -432,6 +433,7 @@ def test_the_second_signal_waits_for_no_collector(
 
     def stop_twice() -> None:
         connection, _ = silent.accept()  # it has begun to tell
+        silent.close()  # no second try finds anybody
         with connection:
             os.kill(os.getpid(), signal.SIGTERM)
             assert began_to_end.wait(30)
@@ -449,8 +451,7 @@ def test_the_second_signal_waits_for_no_collector(
         began = time.monotonic()
         assert main(["run", str(path), "--quiet"]) == 128 + signal.SIGTERM
         assert time.monotonic() - began < 30
+        (behind,) = (thread for thread in threading.enumerate() if thread.name == "telemetry")
         left.set()
         calls.result()
-        for thread in threading.enumerate():
-            if thread.name == "telemetry":  # it was left behind, and has something to say when the collector hangs up
-                thread.join(60)
+        behind.join(60)  # it was left behind, and has something to say when the collector hangs up
