@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of arrivals, made by a flow with a detector that costs nothing, and what is in them."""
+"""Recordings of arrivals, made by a flow with a detector that costs nothing, what is in them, and one of nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import build
-from pipeline.arrivals import Recorder
+from pipeline.arrivals import Recorder, Recording
 from pipeline.config.config import Config
 from pipeline.flow import Pipeline
 from pipeline.flow.stream import FlowOptions
@@ -22,6 +22,16 @@ from tests.daemons import Known
 
 LIVE = FlowOptions(batch_size=2, fixed_batch=False, workers=1, outlet_policy="freshest", outlet_capacity=64)
 DEADLINE_S = 30.0
+MS = 1_000_000
+BEGAN_NS = 1_000 * MS
+"""What a virtual clock shows when a recording begins."""
+
+
+class Nothing(Recording):
+    """A recording of which only the times matter."""
+
+    def __init__(self) -> None:
+        self.wall_ns, self.first_ns = 0, 0
 
 
 class Busy(Known):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -29,3 +29,32 @@ def answering(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join(10)
+
+
+Answer = Callable[[BaseHTTPRequestHandler, threading.Event], None]
+
+
+@contextmanager
+def http(answer: Answer) -> Iterator[str]:
+    """An HTTP server on loopback; ``answer`` gets the request and an event that is set at the end of the test."""
+    over = threading.Event()
+
+    class Handler(Quiet):
+        def do_GET(self) -> None:
+            with suppress(OSError):  # the client hung up
+                answer(self, over)
+
+    with answering(Handler) as url:
+        try:
+            yield url
+        finally:
+            over.set()
+
+
+MULTIPART = "multipart/x-mixed-replace; boundary=frame"
+
+
+def multipart(pictures: list[bytes]) -> bytes:
+    """JPEG pictures as a motion JPEG camera sends them."""
+    head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+    return b"".join(head % (len(picture), picture) for picture in pictures)

@@ -108,6 +108,18 @@ def test_files_are_small() -> None:
     assert sorted(lengths.values())[len(lengths) // 2] < 150, "median file length"
 
 
+def test_tests_share_by_modules_that_are_no_tests() -> None:
+    """Whoever imports from a test file is changed by changes of a test."""
+    tests = ROOT.parent / "tests"
+    found = [
+        f"{path.relative_to(tests)}: {node.module}"
+        for path in sorted(tests.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and re.search(r"\btest_", node.module or "")
+    ]
+    assert found == []
+
+
 def test_no_vague_rooms() -> None:
     for path in FILES:
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}, path

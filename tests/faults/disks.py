@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File systems that are really full: a small one that only a child process sees, gone when that ends."""
+"""Disks that are full: a small one that only a child process sees, gone when that ends, and a limit for files."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
+import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,20 +35,37 @@ def in_child(body: Callable[[], None]) -> None:
             os._exit(status)
     os.close(writing)
     said = b""
-    while more := os.read(reading, 65536):
-        said += more
-    os.close(reading)
-    _, status = os.waitpid(pid, 0)
+    try:
+        while more := os.read(reading, 65536):
+            said += more
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # the test takes too long
+        raise
+    finally:
+        os.close(reading)
+        _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code == _UNAVAILABLE:
         pytest.skip("this user may not mount a file system")
     assert code == 0, said.decode()
 
 
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond ``size`` bytes. (Python ignores SIGXFSZ: writes fail with EFBIG.)"""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def mount(folder: Path, kib: int) -> None:
     """Give this process, a child of :func:`in_child`, an empty file system of so many KiB in ``folder``.
 
-    It needs no rights of root where the system lets users have namespaces; elsewhere the test is skipped.
+    Programs that it starts see it, too. It needs no rights of root where the system lets users have namespaces;
+    elsewhere the test is skipped.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     mine = f"{os.getuid()} {os.getuid()} 1"

@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -25,32 +25,13 @@ from pipeline.threads import StopFlag
 from tests.faults.camera import Camera, Fault, read_clip, serving
 from tests.faults.camera.clip import Unit
 from tests.faults.camera.wire import Wire
-from tests.http_servers import Quiet, answering
+from tests.http_servers import MULTIPART, Answer, http, multipart
 from tests.media import H264, Media, indices, media, play
 
 __all__ = ["media"]
 
 LIMITS = {"open_timeout_s": 0.6, "read_timeout_s": 0.6}
 GOP_12 = {**H264, "x264-params": "keyint=12:scenecut=0:threads=1"}
-
-Answer = Callable[[BaseHTTPRequestHandler, threading.Event], None]
-
-
-@contextmanager
-def http(answer: Answer) -> Iterator[str]:
-    """An HTTP server on loopback; ``answer`` gets the request and an event that is set at the end of the test."""
-    over = threading.Event()
-
-    class Handler(Quiet):
-        def do_GET(self) -> None:
-            with suppress(OSError):  # the client hung up
-                answer(self, over)
-
-    with answering(Handler) as url:
-        try:
-            yield url
-        finally:
-            over.set()
 
 
 @contextmanager
@@ -91,15 +72,6 @@ def sends(*parts: bytes, hang: bool = False, kind: str = "video/mp2t", length: i
             over.wait(20)
 
     return answer
-
-
-MULTIPART = "multipart/x-mixed-replace; boundary=frame"
-
-
-def multipart(pictures: list[bytes]) -> bytes:
-    """JPEG pictures as a motion JPEG camera sends them."""
-    head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
-    return b"".join(head % (len(picture), picture) for picture in pictures)
 
 
 def camera(url: str, **options: object) -> CameraSource:

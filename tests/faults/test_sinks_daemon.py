@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pytest
 
 from pipeline.timing import now_ns
 from tests.daemons import JSONL, config
+from tests.faults.disks import fill, in_child, mount
 from tests.models import Cells, save
 from tests.processes import TRACES, Running, awaited, daemon
 
@@ -81,25 +82,9 @@ def limited_files(run: Running, folder: Path) -> Iterator[None]:
 @contextmanager
 def full_disk(run: Running, folder: Path) -> Iterator[None]:
     """Something else takes all the space of the disk: writes end with ENOSPC, some of them half way."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(b"x" * 1000):
-            pass
+    filler = fill(folder)
     yield
-    ballast.unlink()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder]
-    mounted = subprocess.run(mount, capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a small disk needs rights that this process does not have")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    filler.unlink()
 
 
 def fills_up_and_empties(run: Running, folder: Path, fault: Callable[[Running, Path], Any], other: str) -> None:
@@ -148,43 +133,51 @@ def test_a_full_disk_under_a_running_daemon(daemon: Callable[..., Running], mode
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_really_full(
-    daemon: Callable[..., Running], model: Path, tmp_path: Path, small_disk: Path
-) -> None:
-    sinks = (f"type: jsonl, path: '{small_disk}/{{stream}}.jsonl'", JSONL)
-    fills_up_and_empties(daemon(served(tmp_path, model, *sinks)), small_disk, full_disk, "jsonl-1")
-    for name in ("a", "b"):
-        kept = frames(tmp_path / "out" / f"{name}.jsonl")
-        assert kept == list(range(len(kept)))
+def test_a_disk_that_is_really_full(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+
+    def body() -> None:
+        mount(disk, 1024)
+        sinks = (f"type: jsonl, path: '{disk}/{{stream}}.jsonl'", JSONL)
+        fills_up_and_empties(daemon(served(tmp_path, model, *sinks)), disk, full_disk, "jsonl-1")
+        for name in ("a", "b"):
+            kept = frames(tmp_path / "out" / f"{name}.jsonl")
+            assert kept == list(range(len(kept)))
+
+    in_child(body)
 
 
 @pytest.mark.slow
-def test_video_on_a_disk_that_is_really_full(
-    daemon: Callable[..., Running], model: Path, tmp_path: Path, small_disk: Path
-) -> None:
+def test_video_on_a_disk_that_is_really_full(daemon: Callable[..., Running], model: Path, tmp_path: Path) -> None:
     """Nothing is removed beyond its limits, no empty files gather, and it goes on by itself; then the limits hold."""
-    films = f"type: video, path: '{small_disk}/{{stream}}.mp4', rotate: {{segment_s: 1, keep: 4}}"
-    run = daemon(served(tmp_path, model, films, JSONL))
-    run.until("detector ready")
-    awaited(lambda: len(list(small_disk.glob("a.*Z.[0-9].mp4"))) >= 3, "segments")
-    with full_disk(run, small_disk):
-        run.until("error: sink video: cannot write .*No space left on device")
-        before = {path.name for path in small_disk.iterdir()}
-        lost = sink(run, "video")["lost"]["write_error"]
-        awaited(lambda: sink(run, "video")["lost"]["write_error"] > lost + 100, "more losses")
-        assert sink(run, "jsonl")["lost"] == {}
-        there = {path.name for path in small_disk.iterdir()}
-        assert len(there - before) <= 2, "what is being tried of each stream"
-        assert len(before - there) <= 2, "what was being tried then"
-    run.until("warning: sink video keeps results again, lost so far: [1-9]")
-    awaited(lambda: run.metric("pipeline_sink_segments_removed_total", sink="video") > 4, "removals")
-    code, log = run.end()
-    assert code == 0, log
-    assert re.search(rf"a: segment removed: {small_disk}/a\.[0-9T-]+Z\.\d+\.mp4 \(keep: 4\)", log)
-    assert not any(word in log for word in TRACES), log
-    for name in ("a", "b"):
-        numbers = sorted(int(path.suffixes[-2][1:]) for path in small_disk.glob(f"{name}.*.mp4"))
-        assert len(numbers) <= 5, "four, and the one that was being written"
+    disk = tmp_path / "disk"
+
+    def body() -> None:
+        mount(disk, 1024)
+        films = f"type: video, path: '{disk}/{{stream}}.mp4', rotate: {{segment_s: 1, keep: 4}}"
+        run = daemon(served(tmp_path, model, films, JSONL))
+        run.until("detector ready")
+        awaited(lambda: len(list(disk.glob("a.*Z.[0-9].mp4"))) >= 3, "segments")
+        with full_disk(run, disk):
+            run.until("error: sink video: cannot write .*No space left on device")
+            before = {path.name for path in disk.iterdir()}
+            lost = sink(run, "video")["lost"]["write_error"]
+            awaited(lambda: sink(run, "video")["lost"]["write_error"] > lost + 100, "more losses")
+            assert sink(run, "jsonl")["lost"] == {}
+            there = {path.name for path in disk.iterdir()}
+            assert len(there - before) <= 2, "what is being tried of each stream"
+            assert len(before - there) <= 2, "what was being tried then"
+        run.until("warning: sink video keeps results again, lost so far: [1-9]")
+        awaited(lambda: run.metric("pipeline_sink_segments_removed_total", sink="video") > 4, "removals")
+        code, log = run.end()
+        assert code == 0, log
+        assert re.search(rf"a: segment removed: {disk}/a\.[0-9T-]+Z\.\d+\.mp4 \(keep: 4\)", log)
+        assert not any(word in log for word in TRACES), log
+        for name in ("a", "b"):
+            numbers = sorted(int(path.suffixes[-2][1:]) for path in disk.glob(f"{name}.*.mp4"))
+            assert len(numbers) <= 5, "four, and the one that was being written"
+
+    in_child(body)
 
 
 @pytest.mark.slow

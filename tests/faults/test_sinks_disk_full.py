@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -20,7 +18,7 @@ from pipeline.protocols import Sink
 from pipeline.sinks import CocoSink, CsvSink, JsonlSink, MotSink, VideoSink
 from pipeline.sinks.segment_names import SegmentName
 from pipeline.sinks.segments import Segments
-from tests.faults.disks import fill, in_child, mount
+from tests.faults.disks import files_up_to, fill, in_child, mount
 
 LABELS = {0: "person"}
 RNG = np.random.default_rng(3)
@@ -32,17 +30,6 @@ def result(frame: int, stream: str = "cam") -> Result:
     found = Detections(np.full((5, 4), 9.25, np.float32), np.full(5, 0.5, np.float32), np.zeros(5, np.int64))
     picture = Picture((np.roll(NOISE, 7 * frame, 0), CHROMA, CHROMA), "yuv")
     return Result(stream, frame, frame / 10, None, 352, 288, found, LABELS, picture=picture)
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond ``size`` bytes. (Python ignores SIGXFSZ: writes fail with EFBIG.)"""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def attempts(sink: Sink, frames: range) -> list[int]:

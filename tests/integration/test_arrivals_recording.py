@@ -21,8 +21,8 @@ from tests.arrivals import lines, processed, record
 from tests.background import Background, until
 from tests.daemons import JSONL, config, no_network
 from tests.faults.camera import Access, Camera, HangsUp, Healthy, serving
+from tests.faults.disks import files_up_to, in_child
 from tests.faults.feeds import landscape
-from tests.faults.test_sinks_disk_full import files_up_to, in_child
 from tests.media import Media, media
 
 __all__ = ["media", "no_network"]

@@ -19,7 +19,7 @@ from pipeline.flow.stream import FlowOptions, Stream
 from pipeline.frame import Result
 from pipeline.sources import Absent, AutoSkip
 from pipeline.testing import FakeDetector, ListSink
-from tests.faults.test_media_feeds import MULTIPART, http, multipart
+from tests.http_servers import MULTIPART, http, multipart
 from tests.media import Media, media
 
 __all__ = ["media"]

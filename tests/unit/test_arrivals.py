@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.arrivals import Comparison, FrameLog, Recording, ServiceLog, ServiceTimes, Tape, Virtual
+from pipeline.arrivals import Comparison, FrameLog, ServiceLog, ServiceTimes, Tape, Virtual
 from pipeline.arrivals.connection import RecordedConnection
 from pipeline.arrivals.services import MOST_SAMPLES, Service
 from pipeline.errors import InferenceError, ModelHung, SourceInvalid, SourceTimeout, SourceUnavailable, StageError
@@ -33,10 +33,8 @@ from pipeline.sources.opening import Limits
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
 from pipeline.threads import StopFlag
 from pipeline.timing import FRAME, Mark, PlayoutDelay, published_ns, stage_times
+from tests.arrivals import BEGAN_NS, MS, Nothing
 
-MS = 1_000_000
-BEGAN_NS = 1_000 * MS
-"""What a virtual clock shows when a recording begins."""
 OF_THIS_MACHINE = ("cpu_s", "tracker")
 
 
@@ -168,13 +166,6 @@ class Script:
 
     def close(self) -> None:
         self._inner.close()
-
-
-class Nothing(Recording):
-    """A recording of which only the times matter."""
-
-    def __init__(self) -> None:
-        self.wall_ns, self.first_ns = 0, 0
 
 
 def ahead_of(at_ms: Sequence[float], clock: Virtual, taken: Iterator[dict[str, Any]] = iter(())) -> Ahead:  # noqa: B008

@@ -26,7 +26,7 @@ from pipeline.replaying.timed import TimedStage
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
 from pipeline.timing import Mark, PlayoutDelay
-from tests.unit.test_arrivals import BEGAN_NS, MS, Nothing
+from tests.arrivals import BEGAN_NS, MS, Nothing
 
 
 class Telling(ScriptedSource):

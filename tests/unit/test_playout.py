@@ -17,7 +17,7 @@ from pipeline.flow.publishing import Closing, Told
 from pipeline.frame import Outcome, StreamKey
 from pipeline.testing import ManualClock, one_box
 from pipeline.timing import Mark, PlayoutDelay, elapsed, part_times
-from tests.unit.test_publishing import Bench, frame
+from tests.publishers import Bench, frame
 
 MS = 1_000_000
 GATE, YARD = StreamKey("gate", 1), StreamKey("yard", 1)

@@ -11,47 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.complaints import Complaints
-from pipeline.flow.outlet import Began, Delivery, Ended, Event
-from pipeline.flow.publishing import Closing, Opened, Publisher
+from pipeline.flow.outlet import Began, Delivery, Ended
+from pipeline.flow.publishing import Closing
 from pipeline.flow.stream import Stream
-from pipeline.frame import Detections, Frame, Outcome, Picture, Result, StreamInfo, StreamKey
-from pipeline.ledger import Ledger, StreamLedger
-from pipeline.testing import ManualClock, ScriptedSource, one_box
-from pipeline.timing import SLOTS, Mark, new_trace
-
-
-class Bench:
-    """A publisher in front of a list."""
-
-    def __init__(self, outlets: int = 1) -> None:
-        self.clock = ManualClock(1000)
-        self.events: list[Event] = []
-        self.ledger = Ledger()
-        self.complaints = Complaints(logging.getLogger("pipeline"), self.clock)
-        self.publisher = Publisher(self.events.append, outlets, self.ledger, self.clock.now_ns, self.complaints)
-        self.handle = self.publisher.handle
-
-    def stream(self, name: str = "a", generation: int = 1, **options: Any) -> Stream:
-        stream = Stream(ScriptedSource(()), [], StreamLedger(name), **options)
-        stream.key = StreamKey(name, generation)
-        self.ledger.add(stream.account)
-        self.handle(Opened(stream, StreamInfo(name)))
-        return stream
-
-    def results(self) -> list[Result]:
-        return [event.result for event in self.events if isinstance(event, Delivery)]
-
-    def kinds(self) -> list[str]:
-        return [type(event).__name__ for event in self.events]
-
-
-def frame(stream: Stream, sequence: int, index: int | None = None, picture: Picture | None = None) -> Frame:
-    trace = new_trace()
-    trace[Mark.READ] = 1
-    index = sequence if index is None else index
-    wall_ns = 1_700_000_000_000_000_000 + index
-    return Frame(stream.key, sequence, index, index / 25, wall_ns, 3, 64, 48, picture, trace, {0: "thing"})
+from pipeline.frame import Detections, Frame, Outcome, Picture
+from pipeline.testing import one_box
+from pipeline.timing import SLOTS, Mark
+from tests.publishers import Bench, frame
 
 
 def outcome(stream: Stream, sequence: int, **options: Any) -> Outcome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -17,27 +16,18 @@ from pipeline.web.api import Api
 from pipeline.web.drawn import drawn
 from pipeline.web.history import POINTS, History
 from pipeline.web.live import LiveView
-from tests.boards import CAMERA_PASSWORD, SINK_PATH, FakeBoard, client, serving
+from tests.boards import CAMERA_PASSWORD, SINK_PATH, FakeBoard, board, client, open_web, serving
 from tests.journeys import World
 
-
-@pytest.fixture
-def board() -> FakeBoard:
-    return FakeBoard()
+__all__ = ["board", "open_web"]
 
 
-@pytest.fixture
-def web(board: FakeBoard) -> Iterator[httpx.Client]:
-    with serving(board) as server, client(server) as http:
-        yield http
-
-
-def test_live_and_ready_say_nothing_else(web: httpx.Client, board: FakeBoard) -> None:
-    assert (web.get("/live").status_code, web.get("/live").text) == (200, "live\n")
-    assert (web.get("/ready").status_code, web.get("/ready").text) == (200, "ready\n")
+def test_live_and_ready_say_nothing_else(open_web: httpx.Client, board: FakeBoard) -> None:
+    assert (open_web.get("/live").status_code, open_web.get("/live").text) == (200, "live\n")
+    assert (open_web.get("/ready").status_code, open_web.get("/ready").text) == (200, "ready\n")
     board.turns = board.warm = False
-    assert (web.get("/live").status_code, web.get("/live").text) == (503, "not live\n")
-    assert (web.get("/ready").status_code, web.get("/ready").text) == (503, "not ready\n")
+    assert (open_web.get("/live").status_code, open_web.get("/live").text) == (503, "not live\n")
+    assert (open_web.get("/ready").status_code, open_web.get("/ready").text) == (503, "not ready\n")
 
 
 @pytest.mark.parametrize(
@@ -50,45 +40,47 @@ def test_live_and_ready_say_nothing_else(web: httpx.Client, board: FakeBoard) ->
         (("failed", "failed"), False),
     ],
 )
-def test_ready_with_these_streams(web: httpx.Client, board: FakeBoard, states: tuple[str, str], ready: bool) -> None:
+def test_ready_with_these_streams(
+    open_web: httpx.Client, board: FakeBoard, states: tuple[str, str], ready: bool
+) -> None:
     assert board.books is not None
     for account, state in zip(board.books.streams.values(), states, strict=True):
         account.state = state  # type: ignore[assignment]
-    assert web.get("/ready").status_code == (200 if ready else 503)
+    assert open_web.get("/ready").status_code == (200 if ready else 503)
 
 
-def test_ready_is_about_the_present_lives(web: httpx.Client, board: FakeBoard) -> None:
+def test_ready_is_about_the_present_lives(open_web: httpx.Client, board: FakeBoard) -> None:
     assert board.books is not None
     for account, state in zip(board.books.streams.values(), ("failed", "live"), strict=True):
         account.state = state  # type: ignore[assignment]
     board.books.add(StreamLedger("gate", live=True))
     board.books.streams["gate"].state = "paused"
-    assert web.get("/ready").status_code == 200
+    assert open_web.get("/ready").status_code == 200
     board.books.streams["gone"].state = "paused"
-    assert web.get("/ready").status_code == 200, "gate~1 failed, but nobody waits for it"
+    assert open_web.get("/ready").status_code == 200, "gate~1 failed, but nobody waits for it"
     board.books.streams["gate~1"].state = "live"
     board.books.streams["gate"].state = "backoff"
-    assert web.get("/ready").status_code == 503, "gate~1 is nobody's picture any more"
+    assert open_web.get("/ready").status_code == 503, "gate~1 is nobody's picture any more"
 
 
-def test_before_anything_runs(web: httpx.Client, board: FakeBoard) -> None:
+def test_before_anything_runs(open_web: httpx.Client, board: FakeBoard) -> None:
     board.books, board.warm = None, False
-    assert web.get("/live").status_code == 200
-    assert web.get("/ready").status_code == 503
-    assert web.get("/api/streams").json()["streams"] == {}
-    assert web.get("/api/report").status_code == 503
-    assert web.get("/api/trace").status_code == 503
-    assert web.get("/metrics").status_code == 200
+    assert open_web.get("/live").status_code == 200
+    assert open_web.get("/ready").status_code == 503
+    assert open_web.get("/api/streams").json()["streams"] == {}
+    assert open_web.get("/api/report").status_code == 503
+    assert open_web.get("/api/trace").status_code == 503
+    assert open_web.get("/metrics").status_code == 200
     for answer in (
-        *(web.get(f"/api/streams/gate{route}") for route in ("", "/frame.jpg", "/video.mjpg")),
-        web.post("/api/streams/gate/pause"),
+        *(open_web.get(f"/api/streams/gate{route}") for route in ("", "/frame.jpg", "/video.mjpg")),
+        open_web.post("/api/streams/gate/pause"),
     ):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), "a client that sees 404 gives up"
         assert answer.json()["error"] == {"kind": "NotReady", "message": "nothing runs yet: the model is being loaded"}
 
 
-def test_all_streams(web: httpx.Client) -> None:
-    told = web.get("/api/streams").json()
+def test_all_streams(open_web: httpx.Client) -> None:
+    told = open_web.get("/api/streams").json()
     assert list(told["streams"]) == ["gate", "gone"]
     gate, gone = told["streams"].values()
     assert (gate["state"], gate["cause"], gate["frames"]["processed"], gate["waiting"]) == ("live", None, 3, 2)
@@ -107,23 +99,23 @@ def test_all_streams(web: httpx.Client) -> None:
     assert told["config"] == {"is_current": True, "reloads": {"done": 2, "refused": 1}}
 
 
-def test_one_stream(web: httpx.Client) -> None:
-    gate = web.get("/api/streams/gate").json()
+def test_one_stream(open_web: httpx.Client) -> None:
+    gate = open_web.get("/api/streams/gate").json()
     assert (gate["name"], gate["width"], gate["height"], gate["codec"]) == ("gate", 640, 360, "h264")
     assert gate["stages"]["decode"]["count"] == 3
     assert gate["history"]["step_s"] == 5
-    unknown = web.get("/api/streams/nobody")
+    unknown = open_web.get("/api/streams/nobody")
     assert (unknown.status_code, unknown.json()["error"]["kind"]) == (404, "NotFound")
-    assert web.get("/api/streams/..%2f..%2fetc%2fpasswd").status_code == 404
+    assert open_web.get("/api/streams/..%2f..%2fetc%2fpasswd").status_code == 404
 
 
-def test_late_frames_of_one_stream_newest_first(web: httpx.Client, board: FakeBoard) -> None:
+def test_late_frames_of_one_stream_newest_first(open_web: httpx.Client, board: FakeBoard) -> None:
     world = World("gate", budget_ms=80)
     world.as_usual("gate")
     world.frame("gate", infer=100)
     world.frame("gate", sink=1001)
     board.books = world.ledger
-    told = web.get("/api/streams/gate").json()
+    told = open_web.get("/api/streams/gate").json()
     assert told["late"] == {"frames": 2, "limit_ms": 80.0, "by": "budget", "parts": {"infer": 1, "sink": 1}}
     assert [slow["verdict"] for slow in told["slow_frames"]] == [
         "sink +1.0 s: jsonl wrote",
@@ -132,35 +124,35 @@ def test_late_frames_of_one_stream_newest_first(web: httpx.Client, board: FakeBo
     assert all(slow["age_s"] >= 0 for slow in told["slow_frames"])
 
 
-def test_metrics_and_report(web: httpx.Client) -> None:
-    answer = web.get("/metrics")
+def test_metrics_and_report(open_web: httpx.Client) -> None:
+    answer = open_web.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert answer.text.startswith("# HELP")
-    assert web.get("/api/report").json() == {"command": "run"}
-    answer = web.get("/api/trace")
+    assert open_web.get("/api/report").json() == {"command": "run"}
+    answer = open_web.get("/api/trace")
     assert (answer.json(), answer.headers["content-type"]) == ({"traceEvents": []}, "application/json")
     assert answer.headers["content-disposition"] == 'attachment; filename="pipeline-trace.json"'
 
 
-def test_pause_and_resume(web: httpx.Client, board: FakeBoard) -> None:
-    assert web.post("/api/streams/gate/pause").json() == {"stream": "gate", "paused": True}
-    assert web.post("/api/streams/gate/resume").status_code == 202
-    assert web.post("/api/streams/nobody/pause").status_code == 404
+def test_pause_and_resume(open_web: httpx.Client, board: FakeBoard) -> None:
+    assert open_web.post("/api/streams/gate/pause").json() == {"stream": "gate", "paused": True}
+    assert open_web.post("/api/streams/gate/resume").status_code == 202
+    assert open_web.post("/api/streams/nobody/pause").status_code == 404
     assert board.held == [("gate", True), ("gate", False)]
-    assert web.post("/api/streams/gone/pause").status_code == 409
+    assert open_web.post("/api/streams/gone/pause").status_code == 409
     assert board.books is not None
     board.books.streams["gate"].state = "finished"
-    assert web.post("/api/streams/gate/pause").status_code == 409
+    assert open_web.post("/api/streams/gate/pause").status_code == 409
 
 
-def test_methods_and_unknown_paths(web: httpx.Client, board: FakeBoard) -> None:
-    assert web.get("/api/streams/gate/pause").status_code == 405
-    assert web.get("/api/streams/gate/pause").headers["allow"] == "POST"
+def test_methods_and_unknown_paths(open_web: httpx.Client, board: FakeBoard) -> None:
+    assert open_web.get("/api/streams/gate/pause").status_code == 405
+    assert open_web.get("/api/streams/gate/pause").headers["allow"] == "POST"
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
-        assert web.request(method, "/api/streams/gate").status_code == 405
+        assert open_web.request(method, "/api/streams/gate").status_code == 405
     for path in ("/api", "/api/streams/", "/config", "/static/app.js", "/%2e%2e/etc/passwd", "//etc/passwd"):
-        assert web.get(path).status_code == 404, path
-    assert web.head("/api/streams").status_code == 200
+        assert open_web.get(path).status_code == 404, path
+    assert open_web.head("/api/streams").status_code == 200
     assert board.held == []
 
 
@@ -202,10 +194,10 @@ def test_figures_are_kept_for_streams_that_there_are() -> None:
     asyncio.run(ask_all())
 
 
-def test_no_credentials_anywhere(web: httpx.Client) -> None:
+def test_no_credentials_anywhere(open_web: httpx.Client) -> None:
     for path in ("/", "/metrics", "/api/streams", "/api/streams/gone", "/api/report"):
-        assert CAMERA_PASSWORD not in web.get(path).text, path
-        assert "viewer" not in web.get(path).text, path
+        assert CAMERA_PASSWORD not in open_web.get(path).text, path
+        assert "viewer" not in open_web.get(path).text, path
 
 
 def test_history_is_bounded_and_forgets() -> None:

@@ -114,7 +114,7 @@ def test_garbage_is_answered_and_survived(open_web: httpx.Client, caplog: pytest
         with socket.create_connection((host, port), timeout=10) as connected:
             connected.sendall(garbage + b"\r\n\r\n")
             connected.shutdown(socket.SHUT_WR)
-            ends(connected)
+            assert ends(connected)
     assert open_web.get("/live").status_code == 200
     assert caplog.text == "", "a client's mistakes fill no log"
 
