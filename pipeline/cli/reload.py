@@ -153,8 +153,10 @@ def _taken(options: argparse.Namespace, loaded: LoadedConfig) -> bool | None:
 
 def _answer(ask: Callable[[], dict[str, Any] | None], is_new: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """What the daemon says once it has read its file; raises PipelineError where it does not in time."""
+    from pipeline.cli.top_client import is_loading
     from pipeline.timing import now_ns
 
+    told = None
     pause = threading.Event()
     deadline_ns = now_ns() + int(ANSWER_S * 1e9)
     while now_ns() < deadline_ns:
@@ -162,6 +164,8 @@ def _answer(ask: Callable[[], dict[str, Any] | None], is_new: Callable[[dict[str
         if told is not None and is_new(told):
             return told
         pause.wait(LOOK_S)
+    if told is not None and is_loading(told):
+        raise PipelineError("the daemon still loads its model; it reads its file after that")
     raise PipelineError(f"the daemon did not read its file within {ANSWER_S:g} s")
 
 

@@ -7,6 +7,7 @@ import http.client
 import ipaddress
 import json
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -86,6 +87,11 @@ class Address:
         address = cls(host, server.port, server.tls is not None, read_token(server), verify=not insecure)
         # The certificate names the machine as others call it: not judged on the way to ourselves.
         return replace(address, verify=False) if address.is_here else address
+
+
+def is_loading(answer: Mapping[str, Any]) -> bool:
+    """Whether ``/api/streams`` is of a daemon that runs nothing yet: its model is being loaded."""
+    return answer.get("streams") == {} and not answer.get("uptime_s")
 
 
 class Refused(UsageError):

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.top_client import is_loading
 from pipeline.events import state_in_words
 from pipeline.figures import NOTHING, count, duration, rate
 
@@ -128,7 +129,7 @@ def _head(answer: Mapping[str, Any], streams: Sequence[Stream]) -> Text:
     batches = {int(size): number for size, number in answer.get("batches", {}).items()}
     items = sum(size * number for size, number in batches.items())
     model = answer.get("model", {})
-    if not streams and not answer.get("uptime_s"):
+    if is_loading(answer):
         return Text("starting: the model is being loaded", style="bold")
     parts = [
         f"up {duration(answer.get('uptime_s'))}",

@@ -15,10 +15,10 @@ from pipeline.host.cores import allowed_cores, visible_cores
 from pipeline.timing import cpu_ns, now_ns, process_cpu_ns
 
 _STAT: Final = Path("/proc/stat")
-_TASKS: Final = Path("/proc/self/task")
 _BUSY: Final = (0, 1, 2, 5, 6, 7)
 """Columns of a core in /proc/stat (proc_stat(5)): user, nice, system, irq, softirq, steal."""
-
+_CHILDREN: Final[set[int]] = set()
+"""Processes that are counted as own. The system's own list of them takes a file per thread of this process."""
 
 LEAST_NS: Final = 500_000_000
 """Of a shorter time nothing is told: it is counted in hundredths of a second on each core."""
@@ -30,12 +30,22 @@ class Moment(NamedTuple):
     Attributes:
         at_ns: monotonic.
         used_ns: CPU time that anybody spent on these cores.
-        own_ns: of it, this process and those that it started.
+        own_ns: of it, this process, those of :func:`count_as_own`, and all others that it started once they ended.
     """
 
     at_ns: int
     used_ns: int
     own_ns: int
+
+
+def count_as_own(pid: int) -> None:
+    """What a process takes that this one started is not others'; until :func:`count_no_longer`. From any thread."""
+    _CHILDREN.add(pid)
+
+
+def count_no_longer(pid: int) -> None:
+    """It has ended and was waited for: the system adds it to what this process took."""
+    _CHILDREN.discard(pid)
 
 
 def moment() -> Moment | None:
@@ -70,15 +80,5 @@ def _used_ns() -> int | None:
 
 def _own_ns() -> int:
     ended = os.times()
-    return cpu_ns() + round((ended.children_user + ended.children_system) * 1e9) + sum(map(process_cpu_ns, _children()))
-
-
-def _children() -> list[int]:
-    """Processes that this one started; of their own children nothing is known until they end."""
-    found: list[int] = []
-    for task in _TASKS.glob("*/children"):
-        try:
-            found.extend(map(int, task.read_text().split()))
-        except OSError:  # a thread that has just ended
-            continue
-    return found
+    ended_ns = round((ended.children_user + ended.children_system) * 1e9)
+    return cpu_ns() + ended_ns + sum(map(process_cpu_ns, list(_CHILDREN)))

@@ -23,12 +23,13 @@ from pipeline.errors import SourceError
 from pipeline.flow import Pipeline
 from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Capture
+from pipeline.host.neighbours import moment
 from pipeline.protocols import Source
 from pipeline.sources import Isolation
 from pipeline.sources.isolation import process as isolation_process
 from pipeline.testing import FakeDetector, ListSink
 from pipeline.threads import StopFlag
-from pipeline.timing import now_ns
+from pipeline.timing import cpu_ns, now_ns
 from tests.faults.camera import Access, Answers, Camera, Cameras, Clip, HangsUp, Shows, Stalls, read_clip, serving
 from tests.media import H264, Media, level_of, luma, media
 from tests.processes import awaited
@@ -405,8 +406,11 @@ def test_the_cpu_time_of_a_process_that_ended_still_counts(clip: Clip, home: Iso
     assert home.cpu_ns == 0
     with serving(Camera("gate", clip, fps=60)) as cameras:
         source, pid = at_work(home, cameras.url("gate"))
-        before_ns = home.cpu_ns
+        before_ns, own_ns = home.cpu_ns, cpu_ns()
         assert before_ns > 0
+        now = moment()
+        assert now is not None
+        assert now.own_ns >= own_ns + before_ns, "it is this program's, and not others'"
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(SourceError):
             read_on(source)

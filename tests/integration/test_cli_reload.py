@@ -144,6 +144,13 @@ def test_a_daemon_that_does_not_answer(
         path = written(tmp_path, GOOD + section(server.url))
         assert main(["reload", path, "--pid", str(os.getpid())]) == 1
     assert "the daemon did not read its file within 0.3 s" in capsys.readouterr().err
+    board = FakeBoard()
+    board.books = None
+    with serving(board) as server, hearing() as got:
+        path = written(tmp_path, GOOD + section(server.url))
+        assert main(["reload", path, "--pid", str(os.getpid())]) == 1
+    assert "still loads its model; it reads its file after that" in capsys.readouterr().err
+    assert got == [signal.SIGHUP]
     with hearing() as got:
         path = written(tmp_path, GOOD + section(server.url))  # which is closed now
         assert main(["reload", path, "--pid", str(os.getpid())]) == 0

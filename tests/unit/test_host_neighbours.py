@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.host import neighbours
-from pipeline.host.neighbours import Moment, moment, others
+from pipeline.host.neighbours import Moment, count_as_own, count_no_longer, moment, others
 from pipeline.timing import cpu_ns, process_cpu_ns
 
 S = 1_000_000_000
@@ -68,10 +68,12 @@ def test_a_child_is_no_other() -> None:
     before = moment()
     with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
+        count_as_own(child.pid)
         child.stdout.readline()
         own_ns, child_ns = cpu_ns(), process_cpu_ns(child.pid)
         during = moment()
         child.send_signal(signal.SIGKILL)
+    count_no_longer(child.pid)
     after = moment()
     assert before is not None
     assert during is not None

@@ -21,6 +21,7 @@ from pipeline.complaints import Complaints
 from pipeline.errors import SourceError, SourceTimeout, SourceUnavailable
 from pipeline.frame import Capture
 from pipeline.host.footprint import own_bytes
+from pipeline.host.neighbours import count_as_own, count_no_longer
 from pipeline.redact import scrub
 from pipeline.sources.isolation import wire
 from pipeline.sources.isolation.confinement import environment
@@ -208,6 +209,7 @@ class Isolation:
                     env=environment(os.environ),
                     start_new_session=True,  # Ctrl-C is for the daemon, which then finishes what is under way
                 )
+                count_as_own(self._process.pid)
             self._line, self._beat = ours, mmap.mmap(beat, 8)
         except OSError as exc:
             ours.close()
@@ -276,4 +278,6 @@ def _ended(process: subprocess.Popen[bytes], *, gently: bool) -> int:
                 process.wait(_GENTLY_S)
     with suppress(ProcessLookupError, PermissionError):  # none is left, or only those with other rights
         os.killpg(process.pid, signal.SIGKILL)
-    return process.wait()
+    status = process.wait()
+    count_no_longer(process.pid)
+    return status
