@@ -28,6 +28,8 @@ from pipeline.redact import ScrubbingFilter, scrub
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a name on the command line could tell a terminal to do. Line breaks and tabs are none of them."""
+_UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+"""A path of the user's: asking whether a file is there is refused, too, in a folder without rights."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSALS = (ConfigError, ModelLoadError, UsageError)
 
@@ -78,8 +80,7 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
     except Stopped as stopped:
         error = _Refusal("Stopped", ["stopped"], 128 + stopped.signum)
     except BrokenPipeError:
-        # Whoever read our output has gone. What is still buffered must not fail again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()  # whoever read it has gone
         return 1
     except CommandLineError as wrong:
         error = _Refusal("UsageError", [str(wrong)], 2, wrong.program)
@@ -87,21 +88,28 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
         _trace(debug, say)
         lines = known.faults if isinstance(known, ConfigError) else [str(known)]
         error = _Refusal(type(known).__name__, lines, 2 if isinstance(known, _REFUSALS) else 1)
-    except PermissionError as forbidden:  # asking whether a file is there is refused, too, in a folder without rights
-        _trace(debug, say)
-        error = _Refusal("UsageError", [f"{forbidden.filename or 'this'}: {forbidden.strerror}"], 2)
     except Exception as unknown:  # noqa: BLE001 - the last word of the program
         _trace(debug, say)
-        remedy = "" if debug else " (--debug shows where; please report it)"
-        error = _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
-        if isinstance(unknown, OSError) and unknown.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            error = _Refusal("UsageError", [f"{unknown.filename}: {unknown.strerror}"], 2)
-        if isinstance(unknown, OSError) and unknown.errno in _FULL:
-            where = f"{unknown.filename}: " if unknown.filename else ""
-            error = _Refusal("SinkError", [f"{where}what is to be written has no room: {unknown.strerror}"], 1)
-            if not where:  # standard output, most likely: its rest must not fail again, see above
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        error = _of_unknown(unknown, debug)
     return error.tell(say, as_json)
+
+
+def _of_unknown(unknown: Exception, debug: bool) -> _Refusal:
+    """Of what no command expected: a fault of this program, unless the system says whose it is."""
+    if isinstance(unknown, OSError) and unknown.errno in _UNUSABLE:
+        return _Refusal("UsageError", [f"{unknown.filename or 'this'}: {unknown.strerror}"], 2)
+    if isinstance(unknown, OSError) and unknown.errno in _FULL:
+        if not unknown.filename:  # standard output, most likely
+            _silence_stdout()
+        where = f"{unknown.filename}: " if unknown.filename else ""
+        return _Refusal("SinkError", [f"{where}what is to be written has no room: {unknown.strerror}"], 1)
+    remedy = "" if debug else " (--debug shows where; please report it)"
+    return _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
+
+
+def _silence_stdout() -> None:
+    """What is still buffered must not fail again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -113,7 +113,11 @@ def why(strain: Strain, model: Mapping[str, Any], streams: int) -> str:
     core = starved(lately, strain.busy_ns / 1e9) if busy >= STARVED_BUSY else None
     if core is not None:
         told += f", but has a core for at most {percent(core)} of that"
-    if core is not None if cores.others is None else taken(cores.own, cores.others, cores.allowed, strain.lost):
+    if cores.others is None:  # not known
+        is_others = core is not None
+    else:
+        is_others = taken(cores.own, cores.others, cores.allowed, strain.lost)
+    if is_others:
         return f"{told}: the machine has other work; {cores}; what would help most: less of that work, or a lower fps"
     limit: Literal["network", "decode"] = "network" if busy >= min(SATURATED, strain.reading) else "decode"
     if limit == "decode":

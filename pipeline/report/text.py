@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +66,7 @@ def tables(report: Mapping[str, Any], width: int = 80, *, details: bool = False)
     every, slowest = (EVERY_DETAIL, SLOWEST_DETAILS) if details else (EVERY_STREAM, SLOWEST)
     if len(streams) > every:
         shown = dict(sorted(streams.items(), key=_slowness, reverse=True)[:slowest])
-        yield Text(f"the {slowest} slowest of {len(streams)} streams, by end-to-end p95", style="bold")
+        yield Text(f"the {slowest} slowest of {_how_many(streams)}, by end-to-end p95", style="bold")
     longest = max((cell_len(name) for name in shown), default=0)
     names = min(max(_NAME, longest + len(", ms ")), max(_NAME, _NAME + width - 80))
     room = _Room(names if width >= 80 else max(_LEAST_NAME, _NAME + width - 80), width)
@@ -86,6 +86,13 @@ def tables(report: Mapping[str, Any], width: int = 80, *, details: bool = False)
     ran = len(lives.names(name for name, stream in streams.items() if _timed(stream)))
     yield _stage_table(total, f"all {ran:,} streams, ms" if ran > 1 else "stages, ms", room)
     yield Text()
+
+
+def _how_many(streams: Collection[str]) -> str:
+    """Each counts once; as many as there are rows, where a reload began some of them anew."""
+    names = lives.names(streams)
+    known = count(len(names), "stream")
+    return known if len(names) == len(streams) else f"{known} ({len(streams):,} with those begun anew)"
 
 
 def _timed(stream: Mapping[str, Any]) -> bool:

@@ -162,6 +162,15 @@ def test_many_streams_collapse_to_the_slowest_and_say_so() -> None:
     assert any(line.startswith("all 30 streams") for line in lines)
 
 
+def test_a_stream_that_was_begun_anew_is_one_of_many() -> None:
+    ledger = a_run(*(f"s{index}" for index in range(30)))
+    for name in ("s1", "s2"):
+        ledger.streams[f"{name}~1"] = a_run(name).streams[name]
+    lines = shown(tables(compose(ledger.as_dict(), FACTS)))
+    assert lines[0] == f"the {SLOWEST} slowest of 30 streams (32 with those begun anew), by end-to-end p95"
+    assert any(line.startswith("all 30 streams") for line in lines)
+
+
 def test_the_end_names_failures_drops_and_outputs(tmp_path: Path) -> None:
     ledger = a_run("good", "cut", "gone")
     ledger.streams["cut"].ended("it ends 2 s early", at_limit=False, asked=False)
