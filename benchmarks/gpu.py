@@ -34,8 +34,8 @@ from benchmarks import networks
 from pipeline.detectors import build_detector
 from pipeline.detectors.loading.devices import move_constants
 from pipeline.detectors.loading.recipe import Recipe
+from pipeline.detectors.torch_messages import quiet
 from pipeline.detectors.trial.verdict import Verdict
-from pipeline.detectors.wording import quiet
 from pipeline.frame import Batch, Frame, Geometry, Item, StreamKey, Uint8Array
 from pipeline.host.caches import cache_folder
 from pipeline.timing import new_trace

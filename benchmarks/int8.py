@@ -19,7 +19,7 @@ import torchvision
 from torch import Tensor, nn
 
 from pipeline.detectors.loading.preparing import prepare
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.frame import InputSpec
 from pipeline.workshop.frames import items, sample
 from pipeline.workshop.int8.graph import flatten, has_fast_int8, head_layers, quantize_program

@@ -38,7 +38,7 @@ from pipeline.detectors import build_detector
 from pipeline.detectors.capacity import parts, pictures_per_call
 from pipeline.detectors.loading.preparing import Specialised, prepare
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
-from pipeline.detectors.wording import hush_int8, quiet
+from pipeline.detectors.torch_messages import hush_int8, quiet
 from pipeline.frame import Batch
 from pipeline.host.caches import cache_folder
 from pipeline.host.cores import allowed_cores

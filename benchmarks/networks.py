@@ -17,7 +17,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.frame import Uint8Array
 
 SIDE = 320

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line. This module knows the commands by name only; each is imported when it is asked for."""
+"""The command line. This module knows the commands by name only; each is imported when it is asked for.
+
+A command is a file, and those of the ``model`` workshop have a room of their own. ``program`` is what surrounds all of
+them, ``terminal`` what people see of them. What several of them need beside is in ``files`` (those of a run),
+``live`` (a running daemon, seen from outside) and ``capacity`` (whether this machine can do what is asked of it).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,8 @@ import threading
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pipeline.cli.running import guarded, leave
-from pipeline.cli.verbs import Verbs
+from pipeline.cli.program.running import guarded, leave
+from pipeline.cli.program.verbs import Verbs
 
 COMMANDS = {
     "replay": "recorded files through the pipeline, every frame, as fast as they can be processed",

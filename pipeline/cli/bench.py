@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.parser import Parser, positive, whole_number
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json_report
+from pipeline.cli.program.parser import Parser, positive, whole_number
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json_report
 
 EXAMPLES = """\
   pipeline bench                                  a first answer, in about two minutes
@@ -41,7 +41,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write, tell."""
-    from pipeline.cli.folder import output_folder
+    from pipeline.cli.files.folder import output_folder
 
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:

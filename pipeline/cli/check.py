@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.demand import in_words, measured
-from pipeline.cli.parser import Parser
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import fault_as_data, print_json, print_lines, say
+from pipeline.cli.capacity.demand import in_words, measured
+from pipeline.cli.program.parser import Parser
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import fault_as_data, print_json, print_lines, say
 from pipeline.errors import ConfigError, ModelLoadError, SourceError, SourceInvalid, StageError
 from pipeline.figures import count
 
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(path: Path, offline: bool) -> Findings:
-    from pipeline.cli.writable import unwritable
+    from pipeline.cli.files.writable import unwritable
     from pipeline.config import growth_warnings, survey_config
 
     found = Findings()
@@ -182,7 +182,7 @@ def _look(stream: StreamConfig, stop: StopFlag) -> SourceReport:
 
 
 def _looked_at(stream: StreamConfig, look: Future[SourceReport] | None) -> tuple[dict[str, Any], SourceReport | None]:
-    from pipeline.cli.looking import as_data, in_a_line
+    from pipeline.cli.terminal.looking import as_data, in_a_line
 
     if look is None:
         return _entry(stream, "disabled"), None

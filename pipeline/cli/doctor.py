@@ -8,10 +8,10 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from pipeline.cli.model_options import add_model_options, model_config
-from pipeline.cli.parser import Parser
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json
+from pipeline.cli.model.options import add_model_options, model_config
+from pipeline.cli.program.parser import Parser
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:

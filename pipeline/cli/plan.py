@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import Parser, folder, positive
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json_report, say
+from pipeline.cli.program.parser import Parser, folder, positive
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json_report, say
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -63,8 +63,8 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan, write, tell."""
-    from pipeline.cli.folder import output_folder
-    from pipeline.cli.signals import StopRequests
+    from pipeline.cli.files.folder import output_folder
+    from pipeline.cli.program.signals import StopRequests
     from pipeline.config import load_config
     from pipeline.errors import ConfigError
 
@@ -114,7 +114,7 @@ def _refuse_foreign(out: Path) -> None:
 
 def _plan(options: argparse.Namespace, config: Config) -> tuple[dict[str, Any], int]:
     from pipeline.cli.run import SWITCH_S
-    from pipeline.cli.steps import steps
+    from pipeline.cli.terminal.steps import steps
     from pipeline.plan.facts import as_dict
     from pipeline.plan.run import PlanOptions, make_plan
     from pipeline.threads import StopFlag

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.parser import Parser, one_of, positive
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.steps import steps
-from pipeline.cli.telling import print_json, print_lines, warn_of_passwords
+from pipeline.cli.program.parser import Parser, one_of, positive
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json, print_lines, warn_of_passwords
+from pipeline.cli.terminal.steps import steps
 
 if TYPE_CHECKING:
     from pipeline.config import StreamConfig
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     level = logging.ERROR if config.hwaccel == "none" else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
         from pipeline.build import glance
-        from pipeline.cli.looking import as_data, in_words
+        from pipeline.cli.terminal.looking import as_data, in_words
         from pipeline.sources import probe
 
         if not options.quiet:

@@ -14,8 +14,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.cli.parser import Parser, whole_number
-from pipeline.cli.telling import print_json, print_lines
+from pipeline.cli.program.parser import Parser, whole_number
+from pipeline.cli.terminal.printing import print_json, print_lines
 from pipeline.errors import ConfigError, PipelineError, UsageError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _signal(pid: int) -> None:
 
 def _taken(options: argparse.Namespace, loaded: LoadedConfig) -> bool | None:
     """Whether the daemon says that all of the file is in use; None where it cannot be asked."""
-    from pipeline.cli.top_client import Address, DaemonClient
+    from pipeline.cli.live.client import Address, DaemonClient
 
     server = loaded.config.server
     if server is None or not server.port:
@@ -153,7 +153,7 @@ def _taken(options: argparse.Namespace, loaded: LoadedConfig) -> bool | None:
 
 def _answer(ask: Callable[[], dict[str, Any] | None], is_new: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """What the daemon says once it has read its file; raises PipelineError where it does not in time."""
-    from pipeline.cli.top_client import is_loading
+    from pipeline.cli.live.client import is_loading
     from pipeline.timing import now_ns
 
     told = None

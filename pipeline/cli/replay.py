@@ -12,7 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import (
+from pipeline.cli.files.resuming import how_to_go_on
+from pipeline.cli.files.tracing import Tracing
+from pipeline.cli.files.tracing import add_options as add_trace_options
+from pipeline.cli.program.parser import (
     Parser,
     comma_separated,
     folder,
@@ -23,14 +26,11 @@ from pipeline.cli.parser import (
     up_to_256,
     whole_number,
 )
-from pipeline.cli.resuming import how_to_go_on
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json_report, print_lines, print_report, warn_of_passwords
-from pipeline.cli.tracing import Tracing
-from pipeline.cli.tracing import add_options as add_trace_options
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json_report, print_lines, print_report, warn_of_passwords
 
 if TYPE_CHECKING:
-    from pipeline.cli.signals import StopRequests
+    from pipeline.cli.program.signals import StopRequests
     from pipeline.replaying import Replay
 
 EXAMPLES = """\
@@ -132,7 +132,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replay, write the reports, print the tables."""
-    from pipeline.cli.folder import output_folder
+    from pipeline.cli.files.folder import output_folder
     from pipeline.errors import UsageError
 
     if options.arrivals is not None:
@@ -154,8 +154,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace, out: Path, tracing: Tracing) -> int:
-    from pipeline.cli.progress import progress
-    from pipeline.cli.signals import StopRequests
+    from pipeline.cli.program.signals import StopRequests
+    from pipeline.cli.terminal.progress import progress
 
     window = _window(options)
     replay = _made(options, out, [window] if window is not None else [])
@@ -309,7 +309,7 @@ def _wait(replay: Replay, requests: StopRequests, window: Any, save: Callable[[]
 def _window(options: argparse.Namespace) -> Any:
     if not options.show:
         return None
-    from pipeline.cli.window import Window
+    from pipeline.cli.terminal.window import Window
 
     return Window()
 

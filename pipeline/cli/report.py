@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.parser import Parser, folder
-from pipeline.cli.telling import print_json, print_json_report, print_report, say
+from pipeline.cli.program.parser import Parser, folder
+from pipeline.cli.terminal.printing import print_json, print_json_report, print_report, say
 
 EXAMPLES = """\
   pipeline report runs/7                    its tables again, and report.html anew

@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.overload import overload_told
-from pipeline.cli.parser import Parser, folder, one_of, whole_number
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.signals import around_a_daemon
-from pipeline.cli.telling import print_json_report, print_report
-from pipeline.cli.tracing import Tracing
-from pipeline.cli.tracing import add_options as add_trace_options
+from pipeline.cli.capacity.overload import overload_told
+from pipeline.cli.files.tracing import Tracing
+from pipeline.cli.files.tracing import add_options as add_trace_options
+from pipeline.cli.program.parser import Parser, folder, one_of, whole_number
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.program.signals import around_a_daemon
+from pipeline.cli.terminal.printing import print_json_report, print_report
 
 if TYPE_CHECKING:
     from pipeline.arrivals import Recorder
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, ended: Callable[[int], None]) -> int:
-    from pipeline.cli.folder import output_folder
+    from pipeline.cli.files.folder import output_folder
     from pipeline.daemon import Daemon
     from pipeline.daemon.shard import WHOLE, Shard
     from pipeline.replaying.earlier import REPORTS, refuse_foreign
@@ -215,7 +215,7 @@ def _report(
     since_ns: int,
 ) -> bool:
     """Write and print the report; False where it could not be written."""
-    from pipeline.cli.written import written_files
+    from pipeline.cli.files.written import written_files
     from pipeline.errors import SinkError
     from pipeline.ledger import LATELY_NS
     from pipeline.report import compose, names, save_html, save_json

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.cli.parser import Parser
-from pipeline.cli.telling import print_json
+from pipeline.cli.program.parser import Parser
+from pipeline.cli.terminal.printing import print_json
 
 EXAMPLES = """\
   pipeline schema > streams.schema.json

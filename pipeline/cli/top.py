@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import Parser, one_of, positive
-from pipeline.cli.telling import print_json
+from pipeline.cli.program.parser import Parser, one_of, positive
+from pipeline.cli.terminal.printing import print_json
 from pipeline.errors import ServerError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.cli.top_client import Address, DaemonClient
-    from pipeline.cli.top_table import Order
+    from pipeline.cli.live.client import Address, DaemonClient
+    from pipeline.cli.live.table import Order
 
 EXAMPLES = """\
   pipeline top                                     the daemon on this machine, port 8080
@@ -51,7 +51,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look until somebody has seen enough."""
-    from pipeline.cli.top_client import DaemonClient
+    from pipeline.cli.live.client import DaemonClient
 
     client = DaemonClient(_address(options))
     try:
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 def _show(client: DaemonClient, answer: dict[str, Any], options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from pipeline.cli.top_table import ORDERS, table
+    from pipeline.cli.live.table import ORDERS, table
 
     terminal = sys.stdout.isatty()
     console = Console(highlight=False, emoji=False, width=None if terminal else NO_TERMINAL)
@@ -82,8 +82,8 @@ def _show(client: DaemonClient, answer: dict[str, Any], options: argparse.Namesp
 def _watch(console: Console, client: DaemonClient, answer: dict[str, Any], every_s: float, chosen: int) -> None:
     from rich.live import Live
 
-    from pipeline.cli.keys import Keys
-    from pipeline.cli.top_table import ORDERS, table
+    from pipeline.cli.live.table import ORDERS, table
+    from pipeline.cli.terminal.keys import Keys
     from pipeline.timing import now_ns
 
     trouble = ""
@@ -111,7 +111,7 @@ def _watch(console: Console, client: DaemonClient, answer: dict[str, Any], every
 
 def _address(options: argparse.Namespace) -> Address:
     """Whom to ask; raises UsageError where the token would travel for everybody to read."""
-    from pipeline.cli.top_client import LOCAL
+    from pipeline.cli.live.client import LOCAL
 
     address = _named(options, options.daemon or LOCAL)
     if address.token is not None and not (address.tls or options.insecure or address.is_here):
@@ -120,7 +120,7 @@ def _address(options: argparse.Namespace) -> Address:
 
 
 def _named(options: argparse.Namespace, given: str) -> Address:
-    from pipeline.cli.top_client import Address
+    from pipeline.cli.live.client import Address
 
     if given.endswith((".yaml", ".yml")) or Path(given).is_file():
         if options.token_file is not None:

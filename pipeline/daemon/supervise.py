@@ -166,6 +166,6 @@ class Supervisor:
 
 
 def _about(name: str, what: str, state: str, ends: str | None = None) -> dict[str, str]:
-    """For the log, which says how things stand (:mod:`pipeline.cli.folding`)."""
+    """For the log, which says how things stand (:mod:`pipeline.cli.program.folding`)."""
     extra = {"stream": name, "about": f"{name}: {what}", "same": f"{name}: {state}"}
     return extra if ends is None else {**extra, "ends": f"{name}: {ends}"}

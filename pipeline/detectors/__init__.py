@@ -7,7 +7,7 @@
   device and precision, ``tuned`` recalls what was measured on this machine.
 - **At work**: ``engine`` takes batches, ``network`` runs the program, ``feeding`` and ``preprocessing`` fill its input,
   ``suppress`` removes overlaps; ``capacity`` and ``intra_op`` share memory and cores out, ``pinned`` and
-  ``device_work`` are for GPUs, ``wording`` puts torch's errors into one line.
+  ``device_work`` are for GPUs, ``torch_messages`` puts torch's errors into one line.
 - **Beside**: ``people`` is the built-in model, ``agreement`` compares what two detectors find.
 """
 

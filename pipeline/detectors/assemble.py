@@ -24,11 +24,11 @@ from pipeline.detectors.placement import choose_device, choose_precision, gpu_fi
 from pipeline.detectors.plugins import identity
 from pipeline.detectors.preprocessing import Preprocessing
 from pipeline.detectors.recognise import Wanted, fit_adapter, known_before_running, preprocessing_of, settled
+from pipeline.detectors.torch_messages import quiet
 from pipeline.detectors.trial import verdict as verdicts
 from pipeline.detectors.trial.examine import examine
 from pipeline.detectors.trial.probe import COMMON_SIDES, FirstRun, first_run
 from pipeline.detectors.trial.verdict import Verdict
-from pipeline.detectors.wording import quiet
 from pipeline.errors import ConfigError, ModelLoadError
 from pipeline.frame import InputSpec
 from pipeline.timing import now_ns

@@ -18,8 +18,8 @@ from pipeline.detectors.network import Network, OutOfMemory
 from pipeline.detectors.pinned import allocator
 from pipeline.detectors.preprocessing import describe_input
 from pipeline.detectors.suppress import suppressed
+from pipeline.detectors.torch_messages import one_line
 from pipeline.detectors.trial.verdict import Verdict, not_finite_because
-from pipeline.detectors.wording import one_line
 from pipeline.errors import InferenceError
 from pipeline.frame import Batch, Detections, InputSpec, Uint8Array
 from pipeline.timing import SYSTEM, Clock

@@ -13,7 +13,7 @@ import torch
 from pipeline.detectors.device_work import DeviceWork, Event, timing_event
 from pipeline.detectors.feeding import CpuFeed, CudaFeed, arguments
 from pipeline.detectors.preprocessing import Encoding
-from pipeline.detectors.wording import one_line
+from pipeline.detectors.torch_messages import one_line
 from pipeline.errors import DeviceLost, InferenceError
 from pipeline.frame import InputSpec, Uint8Array
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.detectors.wording import one_line
+from pipeline.detectors.torch_messages import one_line
 from pipeline.frame import Uint8Array
 from pipeline.frame.buffers import Allocate, Shape, aligned
 

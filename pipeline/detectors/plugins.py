@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.detectors.adapter import Adapter
 from pipeline.detectors.adapters.family import Family, Options
 from pipeline.detectors.preprocessing import Preprocessing
-from pipeline.detectors.wording import one_line
+from pipeline.detectors.torch_messages import one_line
 from pipeline.errors import ModelLoadError
 from pipeline.frame import InputSpec
 

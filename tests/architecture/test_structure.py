@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from pipeline.cli import COMMANDS
 
 ROOT = Path(pipeline.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -125,7 +126,10 @@ def test_no_vague_rooms() -> None:
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "manager"}, path
 
 
-MAPPED = ("detectors", "host", "ledger", "sources")
+MAPPED = (
+    *("cli/capacity", "cli/files", "cli/live", "cli/program", "cli/terminal"),
+    *("detectors", "host", "ledger", "sources"),
+)
 """Rooms of many files: their ``__init__`` says which one is for what."""
 
 
@@ -134,6 +138,14 @@ def test_the_map_of_a_room_has_all_its_files(name: str) -> None:
     told = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse((ROOT / name / "__init__.py").read_text())) or ""))
     there = {path.stem for path in (ROOT / name).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert told == there - {"__init__"}
+
+
+def test_a_file_of_the_command_line_is_a_command_and_its_map_has_the_other_rooms() -> None:
+    here = ROOT / "cli"
+    told = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse((here / "__init__.py").read_text())) or ""))
+    rooms = {path.parent.name for path in here.glob("*/__init__.py")}
+    assert told == rooms
+    assert {path.stem for path in here.glob("*.py")} - {"__init__"} == COMMANDS.keys() - rooms
 
 
 def test_the_map_of_the_flow_has_all_its_files() -> None:

@@ -83,9 +83,9 @@ def test_check_says_that_the_network_cannot_keep_up(
     assert 0.005 < found["demand"]["frame_ms"] < 500
     assert found["demand"]["cores"] == pytest.approx(0.03 * found["demand"]["frame_ms"], rel=0.01)
     assert found["warnings"] == []  # a tiny network, and 30 frames a second
-    monkeypatch.setattr("pipeline.cli.demand.NEAR", 0.0)
+    monkeypatch.setattr("pipeline.cli.capacity.demand.NEAR", 0.0)
     assert f"says what fits\n{path}: no fault" in cli("check", path).out
-    monkeypatch.setattr("pipeline.cli.demand.BEYOND", 0.0)
+    monkeypatch.setattr("pipeline.cli.capacity.demand.BEYOND", 0.0)
     run = cli("check", path)
     assert run.code == 0
     assert "pipeline: warning: the network alone needs " in run.err

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main
-from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.program.running import logging_to_stderr
 from pipeline.daemon import Daemon
 from pipeline.daemon.shard import Shard
 from pipeline.testing import FakeDetector

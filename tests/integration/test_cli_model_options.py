@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.cli import main, model_compare, model_tune
-from pipeline.cli.model_options import add_model_options, model_config
-from pipeline.cli.parser import Parser
-from pipeline.detectors.wording import quiet
+from pipeline.cli import main
+from pipeline.cli.model import compare as model_compare
+from pipeline.cli.model import tune as model_tune
+from pipeline.cli.model.options import add_model_options, model_config
+from pipeline.cli.program.parser import Parser
+from pipeline.detectors.torch_messages import quiet
 from pipeline.errors import ConfigError, UsageError
 
 VIDEO = "pattern:?size=192x128&frames=8&people=2"

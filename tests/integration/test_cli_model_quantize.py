@@ -12,7 +12,7 @@ import torch
 
 from pipeline.cli import main
 from pipeline.detectors.loading.archive import read_archive
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.workshop.int8.graph import quantize_program
 from pipeline.workshop.int8.quantize import NOTE
 from tests.learned import film, fitted

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.cli import progress as module
-from pipeline.cli.progress import EVERY_STREAM, display, progress
+from pipeline.cli.terminal import progress as module
+from pipeline.cli.terminal.progress import EVERY_STREAM, display, progress
 from pipeline.frame import Detections, Picture, Result, StreamInfo
 from pipeline.ledger import Ledger, StreamLedger
 from tests.ledgers import lose
@@ -141,7 +141,7 @@ def test_a_long_run_without_a_terminal_is_a_line_now_and_then(
 
 def test_the_window_lays_pictures_out_in_a_grid() -> None:
     pytest.importorskip("cv2")
-    from pipeline.cli.window import mosaic
+    from pipeline.cli.terminal.window import mosaic
 
     def result(stream: str, grey: int) -> Result:
         plane = np.full((60, 80), grey, np.uint8)

@@ -12,7 +12,7 @@ import pytest
 
 import pipeline
 from pipeline.cli import main
-from pipeline.cli.running import Stopped
+from pipeline.cli.program.running import Stopped
 from pipeline.errors import SinkError, SourceError
 from pipeline.frame import Result
 from pipeline.replaying import Replay
@@ -273,7 +273,7 @@ def test_resume_skips_what_was_finished_and_keeps_its_account(
 def test_the_progress_of_a_resumed_replay_counts_what_is_to_do(
     replay: Any, clip: Path, cut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.cli import progress
+    from pipeline.cli.terminal import progress
 
     counted: list[int] = []
     show = progress.progress

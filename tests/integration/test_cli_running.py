@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from pipeline.cli.folder import output_folder
-from pipeline.cli.running import Stopped, guarded, logging_to_stderr
-from pipeline.cli.signals import StopRequests
+from pipeline.cli.files.folder import output_folder
+from pipeline.cli.program.running import Stopped, guarded, logging_to_stderr
+from pipeline.cli.program.signals import StopRequests
 from pipeline.errors import (
     ConfigError,
     InferenceError,

@@ -23,9 +23,9 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli import main
+from pipeline.cli.live.client import Address
+from pipeline.cli.live.table import ORDERS, spark, table
 from pipeline.cli.top import SORTED_BY
-from pipeline.cli.top_client import Address
-from pipeline.cli.top_table import ORDERS, spark, table
 from pipeline.timing import now_ns
 from tests.boards import TOKEN, FakeBoard, serving, token_file
 from tests.http_servers import Quiet, answering

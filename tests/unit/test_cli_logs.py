@@ -15,9 +15,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline.cli.folding import FOLD_NS, MOST_REMEMBERED, SETTLED_NS, Folding
-from pipeline.cli.logs import OneLine, times_for
-from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.program.folding import FOLD_NS, MOST_REMEMBERED, SETTLED_NS, Folding
+from pipeline.cli.program.logs import OneLine, times_for
+from pipeline.cli.program.running import logging_to_stderr
 from pipeline.errors import SinkError
 from pipeline.events import Condition
 from pipeline.flow.outlet import Delivery, Outlet

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.cli import overload
-from pipeline.cli.folding import Folding
-from pipeline.cli.overload import Overload
+from pipeline.cli.capacity import overload
+from pipeline.cli.capacity.overload import Overload
+from pipeline.cli.program.folding import Folding
 from pipeline.host.neighbours import Moment
 from pipeline.ledger import BatchRun, Ledger, StreamLedger
 from pipeline.testing import ManualClock

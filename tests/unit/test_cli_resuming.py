@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.resuming import how_to_go_on
+from pipeline.cli.files.resuming import how_to_go_on
 
 
 def report(*states: str, lost: int = 0) -> dict[str, Any]:

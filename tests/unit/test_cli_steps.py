@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from pipeline.cli.steps import steps
+from pipeline.cli.terminal.steps import steps
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.written import written_files
+from pipeline.cli.files.written import written_files
 from pipeline.config import JsonlSinkConfig, VideoSinkConfig
 
 SECOND = 1_000_000_000

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from pipeline.cli import reload, run
-from pipeline.cli.parser import Parser
+from pipeline.cli.program.parser import Parser
 from pipeline.config import ModelConfig, ServerConfig, load_config, load_config_quarantining
 from pipeline.daemon.loading import loading_limit_s
 from pipeline.daemon.shard import Shard

@@ -17,7 +17,7 @@ from pipeline.detectors.loading.devices import keep_lists, move_constants
 from pipeline.detectors.loading.graphs import Graphed, alike, copied
 from pipeline.detectors.loading.preparing import Specialised, prepare
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.errors import ModelLoadError
 from pipeline.frame import InputSpec
 from tests.learned import SIDE, fitted

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.demand import in_words, measured
+from pipeline.cli.capacity.demand import in_words, measured
 from pipeline.config import StreamConfig
 from pipeline.frame import Batch, Detections, InputSpec
 from pipeline.plan import demand as module

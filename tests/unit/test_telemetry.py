@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main
-from pipeline.cli.running import logging_to_stderr
+from pipeline.cli.program.running import logging_to_stderr
 from pipeline.config import TelemetryConfig
 from pipeline.ledger import Ledger, StreamLedger
 from pipeline.ledger.times import BLOCK

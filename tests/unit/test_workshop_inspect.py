@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from pipeline.errors import ModelLoadError
 from pipeline.workshop.inspection import reading
 from pipeline.workshop.inspection.inspecting import inspect_model
-from pipeline.workshop.inspection.words import described
+from pipeline.workshop.inspection.text import described
 from tests.models import NAMES, Cells, FixedShape, save, script, tiny_ssd, ultralytics_metadata
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.errors import ModelError
 from pipeline.workshop.int8 import float_layers
 from pipeline.workshop.int8.float_layers import Attempt, best, search

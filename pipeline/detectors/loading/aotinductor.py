@@ -28,7 +28,7 @@ from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.loading.signature import Signature
 from pipeline.detectors.loading.taken import ForAnotherDevice, Side, Taken
 from pipeline.detectors.loading.unpacked import CODE, copied
-from pipeline.detectors.wording import one_line
+from pipeline.detectors.torch_messages import one_line
 from pipeline.errors import ModelLoadError
 from pipeline.host.cores import allowed_cores
 

@@ -12,7 +12,7 @@ from pipeline.detectors.loading.metadata import Metadata
 from pipeline.detectors.loading.preparing import prepare
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.loading.signature import Signature
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.errors import ModelLoadError
 
 PREFIX = "builtin:"

@@ -16,7 +16,7 @@ from pipeline.detectors.loading.call_spec import read_call_spec
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.loading.signature import Signature
 from pipeline.detectors.loading.taken import Side, Taken
-from pipeline.detectors.wording import one_line
+from pipeline.detectors.torch_messages import one_line
 from pipeline.errors import ModelLoadError
 
 

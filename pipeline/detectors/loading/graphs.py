@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from pipeline.detectors.wording import one_line
+from pipeline.detectors.torch_messages import one_line
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
 from pipeline.detectors.loading.signature import Signature
 from pipeline.detectors.loading.taken import with_taken
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.errors import ModelLoadError
 from pipeline.host.nearby import meant
 

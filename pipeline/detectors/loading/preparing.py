@@ -12,7 +12,7 @@ import torch
 
 from pipeline.detectors.loading.graphs import Graphed
 from pipeline.detectors.loading.recipe import DEFAULT, Recipe
-from pipeline.detectors.wording import one_line, quiet
+from pipeline.detectors.torch_messages import one_line, quiet
 from pipeline.errors import ModelLoadError
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pipeline.detectors.loading.devices import keep_lists, move_constants
 from pipeline.detectors.loading.preparing import prepare
 from pipeline.detectors.loading.recipe import Recipe
 from pipeline.detectors.loading.signature import Signature, read_signature
-from pipeline.detectors.wording import hush_int8, one_line
+from pipeline.detectors.torch_messages import hush_int8, one_line
 from pipeline.errors import ModelLoadError
 
 _log = logging.getLogger(__name__)

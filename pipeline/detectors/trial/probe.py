@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.detectors.loading.load import LoadedModel
 from pipeline.detectors.network import Network
+from pipeline.detectors.torch_messages import one_line
 from pipeline.detectors.trial.scenes import probe_picture
-from pipeline.detectors.wording import one_line
 from pipeline.errors import InferenceError, ModelLoadError
 from pipeline.frame import InputSpec, Uint8Array
 

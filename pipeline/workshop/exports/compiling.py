@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.jit._trace import TracerWarning
 
-from pipeline.detectors.wording import one_line, quiet
+from pipeline.detectors.torch_messages import one_line, quiet
 from pipeline.errors import ModelError, UsageError
 
 Method = Literal["auto", "trace", "script"]

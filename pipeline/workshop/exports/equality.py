@@ -11,7 +11,7 @@ import torch
 from torchvision.ops import box_iou
 
 from pipeline.detectors.adapter import describe
-from pipeline.detectors.wording import one_line
+from pipeline.detectors.torch_messages import one_line
 from pipeline.figures import count, percent
 
 TOLERANCE = 1e-4

@@ -15,7 +15,7 @@ import torch
 
 from pipeline.detectors import build_detector
 from pipeline.detectors.adapters import ADAPTERS
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.errors import ConfigError, InferenceError, ModelError, ModelLoadError, UsageError
 from pipeline.figures import count
 from pipeline.workshop.exports.compiling import Method, takes_list

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.detectors.wording import one_line, quiet
+from pipeline.detectors.torch_messages import one_line, quiet
 from pipeline.errors import ModelError, UsageError
 from pipeline.workshop.exports.weights import downloading, load_weights, read_weights
 

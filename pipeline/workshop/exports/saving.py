@@ -16,7 +16,7 @@ from torch import nn
 from pipeline.detectors.loading.export import silent_logs
 from pipeline.detectors.loading.metadata import OWN_KEY
 from pipeline.detectors.loading.operators import suppress_operator
-from pipeline.detectors.wording import one_line, quiet
+from pipeline.detectors.torch_messages import one_line, quiet
 from pipeline.errors import ModelError, UsageError
 from pipeline.host.replacing import replacing
 from pipeline.workshop.inspection.reading import opened

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline.detectors.torch_messages import one_line, quiet
 from pipeline.detectors.trial.probe import COMMON_SIDES
-from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import ModelError
 from pipeline.frame import InputSpec
 from pipeline.workshop.exports.equality import Case

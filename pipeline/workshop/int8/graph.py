@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-from pipeline.detectors.wording import hush_int8, one_line, quiet
+from pipeline.detectors.torch_messages import hush_int8, one_line, quiet
 from pipeline.errors import ModelError
 
 Ranges = Literal["minmax", "histogram"]

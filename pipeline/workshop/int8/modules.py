@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.detectors.wording import one_line, quiet
+from pipeline.detectors.torch_messages import one_line, quiet
 from pipeline.errors import ModelError
 from pipeline.workshop.int8.graph import Ranges, flatten, head_layers, quantize_program
 

@@ -20,7 +20,7 @@ from pipeline.detectors.intra_op import intra_op_threads
 from pipeline.detectors.loading.builtin import PREFIX
 from pipeline.detectors.loading.load import read_model
 from pipeline.detectors.loading.operators import suppress_operator
-from pipeline.detectors.wording import quiet
+from pipeline.detectors.torch_messages import quiet
 from pipeline.errors import InferenceError, ModelError, ModelLoadError, SinkError
 from pipeline.figures import count, percent
 from pipeline.frame import Capture, Detections

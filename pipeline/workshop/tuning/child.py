@@ -30,8 +30,8 @@ from pipeline.detectors import build_detector
 from pipeline.detectors.engine import TorchScriptDetector
 from pipeline.detectors.loading.operators import suppress_operator
 from pipeline.detectors.loading.recipe import Recipe
+from pipeline.detectors.torch_messages import one_line, quiet
 from pipeline.detectors.trial.verdict import verdict_of
-from pipeline.detectors.wording import one_line, quiet
 from pipeline.errors import PipelineError
 from pipeline.frame import Batch, Frame, Geometry, Item, StreamKey
 from pipeline.protocols import Pending

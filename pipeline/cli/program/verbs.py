@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
-from pipeline.cli.parser import Parser, did_you_mean
-from pipeline.cli.telling import fitted
+from pipeline.cli.program.parser import Parser, did_you_mean
+from pipeline.cli.terminal.printing import fitted
 
 COMMON = ("--json", "--quiet", "--debug")
 

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.model_options import add_model_options, model_config
-from pipeline.cli.parser import Parser, whole_number
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json, say
+from pipeline.cli.model.options import add_model_options, model_config
+from pipeline.cli.program.parser import Parser, whole_number
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json, say
 from pipeline.figures import count, percent
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look, write the trace, tell."""
-    from pipeline.cli.folder import output_folder
+    from pipeline.cli.files.folder import output_folder
 
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:

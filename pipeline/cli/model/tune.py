@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.model_options import add_model_options, model_config
-from pipeline.cli.parser import Parser, fraction, positive
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.steps import steps
-from pipeline.cli.telling import print_json, say
+from pipeline.cli.model.options import add_model_options, model_config
+from pipeline.cli.program.parser import Parser, fraction, positive
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json, say
+from pipeline.cli.terminal.steps import steps
 from pipeline.errors import UsageError
 from pipeline.figures import percent
 

@@ -8,10 +8,10 @@ import logging
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline.cli.parser import Parser, comma_separated, one_of, whole_number
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.steps import steps
-from pipeline.cli.telling import print_json, print_lines
+from pipeline.cli.program.parser import Parser, comma_separated, one_of, whole_number
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json, print_lines
+from pipeline.cli.terminal.steps import steps
 
 EXAMPLES = """\
   pipeline model export ssdlite320_mobilenet_v3_large -o ssdlite.pt

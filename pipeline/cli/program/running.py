@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
-from pipeline.cli.folding import Folding, looked_after
-from pipeline.cli.logs import AsJson, OneLine, times_for
-from pipeline.cli.stray import strays_logged
-from pipeline.cli.telling import broken, fault_as_data, print_json, print_lines
+from pipeline.cli.program.folding import Folding, looked_after
+from pipeline.cli.program.logs import AsJson, OneLine, times_for
+from pipeline.cli.program.stray import strays_logged
+from pipeline.cli.terminal.printing import broken, fault_as_data, print_json, print_lines
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
 from pipeline.redact import ScrubbingFilter, scrub
 

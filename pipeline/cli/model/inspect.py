@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.model_options import add_model_options, model_config
-from pipeline.cli.parser import Parser
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json, print_lines
+from pipeline.cli.model.options import add_model_options, model_config
+from pipeline.cli.program.parser import Parser
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json, print_lines
 from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import scrub
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(told)
     elif not options.quiet:
-        from pipeline.workshop.inspection.words import described
+        from pipeline.workshop.inspection.text import described
 
         print_lines(described(told))
     if refused is None:

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.model_options import add_model_options, model_config, model_section, same_model
-from pipeline.cli.parser import Parser, fraction, whole_number
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_json, say
+from pipeline.cli.model.options import add_model_options, model_config, model_section, same_model
+from pipeline.cli.program.parser import Parser, fraction, whole_number
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_json, say
 from pipeline.figures import count, percent
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look, count, time, tell."""
-    from pipeline.cli.folder import output_folder
+    from pipeline.cli.files.folder import output_folder
 
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.cli.running import logging_to_stderr
-from pipeline.cli.telling import print_lines, say
+from pipeline.cli.program.running import logging_to_stderr
+from pipeline.cli.terminal.printing import print_lines, say
 
 
 class Terminal(io.StringIO):

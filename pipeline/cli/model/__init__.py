@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pipeline model VERB``: the model workshop. Each verb has a file of its own, ``model_<verb>.py``, like a command."""
+"""``pipeline model VERB``: the model workshop. Each verb has a file of its own, ``<verb>.py``, like a command.
+
+``options`` is what several of them are told of a model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.cli.verbs import Verbs
+from pipeline.cli.program.verbs import Verbs
 
 VERBS = {
     "inspect": "what is inside a model file, without running it",
@@ -15,7 +18,7 @@ VERBS = {
     "compare": "do two detectors find the same, which is faster, which is smaller",
     "profile": "where a detector's time and memory go, operator by operator",
 }
-"""Verbs and what they do. ``pipeline.cli.model_<verb>`` has EXAMPLES, configure and run, as every command has."""
+"""Verbs and what they do. ``pipeline.cli.model.<verb>`` has EXAMPLES, configure and run, as every command has."""
 
 EXAMPLES = """\
   pipeline model inspect detector.pt               what is in there, and what makes it large
@@ -32,7 +35,7 @@ _VERBS = Verbs(
     program="pipeline model",
     noun="verb",
     summaries=VERBS,
-    module="pipeline.cli.model_",
+    module="pipeline.cli.model.",
     about="The model workshop: what is done to model files before they run.",
     examples=EXAMPLES,
     options=(

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from pipeline.cli.running import Stopped
+from pipeline.cli.program.running import Stopped
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

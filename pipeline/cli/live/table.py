@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.top_client import is_loading
+from pipeline.cli.live.client import is_loading
 from pipeline.events import state_in_words
 from pipeline.figures import NOTHING, count, duration, rate
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pipeline.cli.strain import Sample, Strain, why
+from pipeline.cli.capacity.strain import Sample, Strain, why
 from pipeline.figures import count, duration, listed, percent
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.cli.running import CommandLineError
-from pipeline.cli.telling import fitted
+from pipeline.cli.program.running import CommandLineError
+from pipeline.cli.terminal.printing import fitted
 
 
 class Parser(argparse.ArgumentParser):

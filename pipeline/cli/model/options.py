@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.parser import Parser
+from pipeline.cli.program.parser import Parser
 from pipeline.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
