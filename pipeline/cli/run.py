@@ -93,11 +93,11 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run until stopped, then tell how it went."""
-    with around_a_daemon() as ended:
-        return _run(options, ended)
+    with around_a_daemon() as follow:
+        return _run(options, follow)
 
 
-def _run(options: argparse.Namespace, ended: Callable[[int], None]) -> int:
+def _run(options: argparse.Namespace, follow: Callable[[Callable[[], int | None]], None]) -> int:
     from pipeline.cli.files.folder import output_folder
     from pipeline.daemon import Daemon
     from pipeline.daemon.shard import WHOLE, Shard
@@ -120,6 +120,7 @@ def _run(options: argparse.Namespace, ended: Callable[[int], None]) -> int:
         serve = partial(_serve, telemetry=telemetry, insecure=options.insecure)
         beside = partial(_beside, tracing, telemetry)
         daemon = Daemon(options.config, shard=shard, serve=serve, recorder=recorder, beside=beside)
+        follow(lambda: daemon.asked if daemon.over else None)
         error = None
         try:
             code = daemon.run()
@@ -128,7 +129,6 @@ def _run(options: argparse.Namespace, ended: Callable[[int], None]) -> int:
                 raise
             log.debug("the run failed", exc_info=True)
             error, code = str(failure) or type(failure).__name__, 1
-        ended(daemon.asked)
         if recorder is not None:
             recorder.close()
         say_all()  # counts of what was said before, so that the report is the last thing

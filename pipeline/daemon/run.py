@@ -139,6 +139,11 @@ class Daemon:
         return len(self._signals.stops)
 
     @property
+    def over(self) -> bool:
+        """It has run, and listens to no signals any more."""
+        return self._signals.over
+
+    @property
     def ledger(self) -> Ledger:
         """The accounts of a run that was ``ready``."""
         assert self._pipeline is not None, "run() comes first"

@@ -20,10 +20,12 @@ class Signals:
 
     Attributes:
         stops: numbers of the signals that asked for a stop so far. The second one tells the board at once.
+        over: they are not heard any more.
     """
 
     def __init__(self, board: Board) -> None:
         self.stops: list[int] = []
+        self.over = False
         self._board = board
         self._reload_asked = False
         self._may_reload_ns = 0
@@ -37,6 +39,7 @@ class Signals:
             with told_on_a_signal():
                 yield
         finally:
+            self.over = True  # before others hear them
             for number, handler in previous.items():
                 signal.signal(number, handler)
 

@@ -190,17 +190,29 @@ def test_after_the_end_a_signal_does_not_cost_the_report() -> None:
     assert not recorder.drained.is_set()
 
 
-@pytest.mark.parametrize("when", ["stopping", "writing", "printing"])
-def test_the_second_signal_leaves_at_once_wherever_the_ending_is(when: str) -> None:
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("when", ["writing", "printing"])
+def test_the_second_signal_does_not_cost_the_report_where_it_comes_after_the_draining(when: str, before: int) -> None:
+    """It asks that nothing is waited for, and there is nothing left."""
     recorder = Recorder()
     with recorder.requests as requests:
-        if when == "stopping":
+        for _ in range(before):
             signal.raise_signal(signal.SIGINT)
         requests.hold()
-        if when == "writing":
-            signal.raise_signal(signal.SIGINT)
         if when == "printing":
             requests.release()
+        for _ in range(2 - before):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped):  # what is written may hang as well
+            signal.raise_signal(signal.SIGTERM)
+    assert requests.received == signal.SIGINT
+
+
+def test_the_second_signal_leaves_at_once_where_the_run_ended_by_itself() -> None:
+    recorder = Recorder()
+    with recorder.requests as requests:
+        requests.hold()
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(Stopped):
             signal.raise_signal(signal.SIGTERM)
     assert not requests.aborted

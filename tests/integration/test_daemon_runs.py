@@ -22,6 +22,7 @@ from pipeline.cli import main
 from pipeline.config import LoadedConfig
 from pipeline.daemon import Daemon
 from pipeline.daemon.shard import WHOLE, Shard
+from pipeline.flow import Pipeline
 from pipeline.testing import FakeDetector, ManualClock
 from tests.daemons import GOP_OF_A_SECOND, JSONL, config, no_network, records
 from tests.media import Media, media
@@ -355,6 +356,46 @@ def test_the_first_signal_does_not_cost_the_report_and_the_second_leaves(
     code = main(["run", str(path), "--out", str(tmp_path)])
     assert code == (0 if signals == 1 else 128 + signal.SIGTERM)
     assert (tmp_path / "report.json").exists() == (signals == 1)
+
+
+@pytest.mark.parametrize("later", [1, 2])
+def test_the_second_signal_does_not_cost_the_report_where_it_comes_after_the_draining(
+    later: int, no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saved(report: object, folder: Path) -> Path:
+        for _ in range(later):
+            signal.raise_signal(signal.SIGTERM)
+        return save_json(report, folder)
+
+    def joined(pipeline: Pipeline, timeout_s: float | None = None) -> bool:
+        if not stopped:
+            stopped.append(True)
+            signal.raise_signal(signal.SIGTERM)
+        return join(pipeline, timeout_s)
+
+    stopped: list[bool] = []
+    save_json, join = reports.save_json, Pipeline.join
+    monkeypatch.setattr(reports, "save_json", saved)
+    monkeypatch.setattr(Pipeline, "join", joined)
+    path = config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])
+    code = main(["run", str(path), "--out", str(tmp_path)])
+    assert code == (0 if later == 1 else 128 + signal.SIGTERM)
+    assert (tmp_path / "report.json").exists() == (later == 1)
+
+
+def test_a_signal_between_the_end_of_a_daemon_and_its_report_does_not_cost_it(
+    no_network: FakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(daemon: Daemon) -> int:
+        code = whole(daemon)
+        signal.raise_signal(signal.SIGTERM)  # it does not listen any more
+        return code
+
+    whole = Daemon.run
+    monkeypatch.setattr(Daemon, "run", run)
+    path = config(tmp_path, tmp_path / "none.pt", [PATTERN], [JSONL])
+    assert main(["run", str(path), "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["frames"] == 40
 
 
 def test_sigterm_before_it_listens_ends_it(

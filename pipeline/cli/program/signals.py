@@ -17,33 +17,39 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def around_a_daemon() -> Iterator[Callable[[int], None]]:
+def around_a_daemon() -> Iterator[Callable[[Callable[[], int | None]], None]]:
     """For as long as a daemon does not listen itself: while it is imported and made, and while its report is written.
 
     What asks a daemon for something (SIGHUP, SIGUSR1) is passed over and does not end the program, as the system would.
     SIGTERM raises Stopped: the first process of a container is ended by no signal that it has no handler for.
 
-    Yields what is called when the daemon has ended, with the number of signals that asked it to stop: the first of all
-    does not cost the report, the second raises Stopped there, too.
+    Yields what is told how many signals have asked the daemon to stop, None until it has ended. From then on one signal
+    does not cost the report: there is nothing left that it could ask for. One after that, or after the second one that
+    the daemon heard, raises Stopped.
     """
-    spared = 0
+    spared = False
+
+    def nobody() -> int | None:
+        return None
+
+    asked: Callable[[], int | None] = nobody
 
     def stopped(number: int, frame: FrameType | None) -> None:
         nonlocal spared
-        if spared:
-            spared -= 1
-            return
-        raise Stopped(number)
+        before = asked()
+        if before is None or before > 1 or spared:
+            raise Stopped(number)
+        spared = True
 
-    def ended(asked: int) -> None:
-        nonlocal spared
-        spared = max(0, 1 - asked)
+    def follow(heard: Callable[[], int | None]) -> None:
+        nonlocal asked
+        asked = heard
 
     handlers: dict[int, Any] = {signal.SIGHUP: signal.SIG_IGN, signal.SIGUSR1: signal.SIG_IGN}
     handlers |= dict.fromkeys(_SIGNALS, stopped)
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield ended
+        yield follow
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -65,7 +71,8 @@ class StopRequests:
         self.received: int | None = None
         self.aborted = False
         self._raised: int | None = None
-        self._holding = self._spared = False
+        self._heard = 0
+        self._holding = self._sparing = False
         self._has_begun = has_begun
         self._drain = drain
         self._abort = abort
@@ -100,24 +107,26 @@ class StopRequests:
             self._on_signal(self._raised, None)
 
     def hold(self) -> None:
-        """The run has ended: the first signal of all is passed over, so that the report is written whole. The second
-        raises Stopped, here as well."""
+        """The run has ended: one signal is passed over, so that the report is written whole. One after that, or after
+        the second of the run, raises Stopped."""
+        self._sparing = self._heard < 2
         self._holding = True
 
     def release(self) -> None:
-        """The report is there: a signal ends the program at once."""
-        self._has_begun = lambda: False
-        self._holding = False
+        """The report is there: a signal ends the program at once. The second of a run that was stopped asked for what
+        has happened: it is passed over here, too."""
+        self._sparing = self._sparing and self.received is not None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._holding and self.received is None and not self._spared:
-            self._spared = True
+        if self._holding and self._sparing:
+            self._sparing = False
             return
         if self._holding:
             raise Stopped(number)
         if not self._has_begun():
             self._raised = number
             raise Stopped(number)
+        self._heard += 1
         if self.received is None:
             self.received = number
         with suppress(BlockingIOError):
