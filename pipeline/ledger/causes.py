@@ -24,7 +24,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from pipeline.figures import count
-from pipeline.ledger.journal import BatchRun, Journal, Write, batch_times
+from pipeline.ledger.journal import BatchRun, Journal, Write, ended_after
 from pipeline.timing import FRAME, PARTS, Mark
 
 BIGGER: Final = 1.5
@@ -49,24 +49,30 @@ class Case:
         self.excess_ns = excess_ns
         self.journal = journal
         self.began_ns, self.ended_ns = _interval(trace, part)
-        self.batch = journal.batch_of.get(batch_times(trace))
-        self.sink = journal.sink_of.get((stream, trace[FRAME], trace[Mark.SINK]))
+        self.batch = journal.batch_of(trace)
+        self.sink = journal.sink_of(stream, trace)
 
-    def writes(self) -> Iterator[tuple[str, Write]]:
-        """Of all sinks, with the sink's name."""
-        for sink, writes in self.journal.writes.items():
-            for write in writes:
-                yield sink, write
+    def batches(self) -> Iterator[BatchRun]:
+        """The other batches that were under way while it was in the part."""
+        for batch in ended_after(self.journal.batches, self.began_ns):
+            if batch.began_ns < self.ended_ns and batch is not self.batch:
+                yield batch
+
+    def writes(self, sink: str) -> Iterator[Write]:
+        """What the sink wrote meanwhile."""
+        for write in ended_after(self.journal.writes[sink], self.began_ns):
+            if write.began_ns < self.ended_ns:
+                yield write
 
     def neighbours(self) -> list[BatchRun]:
         """Of the other batches those that overlap its time from the lane to the detections, longest overlap first."""
         began_ns, ended_ns = self.trace[Mark.PREPARED] or self.trace[Mark.QUEUED], self.trace[Mark.PARSED]
         found = [
             (overlap(each.began_ns, each.parsed_ns, began_ns, ended_ns), each)
-            for each in self.journal.batches
-            if each.parsed_ns > began_ns and each is not self.batch
+            for each in ended_after(self.journal.batches, began_ns)
+            if each.began_ns < ended_ns and each is not self.batch
         ]
-        return [each for shared_ns, each in sorted(found, key=lambda one: -one[0]) if shared_ns > 0][:NEIGHBOURS]
+        return [each for _, each in sorted(found, key=lambda one: -one[0])][:NEIGHBOURS]
 
     def others(self) -> Iterator[tuple[str, list[int]]]:
         """All other frames, with their streams."""
@@ -152,8 +158,7 @@ def _scheduler(case: Case) -> str:
             case.shared(each.began_ns, each.parsed_ns),
             f"{_called(each, case)} kept {each.worker} for {as_time(each.parsed_ns - each.began_ns)}",
         )
-        for each in case.journal.batches
-        if each is not case.batch and case.meets(each.began_ns, each.parsed_ns)
+        for each in case.batches()
     ]
     longest = _longest(batches)
     if case.explains(longest.shared_ns):
@@ -173,8 +178,8 @@ def _batch(case: Case) -> str:
             return f"{batch.worker} prepared what is in batch {batch.number} for {as_time(batch.making_ns)}"
         before = _longest(
             _Busy(case.shared(each.began_ns, each.parsed_ns), f"behind {_called(each, case)} of {each.worker}")
-            for each in case.journal.batches
-            if each is not batch and each.worker == batch.worker and case.meets(each.began_ns, each.parsed_ns)
+            for each in case.batches()
+            if each.worker == batch.worker
         )
         return f"batch {batch.number} waited {before.text}" if before.text else ""
     if batch.awaited and 2 * (batch.complete_ns - trace[Mark.COLLECT]) >= company_ns:
@@ -200,14 +205,13 @@ def _reorder(case: Case) -> str:
 def _outlet(case: Case) -> str:
     if case.sink is None:
         return ""
-    writes = case.journal.writes[case.sink]
+    writes = list(case.writes(case.sink))
     busy = _longest(
         _Busy(
             case.shared(write.began_ns, write.ended_ns),
             f"{case.sink} wrote {write.stream} frame {write.frame} for {as_time(write.ended_ns - write.began_ns)}",
         )
         for write in writes
-        if case.meets(write.began_ns, write.ended_ns)
     )
     if case.explains(busy.shared_ns):
         return busy.text
@@ -235,8 +239,8 @@ def _follow_busy(case: Case) -> str:
 def _sinks_busy(case: Case) -> str:
     busy = _longest(
         _Busy(case.shared(write.began_ns, write.ended_ns), f"{sink} wrote and held follow up")
-        for sink, write in case.writes()
-        if case.meets(write.began_ns, write.ended_ns)
+        for sink in case.journal.writes
+        for write in case.writes(sink)
     )
     return busy.text if case.explains(busy.shared_ns) else ""
 

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import takewhile
+from operator import attrgetter
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from pipeline.timing import Mark, Pause
+from pipeline.timing import FRAME, Mark, Pause
 
 LATELY_NS: Final = 12_000_000_000
 """How long things are remembered: ten seconds that somebody may ask for, and the time that asking takes."""
@@ -35,6 +37,7 @@ class Ended(Protocol):
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Ended)
+_END: Final = attrgetter("ended_ns")
 
 
 class BatchRun(NamedTuple):
@@ -114,8 +117,8 @@ class Lately(Generic[E]):
         return list(self._kept.copy())  # a copy is made in one step: others may append meanwhile
 
     def since(self, ended_ns: Callable[[E], int], at_ns: int) -> list[E]:
-        """Those that ended after ``at_ns``, oldest first."""
-        return tail(self._kept.copy(), ended_ns, at_ns)
+        """Those that ended after ``at_ns``, in the order of their ends."""
+        return sorted(tail(self._kept.copy(), ended_ns, at_ns), key=ended_ns)
 
 
 def tail(kept: Sequence[T], ended_ns: Callable[[T], int], at_ns: int) -> list[T]:
@@ -137,7 +140,8 @@ class Journal:
 
     Attributes:
         journeys: by stream, the traces of the frames that ended, see :mod:`pipeline.timing.trace`.
-        batches, writes, pauses: see :class:`BatchRun`, :class:`Write` (by sink) and :class:`pipeline.timing.Pause`.
+        batches, writes, pauses: see :class:`BatchRun`, :class:`Write` (by sink) and :class:`pipeline.timing.Pause`;
+            batches and writes in the order of their ends.
         usual_items: inputs in the median batch of the run so far; 0 before the first.
         left_out: frames that ended before these and would belong to them, but are too many to be remembered.
     """
@@ -149,13 +153,45 @@ class Journal:
     usual_items: int = 0
     left_out: int = 0
 
-    @cached_property
-    def batch_of(self) -> dict[tuple[int, int, int], BatchRun]:
-        """By what its frames have in common with it, see :func:`batch_times`; the first, where two had the same."""
-        return {batch.times: batch for batch in reversed(self.batches)}
+    def batch_of(self, trace: list[int]) -> BatchRun | None:
+        """The one that a frame was in, if it is known; of two workers' that had the same times, the first."""
+        own = batch_times(trace)
+        return next((batch for batch in ended_at(self.batches, trace[Mark.PARSED]) if batch.times == own), None)
 
-    @cached_property
-    def sink_of(self) -> dict[tuple[str, int, int], str]:
-        """By stream, frame, and when it began to write it."""
-        each = [(sink, write) for sink, writes in self.writes.items() for write in writes]
-        return {(write.stream, write.frame, write.began_ns): sink for sink, write in reversed(each)}
+    def sink_of(self, stream: str, trace: list[int]) -> str | None:
+        """The sink that was the last to finish with a frame, if it is known."""
+        own = Write(trace[Mark.SINK], trace[Mark.DONE], stream, trace[FRAME])
+        return next((sink for sink, writes in self.writes.items() if own in ended_at(writes, trace[Mark.DONE])), None)
+
+
+class Lazily(Mapping[str, T]):
+    """What is looked up when it is asked for, once."""
+
+    def __init__(self, names: Sequence[str], look: Callable[[str], T]) -> None:
+        self._names = names
+        self._look = look
+        self._found: dict[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._found:
+            if name not in self._names:
+                raise KeyError(name)
+            self._found[name] = self._look(name)
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def ended_after(each: Sequence[E], at_ns: int) -> Sequence[E]:
+    """Those that ended after ``at_ns``, of things in the order of their ends."""
+    return each[bisect_right(each, at_ns, key=_END) :]
+
+
+def ended_at(each: Sequence[E], at_ns: int) -> Iterator[E]:
+    """Those that ended at that time."""
+    first = bisect_left(each, at_ns, key=_END)
+    return takewhile(lambda one: one.ended_ns == at_ns, each[first:])

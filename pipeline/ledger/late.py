@@ -154,7 +154,7 @@ class LateFrames:
     @staticmethod
     def add_each(many: Sequence[LateFrames], block: Block, latencies: Sequence[Latency]) -> None:
         """Frames of each of ``many``, the block's streams, that were finished after those before, and are in
-        ``latencies``. What ran around them is looked up once for all: streams of one run are late together."""
+        ``latencies``."""
         late = [
             (one, rows, latency)
             for number, (one, latency) in enumerate(zip(many, latencies, strict=True))
@@ -162,10 +162,7 @@ class LateFrames:
         ]
         if late:
             _look_at_the_usual([(one, latency) for one, _, latency in late if latency.frames >= one._look_at])
-            first, _, _ = late[0]
-            journal = first._around(min(int(block.marks[rows, Mark.READ].min()) for _, rows, _ in late))
-            for one, rows, _ in late:
-                one._blame(block, rows, journal)
+            LateFrames._blame([one for one, _, _ in late], [rows for _, rows, _ in late], block)
         for one, latency in zip(many, latencies, strict=True):
             if one._budget_ns is None and latency.frames >= one._measure_at:
                 one.limit_ns = _limit_ns(latency.end_to_end.histogram)
@@ -193,26 +190,44 @@ class LateFrames:
             "parts": dict(self.parts.most_common()),
         }
 
-    def _blame(self, block: Block, rows: Int64Array, journal: Journal) -> None:
-        limit_ns = self.limit_ns or 0
-        medians, usual_ns = self._usual, self._usual_ns
-        durations, took = block.durations[rows], _unheld_ns(block.durations[rows])
-        as_usual = (took <= _unusual_ns(usual_ns)) & (usual_ns > limit_ns)
-        usual = np.array([medians.get(part, 0) for part in BLAMED])
-        excess = durations[:, _BLAMED] - np.where(as_usual[:, None], 0, usual)
-        worst = excess.argmax(axis=1)
-        self.parts.update(BLAMED[number] for number in worst.tolist())
-        kept = np.sort(np.argsort(took, kind="stable")[-OF_A_BLOCK:])
-        traces = [block.traces[number] for number in rows[kept].tolist()]
-        ways = durations[kept][:, _WAY].tolist()
-        for row, trace, way in zip(kept.tolist(), traces, ways, strict=True):
-            part, excess_ns = BLAMED[worst[row]], int(excess[row, worst[row]])
-            parts = {name: took for name, took in zip(WAY, way, strict=True) if took}
-            reason = explain(self._stream, trace, part, excess_ns, journal, as_usual=bool(as_usual[row]))
-            late = Late(self._stream, trace, limit_ns, self._by, part, excess_ns, parts, medians, reason)
-            self.kept += 1
-            self.newest.append(late)
-            self.slowest = sorted([*self.slowest, late], key=lambda one: -one.took_ns)[:SLOWEST]
+    @staticmethod
+    def _blame(many: Sequence[LateFrames], late: Sequence[Int64Array], block: Block) -> None:
+        """Say what made the frames in these rows of each of ``many`` late, and keep the slowest few of each."""
+        counts, rows = [own.size for own in late], np.concatenate(late)
+        durations = block.durations[rows]
+        took = _unheld_ns(durations)
+        as_usual = took <= np.repeat([one._usual_at_most_ns for one in many], counts)
+        usual = np.repeat([[one._usual.get(part, 0) for part in BLAMED] for one in many], counts, axis=0)
+        usual[as_usual] = 0
+        excess = durations[:, _BLAMED] - usual
+        parts, excess_ns = [BLAMED[worst] for worst in excess.argmax(axis=1).tolist()], excess.max(axis=1).tolist()
+        kept: list[tuple[LateFrames, int]] = []
+        slowness, end = took.tolist(), 0
+        for one, count in zip(many, counts, strict=True):
+            begin, end = end, end + count
+            one.parts.update(parts[begin:end])
+            slowest = sorted(range(begin, end), key=slowness.__getitem__)[-OF_A_BLOCK:]
+            kept += [(one, at) for at in sorted(slowest)]
+        traces = {at: block.traces[rows[at]] for _, at in kept}
+        # What ran around them is looked up once for all: streams of one run are late together.
+        journal = many[0]._around(min(trace[Mark.READ] for trace in traces.values()))
+        for one, at in kept:
+            one._keep(traces[at], parts[at], excess_ns[at], durations[at], journal, as_usual=bool(as_usual[at]))
+
+    @property
+    def _usual_at_most_ns(self) -> int:
+        """A late frame that took no longer took about as long as usual; below 0 where usual frames are not late."""
+        return _unusual_ns(self._usual_ns) if self._usual_ns > (self.limit_ns or 0) else -1
+
+    def _keep(
+        self, trace: list[int], part: str, excess_ns: int, durations: Int64Array, journal: Journal, *, as_usual: bool
+    ) -> None:
+        parts = {name: took_ns for name, took_ns in zip(WAY, durations[_WAY].tolist(), strict=True) if took_ns}
+        reason = explain(self._stream, trace, part, excess_ns, journal, as_usual=as_usual)
+        late = Late(self._stream, trace, self.limit_ns or 0, self._by, part, excess_ns, parts, self._usual, reason)
+        self.kept += 1
+        self.newest.append(late)
+        self.slowest = sorted([*self.slowest, late], key=lambda one: -one.took_ns)[:SLOWEST]
 
 
 def _unheld_ns(durations: Int64Array) -> Int64Array:

@@ -20,7 +20,7 @@ from pipeline.ledger.cost import marking_ns
 from pipeline.ledger.course import Course
 from pipeline.ledger.folding import MOST_NAMES, folded
 from pipeline.ledger.holding import held
-from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Lately
+from pipeline.ledger.journal import LATELY_NS, BatchRun, Journal, Lately, Lazily
 from pipeline.ledger.measured import Measured
 from pipeline.ledger.shape import shape
 from pipeline.ledger.sinks import SinkLedger
@@ -110,13 +110,12 @@ class Ledger:
     def around(self, since_ns: int) -> Journal:
         """The same for whoever takes the times of one stream apart: it takes nobody else's apart, nor any lock but the
         ledger's own."""
-        sizes = self.batches()
+        sizes, streams = self.batches(), dict(self.streams)
         return Journal(
-            {
-                name: stream.times.glance(since_ns)
-                for name, stream in list(self.streams.items())
-                if stream.last_result_ns > since_ns
-            },
+            Lazily(
+                [name for name, stream in streams.items() if stream.last_result_ns > since_ns],
+                lambda name: streams[name].times.glance(since_ns),
+            ),
             self._batches.since(lambda batch: batch.parsed_ns, since_ns),
             {name: sink.writes.since(lambda write: write.ended_ns, since_ns) for name, sink in self.sinks.items()},
             self._paused(since_ns),
