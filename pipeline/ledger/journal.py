@@ -112,26 +112,17 @@ class Lately(Generic[E]):
         while kept[0].ended_ns < too_old_ns:
             kept.popleft()
 
-    def all(self) -> list[E]:
-        """Oldest first."""
-        return list(self._kept.copy())  # a copy is made in one step: others may append meanwhile
-
-    def since(self, ended_ns: Callable[[E], int], at_ns: int) -> list[E]:
+    def since(self, at_ns: int) -> list[E]:
         """Those that ended after ``at_ns``, in the order of their ends."""
-        return sorted(tail(self._kept.copy(), ended_ns, at_ns), key=ended_ns)
+        kept = list(self._kept.copy())  # a copy is made in one step: others may append meanwhile
+        return sorted(tail(kept, _END, at_ns), key=_END)
 
 
 def tail(kept: Sequence[T], ended_ns: Callable[[T], int], at_ns: int) -> list[T]:
-    """Of things that were kept in the order of their ends, those that ended after ``at_ns``: what is much older is not
-    looked at."""
-    found = []
-    for each in reversed(kept):
-        each_ns = ended_ns(each)
-        if each_ns <= at_ns - _LATE_NS:
-            break
-        if each_ns > at_ns:
-            found.append(each)
-    return found[::-1]
+    """Of things that were kept in the order of their ends, or nearly, those that ended after ``at_ns``: what is much
+    older is not looked at."""
+    first = bisect_right(kept, at_ns - _LATE_NS, key=ended_ns)
+    return [each for each in kept[first:] if ended_ns(each) > at_ns]
 
 
 @dataclass(frozen=True)

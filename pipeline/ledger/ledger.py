@@ -98,11 +98,8 @@ class Ledger:
             journeys, left_out = self._whole.journeys(since_ns), self._whole.left_out
         return Journal(
             journeys,
-            [batch for batch in self._batches.all() if batch.parsed_ns > since_ns],
-            {
-                name: [write for write in sink.writes.all() if write.ended_ns > since_ns]
-                for name, sink in self.sinks.items()
-            },
+            self._batches.since(since_ns),
+            {name: sink.writes.since(since_ns) for name, sink in self.sinks.items()},
             [pause for pause in self._paused(since_ns) if not self.end_ns or pause.began_ns < self.end_ns],
             left_out=left_out,
         )
@@ -116,8 +113,8 @@ class Ledger:
                 [name for name, stream in streams.items() if stream.last_result_ns > since_ns],
                 lambda name: streams[name].times.glance(since_ns),
             ),
-            self._batches.since(lambda batch: batch.parsed_ns, since_ns),
-            {name: sink.writes.since(lambda write: write.ended_ns, since_ns) for name, sink in self.sinks.items()},
+            self._batches.since(since_ns),
+            {name: sink.writes.since(since_ns) for name, sink in self.sinks.items()},
             self._paused(since_ns),
             _median(sizes),
         )

@@ -208,7 +208,7 @@ class StreamTimes:
         # These first: they may be taken apart meanwhile.
         left = [*self._finished.copy(), *self._gone.copy()]
         left.sort(key=_ended_ns)
-        return [*tail(self._journeys.copy(), _ended_ns, since_ns), *tail(left, _ended_ns, since_ns)]
+        return [*tail(list(self._journeys.copy()), _ended_ns, since_ns), *tail(left, _ended_ns, since_ns)]
 
     def newest(self, since_ns: int) -> list[list[int]]:
         """The traces of frames that ended after ``since_ns``, dropped ones too, by the time of their end."""

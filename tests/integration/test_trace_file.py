@@ -237,8 +237,8 @@ def test_batches_and_writes_are_remembered_for_as_long(whole: bool) -> None:
         batches.add(BatchRun("detect", number, 1, at_ns, at_ns, at_ns))
         writes.add(Write(at_ns, at_ns, "gate", number))
     expected = list(range(0 if whole else 899, 1000))
-    assert [batch.number for batch in batches.all()] == expected
-    assert [write.frame for write in writes.all()] == expected
+    assert [batch.number for batch in batches.since(0)] == expected
+    assert [write.frame for write in writes.since(0)] == expected
 
 
 def marked(number: int) -> list[int]:

@@ -196,6 +196,19 @@ class TestWhatElseRan:
         world.finish("gate", trace)
         assert world.verdict("gate") == "infer +60 ms: batch of 8 (usually 2)"
 
+    def test_batches_of_two_workers_that_were_not_noted_in_the_order_of_their_ends(self, world: World) -> None:
+        trace = world.trace("gate", infer=90)
+        later = trace.copy()
+        later[Mark.PARSED] += 5 * MS
+        world.batch(later, number=10, worker="detect:1")
+        world.batch(trace, number=9)
+        before = [mark - 50 * MS for mark in trace]
+        world.batch(before, number=8, worker="detect:1")
+        world.finish("gate", trace)
+        (frame,) = late(world, "gate")["slow_frames"]
+        assert frame["beside"]["batch"]["number"] == 9
+        assert [batch["number"] for batch in frame["beside"]["neighbours"]] == [10, 8]
+
     def test_an_ordinary_batch_that_took_long(self, world: World) -> None:
         trace = world.trace("gate", infer=90)
         world.batch(trace, number=9)
