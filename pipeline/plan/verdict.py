@@ -12,7 +12,8 @@ from pipeline.plan.headroom import MOST_MISSING, has_memory, has_reserve, holds,
 from pipeline.plan.outcome import Load, Outcome
 from pipeline.plan.proof import Proof
 from pipeline.plan.run import Plan
-from pipeline.report.bottleneck import SATURATED, Kind, advice
+from pipeline.report.advice import Kind, advice
+from pipeline.report.bottleneck import SATURATED
 
 RATE_BOUND: Final = 0.15
 """How far the predicted rate may lie from the measured one, as a share of it."""

@@ -212,6 +212,7 @@ class Replay:
             "model": self._model_info | self._oddities(),
             "startup_s": {key: round(value, 4) for key, value in self._startup_s.items()},
             "resumed": self.resumed,
+            "hwaccel": self._settings.hwaccel,
             "options": earlier.options_that_matter(self.options),
             "outputs": outputs,
         }

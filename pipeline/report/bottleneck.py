@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run was limited by: which part of the machinery was busy for most of the time, and what would help most.
+"""What a run was limited by: which part of the machinery was busy for most of the time.
 
 Each share is time at work over time that there was, from the report's own sums:
 
@@ -17,35 +17,25 @@ or were over their budget.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipeline.figures import count, percent
-from pipeline.report.cost import cost, given_up, held_in_decoder, over_budget
-
-Kind = Literal["network", "decode", "follow", "sink", "source"]
+from pipeline.report.advice import Decoding, Kind, advice, option
+from pipeline.report.cores import contended, is_virtual, starved, taken
+from pipeline.report.cost import cost, given_up, held_in_decoder, over_budget, wanted
 
 SATURATED: Final = 0.9
 """Busy for so much of the time: next to nothing more would fit."""
 IDLE: Final = 0.25
 """Nothing was busy for more than this: also recordings were waited for, on a slow disk or network."""
 DROPPED: Final = 0.01
-"""Of the frames so many were given up because they came faster than they were used: something is too slow."""
+"""Of the frames that were to be processed so many were given up because they came faster than they were used: something
+is too slow."""
 LATE: Final = 0.1
 """Of the frames so many were over their budget: likewise."""
-ONE_BY_ONE: Final = 0.75
-"""Of the streams fewer were open in the mean: they waited for each other."""
-CORES_LEFT: Final = 0.8
-"""Less than this of the cores was in use: another thread would find room."""
 SHORTEST_S: Final = 2.0
 FEWEST: Final = 20
 """Of a run that was shorter, or had fewer frames, beginning and end are most: its shares say nothing."""
-FULL: Final = 0.9
-"""With so much of the cores in use, by whomever, nobody gets much more."""
-WORTH_A_WORD: Final = 0.1
-"""Share of the cores; what others use below that is what any system does beside."""
-STARVED: Final = 0.6
-"""A network on the CPU takes about as much CPU time as its batches last. With less than this share of it, all other
-work of the program included, its threads waited for cores that somebody else had."""
 
 
 class Share(NamedTuple):
@@ -74,10 +64,10 @@ def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     busiest = max(shares, key=lambda each: each.share)
     kind = "source" if _waits_for_sources(streams, report["sinks"], busiest) else busiest.kind
-    text, advice = _verdict(kind, busiest, report, streams)
+    text, helps = _verdict(kind, busiest, report, streams)
     costs = cost(kind, busiest.who, busiest.busy_s, report, streams)
     if wall_s < SHORTEST_S or report["frames"] < FEWEST:
-        text, costs, advice = "too short a run to tell what limited it", None, None
+        text, costs, helps = "too short a run to tell what limited it", None, None
     return {
         "kind": kind,
         "share": round(busiest.share, 4),
@@ -85,7 +75,7 @@ def bottleneck(report: Mapping[str, Any]) -> dict[str, Any] | None:
         "shares": {each.kind: round(each.share, 4) for each in shares},
         "text": text,
         "cost": costs,
-        "advice": advice,
+        "advice": helps,
     }
 
 
@@ -131,10 +121,10 @@ def _waits_for_sources(
 ) -> bool:
     if not all(stream["paced"] for stream in streams.values()):
         return busiest.share < IDLE
-    decoded = sum(stream["frames"]["decoded"] for stream in streams.values())
+    whole = wanted(streams)
     overrun = any(sink["lost"].get("overflow") for sink in sinks.values())
     late = over_budget(streams) - held_in_decoder(streams)
-    kept_up = given_up(streams) <= DROPPED * decoded and late <= LATE * decoded and not overrun
+    kept_up = given_up(streams) <= DROPPED * whole and late <= LATE * whole and not overrun
     return busiest.share < SATURATED and kept_up
 
 
@@ -151,19 +141,15 @@ def _verdict(
     if kind == "source":
         text = f"source-bound: frames come no faster; {busy}"
         held = held_in_decoder(streams)
-        if held <= LATE * sum(stream["frames"]["decoded"] for stream in streams.values()):
+        if held <= LATE * wanted(streams):
             return text, None
         waited = f"{held:,} frames were over budget since frames shown before them came after them"
         return f"{text}; {waited}", "a stream without B-frames, which is a setting of the camera"
     core = starved(report, busiest.busy_s) if kind == "network" else None
     text = f"{kind}-bound: {busy}{_beside(kind, report, core)}"
     if kind != "sink" and _taken(report, streams, core):
-        return text, f"less of that work, or a lower {_option(report, '--fps', 'fps')}"
-    at_once, skips = (
-        _at_once(streams, report["wall_s"]),
-        any(each["frames"].get("skipped") for each in streams.values()),
-    )
-    return text, advice(kind, report, len(streams), busiest.who, at_once, skips)
+        return text, f"less of that work, or a lower {option(report, '--fps', 'fps')}"
+    return text, advice(kind, report, len(streams), busiest.who, _decoding(report, streams, busiest.who))
 
 
 def _beside(kind: Kind, report: Mapping[str, Any], core: float | None) -> str:
@@ -172,112 +158,26 @@ def _beside(kind: Kind, report: Mapping[str, Any], core: float | None) -> str:
     others, cores = report.get("others_cores"), report["machine"].get("cores") or 1
     if others is None:  # not known
         return f"{told}: the machine had other work" if told else ""
-    if kind == "sink" or _is_virtual(report) or not contended(report["cpu_s"] / report["wall_s"], others, cores):
+    if kind == "sink" or is_virtual(report) or not contended(report["cpu_s"] / report["wall_s"], others, cores):
         return told
     return f"{told}{':' if told else ';'} other programs used {others:.1f} of {count(cores, 'core')}"
 
 
-def contended(own: float, others: float, cores: int) -> bool:
-    """Whether hardly a core was left, and others had more than any system needs beside; all in cores."""
-    return own + others >= FULL * cores and others >= WORTH_A_WORD * cores
-
-
-def taken(own: float, others: float, cores: int, lost: float) -> bool:
-    """Whether others had what it would have taken not to lose this share of the frames; all in cores."""
-    return contended(own, others, cores) and (1 - lost) * others >= lost * own
-
-
 def _taken(report: Mapping[str, Any], streams: Mapping[str, Mapping[str, Any]], core: float | None) -> bool:
     others = report.get("others_cores")
-    if _is_virtual(report) or others is None:
+    if is_virtual(report) or others is None:
         return core is not None
-    lost = given_up(streams) / max(1, sum(stream["frames"]["decoded"] for stream in streams.values()))
+    lost = given_up(streams) / max(1, wanted(streams))
     if not all(stream["paced"] for stream in streams.values()):
         lost = max(lost, 0.5)  # as fast as it can be: twice as much is worth other work, less is worth a setting
     return taken(report["cpu_s"] / report["wall_s"], others, report["machine"].get("cores") or 1, lost)
 
 
-def starved(report: Mapping[str, Any], under_way_s: float) -> float | None:
-    """For what part of the time a network on the CPU had a core at most, where others had the cores; else None.
-
-    Args:
-        report: of the run, or of it ``machine``, ``model``, ``cpu_s`` and ``wall_s``.
-        under_way_s: how long its batches were under way, all workers together.
-    """
-    if report["model"].get("device") != "cpu" or not _has_cores_left(report):
-        return None
-    share = report["cpu_s"] / under_way_s if under_way_s else 1.0
-    return share if share < STARVED else None
-
-
-def _at_once(streams: Mapping[str, Mapping[str, Any]], wall_s: float) -> float:
-    """How many streams were open, in the mean."""
-    return float(sum(each["frames"]["processed"] / each["fps"] for each in streams.values() if each["fps"]) / wall_s)
-
-
-def advice(
-    kind: Kind,
-    report: Mapping[str, Any],
-    streams: int,
-    who: str = "",
-    at_once: float | None = None,
-    skips: bool = False,
-) -> str | None:
-    """The setting that helps most where ``kind`` is what limits; None for the sources.
-
-    Args:
-        kind: what limits.
-        report: of the run, or of it ``command``, ``machine``, ``model``, ``cpu_s`` and ``wall_s``.
-        streams: how many there are.
-        who: which sink.
-        at_once: how many streams were open in the mean; None: all of them.
-        skips: whether decoders leave out frames already.
-    """
-    match kind:
-        case "source":
-            return None
-        case "network":
-            return _for_network(report)
-        case "decode":
-            return _for_decoding(report, streams, streams if at_once is None else at_once, skips)
-        case "follow":
-            return f"a lower {_option(report, '--fps', 'fps')}, or less to follow"
-        case "sink":
-            leaner = (
-                f"{_option(report, '--save', 'sinks')} without video" if who.startswith("video") else "a faster disk"
-            )
-            return f"{leaner}, or a lower {_option(report, '--fps', 'fps')}"
-
-
-def _for_network(report: Mapping[str, Any]) -> str:
-    model = report["model"]
-    cores, workers = report["machine"].get("cores") or 1, model.get("workers") or 1
-    if model.get("device") == "cpu" and workers < cores and _has_cores_left(report):
-        return f"{_option(report, '--workers', 'batch.workers:')} {cores}, as many as there are cores"
-    if model.get("path") and not model.get("tuned") and model.get("use_tuned", True):
-        return f"`pipeline model tune {model['path']}`, once"
-    return f"a smaller model.input, or a lower {_option(report, '--fps', 'fps')}"
-
-
-def _for_decoding(report: Mapping[str, Any], streams: int, at_once: float, skips: bool) -> str:
-    if report["command"] == "replay":
-        if at_once < ONE_BY_ONE * streams and _has_cores_left(report):
-            return f"--parallel {streams}, so that more files are decoded at once"
-        hardware = "--hwaccel auto, where there is a decoder in hardware"
-        return hardware if skips else f"`skip: nonref` in a --config, where frames may be left out, or {hardware}"
-    return f"a smaller stream of the camera, {'' if skips else '`skip: nonref`, '}or `hwaccel: auto`"
-
-
-def _has_cores_left(report: Mapping[str, Any]) -> bool:
-    cores = report["machine"].get("cores") or 1
-    return not _is_virtual(report) and bool(report["cpu_s"] < CORES_LEFT * report["wall_s"] * cores)
-
-
-def _is_virtual(report: Mapping[str, Any]) -> bool:
-    """Whether its times are those of another run, and only its CPU time is of this machine: the two do not compare."""
-    return bool(report.get("arrivals", {}).get("pace") == "virtual")
-
-
-def _option(report: Mapping[str, Any], replay: str, run: str) -> str:
-    """What it is called on the command line, or in the file."""
-    return replay if report["command"] == "replay" else run
+def _decoding(report: Mapping[str, Any], streams: Mapping[str, Mapping[str, Any]], who: str) -> Decoding:
+    decoder = streams.get(who, {}).get("decoder") or "cpu"
+    return Decoding(
+        at_once=sum(each["frames"]["processed"] / each["fps"] for each in streams.values() if each["fps"])
+        / report["wall_s"],
+        skips=any(each["frames"].get("skipped") for each in streams.values()),
+        hardware=decoder != "cpu" or report.get("hwaccel", "none") != "none",
+    )

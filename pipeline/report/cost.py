@@ -44,6 +44,12 @@ def given_up(streams: _Streams) -> int:
     return sum(stream["frames"]["dropped"].get(reason, 0) for stream in streams.values() for reason in GIVEN_UP)
 
 
+def wanted(streams: _Streams) -> int:
+    """Frames that were to be processed. What ``fps`` and ``stride`` leave out never was: a fifth of the others that is
+    lost is not two per cent of all that came."""
+    return sum(stream["frames"]["decoded"] - stream["frames"]["decimated"] for stream in streams.values())
+
+
 def over_budget(streams: _Streams) -> int:
     """Frames over the budget of their stream."""
     return sum(stream["late"]["frames"] for stream in streams.values() if stream["late"]["by"] == "budget")
@@ -57,12 +63,11 @@ def held_in_decoder(streams: _Streams) -> int:
 
 
 def _losses(sink: str, report: Mapping[str, Any], streams: _Streams) -> list[str]:
-    # What `fps` and `stride` leave out was never to be processed: a fifth lost is not two per cent of all that came.
-    wanted = sum(stream["frames"]["decoded"] - stream["frames"]["decimated"] for stream in streams.values())
     told = []
     if dropped := given_up(streams):
-        share = percent(dropped / wanted) if dropped >= 0.01 * wanted else "less than 1 %"
-        told.append(f"{dropped:,} of {count(wanted, 'frame')} ({share}) {'was' if dropped == 1 else 'were'} dropped")
+        whole = wanted(streams)
+        share = percent(dropped / whole) if dropped >= 0.01 * whole else "less than 1 %"
+        told.append(f"{dropped:,} of {count(whole, 'frame')} ({share}) {'was' if dropped == 1 else 'were'} dropped")
     if late := over_budget(streams):
         told.append(f"{count(late, 'frame')} {'was' if late == 1 else 'were'} over budget")
     if lost := report["sinks"].get(sink, {}).get("lost", {}).get("overflow"):

@@ -49,16 +49,18 @@ class World:
         decoding: float = 0.0,
         others: float | None = None,
         reason: str = "overflow",
+        decimated: int = 0,
         **lost: int,
     ) -> None:
         """Seconds in each of which every stream has ten frames, and loses so many of them. ``core``: for what part of
         the time that the network is busy it has a core; ``decoding``: for what part of it each reader decodes;
-        ``others``: cores that other programs use."""
+        ``others``: cores that other programs use; ``decimated``: frames of a stream that ``fps`` leaves out beside."""
         for _ in range(seconds):
             self.clock.advance(S)
             now_ns = self.clock.now_ns()
             for name, account in self.ledger.streams.items():
-                account.decoded += 10
+                account.decoded += 10 + decimated
+                account.decimated += decimated
                 if decoding:
                     account.finished(decoded_for(round(decoding * S / 10), now_ns))
                 lose(account, reason, lost.get(name, 0))
@@ -150,6 +152,13 @@ def test_where_the_network_has_time_left_reading_is_what_is_too_much(said: pytes
         "the network is busy 50 % of the time, the reader of a stream 90 %, 4.0 of 8 cores used; what would help most: "
         "a smaller stream"
     ) in message
+
+
+def test_what_fps_leaves_out_does_not_make_a_loss_small(said: pytest.LogCaptureFixture) -> None:
+    world = World("gate")
+    world.second(20, decimated=1990, gate=4)
+    (message,) = said.messages
+    assert message.startswith("overload: gate loses 40 % of its frames")
 
 
 def test_readers_that_have_time_left_are_not_what_is_too_much(said: pytest.LogCaptureFixture) -> None:

@@ -67,12 +67,14 @@ def told(
     cpu_s: float = 3.8,
     arrivals: Any = None,
     others: float | None = None,
+    hwaccel: str | None = None,
     **model: Any,
 ) -> dict[str, Any]:
     """The verdict on a machine with two cores, which did so much work in two seconds; ``others``: cores that other
     programs used."""
     facts = FACTS | {"command": command, "model": FACTS["model"] | {"workers": 1} | model}
     facts |= {"arrivals": arrivals} if arrivals else {}
+    facts |= {"hwaccel": hwaccel} if hwaccel else {}
     report = compose(ledger.as_dict(), facts)
     report["machine"] = report["machine"] | {"cores": 2}
     report["cpu_s"], report["others_cores"] = cpu_s, others
@@ -204,6 +206,19 @@ def test_decoding_is_the_limit() -> None:
     assert "skip" not in told(ledger)["advice"], "it is done already"
 
 
+def test_decoding_in_hardware_is_not_advised_to_those_who_asked_for_it() -> None:
+    ledger = a_run(decode_ms=19)
+    assert "hwaccel" in told(ledger, hwaccel="none")["advice"]
+    assert told(ledger, hwaccel="auto")["advice"] == "`skip: nonref` in a --config, where frames may be left out"
+    ledger.streams["gate"].counters.skipped = 7
+    assert told(ledger, hwaccel="auto")["advice"] is None, "all of it is done"
+    ledger.streams["gate"].counters.decoder = "cuda"
+    assert told(ledger)["advice"] is None
+    live = a_run(decode_ms=19, live=True)
+    live.streams["gate"].counters.decoder = "cuda"
+    assert told(live, "run")["advice"] == "a smaller stream of the camera, or `skip: nonref`"
+
+
 def test_files_that_waited_for_each_other_can_be_read_at_once() -> None:
     ledger = a_run(decode_ms=18, names=("gate", "lobby"))
     assert "--parallel" not in told(ledger, cpu_s=1.0)["advice"], "both were open all the time"
@@ -269,6 +284,24 @@ def test_what_fps_leaves_out_is_no_part_of_what_was_lost_of_it() -> None:
     ledger.streams["gate"].decoded += 25
     lose(ledger.streams["gate"], "overflow", 25)
     assert told(ledger, "run")["cost"] == "it took 14.0 ms a frame; 25 of 125 frames (20 %) were dropped"
+
+
+def test_what_fps_leaves_out_does_not_make_a_loss_small() -> None:
+    """25 of 125 frames, of 12,500 that came."""
+    ledger = a_run(decode_ms=0.1, infer_ms=14, live=True, decimated=12_375)
+    ledger.streams["gate"].decoded += 25
+    lose(ledger.streams["gate"], "overflow", 25)
+    assert told(ledger, "run")["kind"] == "network"
+    found = told(ledger, "run", cpu_s=1.0, others=1.4)
+    assert found["advice"] == "less of that work, or a lower fps", "others had what a fifth more would have taken"
+    found = told(ledger, "run", cpu_s=3.6, others=0.2)
+    assert "tune" in found["advice"], "others had less than that"
+
+
+def test_late_frames_are_a_share_of_those_that_were_wanted() -> None:
+    ledger = a_run(infer_ms=14, live=True, decimated=900)
+    ledger.streams["gate"].times.watch(10 * MS, ledger.around)
+    assert told(ledger, "run")["kind"] == "network"
 
 
 def test_a_single_frame_that_was_given_up_is_not_none() -> None:

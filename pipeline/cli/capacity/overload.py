@@ -31,8 +31,6 @@ OVER_NS: Final = 60_000_000_000
 """Losing none for so long is its end."""
 SAY_AGAIN_NS: Final = 120_000_000_000
 """Pause between two lines that it began, or hit more streams: with those of its end it is a line a minute at most."""
-_REASONS: Final = ("overflow", "stale")
-_READING: Final = ("decode", "preprocess")
 _LEAST: Final = 0.01
 """Of the frames so many are lost: fewer is a hiccup."""
 _SAMPLES: Final = 11
@@ -40,7 +38,11 @@ _ABOUT: Final = {"about": "overload"}
 
 
 class _Counts(NamedTuple):
+    """Frames of a stream: decoded; of these, those that are to be processed (`fps` and `stride` leave out the others);
+    of these, those that came faster than they were used."""
+
     decoded: int
+    wanted: int
     lost: int
 
 
@@ -81,12 +83,15 @@ class Overload:
 
     def look(self, ledger: Ledger, now_ns: int) -> None:
         """Once a second; ``now_ns``: monotonic."""
+        from pipeline.report.cost import GIVEN_UP
+
         self._samples.append(Sample(now_ns, ledger.busy_ns(), self._cpu_ns(), self._machine()))
         before, self._counts = self._counts, {}
         for name, account in list(ledger.streams.items()):
             if name == account.name:  # no earlier life
-                dropped = account.dropped
-                now = _Counts(account.decoded, sum(dropped[reason] for reason in _REASONS))
+                decoded, dropped = account.decoded, account.dropped
+                lost = sum(dropped[reason] for reason in GIVEN_UP)
+                now = _Counts(decoded, decoded - account.decimated, lost)
                 self._counts[account] = now
                 self._follow(account, before.get(account, now), now, now_ns)
         self._losing = {account: one for account, one in self._losing.items() if account in self._counts}
@@ -119,7 +124,7 @@ class Overload:
     def _share(self, account: StreamLedger, one: _Losing) -> float:
         """Of its frames since it began; some of those that are lost came before."""
         now = self._counts[account]
-        return min(1.0, (now.lost - one.before.lost) / max(1, now.decoded - one.before.decoded))
+        return min(1.0, (now.lost - one.before.lost) / max(1, now.wanted - one.before.wanted))
 
     def _say(self, hit: Mapping[str, StreamLedger], now_ns: int) -> None:
         shares = {name: self._share(account, self._losing[account]) for name, account in hit.items()}
@@ -130,7 +135,7 @@ class Overload:
             who = f"{len(hit)} of {count(len(self._counts), 'stream')}"
             told = f"{who} lose frames, up to {percent(shares[worst[0]])} of them ({listed(worst, 3)})"
         lost = sum(self._counts[account].lost - self._losing[account].before.lost for account in hit.values())
-        came = sum(self._counts[account].decoded - self._losing[account].before.decoded for account in hit.values())
+        came = sum(self._counts[account].wanted - self._losing[account].before.wanted for account in hit.values())
         strain = Strain(
             self._samples[0],
             self._samples[-1],
@@ -145,11 +150,11 @@ class Overload:
 
     def _reading(self, account: StreamLedger, one: _Losing, now_ns: int) -> float:
         """For what part of the time its reader is busy, by what a frame took of late."""
-        stages = account.recent(now_ns, 10)["stages"]
-        each_ms = sum(stages[stage]["mean_ms"] for stage in _READING if stage in stages)
-        came = self._counts[account].decoded - one.before.decoded
+        now, stages = self._counts[account], account.recent(now_ns, 10)["stages"]
+        frames = {"decode": now.decoded - one.before.decoded, "preprocess": now.wanted - one.before.wanted}
+        busy_ms = sum(stages[stage]["mean_ms"] * number for stage, number in frames.items() if stage in stages)
         span_ns = now_ns - one.since_ns + EVERY_S * 1e9  # counted from the look before
-        return min(1.0, float(each_ms) * 1e6 * came / span_ns)
+        return min(1.0, float(busy_ms) * 1e6 / span_ns)
 
     def _over(self) -> None:
         log.info(

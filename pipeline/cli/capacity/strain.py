@@ -98,7 +98,9 @@ def why(strain: Strain, model: Mapping[str, Any], streams: int) -> str:
         model: facts of the model, as a report has them.
         streams: how many there are.
     """
-    from pipeline.report.bottleneck import SATURATED, advice, starved, taken
+    from pipeline.report.advice import advice
+    from pipeline.report.bottleneck import SATURATED
+    from pipeline.report.cores import starved, taken
 
     cores = strain.cores()
     busy = min(1.0, strain.busy_ns / strain.wall_ns / (model.get("workers") or 1))
