@@ -92,8 +92,9 @@ class StreamSettings(Section):
         gt=0,
         le=600_000,
         strict=True,
-        description="A frame that cannot be done so many milliseconds after it arrived is dropped (`stale`) before the "
-        "detector sees it. Says nothing to `policy: every_frame`. Unset: none is.",
+        description="A frame that would not be done so many milliseconds after it arrived, by the time that batches "
+        "took lately, is dropped (`stale`) before the detector sees it. A result is older where its batch takes longer. "
+        "Says nothing to `policy: every_frame`. Unset: none is dropped for its age.",
     )
     region: Region | None = Field(
         default=None,

@@ -194,7 +194,7 @@ class BatchScheduler:
         """Tell how long a batch of ``items`` took until its detections were there, and how long it had waited behind
         another one since it was submitted: how long to wait for the next ones follows from that."""
         with self._lock:
-            self._waiting.service.add(items, duration_ns, waited_ns)
+            self._waiting.served(self._clock.now_ns(), items, duration_ns, waited_ns)
 
     @property
     def aborted(self) -> bool:

@@ -10,7 +10,8 @@ shortest measured frame interval, and what joining a batch saves by the measured
 worker is free nothing is waited for: who comes next is served at once. A partial batch runs as a partial batch.
 
 **Who is in it.** Weighted fair shares, see :class:`lanes.FairShare`. Frames that can no longer be done within their
-stream's bound of staleness are taken out before: they are shed, and counted.
+stream's bound of staleness, by the time that batches took lately, are taken out before: they are shed, and counted.
+Where that leaves nothing to measure it by, the time is forgotten after :data:`NEWS_NS`, and a batch tells anew.
 
 A batch holds one input spec. With ``fixed``, the spec that fills a batch goes first, but the oldest item is passed over
 ``PATIENCE`` times at most: then it goes in a padded batch.
@@ -31,6 +32,10 @@ from pipeline.frame import Batch, InputSpec, Item, StreamKey
 
 PATIENCE: Final = 16
 """How often the oldest item gives way to full batches of another spec: padding then costs at most 1/16 of the work."""
+
+NEWS_NS: Final = 1_000_000_000
+"""So long what the last batches took says how long the next will take. One hiccup that is longer than a bound of
+staleness would otherwise be the end of all frames: they are shed, so no batch ever shows that it is over."""
 
 
 class Waiting:
@@ -66,6 +71,7 @@ class Waiting:
         self._of_spec: Counter[InputSpec] = Counter()  # how many wait, by spec
         self._passed_over = 0  # full batches of other specs since the oldest item's turn
         self._number = 0
+        self._measured_ns = 0  # when a batch was last done
 
     def open_lane(self, key: StreamKey, terms: Terms, space: threading.Condition) -> None:
         """``space``: where a producer waits for room; raises ValueError where the lane is open or has no weight."""
@@ -82,6 +88,11 @@ class Waiting:
         if lane is not None:
             self._weights -= lane.terms.weight
             self._forget_if_done(lane)
+
+    def served(self, now_ns: int, items: int, duration_ns: int, waited_ns: int) -> None:
+        """A batch is done, see :meth:`ServiceTimes.add`."""
+        self._measured_ns = now_ns
+        self.service.add(items, duration_ns, waited_ns)
 
     def has_space(self, lane: Lane, spec: InputSpec) -> bool:
         """Whether a lane of ``every_frame`` takes an item now."""
@@ -194,7 +205,10 @@ class Waiting:
         return Batch(tuple(chosen), size, self._number, min(free, default=now_ns), now_ns)
 
     def _shed_stale(self, now_ns: int) -> None:
-        for lane in [lane for lane in self.known.values() if lane.terms.staleness_ns is not None]:
+        bounded = [lane for lane in self.known.values() if lane.terms.staleness_ns is not None]
+        if bounded and now_ns - self._measured_ns > NEWS_NS:
+            self.service.forget_usual()
+        for lane in bounded:
             self._shed += self._taken(lane.pop_stale(now_ns, self.service.usual_ns))
             self._forget_if_done(lane)
 

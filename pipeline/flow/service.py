@@ -21,7 +21,8 @@ class ServiceTimes:
     done that is sent off now, and not for what a batch costs.
 
     Attributes:
-        usual_ns: smoothed time from the submission of a batch, of whatever size, to its detections; 0 before the first.
+        usual_ns: smoothed time from the submission of a batch, of whatever size, to its detections; 0 while it is not
+            known.
     """
 
     __slots__ = ("_n", "_nn", "_nt", "_t", "_weight", "usual_ns")
@@ -40,6 +41,10 @@ class ServiceTimes:
         self._nn = self._nn * kept + items * items
         self._t = self._t * kept + duration_ns
         self._nt = self._nt * kept + items * duration_ns
+
+    def forget_usual(self) -> None:
+        """What batches took lately is too long ago: the next one tells anew."""
+        self.usual_ns = 0.0
 
     @property
     def saved_ns(self) -> float:

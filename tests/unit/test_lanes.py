@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -307,6 +308,39 @@ class TestStaleness:
         assert len(shed) == 1
         scheduler.offer(key("a"), [item("a", 1, clock.now_ns())])
         assert [entry.frame.sequence for entry in worker.result().items] == [1]
+
+    def test_one_batch_that_took_too_long_is_not_the_end(self) -> None:
+        """By its time no frame can be done within its bound, so none is sent off that could show that it is over."""
+        clock, shed = ManualClock(), list[Item]()
+        scheduler = BatchScheduler(4, clock=clock, shed=shed.append)
+        scheduler.open(key("a"), freshest(staleness_ms=100))
+        served = list[float]()
+        for number in range(60):  # 4 s
+            clock.advance(67 * MS)
+            scheduler.offer(key("a"), [item("a", number, clock.now_ns())])
+            if (batch := scheduler.poll(partial=True)) is not None:
+                served.append(clock.now_ns() / 1e9)
+                took_ms = 1000 if len(served) == 5 else 10
+                clock.advance(took_ms * MS)
+                scheduler.served(len(batch.items), took_ms * MS)
+        pauses = [after - before for before, after in pairwise(served)]
+        assert max(pauses) == pytest.approx(1 + 1, abs=0.2)  # the long one, and as long until it is forgotten
+        assert len(shed) + len(served) == 60
+        assert len(shed) < 18, "all but those of a second are served"
+
+    def test_where_batches_always_take_too_long_one_is_tried_now_and_then(self) -> None:
+        clock, shed = ManualClock(), list[Item]()
+        scheduler = BatchScheduler(4, clock=clock, shed=shed.append)
+        scheduler.open(key("a"), freshest(staleness_ms=100))
+        served = 0
+        for number in range(150):  # 10 s
+            clock.advance(67 * MS)
+            scheduler.offer(key("a"), [item("a", number, clock.now_ns())])
+            if scheduler.poll(partial=True) is not None:
+                served += 1
+                scheduler.served(1, 300 * MS)
+        assert 8 <= served <= 11
+        assert len(shed) + served == 150
 
     def test_the_end_comes_also_when_what_was_left_is_stale(self) -> None:
         clock, shed = ManualClock(), list[Item]()
