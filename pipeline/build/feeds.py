@@ -56,17 +56,21 @@ def recording(name: str, source: SourceUrl, settings: StreamSettings, *, limit: 
         reader = _file(settings, source, _fixed(settings))
     paced = settings.pace == "realtime"
     # Of what is read as fast as it can be used, frames wait for as long as the work before them takes.
-    budget_ns = _nanoseconds(settings.latency_budget_ms) if paced else None
-    delay = playout(settings) if paced else None
+    account = StreamLedger(
+        name,
+        source=shown(source),
+        paced=paced,
+        budget_ns=_nanoseconds(settings.latency_budget_ms) if paced else None,
+        playout=playout(settings) if paced else None,
+    )
     return Stream(
         Paced(reader) if paced else reader,
         [_letterbox(settings)],
-        StreamLedger(name, source=shown(source), paced=paced, budget_ns=budget_ns, playout=delay),
+        account,
         terms=Terms(settings.share),
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
         limit=limit,
         drop_corrupt=settings.corrupt == "drop",
-        playout=delay,
     )
 
 
@@ -92,14 +96,13 @@ def feed(
     live = looks_live(source.reveal())
     terms = _terms(config, config.effective_policy)
     paced = live or config.pace == "realtime"
-    delay = playout(config) if paced else None
     account = StreamLedger(
         config.name,
         source=shown(source),
         live=live,
         paced=paced,
         budget_ns=terms.budget_ns,
-        playout=delay,
+        playout=playout(config) if paced else None,
     )
     skip = skipping(config, config.name)
     reader: Source
@@ -157,7 +160,6 @@ def feed(
         drop_corrupt=config.corrupt == "drop",
         pause=pausable.pause,
         wake=None if camera is None else camera.wake,
-        playout=delay,
         witness=unwatched if watcher is None else watcher.outcome,
     )
 
@@ -193,7 +195,6 @@ def played(
         keep=Thinner(fps=settings.fps, stride=settings.stride).keep,
         limit=limit,
         drop_corrupt=settings.corrupt == "drop",
-        playout=account.playout.delay,
         witness=witness,
     )
 

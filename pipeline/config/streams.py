@@ -93,8 +93,8 @@ class StreamSettings(Section):
         le=600_000,
         strict=True,
         description="A frame that would not be done so many milliseconds after it arrived, by the time that batches "
-        "took lately, is dropped (`stale`) before the detector sees it. A result is older where its batch takes longer. "
-        "Says nothing to `policy: every_frame`. Unset: none is dropped for its age.",
+        "took lately, is dropped (`stale`) before the detector sees it. A result is older where its batch takes "
+        "longer. Says nothing to `policy: every_frame`. Unset: none is dropped for its age.",
     )
     region: Region | None = Field(
         default=None,

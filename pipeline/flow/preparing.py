@@ -62,10 +62,11 @@ class Preparer:
         trace[AGE] = capture.age_ns
         picture = capture.picture
         lag_ns = stream.lag.at(trace[Mark.PREPARE], trace[PTS], capture.epoch) if stream.account.paced else 0
+        held = stream.account.paced and stream.account.playout.delay is not None
         frame = Frame(
             stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch, picture.width,
             picture.height, picture if self._pictures.kept(stream.account.name) else None, trace, model.labels,
-            place_ns=trace[Mark.PREPARE] - lag_ns if stream.account.paced and stream.playout is not None else None,
+            place_ns=trace[Mark.PREPARE] - lag_ns if held else None,
         )  # fmt: skip
         if capture.corrupt and stream.drop_corrupt:
             self._emit(Outcome(frame, dropped="corrupt"))

@@ -199,12 +199,9 @@ class Publisher:
     @staticmethod
     def _due_ns(stream: Stream, frame: Frame) -> int:
         """When its result is to leave; 0: as soon as may be."""
-        if stream.playout is None or frame.place_ns is None or stream.stop.is_set():
+        if frame.place_ns is None or stream.stop.is_set():
             return 0
-        ready_ns = frame.trace[Mark.FOLLOWED]
-        due_ns = stream.playout.due_ns(frame.place_ns, ready_ns)
-        stream.account.playout.timed(ready_ns - due_ns)
-        return due_ns
+        return stream.account.playout.due_ns(frame.place_ns, frame.trace[Mark.FOLLOWED])
 
     def _leave(self, stream: Stream, result: Result, *, held: bool) -> None:
         if held:

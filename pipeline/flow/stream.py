@@ -12,7 +12,7 @@ from pipeline.frame import Capture, DropReason, Result, StreamKey
 from pipeline.ledger import StreamLedger
 from pipeline.protocols import Follower, Model, Source, Stage, Tap
 from pipeline.threads import Closed, Policy, StopFlag
-from pipeline.timing import Lag, PlayoutDelay
+from pipeline.timing import Lag
 
 Witness = Callable[[list[int], DropReason | None], None]
 
@@ -30,7 +30,8 @@ class Stream:
     """What to do with one source. Made by the builder, run once.
 
     Attributes:
-        account: its ledger, named as the stream.
+        account: its ledger, named as the stream; it also says whether frames come at a pace of their own, and how long
+            results are held then.
         terms: how it is served when the detector cannot serve all.
         stages: each makes one network input of a frame (one: the whole frame; several: tiles).
         keep: thinning after the decoder; frames that it refuses are decimated.
@@ -41,8 +42,6 @@ class Stream:
         witness: is told by the follow loop what became of each frame, in order: its trace, and why it was dropped or
             None; must not wait.
         pause: holds the source (True) or lets it go on (False), from any thread; None where it cannot be held.
-        playout: how long results are held, from their frames' places on the stream's own time line; None: each is
-            published as soon as may be. Says nothing to frames that do not come at a pace of their own.
         wake: has the source try again at once, where it waits for a person's help; None where it never does.
     """
 
@@ -58,7 +57,6 @@ class Stream:
     witness: Witness = unwatched
     pause: Callable[[bool], None] | None = None
     wake: Callable[[], None] | None = None
-    playout: PlayoutDelay | None = None
     # Set by the pipeline
     key: StreamKey = field(default_factory=lambda: StreamKey("", 0))
     model: Model = field(init=False, repr=False)

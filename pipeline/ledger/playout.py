@@ -27,10 +27,15 @@ class PlayoutCount:
         """Of two lives; the delay is the later one's."""
         return PlayoutCount(later.delay, self.results + later.results, self.late + later.late)
 
-    def timed(self, behind_ns: int) -> None:
-        """A result is ready ``behind_ns`` after its time, or before it (negative)."""
+    def due_ns(self, place_ns: int, ready_ns: int) -> int:
+        """When a result leaves that is ready at ``ready_ns``, see :meth:`PlayoutDelay.due_ns`; it is counted. 0 where
+        there is no delay."""
+        if self.delay is None:
+            return 0
+        due_ns = self.delay.due_ns(place_ns, ready_ns)
         self.results += 1
-        self.late += behind_ns > 0
+        self.late += ready_ns > due_ns
+        return due_ns
 
     def as_dict(self) -> dict[str, Any]:
         """``playout`` of a stream in ``report.json``, empty where it has none; ``late_share``: None without any result,

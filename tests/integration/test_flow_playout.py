@@ -22,7 +22,7 @@ FRAMES = 12
 def stream(name: str = "gate", script: Any = None, delay_ns: int = DELAY_NS) -> Stream:
     source = ScriptedSource([n / 100 for n in range(FRAMES)] if script is None else script)
     delay = PlayoutDelay(delay_ns) if delay_ns else None
-    return Stream(source, [CopyStage()], StreamLedger(name, paced=True, playout=delay), playout=delay)
+    return Stream(source, [CopyStage()], StreamLedger(name, paced=True, playout=delay))
 
 
 def begun(*streams: Stream, sink: ListSink, **options: Any) -> Pipeline:
@@ -138,7 +138,7 @@ def test_an_abort_ends_at_once_and_every_frame_is_accounted_for() -> None:
 def test_frames_that_do_not_come_at_a_pace_of_their_own_are_not_held() -> None:
     sink = ListSink()
     source = ScriptedSource([n / 100 for n in range(FRAMES)])
-    gate = Stream(source, [CopyStage()], StreamLedger("gate"), playout=PlayoutDelay(600_000 * MS))
+    gate = Stream(source, [CopyStage()], StreamLedger("gate", playout=PlayoutDelay(600_000 * MS)))
     pipeline = begun(gate, sink=sink)
     pipeline.finish()
     assert pipeline.join(DEADLINE_S)

@@ -214,7 +214,6 @@ def simulate(
             [TimedStage(stage(name), ahead, clock, later)],
             account,
             terms=terms or Terms(policy="freshest"),
-            playout=delay,
             witness=lambda trace, reason: outcomes[name].append((trace[FRAME], reason or "processed")),
         )
 

@@ -141,7 +141,6 @@ def test_what_a_stop_lets_go_early_leaves_when_that_was() -> None:
         StreamLedger("gate", live=True, clock=virtual, playout=delay),
         keep=lambda capture: capture.index < FRAMES or pipeline.stop() is None,
         terms=Terms(policy="every_frame"),
-        playout=delay,
     )
     behind = Behind(clock, 0)  # so that they are held when the stop comes
     pipeline.run_inline([stream], Simulation(clock, 1, behind), behind.after)

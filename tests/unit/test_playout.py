@@ -129,8 +129,8 @@ class Held(Bench):
     def __init__(self) -> None:
         super().__init__()
         self.clock.advance(-self.clock.now_ns() + 2)
-        self.gate = self.stream("gate", playout=PlayoutDelay(100 * MS))
-        self.gate.account.playout.delay = self.gate.playout
+        self.gate = self.stream("gate")
+        self.gate.account.playout.delay = PlayoutDelay(100 * MS)
         self.left: list[tuple[Event, int]] = []
         deliver = self.events.append
 
@@ -201,7 +201,7 @@ def test_a_result_that_is_ready_too_late_leaves_at_once_and_is_counted() -> None
 
 def test_a_delay_that_follows_the_stream_is_as_long_as_its_results_need() -> None:
     bench = Held()
-    delay = bench.gate.playout = bench.gate.account.playout.delay = PlayoutDelay(percentile=99)
+    delay = bench.gate.account.playout.delay = PlayoutDelay(percentile=99)
     for number in range(400):  # each is ready 30 ms after its place
         bench.until(100 * number + 30)
         made = bench.outcome(number)
