@@ -55,7 +55,7 @@ class Reader:
                     break
                 yield
             stream.check()
-            account.ended(source.truncation, at_limit=account.decoded == stream.limit, asked=stream.stop.is_set())
+            account.ended(source.truncation, at_limit=_at_limit(stream), asked=stream.stop.is_set())
         except SourceError as error:
             if not stream.ended:
                 account.failed(str(error), error.cause)
@@ -115,10 +115,15 @@ class Reader:
                 stream.frames += 1
             else:
                 account.decimated += 1
-            return account.decoded != stream.limit
+            return not _at_limit(stream)
 
     def _ends(self, stream: Stream) -> bool:
         """Whether its reader has the last word; else it was given up, and has been closed."""
         with stream.fence:
             given_up, stream.ended = stream.ended, True
         return not given_up
+
+
+def _at_limit(stream: Stream) -> bool:
+    """Whether it has had as many frames as are wanted; those that gave way before a frame count with it."""
+    return stream.limit is not None and stream.account.decoded >= stream.limit

@@ -64,7 +64,7 @@ class Handed(Generic[T]):
 
 
 class Crew(Generic[T]):
-    """Threads that do what they are handed, each time whoever is free first. Any thread may hand, and give up.
+    """Threads that do what they are handed, each time whoever is free first. One thread hands; any may give up.
 
     Args:
         names: of the threads.

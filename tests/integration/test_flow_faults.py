@@ -123,6 +123,17 @@ def test_frames_that_nobody_took_in_time_are_accounted_for(run: Any) -> None:
     assert_balanced(pipeline)
 
 
+def test_a_limit_that_such_frames_leap_over_holds(run: Any) -> None:
+    sink = ListSink()
+    gate = stream("gate", Overtaken(SCRIPT))
+    gate.limit = 6
+    pipeline = run([gate], [sink], batch_size=2)
+    account = pipeline.ledger.streams["gate"]
+    assert (account.decoded, account.state) == (8, "finished")
+    assert sink.frames("gate") == [3, 7]
+    assert_balanced(pipeline)
+
+
 class Hangs(ScriptedSource):
     """Brings some frames, then hangs as native code does: deaf to stop, until it is let go."""
 
