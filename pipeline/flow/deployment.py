@@ -35,11 +35,11 @@ class Deployment:
         clock: where time comes from.
         serve: what a worker does once it may.
         number: of the models of a run, from 1.
-        inline: there are no workers (:meth:`Pipeline.run_inline`).
 
     Attributes:
         spec, labels, buffers: see :class:`stream.Model`.
         threads: its workers.
+        inline: it has none, see :meth:`do_without_workers`.
         ended: set when the last worker has gone home and a model that was swapped out has been closed.
     """
 
@@ -53,7 +53,6 @@ class Deployment:
         complaints: Complaints,
         serve: Callable[[Deployment], None],
         number: int = 1,
-        inline: bool = False,
     ) -> None:
         self.detector = detector
         self.options = options
@@ -69,16 +68,20 @@ class Deployment:
         )
         self.runner = BatchRunner(detector, self.scheduler, self.buffers, ledger, emit, clock.now_ns, complaints)
         self.threads = WorkerGroup()
-        self.working = 1 if inline else options.workers  # guarded by the lineup's lock
+        self.working = options.workers  # guarded by the lineup's lock
         self.ended = threading.Event()
         self._serve = serve
         self._emit = emit
         self._now = clock.now_ns
-        self.inline = inline
+        self.inline = False
         self._go = threading.Event()
         self._wanted = False
         # A worker that computes by itself may as well prepare; one that feeds a device must not let it wait.
         self._prepares = detector.depth == 1 and not options.fixed_batch
+
+    def do_without_workers(self) -> None:
+        """Whoever offers something serves it as well (:meth:`Pipeline.run_inline`). Before :meth:`warm`."""
+        self.inline, self.working = True, 1
 
     def warm(self, *, in_turn: bool = False) -> None:
         """Start the workers: each makes the detector ready for itself and waits for :meth:`begin` or :meth:`dismiss`.

@@ -35,7 +35,7 @@ from pipeline.flow.inference import UnderWay
 from pipeline.flow.lineup import Lineup
 from pipeline.flow.outlet import Event, Outlet, open_all
 from pipeline.flow.preparing import Preparer
-from pipeline.flow.publishing import After, Inbound, Publisher, tell
+from pipeline.flow.publishing import After, Inbound, Publisher, Told, tell
 from pipeline.flow.reading import Reader
 from pipeline.flow.roster import Roster
 from pipeline.flow.stream import FlowOptions, Pictures, Stream
@@ -77,38 +77,21 @@ class Pipeline:
         self._complaints = Complaints(log, clock)
         self._roster = Roster(options.parallel)
         self._group = WorkerGroup()
-        self._inline = False
-        self._wire(detector, self._inbox.put_all, Outlet.put, self._read_in_thread)
-
-    def _wire(
-        self,
-        detector: Detector,
-        emit: Put[Inbound] | None,
-        deliver: Callable[[Outlet, Event], None],
-        start_reader: Callable[[Stream], None],
-        after: After | None = None,
-    ) -> None:
-        """Say what stands between the bodies: channels and threads, or nothing (``run_inline``)."""
-
-        def deliver_to_all(event: Event) -> None:
-            for outlet in self._outlets:
-                deliver(outlet, event)
-
-        self._start_reader = start_reader
-        self._publisher = Publisher(
-            deliver_to_all, len(self._outlets), self.ledger, self._now, self._complaints, self._pictures
-        )
-        follow = after(self._publisher) if after else self._publisher.handle
-        self._tell = self._inbox.put_now if emit else follow
-        self._emit = emit or follow
+        self._follow_now: Put[Inbound] | None = None  # who takes what is emitted here and now; None: a thread does
+        self._readers: Readers = deque()  # that are no threads
+        outlets = len(self._outlets)
+        self._publisher = Publisher(self._deliver, outlets, self.ledger, self._now, self._complaints, self._pictures)
         preparer = Preparer(self._emit, self._now, self._pictures)
-        self.models = Lineup(detector, self.options, self._deployment, preparer, self._inbox.close)
+        self.models = Lineup(detector, options, self._deployment, preparer, self._inbox.close)
         self._reader = Reader(self.models, preparer, self._emit, self._now, self._closed)
 
     def _deployment(self, detector: Detector, options: FlowOptions, number: int) -> Deployment:
-        return Deployment(
-            detector, options, self.ledger, self._emit, self._clock, self._complaints, self._work, number, self._inline
+        model = Deployment(
+            detector, options, self.ledger, self._emit, self._clock, self._complaints, self._work, number
         )
+        if self._inline:
+            model.do_without_workers()
+        return model
 
     @property
     def detector(self) -> Detector:
@@ -119,6 +102,32 @@ class Pipeline:
     def buffers(self) -> BufferPool:
         """The memory of its inputs."""
         return self.models.current.buffers
+
+    # What stands between the loops: channels and threads, or nothing (``run_inline``)
+
+    @property
+    def _inline(self) -> bool:
+        return self._follow_now is not None
+
+    def _emit(self, *events: Inbound) -> None:
+        (self._follow_now or self._inbox.put_all)(*events)
+
+    def _tell(self, told: Told) -> None:
+        (self._follow_now or self._inbox.put_now)(told)
+
+    def _deliver(self, event: Event) -> None:
+        inline = self._inline
+        for outlet in self._outlets:
+            if inline:
+                outlet.take(event, self._now)
+            else:
+                outlet.put(event)
+
+    def _start_reader(self, stream: Stream) -> None:
+        if self._inline:
+            self._readers.append((stream, self._reader.read(stream)))
+        else:
+            self._start(f"read:{stream.key.name}", partial(self._read, stream))
 
     # The four loops
 
@@ -269,17 +278,10 @@ class Pipeline:
     def run_inline(self, streams: Sequence[Stream], drive: Drive = take_turns, after: After | None = None) -> None:
         """Everything in the calling thread, the reference for the threaded run. ``drive`` says who goes when: streams
         take turns, or as a simulation has it. ``after`` says what publishing waits for; None: for nothing."""
-        readers: Readers = deque()
-        self._inline = True
-        self._wire(
-            self.detector,
-            None,
-            lambda outlet, event: outlet.take(event, self._now),
-            lambda stream: readers.append((stream, self._reader.read(stream))),
-            after,
-        )
+        self._follow_now = after(self._publisher) if after else self._publisher.handle
         if after is None:
             self._publisher.hurry()
+        self.models.current.do_without_workers()
         open_all(self._outlets)
         try:
             self.models.current.warm()
@@ -288,12 +290,12 @@ class Pipeline:
                 self.add(stream)
             self.finish()
             with suppress(Closed):
-                drive(readers, self.models)
+                drive(self._readers, self.models)
         except BaseException as error:
             self.failure = error
             raise
         finally:
-            for _, reader in readers:
+            for _, reader in self._readers:
                 reader.close()
             for outlet in self._outlets:
                 outlet.close()
@@ -310,9 +312,6 @@ class Pipeline:
                 self._roster.closed(stream)
         if self._roster.done:
             self.models.finish()
-
-    def _read_in_thread(self, stream: Stream) -> None:
-        self._start(f"read:{stream.key.name}", partial(self._read, stream))
 
     def _closed(self, stream: Stream) -> None:
         self._roster.closed(stream)
