@@ -61,12 +61,16 @@ class Preparer:
         trace[PTS], trace[EPOCH], trace[FRAME] = round(capture.pts_s * 1e9), capture.epoch, capture.index
         trace[AGE] = capture.age_ns
         picture = capture.picture
-        lag_ns = stream.lag.at(trace[Mark.PREPARE], trace[PTS], capture.epoch) if stream.account.paced else 0
-        held = stream.account.paced and stream.account.playout.delay is not None
+        account, lag_ns, place_ns = stream.account, 0, None
+        if account.paced:
+            lag_ns = stream.lag.at(trace[Mark.PREPARE], trace[PTS], capture.epoch)
+            account.fallen_ns = stream.lag.fallen_ns
+            if account.playout.delay is not None:
+                place_ns = trace[Mark.PREPARE] - lag_ns
         frame = Frame(
             stream.key, sequence, capture.index, capture.pts_s, capture.wall_ns, capture.epoch, picture.width,
-            picture.height, picture if self._pictures.kept(stream.account.name) else None, trace, model.labels,
-            place_ns=trace[Mark.PREPARE] - lag_ns if held else None,
+            picture.height, picture if self._pictures.kept(account.name) else None, trace, model.labels,
+            place_ns=place_ns,
         )  # fmt: skip
         if capture.corrupt and stream.drop_corrupt:
             self._emit(Outcome(frame, dropped="corrupt"))

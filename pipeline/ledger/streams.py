@@ -60,6 +60,7 @@ class StreamLedger:
         self.corrupt = 0
         self.opened_ns = 0
         self.last_frame_ns = 0
+        self.fallen_ns = 0  # how far its reader has fallen behind the pace of its time stamps
         self.arrivals = Arrivals()
         # Written by the follow loop
         self.processed = 0
@@ -123,7 +124,7 @@ class StreamLedger:
         """
         both = cls(first.name, source=later.source, live=later.info.live, paced=later.paced)
         both.lives = first.lives + later.lives
-        for name in ("decoded", "decimated", "corrupt", "processed", "detections"):
+        for name in ("decoded", "decimated", "corrupt", "processed", "detections", "fallen_ns"):
             setattr(both, name, getattr(first, name) + getattr(later, name))
         both._lost = first._lost + later._lost
         both.playout = first.playout + later.playout
@@ -305,6 +306,7 @@ class StreamLedger:
                 "skipped": self.counters.skipped,
             },
             "detections": self.detections,
+            "behind_ms": _ms(self.fallen_ns) if self.paced and not self.info.live else None,
             **({"playout": told} if (told := self.playout.as_dict()) else {}),
             "decoder": self.counters.decoder or None,
             "reconnects": self.counters.reconnects,

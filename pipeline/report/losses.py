@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Literal
 
-from pipeline.figures import count, percent
+from pipeline.figures import count, duration, percent
 from pipeline.report.finding import Finding
 
 FEW: Final = 2
@@ -18,6 +18,9 @@ USUALLY_LATE: Final = 0.01
 
 # Reasons that mean that something broke; the others are what the user asked for or what a stop costs.
 _BROKEN: Final = ("inference_error", "stage_error")
+
+MUCH_BEHIND_S: Final = 1.0
+"""What a recording that plays a camera was behind at its end; less is a hiccup."""
 
 _Stream = Mapping[str, Any]
 
@@ -31,6 +34,7 @@ def about_frames(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
     yield from _counted(streams, "decode_errors", "packet", "could not be decoded")
     yield from _late(streams)
     yield from _missed(streams)
+    yield from _behind(streams)
     yield from _counted(streams, "corrupt", "frame", "flagged as damaged by the decoder")
     yield from _away(streams)
 
@@ -106,6 +110,18 @@ def _missed(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
 
     numbers = {name: told["late"] for name, told in held.items()}
     yield from _few_or_all(numbers, one, "results came too late for their playout_delay_ms")
+
+
+def _behind(streams: Mapping[str, _Stream]) -> Iterator[Finding]:
+    """Of recordings that were to play at their own pace: a camera would have lost frames where they wait."""
+    behind_s = {name: (stream.get("behind_ms") or 0.0) / 1e3 for name, stream in streams.items()}
+    found = {name: seconds for name, seconds in behind_s.items() if seconds >= MUCH_BEHIND_S}
+    if len(found) <= FEW:
+        yield from (Finding("warning", name, f"fell {duration(found[name])} behind its own pace") for name in found)
+        return
+    most = max(found, key=lambda name: found[name])
+    text = f"{len(found)} streams fell behind their own pace; most: {most} {duration(found[most])}"
+    yield Finding("warning", "", text)
 
 
 def _few_or_all(numbers: Mapping[str, int], one: Callable[[str], str], what: str) -> Iterator[Finding]:

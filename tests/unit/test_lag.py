@@ -42,6 +42,17 @@ def test_a_clock_that_is_slow_is_no_lag(ppm: int, is_behind: bool) -> None:
     assert any(found) == is_behind
 
 
+def test_what_was_fallen_behind_by_is_kept_over_epochs() -> None:
+    lag = Lag()
+    found = []
+    for at_ms, pts_ms, epoch in ((0, 0, 0), (140, 40, 0), (150, 80, 0), (500, 120, 1), (570, 160, 1), (590, 200, 1)):
+        lag.at(START + at_ms * MS, pts_ms * MS, epoch)
+        found.append(round(lag.fallen_ns / MS))
+    assert found == [0, 100, 70, 70, 100, 80]
+    lag.at(START + 620 * MS, 240 * MS, 2)
+    assert round(lag.fallen_ns / MS) == 70, "10 ms at an end are no lag that a loop could add up"
+
+
 def test_a_break_in_the_time_stamps_begins_anew() -> None:
     lag = Lag()
     assert lag.at(START, 0, 0) == 0

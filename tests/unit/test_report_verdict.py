@@ -129,6 +129,18 @@ def test_what_many_streams_could_not_decode_or_were_late_with_is_a_line_each() -
     ]
 
 
+def test_who_could_not_keep_its_own_pace_is_named() -> None:
+    slow, slower = FINISHED | {"behind_ms": 15_200.0}, FINISHED | {"behind_ms": 65_000.0}
+    well, asap = FINISHED | {"behind_ms": 990.0}, FINISHED | {"behind_ms": None}
+    assert [(one.severity, str(one)) for one in findings(report(slow, well, asap, slower))] == [
+        ("warning", "s0: fell 15.2 s behind its own pace"),
+        ("warning", "s3: fell 1 min 05 s behind its own pace"),
+    ]
+    assert [str(one) for one in findings(report(slow, slower, slow))] == [
+        "3 streams fell behind their own pace; most: s1 1 min 05 s"
+    ]
+
+
 def test_who_broke_off_and_came_back_is_named() -> None:
     once, often = FINISHED | {"reconnects": 1}, FINISHED | {"reconnects": 3}
     assert [(one.severity, str(one)) for one in findings(report(once, FINISHED, often))] == [
