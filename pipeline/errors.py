@@ -19,6 +19,7 @@
     │   └── ModelHung            a batch does not end; only the end of the process helps     exit 1
     ├── ServerError              the HTTP server's address cannot be had now; worth a retry  exit 1
     └── SinkError                a sink lost data; it degrades and is reported
+        └── NoRoom               the disk is full
 
 Foreign errors (libav, OpenCV, torch, the operating system) are mapped to these in the adapter that meets them,
 always ``from exc``. Messages are one line and free of secrets: sources build them with :func:`pipeline.redact.scrub`.
@@ -126,3 +127,7 @@ class ServerError(PipelineError):
 
 class SinkError(PipelineError):
     """A sink could not keep a result."""
+
+
+class NoRoom(SinkError):
+    """There is no room for it on the disk, or within this user's share of it."""

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.errors import SinkError
+from pipeline.errors import NoRoom, SinkError
 from pipeline.events import StreamEvent
+from pipeline.flow.stream import FlowOptions
 from pipeline.frame import Result, StreamInfo
 from pipeline.ledger import SinkLedger, SinkState, StreamLedger, Write
 from pipeline.protocols import LimitedSink, PlacedSink, Sink
@@ -21,6 +22,7 @@ log = logging.getLogger("pipeline")
 
 NOTICES_WAITING: Final = 1024
 """Events that may wait for one sink: days of a camera that comes and goes beside a sink that hangs."""
+NO_ROOM: Final = "the disk is full, and no output is whole any more: make room and run it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,19 @@ class Notice:
 Event = Began | Delivery | Ended | Notice
 
 
+class Room:
+    """Which of so many sinks have lost nothing to a full disk. Threads may share it."""
+
+    def __init__(self, sinks: int) -> None:
+        self._sinks = sinks
+        self._without: set[str] = set()
+
+    def is_gone(self, sink: str) -> bool:
+        """A sink found none: whether all of them have by now."""
+        self._without.add(sink)
+        return len(self._without) == self._sinks
+
+
 class Outlet:
     """A sink, its account, and the bounded channel in front of it.
 
@@ -103,10 +118,14 @@ class Outlet:
         capacity: events that wait in the channel.
         policy: what happens where it is full: whoever publishes waits, or the oldest result is lost to this sink.
         required: the first result that the sink cannot keep ends the run.
+        room: the run ends when there is none left for any sink; None: it goes on.
     """
 
-    def __init__(self, sink: Sink, capacity: int, policy: Policy, *, required: bool = False) -> None:
+    def __init__(
+        self, sink: Sink, capacity: int, policy: Policy, *, required: bool = False, room: Room | None = None
+    ) -> None:
         self.sink = sink
+        self._room = room
         self.required = required
         self.account = SinkLedger(sink.name, path=sink.path if isinstance(sink, PlacedSink) else "")
         if isinstance(sink, LimitedSink):
@@ -168,7 +187,8 @@ class Outlet:
         """Give one event to the sink, in the sink's thread.
 
         A sink that cannot keep a result (SinkError) is degraded and goes on with the next one; a sink that breaks in
-        any other way is detached. Neither stops anything else, unless it is required: then SinkError is raised.
+        any other way is detached. Neither stops anything else, unless it is required, or the last one that had room:
+        then SinkError is raised.
         """
         if self.account.state == "failed":
             self._pass(event, "failed")
@@ -224,8 +244,12 @@ class Outlet:
         if not isinstance(event, (Delivery, Notice)):
             self.account.faults += 1
         self._pass(event, reason)
-        if self.required and event is not None:  # at the close the run is over anyway
+        if event is None:  # at the close the run is over anyway
+            return
+        if self.required:
             raise SinkError(f"sink {self.sink.name} is required and cannot keep a result: {error}") from error
+        if self._room is not None and isinstance(error, NoRoom) and self._room.is_gone(self.sink.name):
+            raise NoRoom(NO_ROOM) from error
 
     def _recover(self) -> None:
         self.account.state = "ok"
@@ -246,6 +270,21 @@ class Outlet:
         """Account for a result that this sink will not keep."""
         self.account.lost[reason] += 1
         delivery.done()
+
+
+def make_outlets(sinks: Sequence[Sink], options: FlowOptions) -> list[Outlet]:
+    """One for each sink."""
+    room = Room(len(sinks)) if options.ends_without_room else None
+    return [
+        Outlet(
+            sink,
+            options.outlet_capacity,
+            options.outlet_policy,
+            required=sink.name in options.required_sinks,
+            room=room,
+        )
+        for sink in sinks
+    ]
 
 
 def open_all(outlets: Sequence[Outlet]) -> None:

@@ -33,7 +33,7 @@ from pipeline.errors import ModelHung, PipelineError
 from pipeline.flow.deployment import Deployment
 from pipeline.flow.inference import UnderWay
 from pipeline.flow.lineup import Lineup
-from pipeline.flow.outlet import Event, Outlet, open_all
+from pipeline.flow.outlet import Event, Outlet, make_outlets, open_all
 from pipeline.flow.preparing import Preparer
 from pipeline.flow.publishing import After, Inbound, Publisher, Told, tell
 from pipeline.flow.reading import Reader
@@ -70,8 +70,7 @@ class Pipeline:
         self._clock, self._now = clock, clock.now_ns
         # A handful is enough: readers and workers may run ahead of `follow` only as far as this.
         self._inbox: Channel[Inbound] = Channel(4 * options.batch_size + 16)
-        capacity, policy, required = options.outlet_capacity, options.outlet_policy, options.required_sinks
-        self._outlets = [Outlet(sink, capacity, policy, required=sink.name in required) for sink in sinks]
+        self._outlets = make_outlets(sinks, options)
         self.ledger.sinks = {outlet.sink.name: outlet.account for outlet in self._outlets}
         self._pictures = Pictures(any(sink.wants_pictures for sink in sinks), options.tap)
         self._complaints = Complaints(log, clock)

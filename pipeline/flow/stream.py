@@ -133,6 +133,8 @@ class FlowOptions:
         outlet_capacity: results that wait for one sink.
         required_sinks: names of sinks without which the run is worthless: the first result that one of them cannot keep
             ends it.
+        ends_without_room: once every sink has lost something because the disk is full, the run ends: what it writes has
+            gaps, and the whole of it is to be done again.
         tap: who looks at results as they are published.
     """
 
@@ -144,4 +146,5 @@ class FlowOptions:
     outlet_policy: Policy = "every_frame"
     outlet_capacity: int = 16
     required_sinks: frozenset[str] = frozenset()
+    ends_without_room: bool = False
     tap: Tap = NOBODY

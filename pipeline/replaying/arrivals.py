@@ -115,6 +115,7 @@ class ArrivalsReplay(Replay):
             workers=workers,
             outlet_policy="freshest",
             outlet_capacity=_RESULTS_WAITING,
+            ends_without_room=True,
         )
         self._workers = workers
         recording = self.recording

@@ -149,7 +149,9 @@ class Replay:
         from pipeline.flow import Pipeline
         from pipeline.flow.stream import FlowOptions
 
-        flow = FlowOptions(batch_size=batch_size, fixed_batch=True, workers=workers, parallel=self._parallel)
+        flow = FlowOptions(
+            batch_size=batch_size, fixed_batch=True, workers=workers, parallel=self._parallel, ends_without_room=True
+        )
         return Pipeline(detector, sinks, flow)
 
     def begin(self) -> None:

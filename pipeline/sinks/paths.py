@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from pipeline.errors import ConfigError, SinkError
+from pipeline.errors import ConfigError, NoRoom, SinkError
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")
@@ -28,10 +28,12 @@ _REMEDIES = {
 
 
 def sink_error(doing: str, path: Path, error: OSError) -> SinkError:
-    """A one-line SinkError such as ``cannot write out/gate.jsonl: No space left on device (results are lost ...)``."""
+    """A one-line SinkError such as ``cannot write out/gate.jsonl: No space left on device (results are lost ...)``;
+    of a full disk it is a :class:`pipeline.errors.NoRoom`."""
     reason = (os.strerror(error.errno) if error.errno else "") or str(error) or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0)
-    return SinkError(f"cannot {doing} {path}: {reason}" + (f" ({remedy})" if remedy else ""))
+    kind = NoRoom if error.errno in (errno.ENOSPC, errno.EDQUOT) else SinkError
+    return kind(f"cannot {doing} {path}: {reason}" + (f" ({remedy})" if remedy else ""))
 
 
 def make_folder(folder: Path) -> None:

@@ -37,6 +37,8 @@ def test_a_replay_onto_a_full_file_system(tmp_path: Path, media: Media) -> None:
         assert cut.returncode == 1, cut.stderr
         assert "No space left on device (results are lost until there is room again)" in cut.stderr
         assert "; its files have gaps: replay once more" in cut.stdout
+        assert "the disk is full, and no output is whole any more" in cut.stdout
+        assert "stopped" in cut.stdout
         assert len(cut.stderr.splitlines()) < 15, "what comes and goes is counted"
         assert all(path.read_bytes()[-2:] in (b"}\n", b"") for path in (disk / "out").glob("*.jsonl"))
         filler.unlink()

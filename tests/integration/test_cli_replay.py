@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.errors import SinkError, SourceError
 from pipeline.frame import Result
 from pipeline.replaying import Replay
 from pipeline.sinks import JsonlSink
+from pipeline.sinks.paths import sink_error
 from tests.commands import no_pictures
 from tests.media import Media, filled, media
 from tests.models import NAMES, Cells, RaisesOnWhite, save, ultralytics_metadata
@@ -62,6 +64,11 @@ def replay(model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
 @pytest.fixture(scope="module")
 def clip(media: Media) -> Path:
     return media.clip(count=12, texture=True)
+
+
+@pytest.fixture(scope="module")
+def long_clip(media: Media) -> Path:
+    return media.clip(count=300)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +174,31 @@ def test_a_sink_that_loses_data_is_exit_code_1(replay: Any, clip: Path, monkeypa
     assert run.code == 1
     assert "jsonl: lost 1 result (write_error 1): no space left on the device" in run.out
     assert "sink jsonl: no space left on the device" in run.err
+
+
+@pytest.mark.parametrize("how", [(), ("--inline",)], ids=["threads", "inline"])
+@pytest.mark.parametrize("save", ["jsonl", "jsonl,csv"])
+def test_a_full_disk_ends_a_replay_once_no_output_is_whole(
+    replay: Any, long_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: str, how: tuple[str, ...]
+) -> None:
+    kept = JsonlSink.write
+
+    def full(self: JsonlSink, result: Result) -> None:
+        if result.frame == 3:
+            raise sink_error("write", tmp_path / "a.jsonl", OSError(errno.ENOSPC, ""))
+        kept(self, result)
+
+    monkeypatch.setattr(JsonlSink, "write", full)
+    run = replay(long_clip, "--save", save, "--json", *how)
+    assert run.code == 1
+    stream = run.report["streams"][long_clip.stem]
+    if save == "jsonl":
+        assert run.report["error"].startswith("the disk is full, and no output is whole any more")
+        assert (stream["state"], stream["frames"]["decoded"] < 200) == ("stopped", True)
+        assert run.report["sinks"]["jsonl"]["lost"]["write_error"] == 1
+    else:  # what the other one wrote is of use
+        assert (run.report["error"], stream["state"], stream["frames"]["processed"]) == (None, "finished", 300)
+        assert run.report["sinks"]["csv"]["lost"] == {}
 
 
 @pytest.mark.parametrize("name", ["new\nline.mkv", "red\x1b[31m.mkv", ""])
