@@ -10,6 +10,8 @@ from pipeline.plan.headroom import MOST_MISSING, RESERVE
 from pipeline.plan.outcome import BUSY
 from pipeline.plan.run import Plan
 
+LITTLE = 0.5
+"""Below this share of the cores, they take more time for the same work (design/plan.md)."""
 FULL = 0.75
 """Above this share of the cores, latencies depend on more than was measured (design/plan.md)."""
 
@@ -44,6 +46,11 @@ def assumptions(plan: Plan) -> Iterator[str]:
         yield (
             f"The machine was busy with other things: {percent(costs.free)} of its cores were free while it was "
             f"measured, and the prediction counts on {costs.cores:.2f} of {costs.allowed}."
+        )
+    if plan.predicted.cores < LITTLE * costs.cores:
+        yield (
+            "Little is asked of the cores, and one that sleeps between two frames is slow when it wakes: up to twice "
+            "the CPU time that is predicted was measured then. What fits is about cores that are busy."
         )
     if plan.predicted.cores > FULL * costs.cores:
         yield (

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from pipeline.plan.assumptions import assumptions
-from pipeline.plan.headroom import memory_mb
+from pipeline.plan.headroom import in_time, least_ms, memory_mb
 from pipeline.plan.outcome import Outcome
 from pipeline.plan.proof import Proof
 from pipeline.plan.run import Plan
@@ -57,6 +58,7 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
             "sustainable_fps": round(predicted.wanted_fps * more.speed, 3),
             "use": {name: round(cores, 4) for name, cores in predicted.use.items()},
             "device": round(predicted.device, 4),
+            "late": dict(_late(plan)),
         },
         "headroom": {
             "share": round(more.speed - 1, 4),
@@ -86,6 +88,15 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
     }
     report["verdict"]["text"] = headline(report)
     return report
+
+
+def _late(plan: Plan) -> Iterator[tuple[str, dict[str, float]]]:
+    """Streams whose frames would be over their budget, and what a frame takes at least."""
+    for load in plan.loads:
+        budget_ns = load.terms.budget_ns
+        if budget_ns is not None and not in_time(plan.predicted.streams[load.name], budget_ns):
+            least = round(least_ms(load, plan.costs), 3)
+            yield load.name, {"budget_ms": budget_ns / 1e6, "least_ms": least}
 
 
 def _figures(outcome: Outcome | Proof, cores: float, memory: float) -> dict[str, Any]:

@@ -66,6 +66,13 @@ def in_time(stream: Processed, budget_ns: int | None) -> bool:
     return budget_ns is None or (stream.percentile(100 * LIMIT_SHARE) or 0.0) <= budget_ns / 1e6
 
 
+def least_ms(load: Load, costs: Costs) -> float:
+    """What a frame takes at least, on a machine that has nothing else to do."""
+    stream = load.costs
+    parts = stream.decode_ms, stream.isolation_ms, stream.prepare_ms, costs.network.mean_ms(stream.spec, 1)
+    return sum(parts) + max(load.sinks_ms.values(), default=0.0)
+
+
 def has_reserve(outcome: Outcome, costs: Costs) -> bool:
     """Whether cores and device have something left for a bad moment."""
     return outcome.cores <= (1 - RESERVE) * costs.cores and outcome.device <= 1 - RESERVE

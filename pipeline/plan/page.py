@@ -61,10 +61,12 @@ def _tiles(plan: Mapping[str, Any]) -> str:
     predicted, more, proof = plan["predicted"], plan["headroom"], plan["proof"]
     measured = "" if proof is None else f"{rate(proof['fps'])} measured"
     measured_p99 = "" if proof is None else f"{milliseconds(proof['p99_ms'])} ms measured"
+    possible, left = predicted["sustainable_fps"] or None, "a tenth of the cores left free"
+    none = "no rate keeps every latency_budget_ms" if predicted["late"] else "none was found"
     tiles = [
         tile("Asked for", rate(predicted["wanted_fps"]), "fps", "frames to be processed"),
         tile("Predicted", rate(predicted["fps"]), "fps", measured),
-        tile("Sustainable", rate(predicted["sustainable_fps"]), "fps", "a tenth of the cores left free"),
+        tile("Sustainable", rate(possible), "fps", left if possible else none),
         tile("End to end, p99", milliseconds(predicted["p99_ms"]), "ms", measured_p99),
         tile(
             "More such cameras" if more["cameras"] >= 0 else "Cameras too many",

@@ -83,7 +83,7 @@ def _figures(plan: Mapping[str, Any]) -> Table:
         measured = None if proof is None else proof[key]
         ratio = f"{predicted[key] / measured:.2f}" if measured and predicted[key] else NOTHING
         table.add_row(label, write(predicted[key]), write(measured), ratio)
-    table.add_row("could be, frames per second", rate(predicted["sustainable_fps"]), "", "")
+    table.add_row("could be, frames per second", rate(predicted["sustainable_fps"] or None), "", "")
     return table
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.figures import count, milliseconds, percent, rate
+from pipeline.figures import count, listed, milliseconds, percent, rate
+from pipeline.plan.headroom import MOST_MISSING
 from pipeline.plan.outcome import BUSY
 
 
@@ -18,17 +19,36 @@ def headline(plan: Mapping[str, Any]) -> str:
 
 
 def _answer(plan: Mapping[str, Any]) -> str:
-    found, more, predicted = plan["verdict"], plan["headroom"], plan["predicted"]
+    found, more = plan["verdict"], plan["headroom"]
     if not found["sustainable"]:
-        fits = sum(stream["state"] == "planned" for stream in plan["streams"].values()) + more["cameras"]
-        lost = f"{rate(predicted['fps'])} of {rate(predicted['wanted_fps'])} frames per second"
-        return f"no, {lost}; only {count(max(0, fits), 'such camera')} would fit"
+        return f"no, {too_short_line(plan) or _too_much(plan)}"
     if more["share"] < 0 or not found["reserve"]:
         return "yes, but without the usual reserve"
     cameras = count(max(0, more["cameras"]), "more such camera")
     at_least = "at least " if more["or_more"] else ""
     memory = " (memory is what is short)" if more["memory"] else ""
     return f"yes, {percent(more['share'])} headroom, {at_least}{cameras}{memory}"
+
+
+def too_short_line(plan: Mapping[str, Any]) -> str | None:
+    """Which streams have a budget that not one of their frames can keep; None where there is none."""
+    late = plan["predicted"]["late"]
+    never = [name for name, each in late.items() if each["least_ms"] > each["budget_ms"]]
+    if not never:
+        return None
+    name, *others = never
+    takes = f"a frame by itself takes {milliseconds(late[name]['least_ms'])} ms"
+    nor = f"; nor can {listed(others, 3)}" if others else ""
+    return f"{name} cannot keep its latency_budget_ms of {late[name]['budget_ms']:g}: {takes}{nor}"
+
+
+def _too_much(plan: Mapping[str, Any]) -> str:
+    planned = [stream for stream in plan["streams"].values() if stream["state"] == "planned"]
+    predicted, fits = plan["predicted"], len(planned) + plan["headroom"]["cameras"]
+    would = f"only {count(fits, 'such camera')} would fit" if fits > 0 else "not one such camera would fit"
+    if predicted["late"] and all(stream["predicted"]["missing"] <= MOST_MISSING for stream in planned):
+        return f"{listed(list(predicted['late']), 3)} would be over the latency_budget_ms; {would}"
+    return f"{rate(predicted['fps'])} of {rate(predicted['wanted_fps'])} frames per second; {would}"
 
 
 def proof_line(plan: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from pipeline.figures import NOTHING
 from pipeline.plan.headroom import Headroom
 from pipeline.plan.page import page
 from pipeline.plan.run import Plan
@@ -99,6 +100,33 @@ def test_a_budget_that_is_kept_only_by_the_prediction_speaks_against_it() -> Non
     assert verdict(a_plan(budget_ms=35.0)).borne_out
     both = a_plan(budget_ms=15.0)
     assert (verdict(both).sustainable, verdict(both).sustained, verdict(both).borne_out) == (False, False, True)
+
+
+def test_a_budget_that_is_shorter_than_a_frame_takes_is_named() -> None:
+    """2 ms of decoding, 1 of preparing, 5 of the network and 0.1 of the sink."""
+    plan = a_plan(budget_ms=8.0, more=Headroom(0.0, -2, {}))
+    report = said(plan)
+    assert report["predicted"]["late"]["gate"] == {"budget_ms": 8.0, "least_ms": 8.1}
+    assert report["verdict"]["text"] == (
+        "sustainable: no, lobby cannot keep its latency_budget_ms of 8: a frame by itself takes 8.10 ms; nor can gate"
+    )
+    (figures,) = [line for line in printed(plan).splitlines() if line.startswith("could be, frames per second")]
+    assert figures.split()[-1] == NOTHING
+    assert "0.00" not in page(report).partition("Sustainable")[2].partition("</div>")[0]
+    assert "no rate keeps every latency_budget_ms" in page(report)
+
+
+def test_streams_that_would_be_late_are_named() -> None:
+    report = said(a_plan(budget_ms=15.0, more=Headroom(0.5, -2, {})))
+    assert report["verdict"]["text"] == (
+        "sustainable: no, lobby, gate would be over the latency_budget_ms; not one such camera would fit"
+    )
+    assert said(a_plan(budget_ms=25.0))["predicted"]["late"] == {}
+
+
+def test_at_little_load_more_cores_than_predicted_are_no_surprise() -> None:
+    assert any("slow when it wakes" in text for text in said(a_plan(cores=0.5))["assumptions"])
+    assert not any("slow when it wakes" in text for text in said(a_plan(cores=1.2))["assumptions"])
 
 
 def test_at_the_limit_a_frame_more_or_less_is_no_contradiction() -> None:
