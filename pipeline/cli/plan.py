@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 EXAMPLES = """\
-  pipeline plan streams.yaml                        about a minute; plan.html and plan.json in runs/1/
+  pipeline plan streams.yaml                        90 seconds; plan.html and plan.json in runs/1/
   pipeline plan streams.yaml --out offer            for a customer
   pipeline plan streams.yaml --prove 300            look at it for five minutes
   pipeline plan streams.yaml --no-prove --json | jq .headroom.cameras
@@ -33,7 +33,11 @@ def configure(parser: Parser) -> None:
     parser.add_argument("config", type=Path, metavar="STREAMS.yaml", help="cameras, model and sinks")
     parser.add_argument("--out", type=folder, metavar="DIR", help="folder for the plan (default runs/<n>)")
     parser.add_argument(
-        "--prove", type=positive, default=20.0, metavar="S", help="seconds for which it is tried (default 20)"
+        "--prove",
+        type=positive,
+        default=20.0,
+        metavar="S",
+        help="seconds for which it is tried, and then what fits (default 20)",
     )
     parser.add_argument("--no-prove", action="store_true", help="predict only")
     parser.add_argument(
@@ -48,7 +52,8 @@ def configure(parser: Parser) -> None:
     parser.epilog = (
         "Decoding, preprocessing, the network and the sinks are measured on this machine with these sources, and a "
         "simulation tells what they come to together: frames per second, p99, and how many more such cameras fit.\n"
-        "Then the pipeline runs on copies of the cameras, and what is measured of it stands beside the prediction. "
+        "Then the pipeline runs on copies of the cameras, and what is measured of it stands beside the prediction; and "
+        "once more with as many further copies as are said to fit. "
         "Recordings play the part of cameras. Nothing is written to the sinks' own files; copies are deleted.\n\n"
         "exit codes:\n"
         "  0    sustainable, and proven\n"

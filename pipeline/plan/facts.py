@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.plan.assumptions import assumptions
+from pipeline.plan.growth import Growth
 from pipeline.plan.headroom import in_time, least_ms, memory_mb
 from pipeline.plan.outcome import Outcome
 from pipeline.plan.proof import Proof
 from pipeline.plan.run import Plan
-from pipeline.plan.verdict import exit_code, limit, verdict
+from pipeline.plan.verdict import behind, exit_code, limit, verdict
 from pipeline.plan.wording import headline
 from pipeline.redact import scrub
 from pipeline.report import describe_machine
@@ -53,7 +54,7 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
             "exit_code": exit_code(plan, found),
         },
         "predicted": {
-            **_figures(predicted, predicted.cores, memory_mb(plan.loads, costs)),
+            **_curves(predicted, predicted.cores, memory_mb(plan.loads, costs)),
             "wanted_fps": round(predicted.wanted_fps, 3),
             "sustainable_fps": round(predicted.wanted_fps * more.speed, 3),
             "use": {name: round(cores, 4) for name, cores in predicted.use.items()},
@@ -66,6 +67,7 @@ def as_dict(plan: Plan, file: str) -> dict[str, Any]:
             "or_more": more.most,
             "memory": more.memory,
             "by_kind": more.kinds,
+            "proof": None if plan.growth is None else _growth(plan.growth),
         },
         "limit": {"kind": kind, "text": what, "advice": help_most},
         "proof": None
@@ -99,12 +101,17 @@ def _late(plan: Plan) -> Iterator[tuple[str, dict[str, float]]]:
             yield load.name, {"budget_ms": budget_ns / 1e6, "least_ms": least}
 
 
-def _figures(outcome: Outcome | Proof, cores: float, memory: float) -> dict[str, Any]:
-    values = outcome.latencies_ms
+def _figures(outcome: Outcome | Proof, cores: float) -> dict[str, Any]:
     return {
         "fps": round(outcome.fps, 3),
         **{f"p{percent}_ms": _rounded(outcome.percentile(percent)) for percent in PERCENTILES},
         "cores": round(cores, 3),
+    }
+
+
+def _curves(outcome: Outcome | Proof, cores: float, memory: float) -> dict[str, Any]:
+    values = outcome.latencies_ms
+    return _figures(outcome, cores) | {
         "memory_mb": round(memory, 1),
         "batches": {str(size): count for size, count in outcome.batches.items()},
         "curve": [round(float(value), 3) for value in np.percentile(values, CURVE)] if values else [],
@@ -115,11 +122,26 @@ def _proof(proof: Proof, rate: float | None, p99: float | None) -> dict[str, Any
     limited = proof.report.get("bottleneck")
     return {
         "seconds": round(proof.seconds, 3),
-        **_figures(proof, proof.cores, proof.memory_mb),
+        **_curves(proof, proof.cores, proof.memory_mb),
         "others": None if proof.others is None else round(proof.others, 3),
         "lost": sum(sum(stream.lost.values()) for stream in proof.streams.values()),
         "ratio": {"fps": _finite(rate), "p99": _finite(p99)},
         "bottleneck": limited["text"] if limited else None,
+    }
+
+
+def _growth(growth: Growth) -> dict[str, Any]:
+    """What was measured of as many more cameras as are said to fit."""
+    predicted, proof = growth.predicted, growth.proof
+    late = [] if proof is None else behind(growth.loads, proof)
+    return {
+        "streams": len(growth.loads),
+        "kept_up": proof is not None and not late,
+        "behind": late,
+        "error": scrub(growth.error) or None,
+        "predicted": _figures(predicted, predicted.cores),
+        "measured": None if proof is None else _figures(proof, proof.cores),
+        "others": None if proof is None or proof.others is None else round(proof.others, 3),
     }
 
 

@@ -9,8 +9,7 @@ from functools import partial
 from typing import Final
 
 from pipeline.plan.costs import Costs
-from pipeline.plan.outcome import Load, Outcome
-from pipeline.plan.proof import phases
+from pipeline.plan.outcome import Load, Outcome, phases
 from pipeline.plan.window import Processed
 
 MOST_MISSING: Final = 0.01

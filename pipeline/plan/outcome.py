@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,3 +78,9 @@ class Outcome(Together[Predicted]):
     def wanted_fps(self) -> float:
         """Frames that are to be processed per second."""
         return sum(stream.wanted for stream in self.streams.values()) / self.seconds
+
+
+def phases(count: int) -> list[float]:
+    """When each stream begins, as a share of its interval: cameras know nothing of each other. The same every time."""
+    rng = random.Random(0)
+    return [rng.random() for _ in range(count)]

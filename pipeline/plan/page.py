@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pipeline.figures import NOTHING, count, duration, memory, milliseconds, percent, rate
 from pipeline.plan.pictures import INKS, batches, latencies, load
-from pipeline.plan.wording import busy_line, headline, limit_line, proof_line
+from pipeline.plan.wording import busy_line, growth_line, headline, limit_line, proof_line
 from pipeline.report.document import document, no_pictures
 from pipeline.report.markup import facts, machine_panel, pill, table, tile
 from pipeline.report.model import model_panel
@@ -72,10 +72,17 @@ def _tiles(plan: Mapping[str, Any]) -> str:
             "More such cameras" if more["cameras"] >= 0 else "Cameras too many",
             str(abs(more["cameras"])),
             "",
-            "with the same left free",
+            _growth_remark(plan),
         ),
     ]
     return f'<section class="tiles">{"".join(tiles)}</section>'
+
+
+def _growth_remark(plan: Mapping[str, Any]) -> str:
+    growth = plan["headroom"]["proof"]
+    if growth is None:
+        return "with the same left free"
+    return "tried, and they kept up" if growth["kept_up"] else "tried, and not confirmed"
 
 
 def _remarks(plan: Mapping[str, Any]) -> str:
@@ -132,16 +139,21 @@ def _load(plan: Mapping[str, Any]) -> str:
 
 
 def _headroom(plan: Mapping[str, Any]) -> str:
-    more = plan["headroom"]
-    if len(more["by_kind"]) < 2:
+    more, line = plan["headroom"], growth_line(plan)
+    tried = "" if line is None else f'<p class="lead">{escape(_upper(line))}.</p>'
+    kinds = _kinds(plan) if len(more["by_kind"]) > 1 else ""
+    if not tried and not kinds:
         return ""
-    rows = []
+    return f'<section><h2>What else would fit</h2><div class="panel">{tried}{kinds}</div></section>'
+
+
+def _kinds(plan: Mapping[str, Any]) -> str:
+    more, rows = plan["headroom"], []
     for name, number in more["by_kind"].items():
         stream = plan["streams"][name]
         about = f"{stream['codec']} {stream['width']} x {stream['height']}, {rate(stream['wanted_fps'])} fps"
         rows.append([f"like {name}", about, str(number)])
-    content = table(("one kind by itself", "", "more would fit"), rows)
-    return f'<section><h2>What else would fit</h2><div class="panel">{content}</div></section>'
+    return table(("one kind by itself", "", "more would fit"), rows)
 
 
 def _streams(streams: Mapping[str, Mapping[str, Any]]) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,20 +18,14 @@ from pipeline.host.footprint import keep_for_good
 from pipeline.host.neighbours import moment, others
 from pipeline.ledger import Ledger
 from pipeline.plan.copies import Copy
-from pipeline.plan.costs import StreamCosts
 from pipeline.plan.journeys import Journeys
+from pipeline.plan.outcome import Load
 from pipeline.plan.simulation import WARM_S
 from pipeline.plan.window import Processed, Together
 from pipeline.report import compose, peak_rss_mb
 from pipeline.sources import Isolation
 from pipeline.threads import StopFlag
 from pipeline.timing import cpu_ns, now_ns
-
-
-def phases(count: int) -> list[float]:
-    """When each stream begins, as a share of its interval: cameras know nothing of each other. The same every time."""
-    rng = random.Random(0)
-    return [rng.random() for _ in range(count)]
 
 
 @dataclass(slots=True)
@@ -73,22 +66,24 @@ class Proof(Together[Proven]):
 def prove(
     config: Config,
     copies: Sequence[Copy],
-    costs: dict[str, StreamCosts],
+    loads: Sequence[Load],
     loaded: Loaded,
     seconds: float,
     stop: StopFlag,
     say: Callable[[str], None],
+    what: str = "proving",
 ) -> Proof:
     """Run the plan and look at it for ``seconds``, from :data:`WARM_S` after every stream had a result.
 
     Args:
         config: with sinks that may be written to.
         copies: the streams.
-        costs: of their frames: streams begin spread over the interval between those that are processed.
+        loads: the same as they were simulated: they begin spread over the interval between the frames to be processed.
         loaded: the model.
         seconds: length of the window.
         stop: ends it early.
         say: is told how far it is.
+        what: it is called there.
 
     Raises PipelineError where the run fails, or a stream has no result.
     """
@@ -97,18 +92,18 @@ def prove(
     ledger = pipeline.ledger
     with Trial(pipeline, config.model.timeout_s) as trial:
         keep_for_good()
-        homes = _add(pipeline, copies, costs, stop)
+        homes = _add(pipeline, copies, loads, stop)
         pipeline.finish()
         if silent := trial.go_until_all_have_a_result():
             raise PipelineError(f"without a result for {LONGEST_START_S:g} s: {', '.join(silent)}")
-        say("proving: warming up")
+        say(f"{what}: warming up")
         trial.go(WARM_S)
         before = {name: _counted(ledger, name) for name in ledger.streams}
         given, before_all = _given(ledger), moment()
         began_ns, began_cpu_ns = now_ns(), _cpu_ns(homes)
         journeys = Journeys(began_ns)
         while (left_s := seconds - (now_ns() - began_ns) / 1e9) > 0:
-            say(f"proving: {seconds - left_s:.0f} of {seconds:.0f} s")
+            say(f"{what}: {seconds - left_s:.0f} of {seconds:.0f} s")
             trial.go(min(1.0, left_s))
             journeys.collect(ledger)
         ended_ns, ended_cpu_ns = now_ns(), _cpu_ns(homes)
@@ -128,12 +123,12 @@ def prove(
     return Proof(window_s, streams, cores, ledger.batches(), report, unwritten, memory_mb, taken)
 
 
-def _add(pipeline: Pipeline, copies: Sequence[Copy], costs: dict[str, StreamCosts], stop: StopFlag) -> list[Isolation]:
+def _add(pipeline: Pipeline, copies: Sequence[Copy], loads: Sequence[Load], stop: StopFlag) -> list[Isolation]:
     """Each at its own time, so that their frames are due at different times; returns the processes of those that have
     their own."""
     begins = sorted(
-        (phase * costs[copy.stream.name].interval_s / max(costs[copy.stream.name].kept, 1e-3), number, copy)
-        for number, (copy, phase) in enumerate(zip(copies, phases(len(copies)), strict=True))
+        (load.phase * load.costs.interval_s / max(load.costs.kept, 1e-3), number, copy)
+        for number, (copy, load) in enumerate(zip(copies, loads, strict=True))
     )
     began_ns = now_ns()
     homes: list[Isolation] = []

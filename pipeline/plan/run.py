@@ -6,6 +6,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -21,11 +22,12 @@ from pipeline.flow.stream import FlowOptions
 from pipeline.host.cores import allowed_cores
 from pipeline.plan.copies import Copies, Copy, make_copies, redirected, spread
 from pipeline.plan.costs import Costs
+from pipeline.plan.growth import Growth, further, grow
 from pipeline.plan.headroom import Headroom, headroom
 from pipeline.plan.isolation import with_isolation
 from pipeline.plan.measuring import Measured, measure
-from pipeline.plan.outcome import Load, Outcome
-from pipeline.plan.proof import Proof, phases, prove
+from pipeline.plan.outcome import Load, Outcome, phases
+from pipeline.plan.proof import Proof, prove
 from pipeline.plan.simulation import simulate
 from pipeline.plan.sinks import sink_costs
 from pipeline.report import describe_machine, peak_rss_mb
@@ -46,7 +48,7 @@ class PlanOptions:
     """Attributes:
     measure_s: about how long each kind of work is measured.
     camera_s: how much of a camera is kept.
-    prove_s: how long the plan is tried; None: not at all.
+    prove_s: how long the plan is tried, and then with what else is said to fit; None: not at all.
     without_unreachable: plan for the others where a source does not open.
     """
 
@@ -69,6 +71,7 @@ class Plan:
         predicted: what they come to.
         headroom: what else would fit.
         proof: what was measured then, or None.
+        growth: what was measured of that many more cameras; None where none fits, or nothing is proven.
     """
 
     asked: tuple[StreamConfig, ...]
@@ -79,6 +82,7 @@ class Plan:
     predicted: Outcome
     headroom: Headroom
     proof: Proof | None
+    growth: Growth | None = None
 
 
 def make_plan(config: Config, options: PlanOptions, stop: StopFlag, say: Say) -> Plan:
@@ -115,12 +119,33 @@ def make_plan(config: Config, options: PlanOptions, stop: StopFlag, say: Say) ->
 
             predicted = tried(loads, 1.0, SIMULATED_S)
             more = headroom(loads, costs, predicted, lambda some, speed: tried(some, speed, SIMULATED_S / 4))
-            proof = None
+            proof = growth = None
             if options.prove_s is not None:
-                proof = prove(config, copies.made, dict(costs.streams), loaded, options.prove_s, stop, say)
+                proven = partial(_proven, config, folder, loaded, options.prove_s, stop, say)
+                proof = proven("proving", copies.made, loads)
+                if more.mean > 0:
+                    grown = further(loads, len(loads) + more.mean)
+                    what = f"proving with {more.mean} more"
+                    growth = grow(copies.made, grown, tried(grown, 1.0, SIMULATED_S), partial(proven, what))
         finally:
             loaded.detector.close()
-        return Plan(tuple(streams), copies, loaded.facts, costs, tuple(loads), predicted, more, proof)
+        return Plan(tuple(streams), copies, loaded.facts, costs, tuple(loads), predicted, more, proof, growth)
+
+
+def _proven(
+    config: Config,
+    folder: Path,
+    loaded: Loaded,
+    seconds: float,
+    stop: StopFlag,
+    say: Say,
+    what: str,
+    copies: Sequence[Copy],
+    loads: Sequence[Load],
+) -> Proof:
+    """What the sinks write in one proof is none of the next one's."""
+    own = tempfile.mkdtemp(dir=folder)
+    return prove(redirected(config, Path(own)), copies, loads, loaded, seconds, stop, say, what)
 
 
 def _refuse_unreachable(copies: Copies, options: PlanOptions) -> None:

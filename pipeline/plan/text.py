@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.figures import NOTHING, aligned, memory, milliseconds, rate
-from pipeline.plan.wording import busy_line, headline, limit_line, more_line, proof_line
+from pipeline.plan.wording import busy_line, growth_line, headline, limit_line, more_line, proof_line
 
 SHOWN_STREAMS = 20
 """Rows of streams; the page and ``plan.json`` have all."""
@@ -43,6 +43,8 @@ def ending(plan: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(line)
     proven = plan["verdict"]["borne_out"]
     yield Text(proof_line(plan), style="dim" if proven is None else "" if proven else "yellow")
+    if (line := growth_line(plan)) is not None:
+        yield Text(line, style="" if plan["headroom"]["proof"]["kept_up"] else "yellow")
     good = plan["verdict"]["sustainable"]
     yield Text(headline(plan), style="bold yellow" if proven is False else "bold green" if good else "bold red")
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,14 +70,19 @@ def verdict(plan: Plan) -> Verdict:
     if not 1 / LATENCY_BOUND <= p99 <= LATENCY_BOUND:
         against.append(f"p99 is off by more than a factor of {LATENCY_BOUND:g}")
     within = not against
-    kept = {load.name: _kept_up(load, proof) for load in plan.loads}
+    late = behind(plan.loads, proof)
     unlike = [load.name for load in plan.loads if not _alike(load, predicted, proof)]
-    worse, better = [name for name in unlike if not kept[name]], [name for name in unlike if kept[name]]
+    worse, better = [name for name in unlike if name in late], [name for name in unlike if name not in late]
     if worse:
         against.append(f"{listed(worse, 3)} did not keep up")
     if better and not worse:
         against.append(f"{listed(better, 3)} kept up after all")
-    return Verdict(sustainable, reserve, rate, p99, within, all(kept.values()), tuple(against))
+    return Verdict(sustainable, reserve, rate, p99, within, not late, tuple(against))
+
+
+def behind(loads: Sequence[Load], proof: Proof) -> list[str]:
+    """The streams that did not keep up in a proof: frames were lost, not read, or not done in time."""
+    return [load.name for load in loads if not _kept_up(load, proof)]
 
 
 def exit_code(plan: Plan, found: Verdict) -> int:

@@ -26,8 +26,11 @@ def _answer(plan: Mapping[str, Any]) -> str:
         return "yes, but without the usual reserve"
     cameras = count(max(0, more["cameras"]), "more such camera")
     at_least = "at least " if more["or_more"] else ""
-    memory = " (memory is what is short)" if more["memory"] else ""
-    return f"yes, {percent(more['share'])} headroom, {at_least}{cameras}{memory}"
+    remarks = ["memory is what is short"] if more["memory"] else []
+    if more["proof"] is not None:
+        remarks.append("proven" if more["proof"]["kept_up"] else "not confirmed")
+    remark = f" ({', '.join(remarks)})" if remarks else ""
+    return f"yes, {percent(more['share'])} headroom, {at_least}{cameras}{remark}"
 
 
 def too_short_line(plan: Mapping[str, Any]) -> str | None:
@@ -58,18 +61,38 @@ def proof_line(plan: Mapping[str, Any]) -> str:
         return "not proven: it was not run"
     if not proof["fps"]:
         return "not confirmed: not one frame was processed"
-    rates = f"{rate(proof['fps'])} frames per second measured, {rate(predicted['fps'])} predicted"
-    times = f"p99 {milliseconds(proof['p99_ms'])} ms measured, {milliseconds(predicted['p99_ms'])} ms predicted"
+    rates, times = _beside(predicted, proof)
     ratio = proof["ratio"]
     ratios = f"(x {ratio['fps']:.2f}); {times} (x {ratio['p99']:.2f})" if ratio["p99"] else f"(x {ratio['fps']:.2f})"
     against = plan["verdict"]["against"]
     return f"{'not confirmed (' + '; '.join(against) + ')' if against else 'proven'}: {rates} {ratios}"
 
 
+def growth_line(plan: Mapping[str, Any]) -> str | None:
+    """What was measured with as many more cameras as are said to fit; None where none was tried."""
+    growth = plan["headroom"]["proof"]
+    if growth is None:
+        return None
+    tried = f"with {count(plan['headroom']['cameras'], 'more camera')}, {growth['streams']} in all"
+    if growth["measured"] is None:
+        return f"{tried}: not confirmed ({growth['error']})"
+    late = growth["behind"]
+    kept = f"not confirmed ({len(late)} of {growth['streams']} did not keep up)" if late else "proven"
+    return f"{tried}: {kept}: {'; '.join(_beside(growth['predicted'], growth['measured']))}"
+
+
+def _beside(predicted: Mapping[str, Any], measured: Mapping[str, Any]) -> tuple[str, str]:
+    return (
+        f"{rate(measured['fps'])} frames per second measured, {rate(predicted['fps'])} predicted",
+        f"p99 {milliseconds(measured['p99_ms'])} ms measured, {milliseconds(predicted['p99_ms'])} ms predicted",
+    )
+
+
 def busy_line(plan: Mapping[str, Any]) -> str | None:
     """That the machine had other work, while it was measured or proven; None where it had hardly any."""
     free, allowed = plan["measured"]["cores_free"], plan["measured"]["cores_allowed"]
-    others = plan["proof"]["others"] if plan["proof"] is not None else None
+    proofs = [proof for proof in (plan["proof"], plan["headroom"]["proof"]) if proof is not None]
+    others = max((proof["others"] for proof in proofs if proof["others"] is not None), default=None)
     told = []
     if free < BUSY:
         told.append(f"only {percent(free)} of its cores were free while it was measured")

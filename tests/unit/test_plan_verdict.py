@@ -4,14 +4,22 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
+from pipeline.config import StreamConfig
+from pipeline.errors import ModelHung, PipelineError
 from pipeline.figures import NOTHING
+from pipeline.plan.copies import Copy
+from pipeline.plan.growth import Growth, further, grow
 from pipeline.plan.headroom import Headroom
+from pipeline.plan.outcome import Load
 from pipeline.plan.page import page
+from pipeline.plan.proof import Proof
 from pipeline.plan.run import Plan
 from pipeline.plan.text import ending, tables
 from pipeline.plan.verdict import NOT_BORNE_OUT, exit_code, limit, verdict
@@ -49,6 +57,69 @@ def test_what_was_measured_is_not_what_was_predicted(measured: tuple[float, floa
     assert exit_code(plan, found) == NOT_BORNE_OUT
     assert "not confirmed" in printed(plan)
     assert said(plan)["verdict"]["text"].startswith("sustainable: not confirmed; predicted: yes, 37 % headroom")
+
+
+def grown(plan: Plan, proof: Proof | None, error: str = "") -> Plan:
+    """The plan with three more streams, of which that was measured."""
+    loads = further(plan.loads, 5)
+    predicted = replace(plan.predicted, streams={load.name: plan.predicted.streams["gate"] for load in loads})
+    if proof is not None:
+        proof = replace(proof, streams={load.name: proof.streams["gate"] for load in loads})
+    return replace(plan, growth=Growth(tuple(loads), predicted, proof, error))
+
+
+def test_more_cameras_that_fit_are_tried_as_well() -> None:
+    plan = a_plan()
+    plan = grown(plan, plan.proof)
+    assert plan.growth is not None
+    assert [load.name for load in plan.growth.loads] == ["lobby", "gate", "lobby-2", "gate-2", "lobby-3"]
+    report = said(plan)
+    tried = report["headroom"]["proof"]
+    assert (tried["streams"], tried["kept_up"], tried["behind"], tried["error"]) == (5, True, [], None)
+    assert (tried["measured"]["fps"], tried["predicted"]["p99_ms"]) == (50.0, 20.0)
+    assert report["verdict"]["text"] == "sustainable: yes, 37 % headroom, 3 more such cameras (proven)"
+    text = " ".join(printed(plan).split())
+    assert "with 3 more cameras, 5 in all: proven: 50.0 frames per second measured, 50.0 predicted; p99 30.0 ms" in text
+    assert "With 3 more cameras, 5 in all: proven" in page(report)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "why"),
+    [
+        ({"lost": {"overflow": 4}}, "", "not confirmed (5 of 5 did not keep up): 50.0 frames"),
+        (None, "without a result for 30 s: gate-2", "not confirmed (without a result for 30 s: gate-2)"),
+    ],
+)
+def test_more_cameras_that_do_not_keep_up_are_not_promised(change: dict[str, Any] | None, error: str, why: str) -> None:
+    plan = a_plan()
+    plan = grown(plan, None if change is None else a_plan(proven=change).proof, error)
+    report = said(plan)
+    assert report["verdict"]["text"].endswith("3 more such cameras (not confirmed)")
+    assert report["verdict"]["exit_code"] == 0  # what was asked for was proven
+    assert f"with 3 more cameras, 5 in all: {why}" in " ".join(printed(plan).split())
+    assert "not confirmed" in page(report)
+
+
+def test_a_run_of_more_cameras_that_fails_costs_the_plan_nothing_but_that() -> None:
+    plan = a_plan()
+    loads = further(plan.loads, 3)
+
+    def refusing(error: PipelineError) -> Growth:
+        def prove(copies: Sequence[Copy], some: Sequence[Load]) -> Proof:
+            assert [copy.stream.name for copy in copies] == [load.name for load in some] == ["lobby", "gate", "lobby-2"]
+            raise error
+
+        copies = [
+            Copy(stream, stream)
+            for name in ("lobby", "gate")
+            if (stream := StreamConfig.model_validate({"name": name, "source": "a.mp4"}))
+        ]
+        return grow(copies, loads, plan.predicted, prove)
+
+    found = refusing(PipelineError("without a result"))
+    assert (found.proof, found.error) == (None, "without a result")
+    with pytest.raises(ModelHung):
+        refusing(ModelHung("it hangs"))
 
 
 def test_what_does_not_go_says_what_would() -> None:
