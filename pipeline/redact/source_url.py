@@ -34,7 +34,7 @@ class SourceUrl(Sealed):
         if self.is_file:
             return text
         head, slashes, rest = text.partition("//")
-        if not slashes:
+        if not slashes:  # a device, or a pattern: of a network parse() takes none like this
             return text
         return head + slashes + mask_pairs(without_user_info(rest))
 
@@ -125,7 +125,10 @@ def _file_path(text: str) -> str:
 
 
 def _check_authority(text: str) -> None:
-    """Refuse a network URL without a host, or whose port is none: mostly a password that was not percent-encoded."""
+    """Refuse a network URL without a host, or whose port is none: mostly a password that was not percent-encoded. And
+    one without its ``//``, which libav would open all the same, user info and all."""
+    if re.match(rf"(?i)(?:{NETWORK_SCHEMES}):(?!//)", text) is not None:
+        raise ValueError("a network URL has // after its scheme, as in rtsp://host/path")
     head, _, rest = text.partition("//")
     if re.fullmatch(rf"(?i)(?:{NETWORK_SCHEMES}):", head) is None:
         return
