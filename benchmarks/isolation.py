@@ -48,6 +48,8 @@ def look(url: str, isolation: str, frames: int) -> dict[str, float]:
         known = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
         pids = [int(pid) for pid in known.split()]
         children = [pid for pid in pids if b"sources.isolation.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if bool(children) != (isolation == "process"):
+            raise SystemExit(f"isolation: {isolation} has {len(children)} decoding processes")
         before, theirs = cpu_ns(), sum(child_cpu_s(pid) for pid in children)
         missed = 0
         for _ in range(frames):

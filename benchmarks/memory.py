@@ -2,7 +2,8 @@
 """Memory and threads: four 1080p files, files ten times as long, and a hundred streams in one process.
 
 Peaks are resident memory above an idle process that has imported torch and loaded the model; every figure comes from a
-process of its own. Long files are made of the packets of short ones, without encoding them again.
+process of its own. Long files are made of the packets of short ones, without encoding them again. Exit status 1: a
+stream did not finish, or frames are missing.
 
     python -m benchmarks.memory [--seconds 4] [--json]
 """
@@ -106,7 +107,11 @@ def measured(seconds: float) -> dict[str, Any]:
             f"{STREAMS} small streams": _run(many, model, None),
             f"{STREAMS} small streams, all open at once": _run(many, model, STREAMS),
         }
-    return {"idle_mb": idle_mb, "seconds": seconds, "runs": runs}
+    first, long, few, many_open = (run["frames"] for run in runs.values())
+    faults = [f"{name}: {', '.join(run['states'])}" for name, run in runs.items() if run["states"] != ["finished"]]
+    if not first or long != TIMES * first or not few == many_open > 0:
+        faults.append(f"{first}, {long}, {few} and {many_open} frames were processed")
+    return {"idle_mb": idle_mb, "seconds": seconds, "runs": runs, "faults": faults}
 
 
 def main() -> None:
@@ -121,7 +126,7 @@ def main() -> None:
     figures = measured(options.seconds)
     if options.json:
         print(json.dumps(figures))
-        return
+        sys.exit(bool(figures["faults"]))
     print(f"idle, model loaded: {figures['idle_mb']:.0f} MiB")
     for name, run in figures["runs"].items():
         print(
@@ -130,7 +135,10 @@ def main() -> None:
             f"({run['python_threads']} of Python); {run['fps']:.0f} fps"
         )
     first, long, *_ = figures["runs"].values()
-    print(f"{TIMES} times the length adds {long['peak_mb'] - first['peak_mb']:+.1f} MiB", file=sys.stdout)
+    print(f"{TIMES} times the length adds {long['peak_mb'] - first['peak_mb']:+.1f} MiB")
+    for fault in figures["faults"]:
+        print(f"FAULT  {fault}")
+    sys.exit(bool(figures["faults"]))
 
 
 if __name__ == "__main__":

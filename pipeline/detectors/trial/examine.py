@@ -127,7 +127,7 @@ def examine(
         exclusive = False
         budget.not_told.append("whether two threads may run it at once")
     if trim and can_be_trimmed(model, run.spec) and budget.allows("trimmed inputs", TRIM_RUNS * size):
-        stride = trim_of(model, run, adapter, connect)
+        stride = trim_of(run, adapter, connect)
     if fault:
         largest, why = 1, fault
     elif fixed is None and most > 2:

@@ -34,7 +34,7 @@ def can_be_trimmed(model: LoadedModel, spec: InputSpec) -> bool:
     return not (model.signature.takes_list or model.metadata.fixed_size or spec.fit == "stretch")
 
 
-def trim_of(model: LoadedModel, run: FirstRun, adapter: Adapter, connect: Callable[[InputSpec, int], Network]) -> int:
+def trim_of(run: FirstRun, adapter: Adapter, connect: Callable[[InputSpec, int], Network]) -> int:
     """The stride to which inputs of this model may be trimmed (:meth:`pipeline.frame.InputSpec.trimmed`), or 0.
 
     A picture is shown twice, once within grey padding and once without, as a wide and as a tall one. Candidates of
