@@ -33,13 +33,13 @@ class Began:
 
 
 class Ended:
-    """A stream's last result has been delivered. ``settled`` is called once every sink has closed the stream."""
+    """A stream's last result has been delivered. ``closed`` is called once every sink has closed the stream."""
 
     __slots__ = ("_countdown", "stream")
 
-    def __init__(self, stream: str, outlets: int, settled: Callable[[], None]) -> None:
+    def __init__(self, stream: str, outlets: int, closed: Callable[[], None]) -> None:
         self.stream = stream
-        self._countdown = _Countdown(outlets, settled)
+        self._countdown = Countdown(outlets, closed)
 
     def done(self) -> None:
         """One sink has closed the stream, or never will."""
@@ -47,13 +47,26 @@ class Ended:
 
 
 class Delivery:
-    """One result on its way to all sinks. The frame is finished when the last of them is done with it."""
+    """One result on its way to all sinks. The frame is finished when the last of them is done with it.
+
+    ``unfinished`` counts it until then, where somebody waits for the last frame of a stream.
+    """
 
     __slots__ = ("_countdown", "result")
 
-    def __init__(self, result: Result, account: StreamLedger, outlets: int) -> None:
+    def __init__(
+        self, result: Result, account: StreamLedger, outlets: int, unfinished: Countdown | None = None
+    ) -> None:
         self.result = result
-        self._countdown = _Countdown(outlets, lambda: account.finished(result.trace))
+        if unfinished is not None:
+            unfinished.up()
+
+        def finished() -> None:
+            account.finished(result.trace)
+            if unfinished is not None:
+                unfinished.down()
+
+        self._countdown = Countdown(outlets, finished)
 
     def done(self, began_ns: int = 0, ended_ns: int = 0) -> None:
         """One sink is done with it; 0 for a sink that lost it: that one is no part of the frame's way."""
@@ -66,7 +79,7 @@ class Delivery:
         self._countdown.down(mark)
 
 
-class _Countdown:
+class Countdown:
     """Calls ``finished`` when as many have come down as were announced."""
 
     __slots__ = ("_finished", "_lock", "_remaining")
@@ -78,7 +91,13 @@ class _Countdown:
         if not count:
             finished()
 
+    def up(self) -> None:
+        """One more is announced, before the last one came down."""
+        with self._lock:
+            self._remaining += 1
+
     def down(self, first: Callable[[], None] = lambda: None) -> None:
+        """One has come down; ``first`` is done before, by one thread at a time."""
         with self._lock:
             first()
             self._remaining -= 1

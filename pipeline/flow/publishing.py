@@ -13,7 +13,7 @@ from functools import partial
 from pipeline.complaints import Complaints
 from pipeline.events import StreamEvent
 from pipeline.flow.ordering import Joined, StreamOrder
-from pipeline.flow.outlet import Began, Delivery, Ended, Event, Notice
+from pipeline.flow.outlet import Began, Countdown, Delivery, Ended, Event, Notice
 from pipeline.flow.playout import Playout
 from pipeline.flow.stream import TO_SINKS, Pictures, Stream
 from pipeline.frame import Detections, DropReason, Frame, Outcome, Result, StreamInfo, StreamKey
@@ -60,6 +60,7 @@ def tell(stream: Stream, put: Callable[[Told], object], event: StreamEvent) -> N
 @dataclass(slots=True)
 class _Following:
     stream: Stream
+    unfinished: Countdown  # results on their way to sinks, and 1 until all sinks have closed the stream
     order: StreamOrder = field(default_factory=StreamOrder)
     told: deque[Told] = field(default_factory=deque)  # waiting for the frames before them
     dropped_before: int = 0
@@ -121,7 +122,8 @@ class Publisher:
             self._tell(waiting)
             return
         if isinstance(event, Opened):
-            self._following[event.stream.key] = _Following(event.stream)
+            settled = Countdown(1, partial(self._ledger.settle, event.stream.account))
+            self._following[event.stream.key] = _Following(event.stream, settled)
             self._deliver(Began(event.info))
             return
         key = event.frame.stream if isinstance(event, Outcome) else event.stream.key
@@ -137,8 +139,9 @@ class Publisher:
                 self._playout.flush(key)
         if following.order.complete:
             del self._following[key]
-            settle = partial(self._ledger.settle, following.stream.account)
-            self._playout.add(key, 0, lambda: self._deliver(Ended(key.name, self._outlets, settle)))
+            # A sink may close the stream while a result that gave way before it is still being accounted for.
+            closed = following.unfinished.down
+            self._playout.add(key, 0, lambda: self._deliver(Ended(key.name, self._outlets, closed)))
 
     def _tell(self, following: _Following) -> None:
         """Deliver the events whose turn has come."""
@@ -194,7 +197,7 @@ class Publisher:
         if result.picture is not None and not self._pictures.kept(result.stream):
             result = replace(result, picture=None)  # it is not held for nobody
         due_ns = self._due_ns(stream, frame)
-        self._playout.add(stream.key, due_ns, partial(self._leave, stream, result, held=bool(due_ns)))
+        self._playout.add(stream.key, due_ns, partial(self._leave, following, result, held=bool(due_ns)))
 
     @staticmethod
     def _due_ns(stream: Stream, frame: Frame) -> int:
@@ -203,7 +206,7 @@ class Publisher:
             return 0
         return stream.account.playout.due_ns(frame.place_ns, frame.trace[Mark.FOLLOWED])
 
-    def _leave(self, stream: Stream, result: Result, *, held: bool) -> None:
+    def _leave(self, following: _Following, result: Result, *, held: bool) -> None:
         if held:
             result.trace[Mark.PLAYED] = self._now()
         if result.picture is not None:
@@ -212,7 +215,8 @@ class Publisher:
             if not self._pictures.sinks:  # many results may wait for a sink, and none of them asked for pictures
                 result = replace(result, picture=None)
         # Delivered before it counts as processed: who sees balanced accounts may rely on the outlets having it.
-        self._deliver(Delivery(result, stream.account, self._outlets))
+        stream = following.stream
+        self._deliver(Delivery(result, stream.account, self._outlets, following.unfinished))
         stream.account.published(result.trace, len(result.detections))
         stream.witness(result.trace, None)
 

@@ -88,6 +88,22 @@ def test_a_stream_is_settled_when_the_sinks_have_closed_it() -> None:
     assert bench.ledger.as_dict()["total"]["end_to_end"]["count"] == 1
 
 
+def test_it_is_not_settled_while_a_result_that_gave_way_is_being_accounted_for() -> None:
+    """Its outlet has taken the result out for a newer one, and the sink hears of the end before that is counted."""
+    bench = Bench()
+    stream = bench.stream()
+    bench.handle(outcome(stream, 0), Closing(stream, 1))
+    _, pushed_out, ended = bench.events
+    assert isinstance(pushed_out, Delivery)
+    assert isinstance(ended, Ended)
+    ended.done()
+    assert stream.account.settled is None
+    pushed_out.done()
+    assert stream.account.settled is not None
+    assert stream.account.settled["end_to_end"]["count"] == stream.account.processed == 1
+    assert bench.ledger.as_dict()["total"]["end_to_end"]["count"] == 1
+
+
 def test_a_stream_that_has_ended_is_let_go() -> None:
     bench = Bench()
     follower = Follows()
