@@ -92,15 +92,9 @@ def _progress(options: argparse.Namespace, stack: ExitStack) -> Callable[[str], 
 
 
 def _save(report: dict[str, Any], folder: Path) -> list[Path]:
-    """``bench.json``, and the chart drawn from it; raises PipelineError."""
+    """``bench.json``, and the chart drawn from it; raises SinkError."""
     from pipeline.bench.chart import chart
-    from pipeline.errors import SinkError
-    from pipeline.report import to_json
+    from pipeline.report import save, to_json
 
-    files = {folder / "bench.json": to_json(report), folder / "chart.html": chart(report).encode()}
-    for path, data in files.items():
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
-    return list(files)
+    documents = {"bench.json": to_json(report), "chart.html": chart(report).encode()}
+    return [save(folder / name, data) for name, data in documents.items()]

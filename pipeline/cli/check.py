@@ -265,10 +265,9 @@ def _tell(path: Path, found: Findings, *, quiet: bool) -> None:
         print_lines([f"pipeline: warning: {warning}"], sys.stderr)
     if found.model is not None:
         height, width = found.model["input"]
-        print(
-            f"model {found.model['path']}: {found.model['adapter']}, {width} x {height}, "
-            f"{found.model['device']}, {found.model['precision']}"
-        )
+        read_as = f"{found.model['adapter']}, {width} x {height}"
+        how = f"{found.model['device']}, {found.model['precision']}"
+        print_lines([f"model {found.model['path']}: {read_as}, {how}"])
     _table(found.streams)
     closed = Counter(stream["state"] for stream in found.streams if stream["state"] in NOT_OPENED)
     if found.hint:

@@ -25,6 +25,7 @@ EXAMPLES = """\
 """
 
 FILES = ("plan.json", "plan.html")
+PROVE_S = 20.0
 
 
 def configure(parser: Parser) -> None:
@@ -35,9 +36,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--prove",
         type=positive,
-        default=20.0,
         metavar="S",
-        help="seconds for which it is tried, and then what fits (default 20)",
+        help=f"seconds for which it is tried, and then what fits (default {PROVE_S:g})",
     )
     parser.add_argument("--no-prove", action="store_true", help="predict only")
     parser.add_argument(
@@ -71,8 +71,10 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.files.folder import output_folder
     from pipeline.cli.program.signals import StopRequests
     from pipeline.config import load_config
-    from pipeline.errors import ConfigError
+    from pipeline.errors import ConfigError, UsageError
 
+    if options.no_prove and options.prove is not None:
+        raise UsageError("--prove and --no-prove contradict each other; leave one of them out")
     level = logging.CRITICAL if options.quiet else logging.WARNING
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
         config = load_config(options.config)
@@ -128,7 +130,7 @@ def _plan(options: argparse.Namespace, config: Config) -> tuple[dict[str, Any], 
     asked = PlanOptions(
         measure_s=options.measure,
         camera_s=options.copy,
-        prove_s=None if options.no_prove else options.prove,
+        prove_s=None if options.no_prove else options.prove or PROVE_S,
         without_unreachable=options.without_unreachable,
     )
     stop = StopFlag()
@@ -141,19 +143,8 @@ def _plan(options: argparse.Namespace, config: Config) -> tuple[dict[str, Any], 
 
 def _save(report: dict[str, Any], out: Path) -> list[Path]:
     """``plan.json``, and the page drawn from it; raises SinkError."""
-    from pipeline.errors import SinkError
-    from pipeline.host.replacing import replacing
     from pipeline.plan.page import page
-    from pipeline.report import to_json
+    from pipeline.report import save, to_json
 
     documents = {"plan.json": to_json(report), "plan.html": page(report).encode("utf-8", "replace")}
-    files = []
-    for name, data in documents.items():
-        path = out / name
-        try:
-            with replacing(path) as partial:
-                partial.write_bytes(data)
-        except OSError as error:
-            raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
-        files.append(path)
-    return files
+    return [save(out / name, data) for name, data in documents.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from pipeline.errors import Cause
 from pipeline.events import Condition, StreamState
@@ -24,6 +24,9 @@ from pipeline.timing import SYSTEM, Clock, PlayoutDelay, ended_in, published_ns
 
 FROZEN_NS = 30_000_000_000
 """A camera that shows the same picture for so long shows nothing live: every sensor has noise."""
+
+STEADY_NS: Final = 1_000_000_000
+"""Of results that came within less no rate is told."""
 
 
 class StreamLedger:
@@ -371,8 +374,9 @@ def _ms(value_ns: float | None) -> float | None:
 
 
 def steady_fps(frames: int, first_ns: int, last_ns: int) -> float | None:
-    """Results per second from the first one on, however long that took to come; None before the second."""
-    return round((frames - 1) * 1e9 / (last_ns - first_ns), 3) if frames > 1 and last_ns > first_ns else None
+    """Results per second from the first one on, however long that took to come; None where the last one came less than
+    :data:`STEADY_NS` after it: results come in batches, and of one or two of them no rate can be told."""
+    return round((frames - 1) * 1e9 / (last_ns - first_ns), 3) if last_ns - first_ns >= STEADY_NS else None
 
 
 def ms_since(start_ns: int, at_ns: int) -> float | None:

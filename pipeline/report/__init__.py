@@ -6,7 +6,7 @@ from pipeline.report.finding import Finding
 from pipeline.report.lives import names
 from pipeline.report.machine import describe_machine, peak_rss_mb
 from pipeline.report.perfetto import save_trace, trace
-from pipeline.report.saving import save_html, save_json, to_json
+from pipeline.report.saving import save, save_html, save_json, to_json
 from pipeline.report.verdict import exit_code, findings, verdict
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "findings",
     "names",
     "peak_rss_mb",
+    "save",
     "save_html",
     "save_json",
     "save_trace",

@@ -47,15 +47,16 @@ def _compact(part: Any, key: str = "") -> Any:
 
 def save_json(report: Mapping[str, Any], folder: Path) -> Path:
     """Write ``report.json`` into ``folder``; raises SinkError."""
-    return _replace(folder / "report.json", to_json(report))
+    return save(folder / "report.json", to_json(report))
 
 
 def save_html(report: Mapping[str, Any], folder: Path) -> Path:
     """Write ``report.html`` into ``folder``; raises SinkError."""
-    return _replace(folder / "report.html", page(report).encode("utf-8", "replace"))
+    return save(folder / "report.html", page(report).encode("utf-8", "replace"))
 
 
-def _replace(path: Path, data: bytes) -> Path:
+def save(path: Path, data: bytes) -> Path:
+    """Write any document; raises SinkError."""
     try:
         with replacing(path) as partial:
             partial.write_bytes(data)

@@ -7,8 +7,10 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,6 +61,19 @@ def test_a_candidate_that_crashes_hangs_or_refuses_is_told_of_and_takes_nothing_
         with pytest.raises(ProcessLookupError):
             os.kill(lost._pid, 0)
     good.close()
+
+
+@pytest.mark.parametrize("how", ["--quiet", "--json"])
+def test_why_nothing_is_kept_is_said_in_any_case(
+    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "not kept: other programs took 40 % of the CPU time meanwhile"
+    made = SimpleNamespace(run=lambda: None)
+    monkeypatch.setattr("pipeline.workshop.tuning.contest.Tuner", lambda *given, **named: made)
+    monkeypatch.setattr("pipeline.workshop.tuning.result.report_of", lambda *given, **named: {"not_kept": why})
+    monkeypatch.setattr("pipeline.workshop.tuning.nursery.Nursery", lambda **named: nullcontext())
+    assert main(["model", "tune", "builtin:people", "--frames", CLIP, how]) == 1
+    assert capsys.readouterr().err == f"pipeline: {why}\n"
 
 
 def test_the_choice_is_kept_and_a_replay_names_it(

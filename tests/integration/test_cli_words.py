@@ -134,6 +134,7 @@ def test_replay_wants_a_source_or_a_recording(capsys: pytest.CaptureFixture[str]
         (["replay", "a", "--batch"], "--batch: expected one argument"),
         (["check", "a", "b"], "one argument too many: b"),
         (["probe"], "required: SOURCE"),
+        (["hlep"], "unknown command 'hlep'; did you mean help?"),
     ],
 )
 def test_refusals_name_the_remedy(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,6 +162,8 @@ def test_refusals_name_the_remedy(arguments: list[str], expected: str, capsys: p
         (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["probe", "nowhere.mp4"], "nowhere.mp4: no such file or folder"),
         (["probe", "foo://bar"], "foo: are not allowed"),
+        (["model", "inspect", "builtin:people"], "builtin:people: it is built in: there is no file to look into"),
+        (["plan", "a.yaml", "--prove", "3", "--no-prove"], "--prove and --no-prove contradict each other"),
     ],
 )
 def test_what_cannot_start_is_refused_in_one_line_and_leaves_nothing(

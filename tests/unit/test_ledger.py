@@ -445,6 +445,13 @@ class TestCamera:
         report = account.as_dict(S)
         assert (report["steady_fps"], report["fps"]) == (10.0, pytest.approx(11 / 9, abs=1e-3))
 
+    def test_one_batch_is_no_rate(self) -> None:
+        account = StreamLedger("a")
+        account.opened(StreamInfo("a"), SourceCounters(), S)
+        for number in range(5):
+            account.published(trace(9 * S + 50_000 * number - 11, *[1] * 11))
+        assert account.as_dict(S)["steady_fps"] is None
+
 
 def test_frame_numbers_and_epochs_go_on_when_a_stream_is_begun_anew() -> None:
     ledger = Ledger()

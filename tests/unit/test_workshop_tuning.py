@@ -304,9 +304,9 @@ def test_what_was_measured_beside_other_programs_is_not_kept(
     assert report["others"] == pytest.approx(1 - share)
     told = [remark for remark in report["remarks"] if "other programs" in remark]
     if kept:
-        assert (report["entry"], told) == (before["entry"], [])
+        assert (report["entry"], report["not_kept"], told) == (before["entry"], None, [])
         return
-    assert report["entry"] is None
+    assert (report["entry"], report["not_kept"]) == (None, *told)
     assert told == [
         f"not kept: other programs took {percent(1 - share)} of the CPU time meanwhile; measure again when the machine "
         "is quiet, or keep it all the same with --force"
@@ -314,6 +314,7 @@ def test_what_was_measured_beside_other_programs_is_not_kept(
     assert json.loads(Path(before["entry"]).read_text())["created"] == before["created"], "what was kept before stays"
     dry = report_of(copied, SUBJECT, keep_it=False)
     assert any(remark.startswith("other programs took") for remark in dry["remarks"])
+    assert dry["not_kept"] is None
     forced = report_of(copied, SUBJECT, force=True)
     assert json.loads(Path(forced["entry"]).read_text())["created"] == forced["created"]
     assert not any("not kept" in remark for remark in forced["remarks"])

@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
     with logging_to_stderr(level, debug=options.debug), ExitStack() as stack:
         models = _models(options)
         from pipeline.build import detector_arguments
+        from pipeline.report import save, to_json
         from pipeline.workshop.compare import Limits, compare, open_detector
         from pipeline.workshop.frames import sample
         from pipeline.workshop.side_by_side import save_worst
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
         ]
         report["pictures"] = [str(path) for path in pictures]
         if out is not None:
-            _save(report, out)
+            save(out / REPORT, to_json(report))
     if options.json:
         print_json(report)
     elif not options.quiet:
@@ -182,15 +183,3 @@ def _verdict(report: dict[str, Any]) -> str:
     if report["size_ratio"] is not None:
         text += f" and {1 / report['size_ratio']:.3g} x its space"
     return f"{text}; {percent(report['agreement']['matched']['0.75'], 1)} of their boxes are the same (IoU 0.75)"
-
-
-def _save(report: dict[str, Any], folder: Path) -> None:
-    """``compare.json``; raises SinkError."""
-    from pipeline.errors import SinkError
-    from pipeline.report import to_json
-
-    path = folder / REPORT
-    try:
-        path.write_bytes(to_json(report))
-    except OSError as error:
-        raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error

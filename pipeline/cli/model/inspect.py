@@ -48,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
     if not options.probe and (options.config is not None or options.adapter is not None):
         raise UsageError("--config and --adapter say how the model is loaded: they need --probe")
+    if str(options.file).startswith("builtin:"):
+        raise UsageError(f"{options.file}: it is built in: there is no file to look into")
     refused: PipelineError | None = None
     with logging_to_stderr(logging.ERROR, debug=options.debug):
         model = model_config(options, options.file) if options.probe else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.model.options import add_model_options, model_config
 from pipeline.cli.program.parser import Parser, fraction, positive
 from pipeline.cli.program.running import logging_to_stderr
-from pipeline.cli.terminal.printing import print_json, say
+from pipeline.cli.terminal.printing import print_json, print_lines, say
 from pipeline.cli.terminal.steps import steps
 from pipeline.errors import UsageError
 from pipeline.figures import percent
@@ -79,7 +80,11 @@ def run(options: argparse.Namespace) -> int:
         print_json(report)
     elif not options.quiet:
         _tell(report)
-    return 0 if options.dry_run or report["entry"] is not None else 1
+    if report["not_kept"] is None:
+        return 0
+    if options.json or options.quiet:
+        print_lines([f"pipeline: {report['not_kept']}"], sys.stderr)
+    return 1
 
 
 def _effort(options: argparse.Namespace) -> Effort:

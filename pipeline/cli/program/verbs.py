@@ -69,7 +69,7 @@ class Verbs:
             parser.error(f"unknown option {name}{did_you_mean(name, self.own_options)}")
         if "." in name or "/" in name:
             parser.error(f"{name!r} is not a {self.noun}; {self.a_file(name)}")
-        remedy = did_you_mean(name, self.summaries) or f"; expected one of {', '.join(self.summaries)}"
+        remedy = did_you_mean(name, (*self.summaries, "help")) or f"; expected one of {', '.join(self.summaries)}"
         parser.error(f"unknown {self.noun} {name!r}{remedy}")
 
     def _help(self) -> str:

@@ -23,7 +23,8 @@ BUSY: Final = 0.8
 
 
 def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True, force: bool = False) -> dict[str, Any]:
-    """For JSON: ``candidates``, ``choice``, ``baseline``, ``left_out``, ``entry`` and what else there is to say.
+    """For JSON: ``candidates``, ``choice``, ``baseline``, ``left_out``, ``entry`` (``not_kept``: why there is
+    none, where one was wanted) and what else there is to say.
 
     Args:
         found: its files are still there.
@@ -34,7 +35,7 @@ def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True, force: b
     from pipeline.detectors.tuned import keep, recall_entry
 
     created = rfc3339(wall_ns())
-    entry = None
+    entry = not_kept = None
     remarks = _remarks(found, subject)
     others = _others(found)
     if others > 1 - BUSY:
@@ -42,6 +43,7 @@ def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True, force: b
         forced = ", or keep it all the same with --force" if kept else ""
         told = f"other programs took {percent(others)} of the CPU time meanwhile"
         remarks.append(f"{kept}{told}; measure again when the machine is quiet{forced}")
+        not_kept = remarks[-1] if kept else None
         keep_it = keep_it and force
     lost = _keep_files([one for one in found.contenders if one.counts], found.key, remarks) if keep_it else []
     rows = [_row(one, found.baseline) for one in found.contenders]
@@ -51,7 +53,8 @@ def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True, force: b
         path = keep(found.key, created, usable.index(choice) if choice in usable else 0, usable)
         entry = str(path) if recall_entry(path) is not None else None
         if entry is None:
-            remarks.append(f"{path} could not be written, so that later runs know nothing of this choice")
+            not_kept = f"{path} could not be written, so that later runs know nothing of this choice"
+            remarks.append(not_kept)
     return {
         "model": subject.model,
         "video": subject.video,
@@ -64,6 +67,7 @@ def report_of(found: Tuning, subject: Subject, *, keep_it: bool = True, force: b
         "baseline": _row(found.baseline, found.baseline),
         "left_out": found.missing,
         "entry": entry,
+        "not_kept": not_kept,
         "others": round(others, 4),
         "key": found.key,
         "remarks": remarks,
