@@ -48,6 +48,11 @@ class Background:
         frame = sys._current_frames().get(self._thread.ident or 0)
         return frame is not None and frame.f_code is threading.Condition.wait.__code__
 
+    def ended_within(self, seconds: float) -> bool:
+        """Give it so long to end."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def result(self) -> Any:
         """What the call returned or raised; fails when it does not end within the deadline."""
         self._thread.join(DEADLINE_S)

@@ -169,8 +169,13 @@ class Ledger:
 
     def settle(self, account: StreamLedger) -> None:
         """A stream has ended and its last frame has left the last sink."""
-        measured = account.settle()
-        corrected = measured.corrected
+        with account.times.lock:  # whoever adds up finds its frames there or in the total, not in neither
+            long_ago = self._add_to_total(account, account.settle())
+        for ended in long_ago:  # without the lock, which is asked for under those of streams
+            ended.times.let_go()
+
+    def _add_to_total(self, account: StreamLedger, measured: Measured) -> list[StreamLedger]:
+        """Keep what it gave away; returns streams that ended long ago."""
         moved_ns = _moved_ns(account)
         long_ago = [] if moved_ns else [account]
         with self._lock:
@@ -181,10 +186,9 @@ class Ledger:
             account.in_total = True
             self._settled.merge(measured.latency)
             self._course.merge(measured.course)
-            if corrected is not None:
-                self._corrected.merge(corrected)
-        for ended in long_ago:  # without the lock, which is asked for under those of streams
-            ended.times.let_go()
+            if measured.corrected is not None:
+                self._corrected.merge(measured.corrected)
+        return long_ago
 
     def unbalanced(self) -> dict[str, int]:
         """Streams with frames unaccounted for, and how many; empty at the end of a sound run."""

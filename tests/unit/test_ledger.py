@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from pipeline.frame import Capture, Picture, SourceCounters, StreamInfo
 from pipeline.ledger import ENDED, BatchRun, Latency, Ledger, SinkLedger, StreamLedger
 from pipeline.ledger.blocks import SERIES, Block
+from pipeline.ledger.measured import Measured
 from pipeline.timing import Mark, new_trace
+from tests.background import Background
 from tests.journeys import BY_ITS_READER
 
 MS = 1_000_000
@@ -219,6 +221,21 @@ class TestSettling:
 
         monkeypatch.setattr(ledger, "batches", meanwhile)
         assert ledger.as_dict()["total"] == total
+
+    def test_a_stream_that_is_added_up_while_it_settles_counts_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ledger = self.run()
+        total, account = ledger.as_dict()["total"], ledger.streams["a"]
+        sound, asked = account.settle, list[Background]()
+
+        def meanwhile() -> Measured:
+            measured = sound()
+            asked.append(Background(ledger.as_dict))
+            asked[0].ended_within(0.1)  # it has to wait
+            return measured
+
+        monkeypatch.setattr(account, "settle", meanwhile)
+        ledger.settle(account)
+        assert asked[0].result()["total"] == total
 
     def test_a_settled_stream_keeps_its_figures_and_gives_its_distributions_away(self) -> None:
         ledger = self.run()
