@@ -126,7 +126,7 @@ def configure(parser: Parser) -> None:
         "  1    no usable input, or a sink lost data\n"
         "  2    refused before the start\n"
         "  3    partial: a stream failed or was truncated\n"
-        "  130  stopped before the end by Ctrl-C; 143: by SIGTERM"
+        "  130  stopped before the end by Ctrl-C; 143: by SIGTERM; 129: its terminal was closed"
     )
 
 

@@ -129,6 +129,26 @@ def test_a_signal_in_a_terminal_drains_and_leaves_a_report(
         assert len((tmp_path / "out" / f"{long_clip.stem}.jsonl").read_text().splitlines()) == frames["processed"]
 
 
+@pytest.mark.parametrize("ignored", [False, True], ids=["terminal", "nohup"])
+def test_a_terminal_that_is_closed_stops_a_replay_as_any_signal_does(
+    ignored: bool, model: Path, long_clip: Path, tmp_path: Path
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        process, terminal = in_terminal(
+            tmp_path, "replay", long_clip, "--model", model, "--out", "out", "--limit", "150", "--pace", "realtime"
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with process:
+        until(terminal, "/150")
+        os.close(terminal)  # nobody reads what it says any more
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(PATIENCE_S) == (0 if ignored else 128 + signal.SIGHUP)
+    stream = json.loads((tmp_path / "out" / "report.json").read_text())["streams"][long_clip.stem]
+    assert stream["state"] == ("finished" if ignored else "stopped")
+
+
 def test_a_replay_that_was_stopped_names_the_command_that_goes_on(
     media: Media, model: Path, long_clip: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from pipeline.cli.program.folding import Folding, looked_after
 from pipeline.cli.program.logs import AsJson, OneLine, times_for
+from pipeline.cli.program.outputs import GONE, silence_stdout, survive_any_output
 from pipeline.cli.program.stray import strays_logged
 from pipeline.cli.terminal.printing import broken, fault_as_data, print_json, print_lines
 from pipeline.errors import ConfigError, ModelLoadError, PipelineError, UsageError
@@ -67,9 +68,9 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
     """
     debug = debug or os.environ.get("PIPELINE_DEBUG", "") not in ("", "0")
     say = _say_as_json if log_json else _say
-    _survive_any_output()
+    survive_any_output()
     try:
-        with _hearing_sigterm():
+        with _hearing_signals():
             code = command()
             sys.stdout.flush()
         return code
@@ -80,7 +81,7 @@ def guarded(command: Callable[[], int], *, debug: bool = False, as_json: bool = 
     except Stopped as stopped:
         error = _Refusal("Stopped", ["stopped"], 128 + stopped.signum)
     except BrokenPipeError:
-        _silence_stdout()  # whoever read it has gone
+        silence_stdout()  # whoever read it has gone
         return 1
     except CommandLineError as wrong:
         error = _Refusal("UsageError", [str(wrong)], 2, wrong.program)
@@ -98,23 +99,22 @@ def _of_unknown(unknown: Exception, debug: bool) -> _Refusal:
     """Of what no command expected: a fault of this program, unless the system says whose it is."""
     if isinstance(unknown, OSError) and unknown.errno in _UNUSABLE:
         return _Refusal("UsageError", [f"{unknown.filename or 'this'}: {unknown.strerror}"], 2)
+    if isinstance(unknown, OSError) and unknown.errno in GONE and not unknown.filename:
+        silence_stdout()
+        return _Refusal("Stopped", ["nobody reads standard output any more"], 1)
     if isinstance(unknown, OSError) and unknown.errno in _FULL:
         if not unknown.filename:  # standard output, most likely
-            _silence_stdout()
+            silence_stdout()
         where = f"{unknown.filename}: " if unknown.filename else ""
         return _Refusal("SinkError", [f"{where}what is to be written has no room: {unknown.strerror}"], 1)
     remedy = "" if debug else " (--debug shows where; please report it)"
     return _Refusal("InternalError", [f"internal error: {type(unknown).__name__}: {unknown}{remedy}"], 1)
 
 
-def _silence_stdout() -> None:
-    """What is still buffered must not fail again when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @contextmanager
-def _hearing_sigterm() -> Iterator[None]:
-    """Within it SIGTERM raises Stopped where a command does not hear it itself: temporary files go, as at Ctrl-C.
+def _hearing_signals() -> Iterator[None]:
+    """Within it SIGTERM, and SIGHUP of a terminal that is closed, raise Stopped where a command does not hear them
+    itself: temporary files go, as at Ctrl-C.
 
     So the first process of a container ends too, which no signal ends that it has no handler for.
     """
@@ -125,19 +125,26 @@ def _hearing_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, *hangup())}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def hangup() -> tuple[signal.Signals, ...]:
+    """SIGHUP, unless whoever started this program has it passed over, as ``nohup`` does."""
+    return () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
 
 
 def leave(code: int) -> NoReturn:
     """End the process at once. The end of the interpreter unwinds threads that come back from native code, which C++
     does not always expect: the process would end by SIGABRT, whatever its exit code was to be."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)
 
 
@@ -251,14 +258,3 @@ def _say_as_json(program: str, text: str) -> None:
 def _trace(debug: bool, say: _Say) -> None:
     if debug:
         say("", traceback.format_exc().rstrip("\n"))
-
-
-def _survive_any_output() -> None:
-    """Names of files may hold what a terminal cannot show, and whoever started this program may have closed its
-    outputs; neither must end it."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from pipeline.cli.program.running import Stopped
+from pipeline.cli.program.running import Stopped, hangup
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -84,7 +84,8 @@ class StopRequests:
     def __enter__(self) -> StopRequests:
         self._listener.start()
         if threading.current_thread() is threading.main_thread():  # others get no signals
-            self._previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+            heard = (*_SIGNALS, *hangup())
+            self._previous = {number: signal.signal(number, self._on_signal) for number in heard}
         return self
 
     def __exit__(
