@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,21 +23,12 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:50]}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
+    partial = path.with_name(f".{path.stem[:50]}.{secrets.token_hex(8)}{path.suffix}")
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if private else 0o666))
     try:
         yield partial
-        if not private:
-            partial.chmod(0o666 & ~_umask())  # mkstemp gives it to its owner alone
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -49,6 +49,20 @@ def test_who_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("shared", "own")] == [0o640, 0o600]
 
 
+def test_what_other_threads_make_meanwhile_keeps_its_permissions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process has one mask for new files: whoever changes it for a moment does so for all threads."""
+
+    def changed(mask: int) -> int:
+        raise AssertionError(f"the mask of the process was set to {mask:o}")
+
+    monkeypatch.setattr(os, "umask", changed)
+    with replacing(tmp_path / "shared") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "shared").read_text() == "new"
+
+
 def test_links_that_somebody_laid_are_not_written_through(tmp_path: Path) -> None:
     """Names with the process number in them can be guessed."""
     victim = tmp_path / "victim"
