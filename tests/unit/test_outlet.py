@@ -276,6 +276,14 @@ class TestClose:
         assert (finished(account), settled) == (2, ["a"])
         assert closing.account.state == "ok"
 
+    def test_what_is_published_after_it_was_closed_is_lost_too(self) -> None:
+        """The sink of a run that ends because of it is closed before the others hear of that."""
+        closing = outlet(ListSink())
+        closing.close()
+        with pytest.raises(Closed):
+            closing.put(delivery())
+        assert (closing.account.received, closing.account.lost) == (1, {"shutdown": 1})
+
     @pytest.mark.parametrize("error", [SinkError("disk full"), OSError("disk full")])
     def test_a_sink_that_cannot_be_closed_has_failed(self, error: Exception) -> None:
         closing = outlet(Breaks("close", error=lambda: error))
