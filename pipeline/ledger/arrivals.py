@@ -110,6 +110,8 @@ class Arrivals:
         self.lock = threading.RLock()
         self.held = False
         self._transit = SmoothedChange()
+        self._newest_ns = 0  # when the last frame was read
+        self._reordered = False
         self._epoch = 0
         self._camera = Camera()
         self._left: list[Int64Array] = []  # what the camera's figures lack
@@ -127,10 +129,12 @@ class Arrivals:
 
     @property
     def jitter_ns(self) -> float | None:
-        """Interarrival jitter (RFC 3550, section 6.4.1), or None before the second frame."""
+        """Interarrival jitter (RFC 3550, section 6.4.1), or None before the second frame, and of a feed with B-frames:
+        what these are shown out of the order in which they came would count, and is not the network's."""
         with self.lock:
             self._fold()
-            return float(self._transit.value_ns[0]) if self._transit.known[0] else None
+            known = self._transit.known[0] and not self._reordered
+            return float(self._transit.value_ns[0]) if known else None
 
     def as_dict(self, declared_fps: float | None) -> dict[str, Any]:
         """What the camera says of itself, and what is true of it.
@@ -190,8 +194,14 @@ class Arrivals:
     def _begin(self, epoch: int) -> SmoothedChange:
         if epoch != self._epoch:  # what lies between two epochs is not jitter of the camera's
             self._transit.reset()
+            self._reordered = False
             self._epoch = epoch
         return self._transit
+
+    def _came(self, read_ns: Int64Array) -> None:
+        """Frames of the present epoch that were read then, in the order in which they are shown."""
+        self._reordered = self._reordered or bool(read_ns[0] < self._newest_ns or (read_ns[1:] < read_ns[:-1]).any())
+        self._newest_ns = int(read_ns[-1])
 
 
 def take_apart(many: Sequence[Arrivals]) -> None:
@@ -208,10 +218,13 @@ def take_apart(many: Sequence[Arrivals]) -> None:
     if all(epochs[begin] == epochs[end - 1] for begin, end in spans):  # they only grow
         changes = [each._begin(int(epochs[begin])) for (each, _), (begin, _) in zip(taken, spans, strict=True)]
         SmoothedChange.add_each(changes, transits_ns, None, np.array([begin for begin, _ in spans]))
+        for (each, _), (begin, end) in zip(taken, spans, strict=True):
+            each._came(frames[begin:end, 0])
     else:
         for (each, _), (begin, end) in zip(taken, spans, strict=True):
             for epoch, rows in by_epoch(epochs[begin:end]):
                 each._begin(epoch).add(transits_ns[begin:end][rows])
+                each._came(frames[begin:end, 0][rows])
     for (each, _), (begin, end) in zip(taken, spans, strict=True):
         each._leave(frames[begin:end].copy())
     spent_ns = thread_cpu_ns() - began_ns

@@ -11,7 +11,7 @@ from pipeline.figures import NOTHING, count, duration, memory, milliseconds, per
 from pipeline.plan.pictures import INKS, batches, latencies, load
 from pipeline.plan.wording import busy_line, growth_line, headline, limit_line, proof_line
 from pipeline.report.document import document, no_pictures
-from pipeline.report.markup import facts, machine_panel, pill, table, tile
+from pipeline.report.markup import facts, machine_panel, pill, prose, table, tile
 from pipeline.report.model import model_panel
 
 _LEGEND: Final = (
@@ -133,7 +133,7 @@ def _load(plan: Mapping[str, Any]) -> str:
     ]
     picture = load(predicted, measured["cores"])
     return (
-        f'<section><h2>What limits it</h2><div class="panel"><p class="lead">{escape(_upper(limit_line(plan)))}.</p>'
+        f'<section><h2>What limits it</h2><div class="panel"><p class="lead">{prose(_upper(limit_line(plan)))}.</p>'
         f'{picture}<ul class="legend">{names}</ul>{table(("", "cores", "share"), rows)}</div></section>'
     )
 

@@ -164,10 +164,11 @@ def waterfall(part: Mapping[str, Any]) -> str:
             axes.barh(-row, max(took, least), left=min(at, whole - least), height=0.66, color=ink, clip_on=False)
             if row:
                 axes.plot([at, at], [0.67 - row, 0.33 - row], color=colour("soft"), linewidth=0.7, clip_on=False)
-            at += took
-            ahead = at < 0.75 * whole
+            before, at = at, at + took
+            ahead = at < 0.75 * whole  # room for its time behind it, else before it, else on it
+            beside = at if ahead or before < 0.25 * whole else before
             axes.annotate(
-                duration(took / 1e3), (at if ahead else at - took, -row), (5 if ahead else -5, 0),
+                duration(took / 1e3), (beside, -row), (5 if ahead else -5, 0),
                 textcoords="offset points", va="center", ha="left" if ahead else "right", color=colour("ink"),
             )  # fmt: skip
         in_milliseconds(axes, "x", 0, whole)

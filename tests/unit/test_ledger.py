@@ -168,6 +168,22 @@ class TestArrivalJitter:
         as_fast_as_possible.arrived(56 * MS, 0.04, 0, False)
         assert self.jitter(as_fast_as_possible) is None
 
+    def test_the_order_of_b_frames_is_not_jitter(self) -> None:
+        account = StreamLedger("a", live=True)
+        for number, read in enumerate((0, 3, 2, 4, 7, 6)):  # shown in this order, 40 ms apart; read at these times
+            account.arrived(read * 40 * MS, number * 0.04, 0, False)
+        assert self.jitter(account) is None
+        for number, read in enumerate((100, 101, 102)):  # they were switched off, so the camera was connected anew
+            account.arrived(read * 40 * MS, number * 0.04, 1, False)
+        assert self.jitter(account) is not None
+
+    def test_b_frames_are_noticed_also_where_one_is_looked_at_by_itself(self) -> None:
+        account = StreamLedger("a", live=True)
+        for number, read in enumerate((0, 3, 2)):
+            account.arrived(read * 40 * MS, number * 0.04, 0, False)
+            found = self.jitter(account)
+        assert found is None
+
     def test_a_new_epoch_is_a_break_not_jitter(self) -> None:
         account = StreamLedger("a", live=True)
         account.arrived(0, 0.0, 0, False)

@@ -108,6 +108,18 @@ def test_the_journey_is_the_mean_frame_part_by_part() -> None:
     )
 
 
+def test_the_time_of_a_part_never_stands_over_the_names() -> None:
+    times = {"decode": 0.6, "preprocess": 67.0, "infer": 2.0, "sink": 9.0}
+    stages = {name: {"mean_ms": ms, "count": 10} for name, ms in times.items()}
+    svg = charts.waterfall({"stages": stages, "end_to_end": {"count": 10}})
+    texts = re.findall(r'text-anchor: (\w+);[^>]* x="([\d.]+)"[^>]*>([\d.]+) ms<', svg)
+    places = {float(ms): (anchor, float(x)) for anchor, x, ms in texts if anchor != "middle"}
+    assert sorted(places) == sorted(times.values())
+    for anchor, x in places.values():
+        left, right = (x, x + 55) if anchor == "start" else (x - 55, x)
+        assert 78 <= left < right <= WIDTH
+
+
 def test_parts_that_not_every_frame_passed_count_for_what_they_are() -> None:
     stats = {"mean_ms": 4.0, "count": 5}
     part = {"stages": {"decode": {"mean_ms": 2.0, "count": 10}, "infer": stats}, "end_to_end": {"count": 10}}
