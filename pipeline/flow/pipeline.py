@@ -283,7 +283,8 @@ class Pipeline:
         self.models.current.do_without_workers()
         open_all(self._outlets)
         try:
-            self.models.current.warm()
+            with suppress(Closed):  # it was given up, and no stream opens any more
+                self.models.current.warm()
             self.ledger.begin(self._now())
             for stream in streams:
                 self.add(stream)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from pipeline.errors import ModelHung
 from pipeline.threads.channel import Channel, Closed
@@ -79,11 +79,15 @@ class Crew(Generic[T]):
         self._get_ready = get_ready
         self._group = WorkerGroup()
         self._jobs: Channel[Handed[T]] = Channel(waiting or len(names))
-        self._handed: list[Handed[T]] = []
+        self._handed: list[Handed[Any]] = []
+        self._given_up = False
 
     def start(self) -> None:
-        """Start, and return when all are ready; raises what getting ready raised."""
+        """Start, and return when all are ready; raises what getting ready raised, and Closed once it is given up."""
         ready: list[Handed[None]] = [Handed(self._get_ready) for _ in self._names]
+        self._handed = [*ready]
+        if self._given_up:
+            raise Closed
         for name, first in zip(self._names, ready, strict=True):
             self._group.start(name, lambda first=first: self._work(first))  # type: ignore[misc]
         try:
@@ -102,6 +106,7 @@ class Crew(Generic[T]):
 
     def give_up(self) -> None:
         """Nobody waits any longer, and nothing more is begun."""
+        self._given_up = True  # before the look at what was handed: whoever hands looks at this after it
         self._jobs.abort()
         for handed in self._handed:
             handed.give_up()

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.arrivals import FrameLog, Virtual
+from pipeline.arrivals import FrameLog, ServiceTimes, Virtual
 from pipeline.errors import SourceUnavailable
 from pipeline.events import Condition
 from pipeline.flow import Pipeline
@@ -22,11 +22,12 @@ from pipeline.replaying.ahead import BYTES, FRAMES, Ahead
 from pipeline.replaying.behind import Behind
 from pipeline.replaying.simulated_clock import SimulatedClock
 from pipeline.replaying.simulation import Simulation
-from pipeline.replaying.timed import TimedStage
+from pipeline.replaying.timed import TimedDetector, TimedStage
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
 from pipeline.timing import Mark, PlayoutDelay
 from tests.arrivals import BEGAN_NS, MS, Nothing
+from tests.background import Background
 
 
 class Telling(ScriptedSource):
@@ -179,3 +180,27 @@ def test_a_reader_that_hangs_is_left_behind_by_who_gives_up(monkeypatch: pytest.
     assert source.closed == 0
     assert len(sink.results) <= FRAMES
     over.set()
+
+
+def test_a_model_that_hangs_while_it_is_warmed_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.threads.crew.REST_S", 0.05)
+    hangs, begun = threading.Event(), threading.Event()
+
+    class Hangs(FakeDetector):
+        def warm(self, sizes: Sequence[int]) -> None:
+            begun.set()
+            hangs.wait(30)
+
+    clock = SimulatedClock(BEGAN_NS, 0)
+    timed = TimedDetector(Hangs(), 1, clock, ServiceTimes({}))
+    pipeline = Pipeline(timed, [sink := ListSink()], FlowOptions(batch_size=1, fixed_batch=False), clock=clock)
+    ahead, source, _ = ahead_of(FRAMES)
+    behind = Behind(clock)
+    gate = Stream(ahead, [TimedStage(CopyStage(), ahead, clock)], StreamLedger("gate"))
+    running = Background(lambda: pipeline.run_inline([gate], Simulation(clock, 1, behind), behind.after))
+    assert begun.wait(30)
+    pipeline.abort()
+    timed.give_up()
+    running.result()
+    assert (gate.account.state, source.reads, sink.results) == ("stopped", 0, [])
+    hangs.set()

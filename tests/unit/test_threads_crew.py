@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import InferenceError
 from pipeline.threads import Closed, Crew
+from tests.background import Background
 
 
 def test_whoever_is_free_first_does_what_comes() -> None:
@@ -29,6 +30,25 @@ def test_one_that_does_not_get_ready_ends_all() -> None:
     with pytest.raises(InferenceError):
         crew.start()
     assert crew.rest()
+
+
+def test_nobody_waits_for_one_that_hangs_as_it_gets_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.threads.crew.REST_S", 0.05)
+    hangs, begun = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        hangs.wait(30)
+
+    crew: Crew[bool] = Crew(["one", "two"], hang)
+    starting = Background(crew.start)
+    assert begun.wait(30)
+    crew.give_up()
+    with pytest.raises(Closed):
+        starting.result()
+    with pytest.raises(Closed):
+        crew.start()
+    hangs.set()
 
 
 def test_what_was_given_up_is_waited_for_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
