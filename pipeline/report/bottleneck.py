@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.figures import count, percent
 from pipeline.report.advice import Decoding, Kind, advice, option
-from pipeline.report.cores import contended, is_virtual, starved, taken
+from pipeline.report.cores import are_to_blame, contended, is_virtual, starved
 from pipeline.report.cost import cost, given_up, held_in_decoder, over_budget, wanted
 
 SATURATED: Final = 0.9
@@ -164,13 +164,13 @@ def _beside(kind: Kind, report: Mapping[str, Any], core: float | None) -> str:
 
 
 def _taken(report: Mapping[str, Any], streams: Mapping[str, Mapping[str, Any]], core: float | None) -> bool:
-    others = report.get("others_cores")
-    if is_virtual(report) or others is None:
+    if is_virtual(report):
         return core is not None
     lost = given_up(streams) / max(1, wanted(streams))
     if not all(stream["paced"] for stream in streams.values()):
         lost = max(lost, 0.5)  # as fast as it can be: twice as much is worth other work, less is worth a setting
-    return taken(report["cpu_s"] / report["wall_s"], others, report["machine"].get("cores") or 1, lost)
+    own, cores = report["cpu_s"] / report["wall_s"], report["machine"].get("cores") or 1
+    return are_to_blame(own, report.get("others_cores"), cores, lost, core)
 
 
 def _decoding(report: Mapping[str, Any], streams: Mapping[str, Mapping[str, Any]], who: str) -> Decoding:

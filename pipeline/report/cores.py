@@ -30,6 +30,17 @@ def taken(own: float, others: float, cores: int, lost: float) -> bool:
     return contended(own, others, cores) and (1 - lost) * others >= lost * own
 
 
+def are_to_blame(own: float, others: float | None, cores: int, lost: float, core: float | None) -> bool:
+    """Whether it is other programs' work that frames were lost to, or time.
+
+    Args:
+        own, others, cores: in cores; ``others``: None where that is not known.
+        lost: share of the frames that were to be processed.
+        core: as :func:`starved` has it, which is all there is where others are not known.
+    """
+    return core is not None if others is None else taken(own, others, cores, lost)
+
+
 def starved(report: Mapping[str, Any], under_way_s: float) -> float | None:
     """For what part of the time a network on the CPU had a core at most, where others had the cores; else None.
 

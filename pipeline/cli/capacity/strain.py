@@ -100,7 +100,7 @@ def why(strain: Strain, model: Mapping[str, Any], streams: int) -> str:
     """
     from pipeline.report.advice import advice
     from pipeline.report.bottleneck import SATURATED
-    from pipeline.report.cores import starved, taken
+    from pipeline.report.cores import are_to_blame, starved
 
     cores = strain.cores()
     busy = min(1.0, strain.busy_ns / strain.wall_ns / (model.get("workers") or 1))
@@ -115,11 +115,7 @@ def why(strain: Strain, model: Mapping[str, Any], streams: int) -> str:
     core = starved(lately, strain.busy_ns / 1e9) if busy >= STARVED_BUSY else None
     if core is not None:
         told += f", but has a core for at most {percent(core)} of that"
-    if cores.others is None:  # not known
-        is_others = core is not None
-    else:
-        is_others = taken(cores.own, cores.others, cores.allowed, strain.lost)
-    if is_others:
+    if are_to_blame(cores.own, cores.others, cores.allowed, strain.lost, core):
         return f"{told}: the machine has other work; {cores}; what would help most: less of that work, or a lower fps"
     limit: Literal["network", "decode"] = "network" if busy >= min(SATURATED, strain.reading) else "decode"
     if limit == "decode":
