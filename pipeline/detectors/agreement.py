@@ -94,7 +94,7 @@ def agreement(a: Sequence[Detections], b: Sequence[Detections]) -> Agreement:
     pairs = {threshold: np.zeros(len(a), np.int64) for threshold in MATCH_AT}
     for class_id in ids:
         ours, theirs = [_of(found, class_id) for found in a], [_of(found, class_id) for found in b]
-        overlaps = [_iou(one.xyxy, other.xyxy) for one, other in zip(ours, theirs, strict=True)]
+        overlaps = [iou_of_pairs(one.xyxy, other.xyxy) for one, other in zip(ours, theirs, strict=True)]
         count_a, count_b = sum(map(len, ours)), sum(map(len, theirs))
         matched = {}
         for threshold in MATCH_AT:
@@ -169,7 +169,7 @@ def _average_precisions(truth: Sequence[Detections], found: Sequence[Detections]
     hits: list[npt.NDArray[np.bool_]] = []
     for true, seen in zip(truth, found, strict=True):
         order = np.argsort(-seen.confidence, kind="mergesort")[:_MAX_DETECTIONS]
-        overlap = _iou(seen.xyxy[order], true.xyxy)
+        overlap = iou_of_pairs(seen.xyxy[order], true.xyxy)
         scores.append(seen.confidence[order])
         hits.append(np.stack([_claims(overlap, threshold) for threshold in _COCO_IOU]))
     order = np.argsort(-np.concatenate(scores), kind="mergesort")
@@ -203,7 +203,7 @@ def _of(found: Detections, class_id: int) -> Detections:
     return Detections(found.xyxy[keep], found.confidence[keep], found.class_id[keep])
 
 
-def _iou(a: FloatArray, b: FloatArray) -> Floats:
+def iou_of_pairs(a: FloatArray, b: FloatArray) -> Floats:
     """Intersection over union of all pairs of boxes (n, 4) and (m, 4), xyxy: (n, m)."""
     one, other = a.astype(np.float64)[:, None], b.astype(np.float64)[None]
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])

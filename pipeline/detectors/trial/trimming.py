@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.detectors.adapter import UNREADABLE, Adapter, Limits
+from pipeline.detectors.agreement import iou_of_pairs
 from pipeline.detectors.loading.load import LoadedModel
 from pipeline.detectors.network import Network
 from pipeline.detectors.trial.probe import FirstRun
 from pipeline.detectors.trial.scenes import probe_picture
 from pipeline.errors import InferenceError
-from pipeline.frame import Detections, FloatArray, InputSpec
+from pipeline.frame import Detections, InputSpec
 
 USUAL_STRIDE = 32
 """The coarsest stride of nearly all detectors; assumed where a file does not say its own."""
@@ -78,7 +79,7 @@ def _agrees(network: Network, adapter: Adapter, batch: int, height: int, width: 
     outputs, _ = network.run([padded], batch)
     expected = _candidates(network, adapter, outputs, spec, confidence / 10, _MANY)
     shift = np.array([left, top, left, top], np.float32)
-    near = (_overlaps(found.xyxy + shift, expected.xyxy) > 0.7) & (found.class_id[:, None] == expected.class_id)
+    near = (iou_of_pairs(found.xyxy + shift, expected.xyxy) > 0.7) & (found.class_id[:, None] == expected.class_id)
     return bool(len(found)) and float(near.any(1).mean()) >= 0.9
 
 
@@ -88,14 +89,3 @@ def _candidates(
     with network.scope():
         limits = Limits(confidence=confidence, iou=1.0, max_detections=count)
         return adapter.parse(outputs, 1, limits, spec).detections[0]
-
-
-def _overlaps(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Intersection over union of every box (n, 4) with every other (m, 4), as (n, m)."""
-    corner = np.maximum(first[:, None, :2], second[None, :, :2])
-    end = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(end - corner, 0, None).prod(-1)
-    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    overlaps: FloatArray = (shared / np.maximum(union, 1e-9)).astype(np.float32)
-    return overlaps
