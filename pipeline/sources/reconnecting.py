@@ -56,7 +56,6 @@ class Reconnecting:
 
     Attributes:
         counters: sums over all connections.
-        reconnects_by_cause: ``counters.reconnects``, by what ended the connection before.
     """
 
     def __init__(
@@ -89,7 +88,6 @@ class Reconnecting:
         self._jitter = jitter or random.Random()
         self._whole = Continuation()
         self.counters: SourceCounters = self._whole.counters
-        self.reconnects_by_cause = self.counters.reconnects_by_cause
         self._stillness = Stillness(self.counters)
         self._source: Source | None = None
         self._stop = StopFlag()
@@ -170,7 +168,8 @@ class Reconnecting:
             self._first_frame_ns = None
             if self._lost_by is not None:
                 self.counters.reconnects += 1
-                self.reconnects_by_cause[self._lost_by] = self.reconnects_by_cause.get(self._lost_by, 0) + 1
+                by_cause = self.counters.reconnects_by_cause
+                by_cause[self._lost_by] = by_cause.get(self._lost_by, 0) + 1
                 self._lost_by = None
             return info
         return None

@@ -106,7 +106,7 @@ def test_one_stream_over_three_connections(clock: ManualClock) -> None:
     # Pauses of 0.5 s and 1 s before the second connection, 2 s before the third: what really passed shows in pts.
     assert [capture.pts_s for capture in captures] == pytest.approx([0.0, 0.04, 1.54, 1.58, 1.62, 3.62])
     assert source.counters.reconnects == 2
-    assert source.reconnects_by_cause == {"eof": 2}
+    assert source.counters.reconnects_by_cause == {"eof": 2}
     assert [state for state, _ in states] == [
         *("connecting", "live", "backoff"),
         *("connecting", "backoff"),
@@ -167,7 +167,7 @@ def test_a_quiet_end_of_a_feed_is_a_failure(clock: ManualClock) -> None:
     stop = CountingStop(clock, limit=2)
     source, captures, _ = run(Camera(clock, [[0.0, 0.04]]), stop)
     assert len(captures) == 4
-    assert source.reconnects_by_cause == {"eof": 1}
+    assert source.counters.reconnects_by_cause == {"eof": 1}
 
 
 def test_stop_before_the_first_connection(clock: ManualClock) -> None:
