@@ -149,7 +149,7 @@ class Outlet:
         self.account = SinkLedger(sink.name, path=sink.path if isinstance(sink, PlacedSink) else "")
         if isinstance(sink, LimitedSink):
             self.account.removed = lambda: sink.segments_removed
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what is lost: both ends of the channel may lose some
         self._told_as = ""
         self._tells = getattr(sink, "event", None) if getattr(sink, "wants_events", False) else None
         # Only results may be pushed out: a lost Began or Ended would leave files open or never made.
@@ -169,7 +169,7 @@ class Outlet:
             pushed_out = self.channel.put(event)
         except Closed:
             if isinstance(event, Delivery):
-                self.account.lost["shutdown"] += 1
+                self._count_lost("shutdown")
             elif isinstance(event, Notice):
                 self._lose_notice()
             raise
@@ -199,7 +199,7 @@ class Outlet:
             self._lose_notice()
 
     def _lose_notice(self) -> None:
-        with self._lock:  # both ends of the channel may lose some
+        with self._lock:
             self.account.events_lost += 1
 
     def write(self, event: Event, now: Callable[[], int]) -> None:
@@ -288,8 +288,12 @@ class Outlet:
 
     def lose(self, delivery: Delivery, reason: str) -> None:
         """Account for a result that this sink will not keep."""
-        self.account.lost[reason] += 1
+        self._count_lost(reason)
         delivery.done()
+
+    def _count_lost(self, reason: str) -> None:
+        with self._lock:
+            self.account.lost[reason] += 1
 
 
 def make_outlets(sinks: Sequence[Sink], options: FlowOptions) -> list[Outlet]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -275,6 +278,23 @@ class TestClose:
         assert (closing.account.received, closing.account.lost) == (2, {"shutdown": 2})
         assert (finished(account), settled) == (2, ["a"])
         assert closing.account.state == "ok"
+
+    def test_both_ends_may_lose_results_at_the_same_time(self) -> None:
+        """Whoever publishes hears of the end while the sink's thread empties the channel."""
+
+        class Slow(Counter[str]):
+            both = threading.Barrier(2)
+
+            def __missing__(self, reason: str) -> int:
+                with suppress(threading.BrokenBarrierError):
+                    self.both.wait(0.1)  # it comes alone, if each waits for the other
+                return 0
+
+        closing = outlet(ListSink())
+        closing.account.lost = Slow()
+        for call in [Background(lambda: closing.lose(delivery(), "shutdown")) for _ in range(2)]:
+            call.result()
+        assert closing.account.lost.total() == 2
 
     def test_what_is_published_after_it_was_closed_is_lost_too(self) -> None:
         """The sink of a run that ends because of it is closed before the others hear of that."""
