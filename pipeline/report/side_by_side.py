@@ -18,6 +18,8 @@ from pipeline.timing import WAITS
 
 MOST: Final = len(ascii_uppercase)
 """Runs that have a letter."""
+ACROSS: Final = 4
+"""Up to so many runs have a column each; more would not fit."""
 WHOLE_TABLES: Final = 4
 """Of up to so many streams each has a table of its stages; of more, its end-to-end time."""
 
@@ -74,6 +76,10 @@ def comparison(found: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    return _runs_across(runs) if len(runs) <= ACROSS else _runs_down(runs)
+
+
+def _runs_across(runs: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("run")
     for letter in ascii_uppercase[: len(runs)]:
         table.add_column(letter, justify="right", no_wrap=True, min_width=9)
@@ -86,6 +92,19 @@ def _runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
             if number:
                 cells.append(_ratio(run["ratio"][key]))
         table.add_row(_NAMES.get(key, key), *cells)
+    return table
+
+
+def _runs_down(runs: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("run")
+    table.add_column("", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True, min_width=9)
+    table.add_column("x A", justify="right", no_wrap=True, min_width=7, style="bold")
+    for key in RUN_FIGURES:
+        for number, run in enumerate(runs):
+            first = "" if number else _NAMES.get(key, key)
+            ratio = _ratio(run["ratio"][key]) if number else ""
+            table.add_row(first, ascii_uppercase[number], _run_figure(key, run[key]), ratio)
     return table
 
 

@@ -173,6 +173,22 @@ def test_a_page_that_cannot_be_written_is_said(folders: tuple[Path, Path], capsy
     assert "80 frames of 2 streams" in out
 
 
+@pytest.mark.parametrize("count", [4, 5, 11])
+def test_figures_of_many_runs_keep_their_names(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    assert main(["report", *map(str, folders), *[str(folders[1])] * (count - 2)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[next(number for number, line in enumerate(lines) if line.startswith("run ")) :]
+    table = table[: table.index("")]
+    assert all(len(line) <= 80 for line in table)
+    for name in ("wall time", "fps", "peak memory"):
+        assert any(line.startswith(name) for line in table)
+    letters = set(" ".join(table).split())
+    assert set("ABCDEFGHIJK"[:count]) <= letters
+    assert len(table) == (9 if count == 4 else 1 + 8 * count)
+
+
 def test_more_runs_than_letters(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = spoken(capsys, *[folders[0]] * 27)
     assert (code, err) == (2, "pipeline: 27 runs; at most 26 can be compared at once\n")
