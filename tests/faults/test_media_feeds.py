@@ -235,7 +235,7 @@ def test_a_peer_that_accepts_and_never_answers(scheme: str) -> None:
         began = time.monotonic()
         with pytest.raises((SourceTimeout, SourceUnavailable)) as caught:
             source.open(StopFlag())
-        assert time.monotonic() - began < 2 * 0.6 + 1.5
+        assert time.monotonic() - began < 10, "the peer would wait for 20 s"
         source.close()
     assert caught.value.cause == "timeout"
 

@@ -158,10 +158,10 @@ def test_the_first_signal_drains_and_the_second_aborts(first: signal.Signals) ->
     before = signal.getsignal(first)
     with recorder.requests as requests:
         os.kill(os.getpid(), first)
-        assert recorder.drained.wait(5)
+        assert recorder.drained.wait(60)
         assert not recorder.aborted.is_set()
         os.kill(os.getpid(), signal.SIGINT)
-        assert recorder.aborted.wait(5)
+        assert recorder.aborted.wait(60)
         os.kill(os.getpid(), signal.SIGINT)  # a third one changes nothing
     assert requests.received == first
     assert requests.aborted
@@ -229,7 +229,7 @@ def test_a_signal_while_the_main_thread_holds_the_lock_that_draining_needs() -> 
     with StopRequests(lambda: True, drain, lambda: None):
         with lock:
             signal.raise_signal(signal.SIGINT)  # the handler runs right here, in this thread
-        assert drained.wait(5)
+        assert drained.wait(60)
 
 
 class Finalised:
@@ -252,7 +252,7 @@ def test_a_signal_that_came_within_a_finaliser_is_heard_at_the_next_look(begun: 
                 requests.heed()
         else:
             requests.heed()
-            assert recorder.drained.wait(5)
+            assert recorder.drained.wait(60)
             assert requests.received == signal.SIGINT
 
 

@@ -56,6 +56,8 @@ def test_what_the_network_is_given() -> None:
     assert (shown(stream(), report(), SPEC).height, shown(stream(), report(), SPEC).width) == (224, 352)
     tall = shown(stream(region=[0.25, 0, 0.25, 1]), report(), SPEC)  # 320 x 720
     assert (tall.height, tall.width) == (352, 160)
+    wide = shown(stream(region=[0.5, 0.75, 0.5, 0.25]), report(), SPEC)  # 640 x 180
+    assert (wide.height, wide.width) == (128, 352)
 
 
 class Clocked:
