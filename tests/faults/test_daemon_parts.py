@@ -109,7 +109,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize("twice", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["once", "twice"])
 def test_a_stop_while_the_model_hangs(
     daemon: Callable[..., Running], media: Media, tmp_path: Path, twice: bool
 ) -> None:

@@ -51,6 +51,7 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
     return float(shared / ((first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod() - shared))
 
 
+@pytest.mark.slow  # tests/integration/test_accuracy.py says how many are found, on clips whose truth is known
 def test_people_who_nearly_fill_the_picture_are_found_tightly(frames: list[np.ndarray]) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

@@ -86,8 +86,8 @@ def tensor(bgr: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(bgr[:, :, ::-1])).permute(2, 0, 1)[None]
 
 
-SOME = [("drawn", 2), ("rendered", 1), ("footage", 6)]
-MORE = [("drawn", 4), ("rendered", 2)]
+SOME = [("drawn", 2), ("rendered", 1)]
+MORE = [("drawn", 4), ("rendered", 2), ("footage", 6)]
 
 
 @pytest.fixture(

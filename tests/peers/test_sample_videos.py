@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import av
-import motmetrics
 import numpy as np
 import pytest
 from av.video.frame import PictureType
@@ -101,6 +100,7 @@ def test_all_files_together_stay_small() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_motmetrics_reads_the_truth(name: str) -> None:
+    motmetrics = pytest.importorskip("motmetrics")  # with pandas: a second
     clip = load(name)
     table = motmetrics.io.loadtxt(FOLDER / f"{name}.truth.txt", fmt="mot15-2D").reset_index()
     raw = np.loadtxt(FOLDER / f"{name}.truth.txt", delimiter=",")
@@ -139,7 +139,9 @@ def small(name: str) -> Clip:
     return dataclasses.replace(clip, camera=shrunk)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "lobby" else pytest.mark.slow) for name in NAMES]
+)
 def test_a_frame_drawn_twice_is_the_same(name: str) -> None:
     clip = small(name)
     painter = clip.painter()
@@ -152,6 +154,7 @@ def test_a_frame_drawn_twice_is_the_same(name: str) -> None:
     assert sightings
 
 
+@pytest.mark.slow  # of the pictures test_a_frame_drawn_twice_is_the_same says it
 def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
     clip = dataclasses.replace(small("lobby"), times=load("lobby").times[:3])
     files = []

@@ -45,6 +45,13 @@ class Reader(HTMLParser):
             self.texts.append(data.strip())
 
 
+@pytest.fixture
+def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page without pictures: to draw them takes most of the time of a page, and not every test is about them."""
+    for name in ("waterfall", "distributions", "jitter_added", "over_time"):
+        monkeypatch.setattr(f"pipeline.report.pictures.{name}", lambda *given: "")
+
+
 def read(report: dict[str, Any]) -> Reader:
     reader = Reader()
     reader.feed(page(report))
@@ -64,6 +71,7 @@ def test_the_figures_are_there() -> None:
     assert (kinds["bar"], kinds["plot"]) == (2, 5)  # journey and batches; distributions of all and of each
 
 
+@pytest.mark.usefixtures("words_only")
 def test_the_slowest_frames_are_there_and_why() -> None:
     world = World("gate", "lobby", budget_ms=80)
     assert "Slowest frames" not in read(compose(world.ledger.as_dict(), FACTS)).texts
@@ -77,6 +85,7 @@ def test_the_slowest_frames_are_there_and_why() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("words_only")
 def test_what_is_known_of_the_model_is_in_rows_and_words() -> None:
     facts = FACTS | {
         "model": FACTS["model"]
@@ -105,6 +114,7 @@ def test_what_is_known_of_the_model_is_in_rows_and_words() -> None:
     assert not any(sign in text for text in texts for sign in "{}[]")
 
 
+@pytest.mark.usefixtures("words_only")
 def test_the_segments_of_a_bar_are_the_shares_of_the_mean() -> None:
     html = page(compose(a_run("a").as_dict(), FACTS))
     bar = re.search(r'<svg class="bar".*?</svg>', html)
@@ -191,6 +201,7 @@ def test_a_run_without_a_frame() -> None:
     assert not any("add up to its end-to-end time" in text for text in reader.texts)
 
 
+@pytest.mark.usefixtures("words_only")
 def test_who_made_it_unsteady_has_a_table_where_frames_have_a_pace_of_their_own() -> None:
     report = compose(a_run("a").as_dict(), FACTS)
     assert "who added it" not in page(report)
@@ -206,6 +217,7 @@ def test_who_made_it_unsteady_has_a_table_where_frames_have_a_pace_of_their_own(
     assert re.findall(r"<td>(.*?)</td>", row[1]) == ["2.50", "+1.75", "1.25", "-0.500", "191", "3"]
 
 
+@pytest.mark.usefixtures("words_only")
 def test_the_slowest_frames_and_why_where_the_report_knows_them() -> None:
     report = compose(a_run("a").as_dict(), FACTS)
     assert "Slowest frames" not in page(report | {"slow_frames": []})
@@ -227,6 +239,7 @@ def test_of_many_streams_the_slowest_have_pictures() -> None:
     assert f"pictures of the {PICTURED} slowest" in html
 
 
+@pytest.mark.usefixtures("words_only")
 def test_one_of_a_thousand_has_a_column_where_there_are_a_thousand() -> None:
     report = compose(a_run("a").as_dict(), FACTS)
     assert "p99.9" not in page(report)
@@ -236,12 +249,14 @@ def test_one_of_a_thousand_has_a_column_where_there_are_a_thousand() -> None:
     assert page(report).count("<td>12.50</td>") == 8  # seven stages and the whole
 
 
+@pytest.mark.usefixtures("words_only")
 def test_a_camera_that_was_away_when_it_was_stopped_is_down_as_in_the_terminal() -> None:
     report = compose(a_run(*"abcde").as_dict(), FACTS)
     report["streams"]["b"] |= {"state": "stopped", "error": "rtsp://10.0.0.9/x: no route to host"}
     assert page(report).count('<span class="pill bad">down</span>') == 2  # its row and its card
 
 
+@pytest.mark.usefixtures("words_only")
 def test_many_streams_have_a_row_each_before_their_cards() -> None:
     few, many = (a_run(*(f"s{index}" for index in range(number))) for number in (4, 5))
     assert 'class="overview"' not in page(compose(few.as_dict(), FACTS))
@@ -263,6 +278,7 @@ def test_many_streams_have_a_row_each_before_their_cards() -> None:
     ]
 
 
+@pytest.mark.usefixtures("words_only")
 def test_what_would_help_is_shown_as_what_can_be_typed() -> None:
     report = compose(a_run("a").as_dict(), FACTS)
     report["bottleneck"] |= {"text": "network-bound: a < b", "advice": "`pipeline model tune a&b.pt`, once"}
@@ -270,6 +286,7 @@ def test_what_would_help_is_shown_as_what_can_be_typed() -> None:
     assert "network-bound: a &lt; b. What would help most: <code>pipeline model tune a&amp;b.pt</code>, once." in html
 
 
+@pytest.mark.usefixtures("words_only")
 def test_of_many_findings_the_first_are_open() -> None:
     ledger = a_run(*(f"s{index}" for index in range(20)))
     for account in ledger.streams.values():
@@ -279,6 +296,7 @@ def test_of_many_findings_the_first_are_open() -> None:
     assert (before.count("failed: no such file"), after.count("failed: no such file")) == (12, 8)
 
 
+@pytest.mark.usefixtures("words_only")
 def test_a_figure_below_the_last_digit_is_text_and_no_tag() -> None:
     report = compose(a_run(*"abcde").as_dict(), FACTS)
     for part in (report["total"], *report["streams"].values()):

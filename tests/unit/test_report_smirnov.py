@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from pipeline.measures import Histogram, bucket_of, bucket_start
 from pipeline.report.smirnov import ALPHA, ENOUGH, LEAST, alike, distance
 
-stats = pytest.importorskip("scipy.stats")
-
 durations = st.lists(st.integers(0, 10**11), min_size=4, max_size=80)
 
 
@@ -26,6 +24,7 @@ def in_buckets(values: list[int]) -> dict[str, list[int]]:
 
 @given(durations, durations)
 def test_the_distance_is_that_of_the_same_values_rounded_to_their_buckets(one: list[int], other: list[int]) -> None:
+    stats = pytest.importorskip("scipy.stats")  # half a second, which only who needs it shall pay
     rounded = [[bucket_start(bucket_of(value)) for value in values] for values in (one, other)]
     exact = stats.ks_2samp(*rounded, method="asymp").statistic
     assert distance(in_buckets(one), in_buckets(other)) == pytest.approx(exact, abs=1e-12)
@@ -33,12 +32,14 @@ def test_the_distance_is_that_of_the_same_values_rounded_to_their_buckets(one: l
 
 @given(durations, durations)
 def test_buckets_never_make_the_distance_greater(one: list[int], other: list[int]) -> None:
+    stats = pytest.importorskip("scipy.stats")
     exact = stats.ks_2samp(one, other, method="asymp").statistic
     assert distance(in_buckets(one), in_buckets(other)) <= exact + 1e-12
 
 
 @pytest.mark.parametrize(("n", "m"), [(30, 30), (100, 50), (60, 5000)])
 def test_the_limit_is_where_chance_would_exceed_it_once_in_a_thousand(n: int, m: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
     limit = alike(in_buckets([1] * n), in_buckets([1] * m)).limit
     assert stats.kstwobign.sf(limit * np.sqrt(n * m / (n + m))) == pytest.approx(ALPHA, rel=1e-6)
 
