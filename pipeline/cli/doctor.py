@@ -45,8 +45,9 @@ def configure(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Look and tell."""
     with logging_to_stderr(logging.CRITICAL, debug=options.debug):
-        if options.adapter is not None and options.file is None and options.config is None:
-            raise UsageError("--adapter belongs to a model: give its FILE too")
+        for option, given in (("--adapter", options.adapter), ("--frames", options.frames)):
+            if given is not None and options.file is None and options.config is None:
+                raise UsageError(f"{option} belongs to a model: give its FILE too")
         model = model_config(options, options.file) if options.file is not None or options.config is not None else None
         from pipeline.workshop.doctor import ENVIRONMENT, examine_environment, examine_model
 

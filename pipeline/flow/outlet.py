@@ -23,6 +23,7 @@ log = logging.getLogger("pipeline")
 NOTICES_WAITING: Final = 1024
 """Events that may wait for one sink: days of a camera that comes and goes beside a sink that hangs."""
 NO_ROOM: Final = "the disk is full, and no output is whole any more: make room and run it again"
+BEHIND: Final = "writes more slowly than results come, or not at all: the oldest that wait for it are lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class Outlet:
             self.account.removed = lambda: sink.segments_removed
         self._lock = threading.Lock()  # of what is lost: both ends of the channel may lose some
         self._told_as = ""
+        self._behind = False  # it lost results to overflow, and has not caught up since
         self._tells = getattr(sink, "event", None) if getattr(sink, "wants_events", False) else None
         # Only results may be pushed out: a lost Began or Ended would leave files open or never made.
         self.channel: Channel[Event] = Channel(capacity, policy, spare=lambda event: isinstance(event, Delivery))
@@ -175,6 +177,7 @@ class Outlet:
             raise
         if isinstance(pushed_out, Delivery):
             self.lose(pushed_out, "overflow")
+            self._fall_behind()
 
     def take(self, event: Event, now: Callable[[], int]) -> None:
         """Hand an event to the sink here and now (the inline run)."""
@@ -239,7 +242,7 @@ class Outlet:
                 self.account.busy_ns += ended_ns - began_ns
                 self.account.writes.add(Write(began_ns, ended_ns, event.result.stream, event.result.frame))
                 event.done(began_ns, ended_ns)
-                if self.account.state == "degraded":
+                if self.account.state == "degraded" and not (self._behind and len(self.channel)):
                     self._recover()
 
     def close(self) -> None:
@@ -271,7 +274,19 @@ class Outlet:
         if self._room is not None and isinstance(error, NoRoom) and self._room.is_gone(self.sink.name):
             raise NoRoom(NO_ROOM) from error
 
+    def _fall_behind(self) -> None:
+        """A sink that is slow, or that hangs in a write, raises nothing: whoever publishes has to say it."""
+        with self._lock:
+            if self._behind or self.account.state != "ok":
+                return
+            self._behind = True
+            self.account.state, self.account.error = "degraded", BEHIND
+        self._told_as = f"sink {self.sink.name}: {BEHIND}"
+        extra = {"about": f"sink {self.sink.name}", "same": self._told_as}
+        log.error("sink %s: %s", self.sink.name, BEHIND, extra=extra)
+
     def _recover(self) -> None:
+        self._behind = False
         self.account.state = "ok"
         name = self.sink.name
         extra = {"about": f"sink {name}", "same": f"sink {name}: keeps results", "ends": self._told_as}

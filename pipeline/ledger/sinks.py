@@ -27,7 +27,8 @@ class SinkLedger:
         path: where it writes, for whoever watches; a report does not say it, as its folder may be moved.
         removed: asks the sink how many files it removed to keep to its limits; says None for a sink that has none.
         writes: the newest.
-        state: ``ok``; ``degraded`` (the last write failed, it is tried again); ``failed`` (detached for good).
+        state: ``ok``; ``degraded`` (the last write failed, or it has not caught up since it lost results; it is tried
+            again); ``failed`` (detached for good).
     """
 
     name: str

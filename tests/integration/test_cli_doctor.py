@@ -65,3 +65,9 @@ def test_a_good_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_what_does_not_exist_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", *arguments]) == 2
     assert "no such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--frames", "--adapter"])
+def test_what_is_only_for_a_model_is_not_passed_over(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", option, "none.mp4"]) == 2
+    assert f"{option} belongs to a model: give its FILE too" in capsys.readouterr().err

@@ -226,6 +226,21 @@ class TestWrite:
         assert [one.result.trace[Mark.DONE] for one in lost] == [0, 0, 0]
         assert finished(account) == 4
 
+    def test_a_sink_that_is_too_slow_is_degraded_until_it_has_caught_up(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It raises nothing: without a word it would be called well while it loses most of its results."""
+        writer = outlet(ListSink(), capacity=2)
+        with caplog.at_level(logging.WARNING, "pipeline"):
+            for frame in range(5):
+                writer.put(delivery(frame))
+            assert (writer.account.state, writer.account.lost) == ("degraded", {"overflow": 3})
+            assert "more slowly than results come" in str(writer.account.error)
+            assert caplog.text.count("more slowly than results come") == 1
+            writer.write(writer.channel.get(), ManualClock().now_ns)
+            assert writer.account.state == "degraded"  # one waits still
+            writer.write(writer.channel.get(), ManualClock().now_ns)
+        assert (writer.account.state, writer.account.written) == ("ok", 2)
+        assert "lost so far: 3" in caplog.text
+
     def test_a_broken_sink_is_not_called_again_and_holds_nothing_up(self, caplog: pytest.LogCaptureFixture) -> None:
         account, settled = StreamLedger("a"), []
         sink = Breaks("write", error=lambda: KeyError("a fault of a plug-in"))
