@@ -45,7 +45,7 @@ faults: $(READY) ## faults injected for real, the slow ones too (about 10 minute
 soak: $(READY) ## a daemon with a fault every few seconds: make soak MINUTES=5
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
-fuzz: $(READY) ## a hundred times the damage and odd input of the fast suite (about 2 minutes)
+fuzz: $(READY) ## a hundred times the damage and odd input of the fast suite (about 3 minutes)
 	FUZZ=100 $(BIN)/python -m pytest -n 2 tests/fuzz
 
 lint: $(READY) ## style
