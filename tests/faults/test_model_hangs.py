@@ -98,6 +98,7 @@ def test_replay_leaves_a_report_that_names_the_reason(config: Path, media: Media
     assert frames["decoded"] == frames["processed"] + sum(frames["dropped"].values()) + frames["decimated"]
 
 
+@pytest.mark.slow  # the way of a replay, which the test before takes
 def test_from_python_it_is_an_exception(config: Path, media: Media) -> None:
     program = (
         "import os, sys, pipeline\n"

@@ -181,7 +181,7 @@ class TestHeadroom:
         given = costs({}, network(0, 5), cores)
 
         def tried(more: list[Load], speed: float) -> Outcome:
-            return simulate(more, given, OPTIONS, seconds=4, speed=speed)
+            return simulate(more, given, OPTIONS, seconds=2, speed=speed)
 
         now = tried(some, 1.0)
         more = headroom(some, given, now, tried)  # type: ignore[arg-type]
