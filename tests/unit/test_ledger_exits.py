@@ -101,6 +101,12 @@ def test_a_freeze_among_the_very_first_frames_counts(frames: int) -> None:
     assert (exits["batch"]["freezes"], exits["infer"]["freezes"]) == (0, 1)
 
 
+def test_what_is_expected_is_the_interval_of_arrivals_and_not_of_a_decoder_that_gives_four_at_once() -> None:
+    jitter = feed({Mark.DECODED: [40.0 * (3 - number % 4) for number in range(200)]}, 200)
+    assert jitter["nominal_interval_ms"] == pytest.approx(40, rel=0.01)
+    assert jitter["exits"]["decode"]["interval_added_ms"] > 60
+
+
 def test_b_frames_arrive_in_another_order_than_they_are_shown_in() -> None:
     """Groups of four at 40 ms, the one that is shown last first. A steady camera is steady where it arrives; what the
     decoder waits for to show them in order makes it no steadier."""

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.ledger.playout import PlayoutCount
 from pipeline.timing import PlayoutDelay
 from pipeline.timing.playout import LONGEST_NS, LOOKS_BACK
 
@@ -70,6 +71,22 @@ def test_it_is_there_at_once_and_shrinks_again() -> None:
     assert delay.delay_ns > 190 * MS
     lateness(delay, [10.0] * 300)  # ten seconds
     assert delay.delay_ns < 20 * MS
+
+
+def test_of_two_lives_results_are_added_up_and_the_delay_is_the_later_ones() -> None:
+    before, after = PlayoutCount(PlayoutDelay(10 * MS)), PlayoutCount(PlayoutDelay(30 * MS))
+    assert [before.due_ns(0, ready_ms * MS) for ready_ms in (5, 15, 20)] == [10 * MS] * 3
+    after.due_ns(0, 20 * MS)
+    told = {"delay_ms": 30.0, "percentile": None, "results": 4, "late": 2, "late_share": 0.5}
+    assert (before + after).as_dict() == told
+    assert (before + PlayoutCount()).as_dict() == PlayoutCount().as_dict() == {}
+    assert PlayoutCount().due_ns(0, 20 * MS) == 0
+    assert PlayoutCount(PlayoutDelay(10 * MS)).as_dict()["late_share"] is None
+
+
+def test_no_result_is_held_for_longer_than_a_second() -> None:
+    _, met = lateness(PlayoutDelay(percentile=99), [1_500.0] * 3)
+    assert list(met) == [0, 1_000, 1_000]
 
 
 @given(st.lists(st.integers(0, 20_000), min_size=1, max_size=200), st.none() | st.integers(1, 3_000))
