@@ -14,7 +14,9 @@ from benchmarks.scoring import Score, Truth, iou, read_truth, score_frame
 LEAST = 0.90
 
 
-@pytest.mark.parametrize(("fps", "least"), [(0.5, 65), pytest.param(None, 3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("fps", "least"), [(0.5, 65), pytest.param(None, 3000, marks=(pytest.mark.slow, pytest.mark.timeout(600)))]
+)
 def test_people_are_found_in_the_sample_videos(fps: float | None, least: int) -> None:
     videos = sorted(CLIPS.glob("*.mp4"))
     truths = {video.stem: read_truth(video.with_suffix(".truth.txt")) for video in videos}
