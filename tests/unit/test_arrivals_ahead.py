@@ -27,7 +27,7 @@ from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource
 from pipeline.threads import StopFlag
 from pipeline.timing import Mark, PlayoutDelay
 from tests.arrivals import BEGAN_NS, MS, Nothing
-from tests.background import Background
+from tests.background import Background, until
 
 
 class Telling(ScriptedSource):
@@ -92,6 +92,8 @@ def test_pictures_that_are_held_are_bounded(size: tuple[int, int], most: int) ->
     assert most == 2 * in_a_row
     ahead, source, _ = ahead_of(40, size=size)
     for index in taken(ahead):
+        if index == 0:
+            until(lambda: source.reads == most, "reading ahead, as far as it may")
         ahead.look()
         assert source.reads - (index + 1) <= most
     ahead.close()

@@ -13,7 +13,7 @@ from tests.faults.camera.camera import Camera
 from tests.faults.camera.rtsp import HOST, RtspServer
 
 T = TypeVar("T")
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class Cameras:
