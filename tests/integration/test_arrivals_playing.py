@@ -116,6 +116,17 @@ def test_threads_that_compute_decide_nothing(
     assert reports[0]["model"]["workers"] == 1
 
 
+@pytest.mark.parametrize(
+    ("device", "tuned", "threads"), [("cpu", None, 5), ("cpu", {"choice": "frozen"}, 2), ("cuda:0", None, 2)]
+)
+def test_a_device_and_a_measured_choice_have_the_workers_that_there_were(
+    monkeypatch: pytest.MonkeyPatch, device: str, tuned: dict[str, Any] | None, threads: int
+) -> None:
+    monkeypatch.setattr("pipeline.replaying.arrivals.allowed_cores", lambda: 5)
+    replay: Any = SimpleNamespace(_model_info={"device": device, "tuned": tuned})
+    assert ArrivalsReplay._threads(replay, 2) == threads
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 def test_ctrl_c_ends_a_virtual_play(
     overloaded: Recorded, play: Any, monkeypatch: pytest.MonkeyPatch, no_network: FakeDetector, signals: int
