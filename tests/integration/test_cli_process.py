@@ -124,15 +124,26 @@ def test_two_signals_in_a_terminal_leave_a_report(model: Path, long_clip: Path, 
 def test_a_terminal_that_is_closed_stops_a_replay_as_any_signal_does(
     ignored: bool, model: Path, long_clip: Path, tmp_path: Path
 ) -> None:
+    limit = "50" if ignored else "1,500"
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:
         process, terminal = in_terminal(
-            tmp_path, "replay", long_clip, "--model", model, "--out", "out", "--limit", "150", "--pace", "realtime"
+            tmp_path,
+            "replay",
+            long_clip,
+            "--model",
+            model,
+            "--out",
+            "out",
+            "--limit",
+            limit.replace(",", ""),
+            "--pace",
+            "realtime",
         )
     finally:
         signal.signal(signal.SIGHUP, before)
     with process:
-        until(terminal, "/150")
+        until(terminal, f"/{limit}")
         os.close(terminal)  # nobody reads what it says any more
         process.send_signal(signal.SIGHUP)
         assert process.wait(PATIENCE_S) == (0 if ignored else 128 + signal.SIGHUP)
