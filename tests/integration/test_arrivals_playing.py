@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -24,6 +25,8 @@ from pipeline.cli import main
 from pipeline.frame import Detections, Result
 from pipeline.ledger import StreamLedger
 from pipeline.replaying import ArrivalsReplay
+from pipeline.sinks import JsonlSink
+from pipeline.sinks.paths import sink_error
 from pipeline.sources import FileSource
 from pipeline.sources.isolation.relay import Listener, Receiver, Relay
 from pipeline.sources.opening import Limits
@@ -125,6 +128,18 @@ def test_a_device_and_a_measured_choice_have_the_workers_that_there_were(
     monkeypatch.setattr("pipeline.replaying.arrivals.allowed_cores", lambda: 5)
     replay: Any = SimpleNamespace(_model_info={"device": device, "tuned": tuned})
     assert ArrivalsReplay._threads(replay, 2) == threads
+
+
+def test_a_full_disk_ends_a_play_once_no_output_is_whole(
+    overloaded: Recorded, play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: JsonlSink, result: Result) -> None:
+        raise sink_error("write", Path("gate.jsonl"), OSError(errno.ENOSPC, ""))
+
+    monkeypatch.setattr(JsonlSink, "write", full)
+    code, report, _ = play(overloaded.folder, "full")
+    assert code == 1
+    assert report["error"].startswith("the disk is full, and no output is whole any more")
 
 
 @pytest.mark.parametrize("signals", [1, 2])
