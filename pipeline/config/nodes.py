@@ -23,7 +23,8 @@ _REMEDIES = {
     "mapping values are not allowed": "check the indentation; a value that holds ': ' needs quotes",
     "could not find expected ':'": "check the indentation, and that every quote is closed",
     "expected <block end>": "check the indentation: keys of one level begin in one column",
-    "expected ',' or": "check that every bracket is closed; a value that holds a comma or a bracket needs quotes",
+    "expected ',' or": "check that every bracket is closed; a value with a comma, a bracket or a brace needs quotes",
+    "expected the node content": "a value is missing here; check that every bracket is closed",
     "unknown escape": "write values with backslashes in single quotes",
 }
 

@@ -209,6 +209,12 @@ def test_the_worst_comes_first(by: str, first: str) -> None:
     assert shown(by=by)[2].split()[0] == first
 
 
+def test_names_are_sorted_as_people_count() -> None:
+    answer = {**ANSWER, "streams": {name: stream(name) for name in ("cam10", "gate", "Cam2", "cam1")}}
+    for by in ("name", "dropped"):
+        assert [line.split()[0] for line in shown(answer, by)[2:6]] == ["cam1", "Cam2", "cam10", "gate"]
+
+
 def test_losses_name_their_commonest_reason() -> None:
     assert "72 overflow" in "\n".join(shown())
     assert shown()[0] == "up 1 min 01 s, 2 of 3 streams live, 14.0 fps, batches of 3.0"

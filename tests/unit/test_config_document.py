@@ -71,6 +71,11 @@ def test_marks_count_from_one() -> None:
         ("a: b: c\n", "f.yaml:1:5: not valid YAML: mapping values are not allowed here"),
         ("a:\n\t- b\n", "f.yaml:2:1: not valid YAML: a tab stands here; indent with spaces"),
         ("a: 'x\n", "f.yaml:2:1: not valid YAML: found unexpected end of stream"),
+        (
+            "a: [\n",
+            "f.yaml:2:1: not valid YAML: expected the node content, but found '<stream end>' while parsing a flow "
+            "node; a value is missing here; check that every bracket is closed",
+        ),
         ('a: "\\U00110000"\n', "f.yaml:1:7: this escape is not a character"),
         (b"a: 1\nb: \xff\n", "f.yaml:2:4: this is not UTF-8; save the file as UTF-8"),
         ("a: 1\nbc: \x07\n", "f.yaml:2:5: a control character, which YAML does not allow"),

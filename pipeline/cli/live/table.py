@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -42,6 +43,12 @@ def _recent(stream: Stream) -> Mapping[str, Any]:
     return stream["windows"]["60s"]["end_to_end"] or {}
 
 
+def _by_name(stream: Stream) -> tuple[Any, ...]:
+    """As people count: ``cam2`` before ``cam10``, upper and lower case alike."""
+    letters_and_digits = re.split(r"(\d+)", str(stream["name"]).lower())
+    return tuple(int(part) if number % 2 else part for number, part in enumerate(letters_and_digits))
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A way to sort the streams: the worst first, but names from A."""
@@ -51,7 +58,7 @@ class Order:
 
 
 ORDERS: Final = (
-    Order("name", lambda stream: str(stream["name"]).lower()),
+    Order("name", _by_name),
     Order("state", lambda stream: (stream["state"] == "live", stream["state"])),
     Order("rate", lambda stream: stream["rate_fps"] or 0.0),
     Order("age", lambda stream: -(stream["age_s"] if stream["age_s"] is not None else float("inf"))),
@@ -79,7 +86,7 @@ def table(
         trouble: why nothing newer could be had; what is shown is old then.
         foot: the last line, for whoever sits before it.
     """
-    streams = sorted(answer["streams"].values(), key=lambda stream: (order.of(stream), str(stream["name"])))
+    streams = sorted(answer["streams"].values(), key=lambda stream: (order.of(stream), _by_name(stream)))
     shown = streams if rows is None else streams[: max(1, rows - 6 - bool(foot))]
     rows_of_cells = [_cells(stream, width) for stream in shown]
     columns = _columns(width, rows_of_cells)
