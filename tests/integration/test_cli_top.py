@@ -294,6 +294,9 @@ def test_a_sink_is_named_when_it_is_not_well() -> None:
     }
     text = "\n".join(shown(ANSWER | {"sinks": sinks}))
     assert "sink video (/srv/{stream}.mp4) is degraded, 3 results lost: disk full" in text
+    sinks["video"]["state"] = "ok"
+    text = "\n".join(shown({**ANSWER, "sinks": sinks}, width=200))
+    assert "sink video (/srv/{stream}.mp4) is ok, 3 results lost before: disk full" in text
     assert "jsonl" not in text
 
 

@@ -155,7 +155,8 @@ def _sinks(answer: Mapping[str, Any]) -> list[RenderableType]:
         lost = sum(sink.get("lost", {}).values())
         if sink.get("state") != "ok" or lost:
             where = f" ({sink['path']})" if sink.get("path") else ""
-            why = f": {sink['error']}" if sink.get("error") else ""
+            trouble = f": {sink['error']}" if sink.get("error") else ""
+            why = f" before{trouble}" if trouble and sink.get("state") == "ok" else trouble
             lines.append(
                 Text(f"sink {name}{where} is {sink.get('state')}, {count(lost, 'result')} lost{why}", style="red")
             )

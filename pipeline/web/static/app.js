@@ -123,7 +123,7 @@ function showSinks(sinks) {
     const text = `${name} `;
     return make("li", {}, text, state, ` ${count(sink.written)} written${lost.join("")}`,
       ...(sink.path ? [make("div", { class: "path" }, sink.path)] : []),
-      ...(sink.error ? [make("div", { class: "cause" }, sink.error)] : []));
+      ...(sink.error ? [make("div", { class: "cause" }, sink.state === "ok" ? `before: ${sink.error}` : sink.error)] : []));
   });
   byId("sinks").replaceChildren(...items);
 }
