@@ -30,7 +30,8 @@ def configure(parser: Parser) -> None:
         "Of several runs the first is what the others are compared with. Distributions are compared by the test of "
         "Kolmogorov and Smirnov on the buckets in the reports: 'differs' says that the shares of frames below some "
         "time are D apart, by 0.1 at least and by more than chance would have it (1 in 1000); 'same' that no such "
-        "time was found. Rare slow frames do not show in it: look at the ratio of p99.\n\n"
+        "time was found; 'tail differs' that it is so, but one in a hundred frames of a run or more took half as long "
+        "again as the slowest in a hundred of the other.\n\n"
         "exit codes: 0 told; 1 report.html cannot be written; 2 no report there, or none that this version understands"
     )
 

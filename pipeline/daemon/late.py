@@ -7,6 +7,7 @@ import logging
 from typing import Final
 
 from pipeline.ledger import Late, Ledger, StreamLedger
+from pipeline.ledger.causes import as_time
 
 log = logging.getLogger("pipeline")
 
@@ -48,7 +49,7 @@ class LateNews:
         # Of one kind are those of one stream for which the same part is to blame, whatever the numbers.
         log.log(
             logging.WARNING if promised else logging.INFO,
-            "%s: frame %d took %.0f ms, %s: %s%s",
-            worst.stream, worst.frame, worst.took_ns / 1e6, measure, worst.reason.verdict, others,
+            "%s: frame %d took %s, %s: %s%s",
+            worst.stream, worst.frame, as_time(worst.took_ns), measure, worst.reason.verdict, others,
             extra={"same": f"{worst.stream}: late in {worst.part}", "stream": worst.stream},
         )  # fmt: skip

@@ -126,7 +126,7 @@ def _parts_table(title: str, parts: Mapping[str, Sequence[Mapping[str, Any] | No
                 continue
             ratios = [_ratio(run["ratio"][name]) if number else "" for name in FIGURES]
             likeness = run["likeness"] or {}
-            differs = likeness.get("verdict") == "differs"
+            differs = "differs" in likeness.get("verdict", "")
             text = Text(likeness.get("text", NOTHING if number else ""), style="yellow" if differs else "")
             table.add_row(first, ascii_uppercase[number], *(aligned(run[name]) for name in FIGURES), *ratios, text)
     return table

@@ -10,6 +10,11 @@ different is so; what is called the same may differ by less than a bucket's widt
 Frames are not independent of each other (all of a batch take as long as it), so there are fewer samples than the test
 counts, and with enough of them any two runs differ. Hence a strict :data:`ALPHA`, and no ``D`` below :data:`LEAST` is
 called a difference: a tenth of the frames would have to move for one.
+
+So a few slow frames do not show in ``D``, and they are what people see. Where it finds no difference the tails are
+compared: how many frames of either run took more than :data:`LONGER` times as long as 99 of 100 frames of the other.
+They differ where that is one of a hundred or more, and more than chance would have it by :data:`SIGMAS` standard
+deviations of the difference of two proportions.
 """
 
 from __future__ import annotations
@@ -19,10 +24,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from pipeline.measures import bucket_start
+
 ALPHA: Final = 0.001
 LEAST: Final = 0.1
 ENOUGH: Final = 30
 """Fewer frames than this in one of the runs tell nothing."""
+
+LONGER: Final = 1.5
+TAIL: Final = 0.01
+SIGMAS: Final = 4.0
 
 Distribution = Mapping[str, Sequence[int]]
 """``buckets`` (ascending) and ``counts``, see :data:`pipeline.ledger.stats.Distributions`."""
@@ -33,12 +44,13 @@ class Likeness:
     """What the test found.
 
     Attributes:
-        verdict: ``same``: no difference was found; ``differs``; ``too few``: samples to tell.
+        verdict: ``same``: no difference was found; ``differs``; ``tail differs``: only the slowest few frames do; ``too
+            few``: samples to tell.
         d: the largest difference of the distribution functions, 0 to 1.
         limit: what it had to exceed.
     """
 
-    verdict: Literal["same", "differs", "too few"]
+    verdict: Literal["same", "differs", "tail differs", "too few"]
     d: float
     limit: float
 
@@ -57,7 +69,32 @@ def alike(first: Distribution, second: Distribution) -> Likeness:
     d = distance(first, second)
     if min(n, m) < ENOUGH:
         return Likeness("too few", d, limit)
-    return Likeness("differs" if d > limit else "same", d, limit)
+    if d > limit:
+        return Likeness("differs", d, limit)
+    return Likeness("tail differs" if _slower(first, second) or _slower(second, first) else "same", d, limit)
+
+
+def _slower(first: Distribution, second: Distribution) -> bool:
+    """Whether the slowest frames of ``second`` are much slower than those of ``first``."""
+    n, m = sum(first["counts"]), sum(second["counts"])
+    long = LONGER * _p99(first)
+    a, b = _above(first, long), _above(second, long)
+    both = (a + b) / (n + m)
+    return b >= TAIL * m and b / m - a / n > SIGMAS * math.sqrt(both * (1 - both) * (1 / n + 1 / m))
+
+
+def _p99(distribution: Distribution) -> int:
+    left = math.ceil(0.99 * sum(distribution["counts"]))
+    for bucket, count in zip(distribution["buckets"], distribution["counts"], strict=True):
+        left -= count
+        if left <= 0:
+            return bucket_start(bucket)
+    raise ValueError("a distribution without a value")
+
+
+def _above(distribution: Distribution, value: float) -> int:
+    each = zip(distribution["buckets"], distribution["counts"], strict=True)
+    return sum(count for bucket, count in each if bucket_start(bucket) > value)
 
 
 def distance(first: Distribution, second: Distribution) -> float:

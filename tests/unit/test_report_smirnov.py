@@ -63,3 +63,22 @@ def test_two_runs_of_one_distribution_are_the_same_and_a_tenth_slower_is_not(see
     one, other = (random.lognormal(16.5, 0.1, 2000).astype(int).tolist() for _ in range(2))
     assert alike(in_buckets(one), in_buckets(other)).verdict == "same"
     assert alike(in_buckets(one), in_buckets([value * 11 // 10 for value in other])).verdict == "differs"
+
+
+@pytest.mark.parametrize("slow", [10, 20, 60])
+def test_a_few_frames_that_are_much_slower_are_told(slow: int) -> None:
+    usual = [10_000_000] * 2000
+    late = usual[slow:] + [80_000_000] * slow
+    found = [alike(in_buckets(one), in_buckets(other)) for one, other in ((usual, late), (late, usual))]
+    # Ten of 2,000 do not even move p99.
+    assert [str(one) for one in found] == ["same" if slow == 10 else "tail differs"] * 2
+    assert found[0].as_dict()["verdict"] == found[0].verdict
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0])
+def test_heavy_tails_of_one_distribution_are_the_same(sigma: float) -> None:
+    random = np.random.default_rng(round(sigma * 10))
+    for frames in (40, 300, 3000):
+        for _ in range(30):
+            one, other = (in_buckets(random.lognormal(16.5, sigma, frames).astype(int).tolist()) for _ in range(2))
+            assert alike(one, other).verdict == "same"
