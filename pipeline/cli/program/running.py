@@ -125,17 +125,14 @@ def _hearing_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, *hangup())}
+    # Who calls this program from his own may hear SIGHUP himself.
+    closed = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL else ()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, *closed)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def hangup() -> tuple[signal.Signals, ...]:
-    """SIGHUP, unless whoever started this program has it passed over, as ``nohup`` does."""
-    return () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
 
 
 def leave(code: int) -> NoReturn:

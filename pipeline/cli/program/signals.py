@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from pipeline.cli.program.running import Stopped, hangup
+from pipeline.cli.program.running import Stopped
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -84,7 +84,9 @@ class StopRequests:
     def __enter__(self) -> StopRequests:
         self._listener.start()
         if threading.current_thread() is threading.main_thread():  # others get no signals
-            heard = (*_SIGNALS, *hangup())
+            # The terminal is closed; whoever started this program may have that passed over, as ``nohup`` does.
+            closed = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+            heard = (*_SIGNALS, *closed)
             self._previous = {number: signal.signal(number, self._on_signal) for number in heard}
         return self
 
