@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 EXAMPLES = """\
-  pipeline plan streams.yaml                        90 seconds; plan.html and plan.json in runs/1/
+  pipeline plan streams.yaml                        about two minutes; plan.html and plan.json in runs/1/
   pipeline plan streams.yaml --out offer            for a customer
   pipeline plan streams.yaml --prove 300            look at it for five minutes
   pipeline plan streams.yaml --no-prove --json | jq .headroom.cameras

@@ -150,7 +150,7 @@ class Outlet:
         self.account = SinkLedger(sink.name, path=sink.path if isinstance(sink, PlacedSink) else "")
         if isinstance(sink, LimitedSink):
             self.account.removed = lambda: sink.segments_removed
-        self._lock = threading.Lock()  # of what is lost: both ends of the channel may lose some
+        self._lock = threading.Lock()  # of what is lost and how it is: both ends of the channel may say so
         self._told_as = ""
         self._behind = False  # it lost results to overflow, and has not caught up since
         self._tells = getattr(sink, "event", None) if getattr(sink, "wants_events", False) else None
@@ -242,8 +242,8 @@ class Outlet:
                 self.account.busy_ns += ended_ns - began_ns
                 self.account.writes.add(Write(began_ns, ended_ns, event.result.stream, event.result.frame))
                 event.done(began_ns, ended_ns)
-                if self.account.state == "degraded" and not (self._behind and len(self.channel)):
-                    self._recover()
+            if self.account.state == "degraded" and self._is_over(event):
+                self._recover()
 
     def close(self) -> None:
         """Take nothing more, account for what is left in the channel, and close the sink."""
@@ -257,13 +257,15 @@ class Outlet:
             self._fail(None, "failed", "failed", error)
 
     def _fail(self, event: Event | None, reason: str, state: SinkState, error: Exception) -> None:
-        if self.account.state == "ok":  # said once, until it has recovered
+        text = str(error) or type(error).__name__
+        with self._lock:
+            said = self.account.state == state and not self._behind  # once, until it has recovered
+            self.account.state, self.account.error, self._behind = state, text, False
+        if not said:
             unforeseen = None if isinstance(error, SinkError) else error
             self._told_as = f"sink {self.sink.name}: {error}"
             extra = {"about": f"sink {self.sink.name}", "same": self._told_as}
-            text = str(error) or type(error).__name__
             log.error("sink %s: %s", self.sink.name, text, exc_info=unforeseen, extra=extra)
-        self.account.state, self.account.error = state, str(error) or type(error).__name__
         if not isinstance(event, (Delivery, Notice)):
             self.account.faults += 1
         self._pass(event, reason)
@@ -281,13 +283,18 @@ class Outlet:
                 return
             self._behind = True
             self.account.state, self.account.error = "degraded", BEHIND
-        self._told_as = f"sink {self.sink.name}: {BEHIND}"
+            self._told_as = f"sink {self.sink.name}: {BEHIND}"
         extra = {"about": f"sink {self.sink.name}", "same": self._told_as}
         log.error("sink %s: %s", self.sink.name, BEHIND, extra=extra)
 
+    def _is_over(self, kept: Event) -> bool:
+        """Whether that it kept this event shows that what it is degraded for is over."""
+        return not len(self.channel) if self._behind else isinstance(kept, Delivery)
+
     def _recover(self) -> None:
-        self._behind = False
-        self.account.state = "ok"
+        with self._lock:
+            self._behind = False
+            self.account.state = "ok"
         name = self.sink.name
         extra = {"about": f"sink {name}", "same": f"sink {name}: keeps results", "ends": self._told_as}
         log.warning("sink %s keeps results again, lost so far: %d", name, self.account.lost.total(), extra=extra)

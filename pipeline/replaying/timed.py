@@ -143,8 +143,9 @@ class TimedDetector:
         limit_s: float = 60.0,
     ) -> None:
         self._detector = detector
-        self._crew: Crew[Sequence[Detections]] | None = None
-        self._threads = [f"detect:{thread}" for thread in range(threads)]
+        self._sizes: Sequence[int] = ()
+        names = [f"detect:{thread}" for thread in range(threads)]
+        self._crew: Crew[Sequence[Detections]] = Crew(names, self._get_ready, threads + MOST_FRAMES)
         self._clock = clock
         self._services = services
         self._later = later or Later()
@@ -157,12 +158,12 @@ class TimedDetector:
         return getattr(self._detector, name)
 
     def warm(self, sizes: Sequence[int]) -> None:
-        """Make its crew ready; raises what warming raised.
+        """Make its crew ready; raises what warming raised, and Closed once it was given up.
 
         One size shows that it can be done. That the first batch of another size takes longer is seen by nobody: how
         long it took is in the recording.
         """
-        self._crew = Crew(self._threads, lambda: self._detector.warm(sizes[:1]), len(self._threads) + MOST_FRAMES)
+        self._sizes = sizes[:1]
         self._crew.start()
 
     def submit(self, batch: Batch) -> TimedPending:
@@ -170,7 +171,6 @@ class TimedDetector:
 
         What is left of a batch that failed takes no time: the whole of it has, and others were decided on by that.
         """
-        assert self._crew is not None, "warm comes first"
         is_new, self._newest = batch.number > self._newest, max(self._newest, batch.number)
         service = self._services.next(len(batch.items)) if is_new else _NOTHING
         began_ns = self._clock.now_ns()
@@ -189,13 +189,15 @@ class TimedDetector:
 
     def give_up(self) -> None:
         """Nobody waits for it any more."""
-        if self._crew is not None:
-            self._crew.give_up()
+        self._crew.give_up()
 
     def rest(self) -> bool:
         """No more batches will come: its crew goes home; False where one of them hangs."""
-        return self._crew is None or self._crew.rest()
+        return self._crew.rest()
 
     def close(self) -> None:
         """See :class:`pipeline.protocols.Detector`."""
         self._detector.close()
+
+    def _get_ready(self) -> None:
+        self._detector.warm(self._sizes)

@@ -31,7 +31,7 @@ from pipeline.replaying.simulation import Simulation
 from pipeline.replaying.timed import Later, TimedDetector, TimedStage
 from pipeline.sources.opening import Limits
 from pipeline.testing import CopyStage, FakeDetector, ListSink, ScriptedSource, one_box
-from pipeline.threads import StopFlag
+from pipeline.threads import Closed, StopFlag
 from pipeline.timing import FRAME, Mark, PlayoutDelay, published_ns, stage_times
 from tests.arrivals import BEGAN_NS, MS, Nothing
 
@@ -375,6 +375,14 @@ class TestSimulation:
         drive(pipeline, stream, clock)
         detector.rest()
         assert stream.account.dropped == {"inference_error": 2}
+
+    def test_a_network_that_was_given_up_before_it_was_warm_is_not_warmed(self) -> None:
+        clock, network = SimulatedClock(BEGAN_NS, 0), FakeDetector()
+        detector = TimedDetector(network, 1, clock, ServiceTimes({"1": {"samples_ns": [[MS, 0]]}}))
+        detector.give_up()
+        with pytest.raises(Closed):
+            detector.warm([1])
+        assert detector.rest()
 
     def test_a_model_that_hangs_ends_it(self) -> None:
         clock, hangs = SimulatedClock(BEGAN_NS, 0), threading.Event()

@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import SinkError
 from pipeline.flow.outlet import Began, Delivery, Ended, Outlet
 from pipeline.frame import Detections, Result, StreamInfo
-from pipeline.ledger import StreamLedger
+from pipeline.ledger import SinkLedger, SinkState, StreamLedger
 from pipeline.testing import ListSink, ManualClock
 from pipeline.threads import Closed, Policy
 from pipeline.timing import Mark, new_trace
@@ -240,6 +240,57 @@ class TestWrite:
             writer.write(writer.channel.get(), ManualClock().now_ns)
         assert (writer.account.state, writer.account.written) == ("ok", 2)
         assert "lost so far: 3" in caplog.text
+
+    def test_a_slow_sink_has_caught_up_also_where_the_end_of_a_stream_is_what_comes_last(self) -> None:
+        """No further result will come to show it, and the report would call it degraded for good."""
+        writer = outlet(ListSink(), capacity=2)
+        for frame in range(3):
+            writer.put(delivery(frame))
+        writer.put(Ended("a", 1, lambda: None))
+        while len(writer.channel):
+            writer.write(writer.channel.get(), ManualClock().now_ns)
+        assert (writer.account.state, writer.account.written) == ("ok", 1)
+
+    def test_the_end_of_a_stream_does_not_show_that_a_sink_can_write_again(self) -> None:
+        writer = outlet(Breaks("write"), capacity=2)
+        for frame in range(3):
+            writer.put(delivery(frame))
+        writer.put(Ended("a", 1, lambda: None))
+        while len(writer.channel):
+            writer.write(writer.channel.get(), ManualClock().now_ns)
+        assert writer.account.state == "degraded"
+
+    def test_why_a_slow_sink_is_given_up_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        writer = outlet(Breaks("write", error=lambda: KeyError("a fault of a plug-in")), capacity=1)
+        writer.put(delivery(0))
+        writer.put(delivery(1))
+        writer.write(writer.channel.get(), ManualClock().now_ns)
+        assert writer.account.state == "failed"
+        assert "a fault of a plug-in" in caplog.text
+
+    def test_a_sink_that_breaks_while_it_is_called_slow_stays_detached(self) -> None:
+        """Its own thread and whoever publishes say how it is at the same time."""
+        writer = outlet(Breaks("write", error=lambda: KeyError("a fault of a plug-in")), capacity=1)
+        publisher, breaking = threading.current_thread(), list[Background]()
+
+        class Account(SinkLedger):
+            @property
+            def state(self) -> SinkState:
+                seen: SinkState = self.__dict__["state"]
+                if threading.current_thread() is publisher and self.lost and not breaking:
+                    breaking.append(Background(lambda: writer.write(delivery(), ManualClock().now_ns)))
+                    breaking[0].ended_within(0.1)  # it does not, if only one may say it at a time
+                return seen
+
+            @state.setter
+            def state(self, state: SinkState) -> None:
+                self.__dict__["state"] = state
+
+        writer.account = Account("list")
+        writer.put(delivery(0))
+        writer.put(delivery(1))
+        breaking[0].result()
+        assert writer.account.state == "failed"
 
     def test_a_broken_sink_is_not_called_again_and_holds_nothing_up(self, caplog: pytest.LogCaptureFixture) -> None:
         account, settled = StreamLedger("a"), []
